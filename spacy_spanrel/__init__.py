@@ -1,0 +1,32 @@
+"""spaCy components that read relations and answers out of text with transformers.
+
+Importing the package registers the extensions `doc._.relations` and `span._.relations`
+and loads nothing heavy: torch and transformers are imported by the components that need them.
+"""
+
+from .about import __version__
+from .annotations import (
+    Relation,
+    get_entities,
+    get_relations,
+    register_extensions,
+    set_entities,
+    set_relations,
+)
+
+__all__ = [
+    "Relation",
+    "__version__",
+    "get_entities",
+    "get_relations",
+    "register_extensions",
+    "set_entities",
+    "set_relations",
+]
+
+try:
+    register_extensions()
+except ValueError:
+    # Another package owns the name. An import must not fail for that (spaCy imports every entry
+    # point); the component that wants the name raises when it is built.
+    pass

@@ -1,0 +1,198 @@
+"""What the components write on a Doc, and the only code that knows how it is stored.
+
+Relations live in a native ``SpanGroup`` as consecutive (head, tail) spans, because span groups
+survive ``DocBin`` with default settings, ``Doc.to_bytes``, ``Doc.from_docs`` and ``n_process``,
+and extension data does not. Each span's label is the relation's label, its ``id_`` the argument's
+entity type, and ``group.attrs["scores"]`` has one score (or None) a relation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from spacy.tokens import Doc, Span, SpanGroup
+
+from .errors import Errors
+
+ENTITIES_KEY = "entities"
+RELATIONS_KEY = "relations"
+SCORES_ATTR = "scores"
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A directed, labelled relation between two spans of a Doc.
+
+    head (Span): The first argument (subject). Its label is its entity type, "" if unknown.
+    tail (Span): The second argument (object), labelled likewise.
+    label (str): The relation's label.
+    score (float | None): Probability from 0 to 1; None for gold annotation.
+    """
+
+    head: Span
+    tail: Span
+    label: str
+    score: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the relation as plain JSON data with token and character offsets (ends exclusive)."""
+        return {
+            "label": self.label,
+            "score": self.score,
+            "head": _argument_to_dict(self.head),
+            "tail": _argument_to_dict(self.tail),
+        }
+
+    def to_triple(self) -> tuple[str, str, str]:
+        """Return the texts (head, label, tail): a view for reading and export, not an identity."""
+        return (self.head.text, self.label, self.tail.text)
+
+
+def _argument_to_dict(span: Span) -> dict[str, Any]:
+    return {
+        "text": span.text,
+        "type": span.label_,
+        "start": span.start,
+        "end": span.end,
+        "start_char": span.start_char,
+        "end_char": span.end_char,
+    }
+
+
+def get_relations(doc: Doc, key: str = RELATIONS_KEY) -> tuple[Relation, ...]:
+    """Read the relations of a Doc.
+
+    doc (Doc): The Doc.
+    key (str): The span group that holds them.
+    RETURNS (tuple[Relation, ...]): In the order in which they were set; () if there are none.
+    RAISES (ValueError): If the group does not hold relations.
+    """
+    if key not in doc.spans:
+        return ()
+    group = doc.spans[key]
+    spans = list(group)
+    scores = list(group.attrs.get(SCORES_ATTR) or [None] * (len(spans) // 2))
+    if len(spans) != 2 * len(scores):
+        raise ValueError(Errors.E102.format(key=key, n=len(spans), n_scores=len(scores)))
+    return tuple(
+        Relation(_typed(doc, head), _typed(doc, tail), head.label_, score)
+        for head, tail, score in zip(spans[::2], spans[1::2], scores, strict=True)
+    )
+
+
+def _typed(doc: Doc, stored: Span) -> Span:
+    return Span(doc, stored.start, stored.end, label=stored.id)
+
+
+def set_relations(doc: Doc, relations: Iterable[Relation], key: str = RELATIONS_KEY) -> None:
+    """Replace the relations of a Doc.
+
+    doc (Doc): The Doc.
+    relations (Iterable[Relation]): Relations between spans of this Doc.
+    key (str): The span group to write.
+    RAISES (ValueError): If an argument belongs to another Doc or a score is no probability; the
+        Doc is then unchanged.
+    """
+    spans: list[Span] = []
+    scores: list[float | None] = []
+    for relation in relations:
+        if relation.head.doc is not doc or relation.tail.doc is not doc:
+            raise ValueError(Errors.E103.format(label=relation.label))
+        score = None if relation.score is None else float(relation.score)
+        if score is not None and not (math.isfinite(score) and 0.0 <= score <= 1.0):
+            raise ValueError(Errors.E104.format(score=relation.score))
+        for argument in (relation.head, relation.tail):
+            spans.append(
+                Span(
+                    doc,
+                    argument.start,
+                    argument.end,
+                    label=relation.label,
+                    span_id=argument.label_,
+                )
+            )
+        scores.append(score)
+    doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs={SCORES_ATTR: scores})
+
+
+def set_entities(
+    doc: Doc, spans: Sequence[Span], scores: Sequence[float], key: str = ENTITIES_KEY
+) -> None:
+    """Replace the entity spans of a Doc; they may overlap.
+
+    doc (Doc): The Doc.
+    spans (Sequence[Span]): Labelled spans.
+    scores (Sequence[float]): One probability a span.
+    key (str): The span group to write.
+    """
+    doc.spans[key] = SpanGroup(
+        doc, name=key, spans=spans, attrs={SCORES_ATTR: [float(score) for score in scores]}
+    )
+
+
+def get_entities(doc: Doc, key: str | None = ENTITIES_KEY) -> list[Span]:
+    """Read entity spans: the span group `key` if the Doc has it, else `doc.ents`.
+
+    doc (Doc): The Doc.
+    key (str | None): The span group; None for `doc.ents`.
+    RETURNS (list[Span]): The labelled spans.
+    """
+    if key is not None and key in doc.spans:
+        return list(doc.spans[key])
+    return list(doc.ents)
+
+
+def relations_of_span(span: Span, key: str = RELATIONS_KEY) -> tuple[Relation, ...]:
+    """Return the relations in which a span takes part, as head or tail, by its boundaries."""
+    bounds = (span.start, span.end)
+    return tuple(
+        relation
+        for relation in get_relations(span.doc, key)
+        if bounds
+        in ((relation.head.start, relation.head.end), (relation.tail.start, relation.tail.end))
+    )
+
+
+def register_extensions(
+    prefix: str = "", relations_key: str = RELATIONS_KEY, *, check_only: bool = False
+) -> None:
+    """Register `doc._.relations` and `span._.relations`; nothing foreign is ever overwritten.
+
+    Registering the same extension again changes nothing.
+
+    prefix (str): Put before the extensions' names.
+    relations_key (str): The span group behind them.
+    check_only (bool): Only look whether the names are free or ours.
+    RAISES (ValueError): If other code, or a component with another key, owns a name.
+    """
+    # Partials of module-level functions: extensions travel to worker processes by pickle.
+    wanted: list[tuple[Any, str, Callable[..., Any], Callable[..., Any] | None]] = [
+        (
+            Doc,
+            f"{prefix}relations",
+            partial(get_relations, key=relations_key),
+            partial(set_relations, key=relations_key),
+        ),
+        (Span, f"{prefix}relations", partial(relations_of_span, key=relations_key), None),
+    ]
+    for kind, name, getter, _ in wanted:
+        if kind.has_extension(name) and not _same_partial(kind.get_extension(name)[2], getter):
+            owner = kind.get_extension(name)[2] or "a plain attribute or method"
+            raise ValueError(Errors.E101.format(kind=kind.__name__.lower(), name=name, owner=owner))
+    if check_only:
+        return
+    for kind, name, getter, setter in wanted:
+        if not kind.has_extension(name):
+            kind.set_extension(name, getter=getter, setter=setter)
+
+
+def _same_partial(found: Any, wanted: Any) -> bool:
+    return (
+        isinstance(found, partial)
+        and found.func is wanted.func
+        and found.keywords == wanted.keywords
+    )

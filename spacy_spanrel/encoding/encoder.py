@@ -1,0 +1,368 @@
+"""Encoders: thinc models from Docs to `EncodedDocs`, whatever transformer is behind them."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Optional, Union
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from spacy import registry
+from spacy.tokens import Doc
+from thinc.api import Model
+from torch import Tensor, nn
+
+from ..errors import Errors
+from .alignment import pieces_of_tokens, token_char_ranges, token_piece_ranges
+from .batching import length_sorted_batches
+from .pieces import PieceTokenizer, tokenizer_to_files, write_files
+from .shim import Precision, TorchShim
+from .windows import check_window_settings, owned_ranges, window_starts
+
+IntArray = NDArray[np.int64]
+
+# Padded pieces in a batch. On a CPU small batches stay in its caches: 512 to 1,024 were fastest
+# for encoders from 22 M to 110 M parameters; a GPU wants to be filled.
+_BATCH_PIECES = {"cpu": 768, "cuda": 32768}
+_DEFAULT_MAX_LENGTH = 512
+
+
+@dataclass
+class EncodedDocs:
+    """What an encoder returns for a batch of Docs. Nothing in it is padded: the pieces (and tokens,
+    and windows) of all Docs stand one after the other.
+
+    pieces (Tensor): Vector of each word piece. *Shape:* ``(n_pieces, width)``
+    context (Tensor): Summary vector ([CLS]) of each window. *Shape:* ``(n_windows, width)``
+    token_pieces (Tensor): Rows of `pieces` of each token, int64, end exclusive; start == end for a
+        token without pieces. *Shape:* ``(n_tokens, 2)``
+    token_window (Tensor): Row of `context` of each token, int64. *Shape:* ``(n_tokens,)``
+    token_offsets (int64 array, (n_docs + 1,)): First token of each Doc.
+    """
+
+    pieces: Tensor
+    context: Tensor
+    token_pieces: Tensor
+    token_window: Tensor
+    token_offsets: IntArray
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self.token_offsets[-1])
+
+
+# Gradients of (pieces, context) to None: own weights collect them.
+EncoderBackprop = Callable[[Tensor, Tensor], None]
+
+
+class HFModule(nn.Module):
+    """A Hugging Face encoder and its tokenizer.
+
+    transformer (PreTrainedModel): The network.
+    tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+    name (str): For messages.
+    """
+
+    def __init__(self, transformer: nn.Module, tokenizer: Any, name: str):
+        super().__init__()
+        self.transformer = transformer
+        self.pieces = PieceTokenizer(tokenizer, name)
+        # Heads here use the vectors of pieces; a pooler would be trained by nothing.
+        if "add_pooling_layer" in inspect.signature(type(transformer).__init__).parameters:
+            transformer.pooler = None  # type: ignore[assignment]
+
+    @property
+    def width(self) -> int:
+        return int(self.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    @property
+    def max_length(self) -> int:
+        """Pieces (special tokens included) that both the network and the tokenizer take."""
+        limits = [self.pieces.max_length, _position_limit(self.transformer)]
+        return min([limit for limit in limits if limit] or [_DEFAULT_MAX_LENGTH])
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Encode padded rows.
+
+        ids (Tensor): Piece ids, int64. *Shape:* ``(batch, length)``
+        mask (Tensor): 1 for pieces, 0 for padding, int64. *Shape:* ``(batch, length)``
+        RETURNS (Tensor): float32. *Shape:* ``(batch, length, width)``
+        """
+        hidden: Tensor = self.transformer(input_ids=ids, attention_mask=mask)[0]
+        return hidden.float()
+
+
+def _position_limit(transformer: nn.Module) -> int | None:
+    config = transformer.config
+    limit = getattr(config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    for name, module in transformer.named_modules():
+        # RoBERTa and its kin count positions from padding_idx + 1 on.
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            if module.padding_idx is not None:
+                limit = min(limit, module.num_embeddings - module.padding_idx - 1)
+    return limit
+
+
+def locate_checkpoint(name: str) -> str:
+    """Find out what an encoder's name stands for.
+
+    name (str): A folder, the import name of an installed package that carries a model (in its
+        folder or in `model/` below), or a name of the Hugging Face hub.
+    RETURNS (str): What `from_pretrained` takes.
+    """
+    if Path(name).is_dir() or "/" in name or "." in name:
+        return name
+    spec = find_spec(name) if name.isidentifier() else None
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for folder in (Path(place), Path(place) / "model"):
+            if (folder / "config.json").is_file():
+                return str(folder)
+    return name
+
+
+def load_checkpoint(
+    name: str, tokenizer: str | None = None, dropout: float | None = None
+) -> tuple[HFModule, dict[str, Any], dict[str, bytes]]:
+    """Load a pretrained encoder.
+
+    name (str): As in `locate_checkpoint`.
+    tokenizer (str | None): Name of its tokenizer where that is another one.
+    dropout (float | None): Dropout inside the encoder; None keeps the checkpoint's own.
+    RETURNS: The module, and the settings and files that `build_hf_module` makes its like from.
+    RAISES (OSError): If there is no such checkpoint, with the advice what a name can be.
+    """
+    from transformers import AutoModel, AutoTokenizer
+
+    place = locate_checkpoint(name)
+    try:
+        transformer = AutoModel.from_pretrained(place, **_dropout_settings(place, dropout))
+        tok = AutoTokenizer.from_pretrained(locate_checkpoint(tokenizer or name), use_fast=True)
+    except (OSError, ValueError) as error:
+        raise OSError(Errors.E202.format(name=name, error=error)) from error
+    module = HFModule(transformer.float(), tok, name)
+    return module, {"name": name}, hf_files(transformer, tok)
+
+
+def _dropout_settings(place: str, dropout: float | None) -> dict[str, float]:
+    if dropout is None:
+        return {}
+    from transformers import AutoConfig
+
+    names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
+    config = AutoConfig.from_pretrained(place)
+    return {name: dropout for name in names if hasattr(config, name)}
+
+
+def hf_files(transformer: Any, tokenizer: Any) -> dict[str, bytes]:
+    """Return the files from which encoder and tokenizer can be made again (weights excluded)."""
+    files = tokenizer_to_files(tokenizer)
+    with tempfile.TemporaryDirectory() as folder:
+        transformer.config.save_pretrained(folder)
+        files["config.json"] = (Path(folder) / "config.json").read_bytes()
+    return files
+
+
+def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
+    """Make an encoder with fresh weights from what `load_checkpoint` returned."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(files, folder)
+        transformer = AutoModel.from_config(AutoConfig.from_pretrained(folder))
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    return HFModule(transformer.float(), tokenizer, cfg["name"])
+
+
+@registry.architectures("spacy-spanrel.HFEncoder.v1")
+def HFEncoder(
+    name: str,
+    tokenizer: Optional[str] = None,  # noqa: UP045 (spaCy resolves these annotations at run time)
+    max_length: Union[int, Literal["auto"]] = "auto",  # noqa: UP007
+    window_overlap: int = 64,
+    batch_pieces: Union[int, Literal["auto"]] = "auto",  # noqa: UP007
+    dropout: Optional[float] = None,  # noqa: UP045
+    precision: Precision = "auto",
+    device: str = "auto",
+) -> Model[list[Doc], EncodedDocs]:
+    """A Hugging Face encoder with weights of its own.
+
+    name (str): A folder, a hub name, or an installed package that carries a model. Needed for
+        initialization only: a saved pipeline holds everything.
+    tokenizer (str | None): Name of the tokenizer, where the checkpoint has none.
+    max_length (int | "auto"): Pieces in a window, special tokens included; "auto" is what the
+        encoder takes. Longer texts are read in overlapping windows, never cut.
+    window_overlap (int): Pieces that neighbouring windows share (at most a quarter of a window).
+    batch_pieces (int | "auto"): Padded pieces in a batch.
+    dropout (float | None): Dropout inside the encoder in training; None keeps the checkpoint's.
+    precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
+    device (str): "auto", "cpu", "cuda", "cuda:1" ...
+    RETURNS (Model[list[Doc], EncodedDocs]): The encoder.
+    """
+    shim = TorchShim(build_hf_module, device=device, precision=precision)
+    return Model(
+        "hf_encoder",
+        forward,
+        init=_init,
+        dims={"nO": None},
+        shims=[shim],
+        attrs={
+            "name": name,
+            "tokenizer": tokenizer,
+            "max_length": max_length,
+            "window_overlap": window_overlap,
+            "batch_pieces": batch_pieces,
+            "dropout": dropout,
+        },
+    )
+
+
+def _init(model: Model[list[Doc], EncodedDocs], X: Any = None, Y: Any = None) -> None:
+    module, cfg, files = load_checkpoint(
+        model.attrs["name"], model.attrs["tokenizer"], model.attrs["dropout"]
+    )
+    set_encoder(model, module, cfg, files)
+
+
+def set_encoder(
+    model: Model[list[Doc], EncodedDocs],
+    module: HFModule,
+    cfg: dict[str, Any],
+    files: dict[str, bytes],
+) -> None:
+    """Put an encoder into a model made by `HFEncoder`, and check the settings against it."""
+    limit = module.max_length
+    max_length = model.attrs["max_length"]
+    if max_length != "auto" and max_length > limit:
+        raise ValueError(
+            Errors.E205.format(max_length=max_length, name=model.attrs["name"], limit=limit)
+        )
+    _capacity(model, module)
+    _encoder_shim(model).set_module(module, cfg, files)
+    if not model.has_dim("nO"):
+        model.set_dim("nO", module.width)
+
+
+def _encoder_shim(model: Model[list[Doc], EncodedDocs]) -> TorchShim:
+    shim = model.shims[0]
+    assert isinstance(shim, TorchShim)
+    return shim
+
+
+def _capacity(model: Model[list[Doc], EncodedDocs], module: HFModule) -> tuple[int, int]:
+    """Return (pieces of text in a full window, pieces that windows share)."""
+    max_length = model.attrs["max_length"]
+    length = module.max_length if max_length == "auto" else max_length
+    n_special = module.pieces.n_special
+    overlap = min(model.attrs["window_overlap"], max(0, (length - n_special) // 4))
+    return check_window_settings(length, n_special, overlap), overlap
+
+
+@dataclass
+class _Layout:
+    """Where every piece of a batch of Docs goes: rows to encode and back.
+
+    rows: Piece ids of each window, special tokens included.
+    piece_window, piece_column: Window that owns each piece, and its position there.
+    """
+
+    rows: list[IntArray]
+    piece_window: IntArray
+    piece_column: IntArray
+    token_pieces: IntArray
+    token_window: IntArray
+    token_offsets: IntArray
+
+
+def _layout(docs: list[Doc], pieces: PieceTokenizer, capacity: int, overlap: int) -> _Layout:
+    prefix = np.asarray(pieces.prefix, dtype=np.int64)
+    suffix = np.asarray(pieces.suffix, dtype=np.int64)
+    rows: list[IntArray] = []
+    windows, columns, token_pieces, token_windows = [], [], [], []
+    n_pieces = 0
+    for doc, text in zip(docs, pieces([doc.text for doc in docs]), strict=True):
+        n = len(text.ids)
+        starts = window_starts(n, capacity, overlap)
+        owned = owned_ranges(starts, n, capacity)
+        counts = owned[:, 1] - owned[:, 0]
+        window = np.repeat(np.arange(len(rows), len(rows) + len(starts)), counts)
+        windows.append(window)
+        columns.append(np.arange(n) - np.repeat(starts, counts) + len(prefix))
+        for start in starts:
+            row = np.concatenate([prefix, text.ids[start : start + capacity], suffix])
+            # An empty text in a vocabulary without special tokens still needs a row.
+            rows.append(row if len(row) else np.asarray([pieces.pad_id]))
+        ranges = token_piece_ranges(token_char_ranges(doc), text.chars)
+        first = np.minimum(ranges[:, 0], max(0, n - 1))
+        token_windows.append(window[first] if n else np.full(len(doc), len(rows) - 1))
+        kept = pieces_of_tokens(ranges, n)
+        if not kept.all():
+            # Pieces of no token (of white space, say) are read by the encoder, but are in no span.
+            windows[-1], columns[-1] = windows[-1][kept], columns[-1][kept]
+            ranges = np.concatenate([[0], np.cumsum(kept)])[ranges]
+        token_pieces.append(ranges + n_pieces)
+        n_pieces += len(windows[-1])
+    return _Layout(
+        rows,
+        np.concatenate(windows),
+        np.concatenate(columns),
+        np.concatenate(token_pieces),
+        np.concatenate(token_windows),
+        np.concatenate([[0], np.cumsum([len(doc) for doc in docs])]).astype(np.int64),
+    )
+
+
+def forward(
+    model: Model[list[Doc], EncodedDocs], docs: list[Doc], is_train: bool
+) -> tuple[EncodedDocs, EncoderBackprop]:
+    """Encode Docs: pieces, windows, batches sorted by length, and back into order."""
+    shim = _encoder_shim(model)
+    module = shim.module
+    assert isinstance(module, HFModule)
+    device = shim.device
+    capacity, overlap = _capacity(model, module)
+    layout = _layout(docs, module.pieces, capacity, overlap)
+    lengths = np.asarray([len(row) for row in layout.rows])
+    budget = model.attrs["batch_pieces"]
+    if budget == "auto":
+        budget = _BATCH_PIECES.get(device.type, _BATCH_PIECES["cpu"])
+    module.train(is_train)
+    # Row of each (window, column) in the batches' outputs, flattened and put end to end.
+    window_base = np.zeros(len(layout.rows), dtype=np.int64)
+    outputs: list[Tensor] = []
+    base = 0
+    with torch.set_grad_enabled(is_train), shim.autocast():
+        for batch in length_sorted_batches(lengths, budget):
+            longest = int(lengths[batch].max())
+            ids = np.full((len(batch), longest), module.pieces.pad_id, dtype=np.int64)
+            for i, window in enumerate(batch):
+                ids[i, : lengths[window]] = layout.rows[window]
+            mask = (np.arange(longest) < lengths[batch][:, None]).astype(np.int64)
+            hidden = module(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+            outputs.append(hidden.reshape(-1, hidden.shape[-1]))
+            window_base[batch] = base + np.arange(len(batch)) * longest
+            base += len(batch) * longest
+        flat = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        position = module.pieces.context_position
+        context_rows = window_base + (position if position >= 0 else lengths + position)
+        piece_rows = window_base[layout.piece_window] + layout.piece_column
+        encoded = EncodedDocs(
+            pieces=flat.index_select(0, torch.from_numpy(piece_rows).to(device)),
+            context=flat.index_select(0, torch.from_numpy(context_rows).to(device)),
+            token_pieces=torch.from_numpy(layout.token_pieces).to(device),
+            token_window=torch.from_numpy(layout.token_window).to(device),
+            token_offsets=layout.token_offsets,
+        )
+    module.eval()
+
+    def backprop(d_pieces: Tensor, d_context: Tensor) -> None:
+        torch.autograd.backward([encoded.pieces, encoded.context], [d_pieces, d_context])
+
+    return encoded, backprop

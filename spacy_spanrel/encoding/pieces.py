@@ -1,0 +1,102 @@
+"""Docs to word pieces with character offsets, through a fast Hugging Face tokenizer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import Errors
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class TextPieces:
+    """The word pieces of one text, without special tokens.
+
+    ids (int64 array, (n_pieces,)): Vocabulary ids.
+    chars (int64 array, (n_pieces, 2)): Character range of each piece in the text (end exclusive).
+    """
+
+    ids: IntArray
+    chars: IntArray
+
+
+class PieceTokenizer:
+    """A fast tokenizer, reduced to what the components need and made safe.
+
+    - Truncation and padding that a tokenizer.json carries along are switched off: windows and
+      batches are made by us, and nothing is cut.
+    - Literal special tokens in a text ("[SEP]", "<s>") are ordinary characters.
+    - The special tokens around a sequence are probed, so BERT and RoBERTa differ in data only.
+
+    tokenizer (PreTrainedTokenizerFast): From transformers.
+    name (str): What to call it in messages.
+    RAISES (ValueError): If it is not a fast tokenizer.
+    """
+
+    def __init__(self, tokenizer: Any, name: str):
+        if not getattr(tokenizer, "is_fast", False):
+            raise ValueError(Errors.E201.format(name=name, kind=type(tokenizer).__name__))
+        self._backend = tokenizer.backend_tokenizer
+        self._backend.no_truncation()
+        self._backend.no_padding()
+        probe = self._backend.encode("a", add_special_tokens=True)
+        inner = [i for i, special in enumerate(probe.special_tokens_mask) if not special]
+        if inner:
+            self.prefix: list[int] = probe.ids[: inner[0]]
+            self.suffix: list[int] = probe.ids[inner[-1] + 1 :]
+        else:
+            self.prefix, self.suffix = list(probe.ids), []
+        if hasattr(self._backend, "encode_special_tokens"):
+            self._backend.encode_special_tokens = True
+        limit = getattr(tokenizer, "model_max_length", None)
+        self.max_length: int | None = int(limit) if limit and limit < 1_000_000 else None
+        pad_id = tokenizer.pad_token_id
+        self.pad_id: int = 0 if pad_id is None else int(pad_id)
+
+    @property
+    def n_special(self) -> int:
+        """Special tokens around each sequence."""
+        return len(self.prefix) + len(self.suffix)
+
+    @property
+    def context_position(self) -> int:
+        """Position of the sequence's summary ([CLS], <s>): the first special token, or the last
+        one for tokenizers that put all of them at the end (counted from the end, negative)."""
+        return 0 if self.prefix or not self.suffix else -1
+
+    def __call__(self, texts: Sequence[str]) -> list[TextPieces]:
+        """Word-piece texts.
+
+        texts (Sequence[str]): The texts.
+        RETURNS (list[TextPieces]): One for each, in order.
+        """
+        encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
+        return [
+            TextPieces(
+                np.asarray(encoding.ids, dtype=np.int64),
+                np.asarray(encoding.offsets, dtype=np.int64).reshape(-1, 2),
+            )
+            for encoding in encodings
+        ]
+
+
+def tokenizer_to_files(tokenizer: Any) -> dict[str, bytes]:
+    """Return the files of a tokenizer: `PreTrainedTokenizerFast(tokenizer_object=...)` alone loses
+    the special tokens and the length limit."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def write_files(files: dict[str, bytes], folder: str | Path) -> None:
+    """Write files, by name, into a folder."""
+    for name, data in files.items():
+        (Path(folder) / name).write_bytes(data)

@@ -1,0 +1,1 @@
+"""Joint entity and relation extraction over spans (SpERT, Eberts and Ulges 2020)."""

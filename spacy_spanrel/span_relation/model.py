@@ -1,0 +1,253 @@
+"""The thinc model of `span_relation`: encoder and heads behind one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from spacy import registry
+from spacy.tokens import Doc
+from thinc.api import Model
+from torch import Tensor
+
+from ..encoding.encoder import EncodedDocs
+from ..encoding.range_max import RangeMax
+from ..encoding.shim import TorchShim
+from ..training.optimizer import HEAD
+from .network import HeadSettings, SpERTHeads
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float32]
+
+# Pairs that are put together at once in prediction: bounds memory whatever the number of entities.
+_PAIR_BLOCK = 8192
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The spans and pairs that the heads are to look at.
+
+    spans (int64 array, (n_spans, 2)): Token ranges, counted through the batch.
+    pairs (int64 array, (n_pairs, 2)): Rows (head, tail) of `spans`.
+    """
+
+    spans: IntArray
+    pairs: IntArray
+
+
+@dataclass(frozen=True)
+class SpERTInput:
+    """A batch for the model.
+
+    docs (list[Doc]): The Docs.
+    selection (Selection | Callable): The spans and pairs; or, in prediction, what chooses them
+        from the probabilities of all spans, float32
+        ``(n_tokens, max_span_size, 1 + n_entity_types)``, and the encoded Docs.
+    max_span_size (int): Longest span in tokens that gets a probability.
+    """
+
+    docs: list[Doc]
+    selection: Selection | Callable[[FloatArray, EncodedDocs], Selection]
+    max_span_size: int
+
+
+@dataclass(frozen=True)
+class SpERTOutput:
+    """Logits, on the model's device.
+
+    selection (Selection): What was looked at.
+    span_logits (Tensor | None): Of the selected spans in training, ``(n_spans, 1 + n_entity_types)``;
+        None in prediction.
+    pair_logits (Tensor): Of the selected pairs, ``(n_pairs, n_relation_types)``.
+    """
+
+    selection: Selection
+    span_logits: Tensor | None
+    pair_logits: Tensor
+
+
+# Gradients of (span_logits, pair_logits) to nothing: the shims collect those of the weights.
+Backprop = Callable[[tuple[Tensor, Tensor]], None]
+SpERTModel = Model[SpERTInput, SpERTOutput]
+
+
+def build_heads(cfg: dict[str, Any], files: dict[str, bytes]) -> SpERTHeads:
+    """Make the heads with fresh weights from a shim's settings."""
+    return SpERTHeads(HeadSettings(**cfg["settings"]))
+
+
+@registry.architectures("spacy-spanrel.SpERT.v1")
+def SpERT(
+    encoder: Model[list[Doc], EncodedDocs],
+    size_embedding: int = 25,
+    dropout: float = 0.1,
+    boundaries: bool = False,
+) -> SpERTModel:
+    """Joint classifier of spans and of pairs of spans on one encoder pass.
+
+    encoder (Model[list[Doc], EncodedDocs]): For example "spacy-spanrel.HFEncoder.v1".
+    size_embedding (int): Width of the embedding of a span's number of tokens.
+    dropout (float): On the representations of spans and pairs, in training. (`[training] dropout`
+        does not reach torch.)
+    boundaries (bool): Represent spans by their first and last token too, not by the maximum over
+        their pieces alone.
+    RETURNS (Model[SpERTInput, SpERTOutput]): The model.
+    """
+    device = encoder.shims[0].device_setting if encoder.shims else "auto"
+    return Model(
+        "spert",
+        forward,
+        init=_init,
+        dims={"n_entity_types": None, "n_relation_types": None},
+        layers=[encoder],
+        # The heads are small and sum over many values: float32 always.
+        shims=[TorchShim(build_heads, device=device, precision="float32")],
+        refs={"encoder": encoder},
+        attrs={
+            "size_embedding": size_embedding,
+            "dropout": dropout,
+            "boundaries": boundaries,
+        },
+    )
+
+
+def _init(model: SpERTModel, X: Any = None, Y: Any = None) -> None:
+    encoder = model.get_ref("encoder")
+    encoder.initialize()
+    settings = HeadSettings(
+        width=encoder.get_dim("nO"),
+        n_entity_types=model.get_dim("n_entity_types"),
+        n_relation_types=model.get_dim("n_relation_types"),
+        size_embedding=model.attrs["size_embedding"],
+        dropout=model.attrs["dropout"],
+        boundaries=model.attrs["boundaries"],
+    )
+    set_heads(model, SpERTHeads(settings))
+
+
+def set_heads(model: SpERTModel, heads: SpERTHeads) -> None:
+    """Put heads into a model made by `SpERT`."""
+    head_shim(model).set_module(heads, {"settings": heads.settings.to_dict(), HEAD: True})
+
+
+def head_shim(model: SpERTModel) -> TorchShim:
+    """The shim that holds the heads."""
+    shim = model.shims[0]
+    assert isinstance(shim, TorchShim)
+    return shim
+
+
+def torch_shims(model: Model[Any, Any]) -> list[TorchShim]:
+    """All torch shims of a model, its encoder's included."""
+    return [shim for node in model.walk() for shim in node.shims if isinstance(shim, TorchShim)]
+
+
+def forward(model: SpERTModel, X: SpERTInput, is_train: bool) -> tuple[SpERTOutput, Backprop]:
+    """Encode once, then classify spans and pairs on what the encoder returned."""
+    heads = head_shim(model).module
+    assert isinstance(heads, SpERTHeads)
+    encoder = model.get_ref("encoder")
+    if is_train:
+        assert isinstance(X.selection, Selection)
+        return _train(heads, encoder, X.docs, X.selection)
+    encoded = encoder.predict(X.docs)
+    with torch.no_grad():
+        if isinstance(X.selection, Selection):
+            selection = X.selection
+        else:
+            logits = heads.classify_all_spans(
+                encoded.context,
+                encoded.token_window,
+                encoded.pieces,
+                encoded.token_pieces,
+                X.max_span_size,
+            )
+            probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
+            selection = X.selection(probabilities, encoded)
+        pair_logits = _predict_pairs(heads, encoded, selection)
+    return SpERTOutput(selection, None, pair_logits), _no_backprop
+
+
+def _no_backprop(gradients: tuple[Tensor, Tensor]) -> None:
+    raise ValueError("Nothing to backpropagate: the forward pass was a prediction.")
+
+
+def _train(
+    heads: SpERTHeads, encoder: Model[list[Doc], EncodedDocs], docs: list[Doc], chosen: Selection
+) -> tuple[SpERTOutput, Backprop]:
+    encoded, encoder_backprop = encoder.begin_update(docs)
+    device = encoded.pieces.device
+    pieces = encoded.pieces.detach().requires_grad_()
+    context = encoded.context.detach().requires_grad_()
+    spans = torch.from_numpy(chosen.spans).to(device)
+    pairs = torch.from_numpy(chosen.pairs).to(device)
+    heads.train()
+    with torch.enable_grad():
+        ranges, between = _piece_ranges(encoded.token_pieces, spans, pairs)
+        table = RangeMax(pieces, _longest(ranges, between))
+        represented = heads.represent(table, encoded.token_pieces, spans)
+        sizes = heads.sizes(spans)
+        window = encoded.token_window[spans[:, 0]]
+        span_logits = heads.classify_spans(context.index_select(0, window), represented, sizes)
+        pair_logits = heads.classify_pairs(
+            table(between),
+            represented.index_select(0, pairs[:, 0]),
+            represented.index_select(0, pairs[:, 1]),
+            sizes.index_select(0, pairs[:, 0]),
+            sizes.index_select(0, pairs[:, 1]),
+        )
+    heads.eval()
+
+    def backprop(gradients: tuple[Tensor, Tensor]) -> None:
+        torch.autograd.backward([span_logits, pair_logits], list(gradients))
+        # Always, also with nothing to learn: a shared encoder waits for every listener.
+        encoder_backprop(_gradient(pieces), _gradient(context))
+
+    return SpERTOutput(chosen, span_logits, pair_logits), backprop
+
+
+def _gradient(leaf: Tensor) -> Tensor:
+    return torch.zeros_like(leaf) if leaf.grad is None else leaf.grad
+
+
+def _predict_pairs(heads: SpERTHeads, encoded: EncodedDocs, chosen: Selection) -> Tensor:
+    n_types = heads.settings.n_relation_types
+    if not len(chosen.pairs) or not n_types:
+        return encoded.pieces.new_zeros((len(chosen.pairs), n_types))
+    device = encoded.pieces.device
+    spans = torch.from_numpy(chosen.spans).to(device)
+    pairs = torch.from_numpy(chosen.pairs).to(device)
+    ranges, between = _piece_ranges(encoded.token_pieces, spans, pairs)
+    table = RangeMax(encoded.pieces, _longest(ranges, between))
+    represented = heads.represent(table, encoded.token_pieces, spans)
+    sizes = heads.sizes(spans)
+    blocks = [
+        heads.classify_entity_pairs(
+            table(between[start : start + _PAIR_BLOCK]),
+            represented,
+            sizes,
+            pairs[start : start + _PAIR_BLOCK],
+        )
+        for start in range(0, len(pairs), _PAIR_BLOCK)
+    ]
+    return torch.cat(blocks)
+
+
+def _piece_ranges(token_pieces: Tensor, spans: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Piece ranges of spans, and of what lies between the spans of pairs."""
+    ranges = torch.stack([token_pieces[spans[:, 0], 0], token_pieces[spans[:, 1] - 1, 1]], dim=1)
+    head, tail = ranges[pairs[:, 0]], ranges[pairs[:, 1]]
+    start = torch.minimum(head[:, 1], tail[:, 1])
+    end = torch.maximum(head[:, 0], tail[:, 0])
+    # Overlapping spans have nothing between them: an empty range, the zero vector.
+    return ranges, torch.stack([start, torch.maximum(start, end)], dim=1)
+
+
+def _longest(*ranges: Tensor) -> int:
+    """Length of the longest of some ranges (at least 1)."""
+    lengths = [int((part[:, 1] - part[:, 0]).max()) for part in ranges if part.shape[0]]
+    return max([1, *lengths])

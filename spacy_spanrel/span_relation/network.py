@@ -1,0 +1,206 @@
+"""The heads of SpERT: tensors in, logits out (Eberts and Ulges 2020, "Span-based Joint Entity and
+Relation Extraction with Transformer Pre-training").
+
+Both classifiers are one linear layer over concatenated parts. In training the parts are put
+together as in the paper, with dropout. In prediction the layer is applied to each part by itself
+and the results are added, which is the same sum in another order: what all spans of a window (its
+context vector), all spans of a size, or all pairs of an entity share is computed once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..encoding.range_max import RangeMax
+
+# Rows of the size embedding, as in the original program: longer spans share the last one.
+SIZE_ROWS = 100
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """Everything that shapes the heads.
+
+    width (int): Width of the encoder's vectors.
+    n_entity_types (int): Entity types, "no entity" not counted.
+    n_relation_types (int): Relation types; there is no negative one.
+    size_embedding (int): Width of the embedding of a span's number of tokens.
+    dropout (float): On both concatenated representations.
+    boundaries (bool): Whether spans are also represented by their first and last token.
+    """
+
+    width: int
+    n_entity_types: int
+    n_relation_types: int
+    size_embedding: int
+    dropout: float
+    boundaries: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class SpERTHeads(nn.Module):
+    """Span classifier and pair classifier.
+
+    settings (HeadSettings): Shapes.
+    """
+
+    def __init__(self, settings: HeadSettings):
+        super().__init__()
+        self.settings = settings
+        # A span is [max over its pieces], or [max, first token, last token].
+        self.span_width = settings.width * (3 if settings.boundaries else 1)
+        self.size_embeddings = nn.Embedding(SIZE_ROWS, settings.size_embedding)
+        self.entity_classifier = nn.Linear(
+            settings.width + self.span_width + settings.size_embedding,
+            1 + settings.n_entity_types,
+        )
+        self.rel_classifier = nn.Linear(
+            settings.width + 2 * self.span_width + 2 * settings.size_embedding,
+            settings.n_relation_types,
+        )
+        self.dropout = nn.Dropout(settings.dropout)
+        for layer in (self.entity_classifier, self.rel_classifier):
+            nn.init.normal_(layer.weight, std=0.02)
+            nn.init.zeros_(layer.bias)
+        # An untrained sigmoid is 0.5, above usual thresholds: start from "no relation".
+        nn.init.constant_(self.rel_classifier.bias, -2.0)
+
+    def sizes(self, spans: Tensor) -> Tensor:
+        """Embed the numbers of tokens of spans.
+
+        spans (Tensor): Token ranges, int64. *Shape:* ``(n_spans, 2)``
+        RETURNS (Tensor): *Shape:* ``(n_spans, size_embedding)``
+        """
+        rows = (spans[:, 1] - spans[:, 0]).clamp(max=SIZE_ROWS - 1)
+        embedded: Tensor = self.size_embeddings(rows)
+        return embedded
+
+    def represent(self, table: RangeMax, token_pieces: Tensor, spans: Tensor) -> Tensor:
+        """Represent spans by the maximum over their pieces (and their first and last token).
+
+        table (RangeMax): Over the pieces.
+        token_pieces (Tensor): Piece range of each token, int64. *Shape:* ``(n_tokens, 2)``
+        spans (Tensor): Token ranges, int64. *Shape:* ``(n_spans, 2)``
+        RETURNS (Tensor): *Shape:* ``(n_spans, span_width)``
+        """
+        first, last = token_pieces[spans[:, 0]], token_pieces[spans[:, 1] - 1]
+        parts = [table(torch.stack([first[:, 0], last[:, 1]], dim=1))]
+        if self.settings.boundaries:
+            parts += [table(first), table(last)]
+        return torch.cat(parts, dim=1)
+
+    def classify_spans(self, context: Tensor, represented: Tensor, sizes: Tensor) -> Tensor:
+        """Classify given spans.
+
+        context (Tensor): Summary of each span's window. *Shape:* ``(n_spans, width)``
+        represented (Tensor): From `represent`. *Shape:* ``(n_spans, span_width)``
+        sizes (Tensor): From `sizes`. *Shape:* ``(n_spans, size_embedding)``
+        RETURNS (Tensor): Logits. *Shape:* ``(n_spans, 1 + n_entity_types)``
+        """
+        logits: Tensor = self.entity_classifier(
+            self.dropout(torch.cat([context, represented, sizes], dim=1))
+        )
+        return logits
+
+    def classify_all_spans(
+        self,
+        context: Tensor,
+        token_window: Tensor,
+        pieces: Tensor,
+        token_pieces: Tensor,
+        max_size: int,
+    ) -> Tensor:
+        """Classify every span of 1 to `max_size` tokens, without putting any together.
+
+        Spans that start at the same token are maxima over one token more each, so each size is one
+        element-wise maximum of the size before with the tokens shifted by one.
+
+        context (Tensor): *Shape:* ``(n_windows, width)``
+        token_window (Tensor): int64. *Shape:* ``(n_tokens,)``
+        pieces (Tensor): *Shape:* ``(n_pieces, width)``
+        token_pieces (Tensor): int64. *Shape:* ``(n_tokens, 2)``
+        max_size (int): Largest number of tokens.
+        RETURNS (Tensor): Logits of the span of ``k + 1`` tokens from token ``t`` on at ``[t, k]``;
+            rows that run past the end of their text are without meaning.
+            *Shape:* ``(n_tokens, max_size, 1 + n_entity_types)``
+        """
+        width = self.settings.width
+        weight = self.entity_classifier.weight
+        n_tokens = token_pieces.shape[0]
+        sizes = self.size_embeddings(
+            torch.arange(1, max_size + 1, device=pieces.device).clamp(max=SIZE_ROWS - 1)
+        )
+        shared = context @ weight[:, :width].T + self.entity_classifier.bias
+        by_size = sizes @ weight[:, width + self.span_width :].T
+        logits = shared[token_window][:, None, :] + by_size[None, :, :]
+        tokens = _token_maxima(pieces, token_pieces)
+        has_empty = bool((token_pieces[:, 0] == token_pieces[:, 1]).any())
+        if self.settings.boundaries:
+            known = torch.nan_to_num(tokens, neginf=0.0) if has_empty else tokens
+            logits += (known @ weight[:, 2 * width : 3 * width].T)[:, None, :]
+            last = known @ weight[:, 3 * width : 4 * width].T
+            for k in range(min(max_size, n_tokens)):
+                logits[: n_tokens - k, k] += last[k:]
+        span_weight = weight[:, width : 2 * width].T
+        # Blocks small enough that the running maximum stays in the cache.
+        block = 512 if pieces.device.type == "cpu" else n_tokens
+        for start in range(0, n_tokens, max(1, block)):
+            running = tokens[start : start + block]
+            for k in range(min(max_size, n_tokens - start)):
+                if k:
+                    shifted = tokens[start + k : start + k + block]
+                    running = torch.maximum(running[: len(shifted)], shifted)
+                known = torch.nan_to_num(running, neginf=0.0) if has_empty else running
+                logits[start : start + len(running), k] += known @ span_weight
+        return logits
+
+    def classify_pairs(
+        self, between: Tensor, head: Tensor, tail: Tensor, head_size: Tensor, tail_size: Tensor
+    ) -> Tensor:
+        """Classify given ordered pairs of spans.
+
+        between (Tensor): Maximum over the pieces between the spans. *Shape:* ``(n_pairs, width)``
+        head, tail (Tensor): From `represent`. *Shape:* ``(n_pairs, span_width)``
+        head_size, tail_size (Tensor): From `sizes`. *Shape:* ``(n_pairs, size_embedding)``
+        RETURNS (Tensor): Logits. *Shape:* ``(n_pairs, n_relation_types)``
+        """
+        logits: Tensor = self.rel_classifier(
+            self.dropout(torch.cat([between, head, tail, head_size, tail_size], dim=1))
+        )
+        return logits
+
+    def classify_entity_pairs(
+        self, between: Tensor, represented: Tensor, sizes: Tensor, pairs: Tensor
+    ) -> Tensor:
+        """Classify pairs of a few spans, each projected once as head and once as tail.
+
+        between (Tensor): *Shape:* ``(n_pairs, width)``
+        represented (Tensor): *Shape:* ``(n_spans, span_width)``
+        sizes (Tensor): *Shape:* ``(n_spans, size_embedding)``
+        pairs (Tensor): Rows (head, tail) of spans, int64. *Shape:* ``(n_pairs, 2)``
+        RETURNS (Tensor): Logits. *Shape:* ``(n_pairs, n_relation_types)``
+        """
+        width, span, size = self.settings.width, self.span_width, self.settings.size_embedding
+        between_w, head_w, tail_w, head_size_w, tail_size_w = torch.split(
+            self.rel_classifier.weight, [width, span, span, size, size], dim=1
+        )
+        as_head = represented @ head_w.T + sizes @ head_size_w.T
+        as_tail = represented @ tail_w.T + sizes @ tail_size_w.T
+        logits: Tensor = between @ between_w.T + self.rel_classifier.bias
+        return logits + as_head[pairs[:, 0]] + as_tail[pairs[:, 1]]
+
+
+def _token_maxima(pieces: Tensor, token_pieces: Tensor) -> Tensor:
+    """Maximum over each token's pieces; -inf for tokens without any."""
+    lengths = token_pieces[:, 1] - token_pieces[:, 0]
+    longest = int(lengths.max()) if len(lengths) else 0
+    out = RangeMax(pieces, longest)(token_pieces)
+    if bool((lengths == 0).any()):
+        out = out.masked_fill((lengths == 0)[:, None], float("-inf"))
+    return out

@@ -1,0 +1,165 @@
+"""Checkpoints of the original SpERT program as pipelines."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import spacy
+import srsly
+import torch
+from spacy.language import Language
+from torch import Tensor
+
+from ..encoding.encoder import HFModule, hf_files, set_encoder
+from ..encoding.shim import load_weights
+from ..errors import Errors
+from .component import SpanRelation
+from .model import set_heads
+from .network import HeadSettings, SpERTHeads
+
+# Prediction as the original program does it.
+ORIGINAL_SETTINGS: dict[str, Any] = {
+    "overlaps": "allow",
+    "type_constraints": "off",
+    "relation_threshold": 0.4,
+    "max_span_size": 10,
+}
+
+
+def import_spert(
+    checkpoint: str | Path,
+    types: str | Path,
+    *,
+    lang: str = "en",
+    name: str = "span_relation",
+    lowercase: bool | None = None,
+    settings: dict[str, Any] | None = None,
+    precision: str = "auto",
+    device: str = "auto",
+) -> Language:
+    """Make a pipeline of a checkpoint of the original SpERT program (version 1.x).
+
+    checkpoint (str | Path): Folder with config.json, weights and the tokenizer's files.
+    types (str | Path): The types file of its training; its order is that of the classes.
+    lang (str): Language of the pipeline's tokenizer.
+    name (str): Name of the component.
+    lowercase (bool | None): Whether the tokenizer lower-cases; None as the checkpoint says.
+    settings (dict | None): Settings of `span_relation`. What is not given is as in the original
+        program (overlapping entities allowed, no type constraints, threshold 0.4, 10 tokens).
+    precision (str), device (str): As in "spacy-spanrel.HFEncoder.v1".
+    RETURNS (Language): A blank pipeline with the component, ready to predict, save or train on.
+    RAISES (ValueError): If the folder is no such checkpoint, or the types file does not fit it.
+    """
+    checkpoint = Path(checkpoint)
+    entity_labels, relation_labels, symmetric = read_types(types)
+    transformer, tokenizer, weights = _load(checkpoint, lowercase)
+    for what, key, expected in (
+        ("entity classes (with the one for no entity)", "entity_classifier", 1 + len(entity_labels)),
+        ("relation types", "rel_classifier", len(relation_labels)),
+    ):
+        found = weights[f"{key}.bias"].shape[0]
+        if found != expected:
+            raise ValueError(
+                Errors.E402.format(path=checkpoint, found=found, what=what, expected=expected)
+            )
+    heads = SpERTHeads(
+        HeadSettings(
+            width=int(transformer.config.hidden_size),
+            n_entity_types=len(entity_labels),
+            n_relation_types=len(relation_labels),
+            size_embedding=weights["size_embeddings.weight"].shape[1],
+            dropout=0.1,
+            boundaries=False,
+        )
+    )
+    load_weights(heads, {k: v for k, v in weights.items() if not k.startswith("bert.")})
+
+    nlp = spacy.blank(lang)
+    config: dict[str, Any] = {
+        **ORIGINAL_SETTINGS,
+        "symmetric": symmetric,
+        **(settings or {}),
+        "model": {
+            "size_embedding": heads.settings.size_embedding,
+            "encoder": {"name": checkpoint.name, "precision": precision, "device": device},
+        },
+    }
+    pipe = nlp.add_pipe("span_relation", name=name, config=config)
+    assert isinstance(pipe, SpanRelation)
+    for label in entity_labels:
+        pipe.add_label(label, "entity")
+    for label in relation_labels:
+        pipe.add_label(label, "relation")
+    encoder = pipe.model.get_ref("encoder")
+    module = HFModule(transformer.float(), tokenizer, checkpoint.name)
+    set_encoder(encoder, module, {"name": checkpoint.name}, hf_files(transformer, tokenizer))
+    pipe.model.set_dim("n_entity_types", len(entity_labels))
+    pipe.model.set_dim("n_relation_types", len(relation_labels))
+    set_heads(pipe.model, heads)
+    return nlp
+
+
+def read_types(path: str | Path) -> tuple[list[str], list[str], list[str]]:
+    """Read a types file of the SpERT program.
+
+    path (str | Path): JSON, {"entities": {NAME: {...}}, "relations": {NAME: {"symmetric": ...}}}.
+    RETURNS (tuple[list[str], list[str], list[str]]): Entity types, relation labels, and which of
+        these are symmetric; in the order of the file, which is that of the classes.
+    """
+    found = srsly.read_json(path)
+    if not isinstance(found, dict) or not {"entities", "relations"} <= set(found):
+        raise ValueError(
+            Errors.E401.format(path=path, reason="a types file has 'entities' and 'relations'")
+        )
+    relations = found["relations"]
+    symmetric = [label for label, entry in relations.items() if entry.get("symmetric")]
+    return list(found["entities"]), list(relations), symmetric
+
+
+def _load(checkpoint: Path, lowercase: bool | None) -> tuple[Any, Any, dict[str, Tensor]]:
+    """Return the BERT model with its weights, the tokenizer, and all weights."""
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+    if not (checkpoint / "config.json").is_file():
+        raise ValueError(Errors.E401.format(path=checkpoint, reason="it has no config.json"))
+    weights = _read_weights(checkpoint)
+    needed = {
+        "entity_classifier.weight",
+        "entity_classifier.bias",
+        "rel_classifier.weight",
+        "rel_classifier.bias",
+        "size_embeddings.weight",
+    }
+    if not needed <= set(weights):
+        raise ValueError(
+            Errors.E401.format(path=checkpoint, reason=f"it lacks {sorted(needed - set(weights))}")
+        )
+    transformer = AutoModel.from_config(AutoConfig.from_pretrained(checkpoint))
+    prefix = "bert."
+    body = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+    # The original uses the vectors of pieces only; some checkpoints have a pooler, some do not.
+    body = {k: v for k, v in body.items() if not k.startswith("pooler.")}
+    if hasattr(transformer, "pooler"):
+        transformer.pooler = None
+    load_weights(transformer, body)
+    choice = {} if lowercase is None else {"do_lower_case": lowercase}
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, use_fast=True, **choice)
+    return transformer, tokenizer, weights
+
+
+def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
+    safe, pickled = checkpoint / "model.safetensors", checkpoint / "pytorch_model.bin"
+    if safe.is_file():
+        from safetensors.torch import load_file
+
+        return load_file(safe)
+    if pickled.is_file():
+        # weights_only: tensors are read, no code is run.
+        weights: dict[str, Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
+        return weights
+    raise ValueError(
+        Errors.E401.format(
+            path=checkpoint, reason="it has neither model.safetensors nor pytorch_model.bin"
+        )
+    )

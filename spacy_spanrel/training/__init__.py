@@ -1,0 +1,1 @@
+"""Readers, optimizer and losses for training."""

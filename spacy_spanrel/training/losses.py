@@ -1,0 +1,50 @@
+"""Losses as (value, gradient) on the logits of a network.
+
+The real loss is computed on detached logits and differentiated by autograd, so the gradient that a
+component hands to `backprop` is exactly that of the loss which it reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def with_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[float, Tensor]:
+    """Evaluate a loss and its gradient.
+
+    loss (Callable[[Tensor], Tensor]): From logits to a scalar.
+    logits (Tensor): Of any shape, possibly without elements.
+    RETURNS (tuple[float, Tensor]): The value and the gradient with respect to the logits (float32,
+        same shape); 0.0 and zeros if there are no logits.
+    """
+    z = logits.detach().float().requires_grad_()
+    if not z.numel():
+        return 0.0, torch.zeros_like(z)
+    with torch.enable_grad():
+        value = loss(z)
+    (gradient,) = torch.autograd.grad(value, z)
+    return float(value), gradient
+
+
+def span_loss(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    """Cross-entropy, averaged over spans (SpERT, Eberts and Ulges 2020, section 3).
+
+    logits (Tensor): *Shape:* ``(n_spans, 1 + n_entity_types)``
+    labels (Tensor): Class of each span, int64; 0 is "no entity". *Shape:* ``(n_spans,)``
+    RETURNS (tuple[float, Tensor]): Value and gradient.
+    """
+    return with_gradient(lambda z: F.cross_entropy(z, labels), logits)
+
+
+def pair_loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+    """Binary cross-entropy, averaged over relation types and pairs (SpERT, section 3).
+
+    logits (Tensor): *Shape:* ``(n_pairs, n_relation_types)``
+    targets (Tensor): 1 where the relation holds, float32. *Shape:* as `logits`
+    RETURNS (tuple[float, Tensor]): Value and gradient.
+    """
+    return with_gradient(lambda z: F.binary_cross_entropy_with_logits(z, targets), logits)

@@ -1,0 +1,140 @@
+"""One optimizer step over all torch weights of a component.
+
+thinc clips each tensor by itself, decays every tensor and steps them one by one in numpy. Here
+the whole component is stepped by torch's fused AdamW in one call, the gradient is clipped by its
+global norm, biases and normalization weights are not decayed, and heads may have a learning rate
+of their own. All settings come from the thinc optimizer in `[training.optimizer]`, whatever it is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any, Optional
+from weakref import WeakKeyDictionary
+
+import torch
+from spacy import registry
+from thinc.optimizers import FloatOrSeq, Optimizer
+from torch import nn
+
+from ..encoding.shim import TorchShim
+from ..errors import Errors, Warnings
+
+# Shims marked with this key in their cfg are heads.
+HEAD = "is_head"
+
+
+class AdamW(Optimizer):
+    """AdamW for torch weights; a plain thinc Adam with weight decay for all others.
+
+    head_learn_rate (float | Schedule | None): Learning rate of heads; None for the common one.
+    Other arguments as in `thinc.optimizers.Optimizer`.
+    """
+
+    head_learn_rate: float | None
+
+    def __init__(
+        self, learn_rate: FloatOrSeq, *, head_learn_rate: FloatOrSeq | None = None, **settings: Any
+    ):
+        super().__init__(learn_rate, use_averages=False, L2_is_weight_decay=True, **settings)
+        if head_learn_rate is None:
+            self.head_learn_rate = None
+        else:
+            self._set_attr_or_schedule("head_learn_rate", head_learn_rate)
+        for name in ("learn_rate", "head_learn_rate"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(Errors.E501.format(name=name, value=value))
+
+
+@registry.optimizers("spacy-spanrel.AdamW.v1")
+def create_adamw(
+    learn_rate: FloatOrSeq = 5e-5,
+    head_learn_rate: Optional[FloatOrSeq] = None,  # noqa: UP045
+    beta1: FloatOrSeq = 0.9,
+    beta2: FloatOrSeq = 0.999,
+    eps: FloatOrSeq = 1e-8,
+    weight_decay: FloatOrSeq = 0.01,
+    grad_clip: FloatOrSeq = 1.0,
+) -> Optimizer:
+    """AdamW (Loshchilov and Hutter 2019) as transformers are fine-tuned with it.
+
+    learn_rate (float | Schedule): Learning rate.
+    head_learn_rate (float | Schedule | None): Learning rate of heads; None for the common one.
+    beta1, beta2 (float | Schedule): Decay rates of the moments.
+    eps (float | Schedule): Added to the denominator.
+    weight_decay (float | Schedule): Not applied to biases and normalization weights.
+    grad_clip (float | Schedule): Largest global norm of a component's gradient; 0 for no clipping.
+    RETURNS (Optimizer): A thinc optimizer.
+    """
+    return AdamW(
+        learn_rate,
+        head_learn_rate=head_learn_rate,
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        L2=weight_decay,
+        grad_clip=grad_clip,
+    )
+
+
+# Moments live as long as the thinc optimizer: a new training starts afresh, as with thinc's own.
+_STATES: WeakKeyDictionary[TorchShim, tuple[Any, torch.optim.Optimizer]] = WeakKeyDictionary()
+
+
+def step(shims: Iterable[TorchShim], optimizer: Optimizer) -> None:
+    """Update the weights of some shims from their gradients, and clear these.
+
+    shims (Iterable[TorchShim]): Stepped together: their gradients are clipped by one norm.
+    optimizer (Optimizer): Gives learn_rate, b1, b2, eps, L2 (as decoupled weight decay) and
+        grad_clip at their present values, and head_learn_rate if it has one.
+    """
+    shims = [shim for shim in shims if shim.is_initialized]
+    if not shims:
+        return
+    torch_optimizer = _torch_optimizer(shims, optimizer)
+    lr = float(optimizer.learn_rate)
+    head_lr = getattr(optimizer, "head_learn_rate", None)
+    for group in torch_optimizer.param_groups:
+        group["lr"] = float(head_lr) if group["is_head"] and head_lr is not None else lr
+        group["betas"] = (float(optimizer.b1), float(optimizer.b2))
+        group["eps"] = float(optimizer.eps)
+        group["weight_decay"] = float(optimizer.L2) if group["decays"] else 0.0
+    parameters = [p for group in torch_optimizer.param_groups for p in group["params"]]
+    if optimizer.grad_clip:
+        nn.utils.clip_grad_norm_(parameters, float(optimizer.grad_clip))
+    torch_optimizer.step()
+    torch_optimizer.zero_grad(set_to_none=True)
+
+
+def _torch_optimizer(shims: list[TorchShim], optimizer: Optimizer) -> torch.optim.Optimizer:
+    modules = [shim.module for shim in shims]
+    # Another optimizer, or modules that were loaded or made anew, start with new moments.
+    identity = (id(optimizer), [id(module) for module in modules])
+    found = _STATES.get(shims[0])
+    if found is not None and found[0] == identity:
+        return found[1]
+    if optimizer.averages is not None:
+        warnings.warn(Warnings.W103, stacklevel=3)
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+    for shim in shims:
+        for name, parameter in shim.module.named_parameters():
+            if parameter.requires_grad:
+                key = (bool(shim.cfg.get(HEAD)), _decays(name, parameter))
+                groups.setdefault(key, []).append(parameter)
+    specs = [
+        {"params": params, "is_head": is_head, "decays": decays}
+        for (is_head, decays), params in groups.items()
+    ]
+    try:
+        made = torch.optim.AdamW(specs, lr=1e-3, fused=True)
+    except RuntimeError:  # no fused kernel for this device in this torch
+        made = torch.optim.AdamW(specs, lr=1e-3, foreach=True)
+    _STATES[shims[0]] = (identity, made)
+    return made
+
+
+def _decays(name: str, parameter: nn.Parameter) -> bool:
+    # Weights of normalization layers have one dimension whatever the model calls them.
+    return parameter.dim() > 1 and not name.endswith("bias")
