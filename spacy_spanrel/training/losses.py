@@ -27,7 +27,7 @@ def with_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[flo
     with torch.enable_grad():
         value = loss(z)
     (gradient,) = torch.autograd.grad(value, z)
-    return float(value), gradient
+    return float(value.detach()), gradient
 
 
 def span_loss(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:

@@ -1,0 +1,9 @@
+"""Commands of `python -m spacy spanrel`; spaCy loads `app` through the `spacy_cli` entry point.
+
+Importing a command's module registers it.
+"""
+
+from ._app import app
+from .convert import convert
+
+__all__ = ["app", "convert"]

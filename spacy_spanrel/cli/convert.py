@@ -1,0 +1,274 @@
+"""`python -m spacy spanrel convert`: annotated data to a `.spacy` file of gold Docs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import spacy
+import typer
+from spacy.tokens import Doc, DocBin
+from tqdm import tqdm
+from wasabi.printer import Printer
+
+from ..converters import (
+    ConversionError,
+    ConversionReport,
+    ade_to_docs,
+    conll04_to_docs,
+    read_types,
+    scierc_to_docs,
+    spert_to_docs,
+)
+from ..converters.common import ConversionErrors, Finding, Place, raise_error
+from ..converters.scierc import Unit
+from ._app import app
+
+CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
+    "ade": ade_to_docs,
+    "conll04": conll04_to_docs,
+    "scierc": scierc_to_docs,
+    "spert": spert_to_docs,
+}
+SUFFIX = ".spacy"
+
+
+class Format(str, Enum):
+    """Formats that the command reads."""
+
+    ade = "ade"
+    conll04 = "conll04"
+    scierc = "scierc"
+    spert = "spert"
+
+
+class UnitName(str, Enum):
+    """What becomes one Doc."""
+
+    sentence = "sentence"
+    document = "document"
+
+
+@app.command("convert", no_args_is_help=True)
+def convert_cli(
+    data_format: Annotated[
+        Format,
+        typer.Argument(metavar="FORMAT", help="One of: " + ", ".join(CONVERTERS)),
+    ],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Files to read, one or more")
+    ],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
+    skip_invalid: Annotated[
+        bool,
+        typer.Option(
+            "--skip-invalid", "-s", help="Leave out records that are wrong, and list them"
+        ),
+    ] = False,
+    types: Annotated[
+        Path | None,
+        typer.Option("--types", "-t", help="Types file (SpERT's form): other names are errors"),
+    ] = None,
+    max_span_size: Annotated[
+        int | None,
+        typer.Option("--max-span-size", "-m", min=1, help="List entities of more tokens than this"),
+    ] = None,
+    unit: Annotated[
+        UnitName | None,
+        typer.Option(
+            "--unit", "-u", help="scierc: one Doc a sentence (if not given) or a document"
+        ),
+    ] = None,
+    lang: Annotated[
+        str,
+        typer.Option(
+            "--lang", "-l", help="Language of the vocabulary and, for ade, of the tokenizer"
+        ),
+    ] = "en",
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only")
+    ] = False,
+) -> None:
+    """Convert annotated entities and relations to spaCy's binary format.
+
+    Several inputs go into one output. Nothing is written if anything fails, and texts without
+    entities or relations are kept. A report is printed at the end.
+
+    Formats: ade (DRUG-AE.rel), conll04 (conll04.corp), scierc (JSON lines of SciERC or DyGIE++),
+    spert (JSON of SpERT).
+
+    Examples:
+
+    \b
+    $ python -m spacy spanrel convert spert train.json dev.json train_dev.spacy --types types.json
+    $ python -m spacy spanrel convert scierc train.json train.spacy --unit document
+    $ python -m spacy spanrel convert ade DRUG-AE.rel ade.spacy --skip-invalid --max-span-size 10
+    """
+    try:
+        report = convert(
+            data_format.value,
+            inputs,
+            output,
+            skip_invalid=skip_invalid,
+            types=types,
+            max_span_size=max_span_size,
+            unit=None if unit is None else unit.value,
+            lang=lang,
+            quiet=quiet,
+        )
+    except (ConversionError, OSError) as error:
+        typer.echo(Printer(no_print=True).fail(f"Nothing written to {output}"), err=True)
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    if report.skipped:
+        text = f"{len(report.skipped)} record(s) skipped because they are wrong:"
+        typer.echo(Printer(no_print=True).warn(text), err=True)
+        for skipped in report.skipped:
+            typer.echo(str(skipped), err=True)
+    if not quiet:
+        print_report(report, output)
+
+
+def convert(
+    data_format: str,
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    skip_invalid: bool = False,
+    types: str | Path | None = None,
+    max_span_size: int | None = None,
+    unit: Unit | None = None,
+    lang: str = "en",
+    quiet: bool = True,
+) -> ConversionReport:
+    """Convert files to one `.spacy` file; on any failure the output stays as it was.
+
+    data_format (str): A key of CONVERTERS.
+    inputs (Sequence[str | Path]): Files, all of that format.
+    output (str | Path): The file to write; its folder is made if needed.
+    skip_invalid (bool): Leave bad records out instead of raising.
+    types (str | Path | None): Types file, to check names against.
+    max_span_size (int | None): Report entities of more tokens.
+    unit ("sentence" | "document" | None): Of the format scierc only.
+    lang (str): Language of the blank pipeline that gives vocabulary and tokenizer.
+    quiet (bool): Show no progress bar. It is only ever shown on a terminal.
+    RETURNS (ConversionReport): What was done.
+    RAISES (ConversionError): If an input or argument is wrong, or no record is right.
+    """
+    output = Path(output)
+    if data_format not in CONVERTERS:
+        raise _argument_error("FORMAT", repr(data_format), "one of " + ", ".join(CONVERTERS))
+    if output.suffix != SUFFIX:
+        # Other files are not seen by spaCy's corpus readers.
+        raise _argument_error("OUTPUT", repr(str(output)), f"a file name that ends in {SUFFIX}")
+    if not inputs:
+        raise _argument_error("INPUT", "no file", "one or more files")
+    to_docs = CONVERTERS[data_format]
+    if unit is not None:
+        if data_format != "scierc":
+            raise _argument_error("--unit", f"format {data_format!r}", "the format 'scierc'")
+        to_docs = partial(to_docs, unit=unit)
+    try:
+        nlp = spacy.blank(lang)
+    except ImportError as error:
+        raise _argument_error("--lang", repr(lang), "a language code of spaCy") from error
+    report = ConversionReport(max_span_size=max_span_size)
+    names = None if types is None else read_types(types)
+    doc_bin = DocBin(store_user_data=True)
+    # disable=None: no bar where stderr is no terminal. The delay spares short work the bar.
+    with tqdm(desc="Docs", unit=" docs", delay=1.0, disable=True if quiet else None) as bar:
+        for path in inputs:
+            for doc in to_docs(
+                path,
+                nlp=nlp,
+                types=names,
+                on_error=_go_on if skip_invalid else raise_error,
+                report=report,
+            ):
+                doc_bin.add(doc)
+                bar.update()
+    if not report.docs:
+        raise ConversionError(
+            ConversionErrors.E612,
+            file=", ".join(map(str, inputs)),
+            found=f"{len(report.skipped)} bad record(s)",
+            expected=f"records of the format {data_format!r}",
+            first=str(report.skipped[0]) if report.skipped else "none",
+        )
+    write_whole(output, doc_bin.to_bytes())
+    return report
+
+
+def _go_on(error: ConversionError) -> None:
+    """Do nothing about an error: the report lists it."""
+
+
+def _argument_error(name: str, found: str, expected: str) -> ConversionError:
+    return Place(name).error(ConversionErrors.E613, found=found, expected=expected)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that it is there as a whole or not at all, and an old one stays till then."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a file can be replaced in one step only within a file system.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def print_report(report: ConversionReport, output: Path) -> None:
+    """Print a report as tables."""
+    msg = Printer()
+    msg.good(f"{report.docs} Docs written to {output}")
+    msg.divider("Docs")
+    long = "" if report.max_span_size is None else f" than {report.max_span_size} tokens"
+    rows: list[tuple[str, int]] = [
+        ("Docs", report.docs),
+        ("Docs without entities", report.docs_without_entities),
+        ("Docs without relations", report.docs_without_relations),
+        ("Tokens", report.tokens),
+        ("Entities", report.n_entities),
+        ("Relations", report.n_relations),
+        ("Longest entity, in tokens", report.longest_entity),
+    ]
+    # Of these, only what happened.
+    more: list[tuple[str, int]] = [
+        (f"Entities longer{long}", len(report.too_long)),
+        ("Entities widened to token borders", len(report.misaligned)),
+        ("Overlapping entities that are not in doc.ents", report.overlapping_entities),
+        ("Relations lost", len(report.lost_relations)),
+        ("Relations of a span with itself", report.self_relations),
+        ("Duplicate entities, left out", report.duplicate_entities),
+        ("Duplicate relations, left out", report.duplicate_relations),
+        ("Ids that came before, kept", report.duplicate_ids),
+        *((text[:1].upper() + text[1:], n) for text, n in sorted(report.notes.items())),
+        ("Records skipped", len(report.skipped)),
+    ]
+    rows.extend(row for row in more if row[1])
+    msg.table(rows, aligns=("l", "r"))
+    for title, counts in (("Entities", report.entities), ("Relations", report.relations)):
+        if counts:
+            msg.divider(title)
+            msg.table(counts.most_common(), aligns=("l", "r"))
+    for title, findings in (
+        (f"Entities longer{long}", report.too_long),
+        ("Entities widened to token borders", report.misaligned),
+        ("Relations lost", report.lost_relations),
+        ("Records skipped", [_as_finding(error) for error in report.skipped]),
+    ):
+        if findings:
+            msg.divider(title)
+            msg.table([(finding.record, finding.text) for finding in findings], max_col=120)
+
+
+def _as_finding(error: ConversionError) -> Finding:
+    text = f"{error.place}: found {error.found}; expected {error.expected}"
+    return Finding("(no id)" if error.id is None else str(error.id), text)

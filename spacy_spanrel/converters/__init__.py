@@ -1,0 +1,25 @@
+"""Converters of annotated data to gold Docs: one module a format, one public function each."""
+
+from .ade import ade_to_docs
+from .common import (
+    ConversionError,
+    ConversionReport,
+    TypeNames,
+    get_orig_id,
+    read_types,
+)
+from .conll04 import conll04_to_docs
+from .scierc import scierc_to_docs
+from .spert import spert_to_docs
+
+__all__ = [
+    "ConversionError",
+    "ConversionReport",
+    "TypeNames",
+    "ade_to_docs",
+    "conll04_to_docs",
+    "get_orig_id",
+    "read_types",
+    "scierc_to_docs",
+    "spert_to_docs",
+]

@@ -1,0 +1,212 @@
+"""The ADE corpus of drugs and their adverse effects (``DRUG-AE.rel``)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from .common import (
+    ConversionError,
+    ConversionErrors,
+    ConversionReport,
+    Edge,
+    Entity,
+    ErrorHandler,
+    Finding,
+    Place,
+    TypeNames,
+    annotate_doc,
+    as_types,
+    raise_error,
+    read_lines,
+    short,
+)
+
+EFFECT = "Adverse-Effect"
+DRUG = "Drug"
+RELATION = "Adverse-Effect"
+COLUMNS = ("pubmed_id", "sentence", "adverse effect", "begin", "end", "drug", "begin", "end")
+
+
+@dataclass(frozen=True)
+class _Row:
+    pubmed_id: str
+    sentence: str
+    effect: str
+    effect_begin: int
+    drug: str
+    drug_begin: int
+
+
+@dataclass(frozen=True)
+class _Mention:
+    start_char: int
+    end_char: int
+    label: str
+
+
+def ade_to_docs(
+    path: str | Path,
+    *,
+    nlp: Language | None = None,
+    types: str | Path | TypeNames | None = None,
+    on_error: ErrorHandler = raise_error,
+    report: ConversionReport | None = None,
+) -> Iterator[Doc]:
+    """Read ADE's ``DRUG-AE.rel``, one Doc a sentence.
+
+    A row is one effect of one drug: pubmed id, sentence, adverse effect, begin, end, drug, begin,
+    end. All rows of a sentence become one Doc, with the id "pubmed id:number of the sentence among
+    those of the abstract". The head of a relation is the effect, the tail the drug. Sample::
+
+        1|Rash after aspirin.|Rash|40|44|aspirin|51|58
+
+    Offsets count from the start of the abstract, which the file does not have. Where a text occurs
+    more than once in its sentence, the distance between the two offsets tells which is meant. An
+    effect or drug that ends inside a token is widened to whole tokens and reported.
+
+    The sentences are tokenized, so their Docs know their spaces.
+
+    path (str | Path): The file.
+    nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
+    types (str | Path | TypeNames | None): A types file, to check the names against.
+    on_error (Callable[[ConversionError], None]): What to do about a bad row. If it does not raise,
+        the row is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Is added to.
+    YIELDS (Doc): The Docs, in the order in which their sentences come first.
+    RAISES (ConversionError): If the file, or with the default `on_error` a row, is bad.
+    """
+    report = ConversionReport() if report is None else report
+    names = as_types(types)
+    tokenizer = (nlp or spacy.blank("en")).tokenizer
+    empty = True
+    # Rows of a sentence need not be neighbours.
+    sentences: dict[tuple[str, str], list[tuple[int, _Mention, _Mention]]] = {}
+    for number, line in read_lines(path):
+        if not line.strip():
+            continue
+        empty = False
+        place = Place(str(path), f"line {number}")
+        try:
+            row, place = _parse_row(line, place)
+            effect, drug = _locate(row, place, report)
+        except ConversionError as error:
+            report.skip(error, on_error)
+            continue
+        key = (row.pubmed_id, row.sentence)
+        sentences.setdefault(key, []).append((number, effect, drug))
+    if empty:
+        raise Place(str(path)).error(ConversionErrors.E609, found="an empty file", expected="rows")
+    numbers: Counter[str] = Counter()
+    for (pubmed_id, sentence), rows in sentences.items():
+        place = Place(str(path), f"line {rows[0][0]}", f"{pubmed_id}:{numbers[pubmed_id]}")
+        numbers[pubmed_id] += 1
+        doc = tokenizer(sentence)
+        # A dict, because a drug of several rows is one entity.
+        mentions = {mention: None for row in rows for mention in row[1:]}
+        index = {mention: i for i, mention in enumerate(mentions)}
+        relations = [Edge(index[effect], index[drug], RELATION) for _, effect, drug in rows]
+        try:
+            entities = [_entity(doc, mention, place, report) for mention in mentions]
+            annotate_doc(doc, entities, relations, place=place, report=report, types=names)
+        except ConversionError as error:
+            report.skip(error, on_error)
+            continue
+        yield doc
+
+
+def _parse_row(line: str, place: Place) -> tuple[_Row, Place]:
+    # From the right, because only the sentence may hold the separator.
+    fields = line.rsplit("|", 6)
+    pubmed_id, bar, sentence = fields[0].partition("|")
+    if len(fields) != 7 or not bar:
+        raise place.error(
+            ConversionErrors.E610,
+            found=f"{line.count('|') + 1} fields",
+            expected=f"{len(COLUMNS)} fields: {'|'.join(COLUMNS)}",
+        )
+    place = Place(place.file, place.name, pubmed_id or None)
+    _, effect, effect_begin, effect_end, drug, drug_begin, drug_end = fields
+    for name, text in zip(
+        ("pubmed_id", "sentence", "adverse effect", "drug"),
+        (pubmed_id, sentence, effect, drug),
+        strict=True,
+    ):
+        if not text.strip():
+            raise place.at(name).error(
+                ConversionErrors.E610, found=f"{name} {text!r}", expected="some text"
+            )
+    for name, begin, end in (
+        ("adverse effect", effect_begin, effect_end),
+        ("drug", drug_begin, drug_end),
+    ):
+        numeric = all(text.isascii() and text.strip().isdigit() for text in (begin, end))
+        if not numeric or int(begin) >= int(end):
+            raise place.at(name).error(
+                ConversionErrors.E606,
+                found=f"begin {begin!r}, end {end!r}",
+                expected="two numbers, 0 <= begin < end",
+            )
+    row = _Row(pubmed_id, sentence, effect, int(effect_begin), drug, int(drug_begin))
+    return row, place
+
+
+def _locate(row: _Row, place: Place, report: ConversionReport) -> tuple[_Mention, _Mention]:
+    """Find effect and drug in the sentence."""
+    found = []
+    for name, text in (("adverse effect", row.effect), ("drug", row.drug)):
+        starts = _occurrences(row.sentence, text)
+        if not starts:
+            raise place.at(name).error(
+                ConversionErrors.E611,
+                found=f"{name} {short(text)}",
+                expected=f"a part of the sentence {short(row.sentence)}",
+            )
+        found.append(starts)
+    distance = row.effect_begin - row.drug_begin
+    candidates = list(product(*found))
+    effect, drug = min(candidates, key=lambda pair: abs(pair[0] - pair[1] - distance))
+    if effect - drug != distance:
+        # The sentence differs from the abstract, in its blanks for instance.
+        report.notes["rows whose offsets do not fit their sentence"] += 1
+        if len(candidates) > 1:
+            report.notes["rows with repeated texts placed by the nearest distance"] += 1
+    return (
+        _Mention(effect, effect + len(row.effect), EFFECT),
+        _Mention(drug, drug + len(row.drug), DRUG),
+    )
+
+
+def _occurrences(text: str, part: str) -> list[int]:
+    starts = []
+    start = text.find(part)
+    while start >= 0:
+        starts.append(start)
+        start = text.find(part, start + 1)
+    return starts
+
+
+def _entity(doc: Doc, mention: _Mention, place: Place, report: ConversionReport) -> Entity:
+    span = doc.char_span(mention.start_char, mention.end_char, label=mention.label)
+    if span is None:
+        span = doc.char_span(
+            mention.start_char, mention.end_char, label=mention.label, alignment_mode="expand"
+        )
+        text = doc.text[mention.start_char : mention.end_char]
+        if span is None:
+            raise place.error(
+                ConversionErrors.E611,
+                found=short(text),
+                expected="tokens there; does the tokenizer change the text?",
+            )
+        report.misaligned.append(
+            Finding(place.ref, f"{short(text)} ({mention.label}) widened to {short(span.text)}")
+        )
+    return Entity(span.start, span.end, mention.label)

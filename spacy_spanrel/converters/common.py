@@ -1,0 +1,555 @@
+"""What the converters share: their errors, their report, and how a gold Doc is made.
+
+A gold Doc is stored in the terms of ``annotations``:
+
+- ``doc.spans["entities"]``: every gold entity (they may overlap), label = type. Gold has no scores,
+  so ``attrs`` has none; ``attrs["orig_id"]`` is the record's own id, if it has one. The id lives
+  there because the attrs of span groups survive ``DocBin`` with default settings and ``user_data``
+  does not. Read it with ``get_orig_id``.
+- ``doc.spans["relations"]``: written by ``annotations.set_relations``, score None.
+- ``doc.ents``: as many of the entities as fit without overlap (longest first).
+
+All three are set on every Doc, so "annotated, but nothing there" differs from "not annotated", and
+text without entities or relations stays in the data as the negative example it is.
+"""
+
+from __future__ import annotations
+
+import json
+import reprlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, Span, SpanGroup
+from spacy.util import filter_spans
+from spacy.vocab import Vocab
+
+from ..annotations import ENTITIES_KEY, Relation, set_relations
+
+ORIG_ID_ATTR = "orig_id"
+RecordId = str | int
+ErrorHandler = Callable[["ConversionError"], None]
+
+# What msgpack can hold; a larger id is kept as text.
+_INT64 = range(-(2**63), 2**63)
+
+
+class ConversionErrors:
+    """Texts of conversion errors; `{where}` names file, place and id."""
+
+    E601 = "[E_SR601] {where}: the file cannot be read. Found: {found}. Expected: {expected}."
+    E602 = (
+        "[E_SR602] {where}: the file is not UTF-8 text. Found: {found}. Expected: {expected}. "
+        "Save the file as UTF-8."
+    )
+    E603 = (
+        "[E_SR603] {where}: broken JSON. Found: {found}. Expected: {expected}. "
+        "Is the file cut off, or of another format?"
+    )
+    E604 = "[E_SR604] {where}: wrong kind of value. Found: {found}. Expected: {expected}."
+    E605 = "[E_SR605] {where}: a key is missing. Found: {found}. Expected: {expected}."
+    E606 = "[E_SR606] {where}: wrong offsets. Found: {found}. Expected: {expected}."
+    E607 = (
+        "[E_SR607] {where}: a relation's argument is no entity. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E608 = (
+        "[E_SR608] {where}: the name is not in the types file. Found: {found}. "
+        "Expected: {expected}. Correct the name, or add it to the types file."
+    )
+    E609 = "[E_SR609] {where}: there is nothing to convert. Found: {found}. Expected: {expected}."
+    E610 = "[E_SR610] {where}: a line of the wrong form. Found: {found}. Expected: {expected}."
+    E611 = (
+        "[E_SR611] {where}: the text does not occur in the sentence. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E612 = (
+        "[E_SR612] {where}: no record could be converted. Found: {found}. Expected: {expected}. "
+        "The first error was: {first}"
+    )
+    E613 = "[E_SR613] {where}: wrong argument. Found: {found}. Expected: {expected}."
+
+
+class ConversionError(ValueError):
+    """Something in a file that cannot be converted.
+
+    file (str): The file.
+    place (str): Where in it: "line 7" (counted from 1) or "record 7, entities[0].end" (counted
+        from 0, as in the JSON list).
+    id (str | int | None): The id of the record, if it is known.
+    found (str): What was there.
+    expected (str): What should have been there.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        *,
+        file: str,
+        place: str = "",
+        id: RecordId | None = None,
+        found: str,
+        expected: str,
+        **more: str,
+    ) -> None:
+        self.file = file
+        self.place = place
+        self.id = id
+        self.found = found
+        self.expected = expected
+        where = f"'{file}'"
+        if place:
+            where += f", {place}"
+        if id is not None:
+            where += f" (id {id!r})"
+        super().__init__(text.format(where=where, found=found, expected=expected, **more))
+
+
+def raise_error(error: ConversionError) -> None:
+    """Raise the error: the default `on_error` of the converters."""
+    raise error
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a file we are; makes the errors of that place.
+
+    file (str): The file.
+    name (str): Line or record, and what is inside it.
+    id (str | int | None): The id of the record.
+    """
+
+    file: str
+    name: str = ""
+    id: RecordId | None = None
+
+    def at(self, name: str) -> Place:
+        """Return a place inside this one."""
+        return Place(self.file, f"{self.name}, {name}" if self.name else name, self.id)
+
+    def error(self, text: str, *, found: str, expected: str) -> ConversionError:
+        """Return an error of this place."""
+        return ConversionError(
+            text, file=self.file, place=self.name, id=self.id, found=found, expected=expected
+        )
+
+    @property
+    def ref(self) -> str:
+        """The id if there is one, else file and place: what a report calls the record."""
+        return str(self.id) if self.id is not None else f"{self.file}, {self.name}"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a report lists.
+
+    record (str): The record's id, or its place if it has none.
+    text (str): What was found.
+    """
+
+    record: str
+    text: str
+
+
+@dataclass
+class ConversionReport:
+    """What a conversion did; several inputs may add to one report.
+
+    max_span_size (int | None): Entities of more tokens than this are listed as too long.
+    docs, tokens (int): How many were made.
+    entities, relations (Counter[str]): How many per type and label.
+    docs_without_entities, docs_without_relations (int): They are kept.
+    longest_entity (int): In tokens.
+    too_long (list[Finding]): Entities that a model with `max_span_size` can never predict.
+    misaligned (list[Finding]): Entities widened to token borders.
+    lost_relations (list[Finding]): Relations that could not be kept.
+    skipped (list[ConversionError]): Records left out because `on_error` did not raise.
+    overlapping_entities (int): Entities in the span group for which doc.ents has no room.
+    duplicate_entities, duplicate_relations (int): Repeated within a record, kept once.
+    duplicate_ids (int): Records whose id came before; kept.
+    self_relations (int): Relations of a span with itself, which no model predicts; kept.
+    notes (Counter[str]): What else happened, in words, and how often.
+    """
+
+    max_span_size: int | None = None
+    docs: int = 0
+    tokens: int = 0
+    entities: Counter[str] = field(default_factory=Counter)
+    relations: Counter[str] = field(default_factory=Counter)
+    docs_without_entities: int = 0
+    docs_without_relations: int = 0
+    longest_entity: int = 0
+    too_long: list[Finding] = field(default_factory=list)
+    misaligned: list[Finding] = field(default_factory=list)
+    lost_relations: list[Finding] = field(default_factory=list)
+    skipped: list[ConversionError] = field(default_factory=list)
+    overlapping_entities: int = 0
+    duplicate_entities: int = 0
+    duplicate_relations: int = 0
+    duplicate_ids: int = 0
+    self_relations: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
+    _ids: set[RecordId] = field(default_factory=set, init=False, repr=False)
+
+    @property
+    def n_entities(self) -> int:
+        """Number of entities over all types."""
+        return sum(self.entities.values())
+
+    @property
+    def n_relations(self) -> int:
+        """Number of relations over all labels."""
+        return sum(self.relations.values())
+
+    def skip(self, error: ConversionError, on_error: ErrorHandler) -> None:
+        """Hand an error to `on_error` and, if that returns, list its record as skipped."""
+        on_error(error)
+        self.skipped.append(error)
+
+    def add_id(self, orig_id: RecordId | None) -> None:
+        """Note a record's id."""
+        if orig_id is None:
+            return
+        self.duplicate_ids += orig_id in self._ids
+        self._ids.add(orig_id)
+
+
+@dataclass(frozen=True)
+class TypeNames:
+    """The names that a types file allows.
+
+    entities, relations (tuple[str, ...]): In the order of the file.
+    symmetric (frozenset[str]): Relations without direction.
+    """
+
+    entities: tuple[str, ...]
+    relations: tuple[str, ...]
+    symmetric: frozenset[str] = frozenset()
+
+    def check(self, entities: Sequence[Entity], relations: Sequence[Edge], place: Place) -> None:
+        """Raise a ConversionError for the first name that is not in the types file."""
+        for what, names, known in (
+            ("entities", [e.label for e in entities], self.entities),
+            ("relations", [r.label for r in relations], self.relations),
+        ):
+            for i, name in enumerate(names):
+                if name not in known:
+                    raise place.at(f"{what}[{i}]").error(
+                        ConversionErrors.E608,
+                        found=short(name),
+                        expected="one of " + ", ".join(known),
+                    )
+
+
+@dataclass(frozen=True)
+class Entity:
+    """An entity by token offsets, end exclusive."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass(frozen=True)
+class Edge:
+    """A relation between two entities by their indices."""
+
+    head: int
+    tail: int
+    label: str
+
+
+def read_types(path: str | Path) -> TypeNames:
+    """Read a types file of SpERT's form.
+
+    Sample: ``{"entities": {"Peop": {"short": "Peop", "verbose": "People"}}, "relations":
+    {"Kill": {"short": "Kill", "verbose": "Kill", "symmetric": false}}}``
+
+    path (str | Path): The file.
+    RETURNS (TypeNames): The names, and which relations are symmetric.
+    RAISES (ConversionError): If the file is not of that form.
+    """
+    place = Place(str(path))
+    data = expect_dict(read_json(path), place)
+    entities = expect_dict(expect_key(data, "entities", place), place.at("entities"))
+    relations = expect_dict(expect_key(data, "relations", place), place.at("relations"))
+    symmetric = set()
+    for name, spec in relations.items():
+        where = place.at(f"relations[{name!r}]")
+        flag = expect_dict(spec, where).get("symmetric", False)
+        if not isinstance(flag, bool):
+            raise wrong_kind(flag, "true or false", where.at("symmetric"))
+        if flag:
+            symmetric.add(name)
+    return TypeNames(tuple(entities), tuple(relations), frozenset(symmetric))
+
+
+def as_types(types: str | Path | TypeNames | None) -> TypeNames | None:
+    """Return type names as they are, or read from the file if a path is given."""
+    return types if types is None or isinstance(types, TypeNames) else read_types(types)
+
+
+def get_vocab(nlp: Language | None) -> Vocab:
+    """Return the pipeline's vocabulary; a blank English one without a pipeline."""
+    vocab: Vocab = (nlp or spacy.blank("en")).vocab
+    return vocab
+
+
+def get_orig_id(doc: Doc) -> RecordId | None:
+    """Return the id of the record from which a gold Doc was made; None if it had none."""
+    if ENTITIES_KEY not in doc.spans:
+        return None
+    orig_id: RecordId | None = doc.spans[ENTITIES_KEY].attrs.get(ORIG_ID_ATTR)
+    return orig_id
+
+
+def make_doc(
+    vocab: Vocab,
+    words: Sequence[str],
+    entities: Sequence[Entity],
+    relations: Sequence[Edge],
+    *,
+    place: Place,
+    report: ConversionReport,
+    types: TypeNames | None = None,
+    sent_starts: Sequence[bool] | None = None,
+) -> Doc:
+    """Make the gold Doc of a pretokenized record.
+
+    Which tokens are followed by a space is unknown and stays so (`doc.has_unknown_spaces`): spaCy's
+    corpus reader then keeps the given tokens for the predicted Doc too.
+
+    vocab (Vocab): The vocabulary.
+    words (Sequence[str]): The tokens.
+    entities (Sequence[Entity]): All entities; they may overlap.
+    relations (Sequence[Edge]): Relations between them.
+    place (Place): The record; its id becomes the Doc's.
+    report (ConversionReport): Is added to.
+    types (TypeNames | None): Names to hold the labels against.
+    sent_starts (Sequence[bool] | None): Whether each token starts a sentence, if that is known.
+    RETURNS (Doc): The Doc.
+    RAISES (ConversionError): If a label is not among `types`.
+    """
+    starts: list[bool | int | None] | None = None if sent_starts is None else [*sent_starts]
+    doc = Doc(vocab, words=list(words), sent_starts=starts)
+    annotate_doc(doc, entities, relations, place=place, report=report, types=types)
+    return doc
+
+
+def annotate_doc(
+    doc: Doc,
+    entities: Sequence[Entity],
+    relations: Sequence[Edge],
+    *,
+    place: Place,
+    report: ConversionReport,
+    types: TypeNames | None = None,
+) -> None:
+    """Write gold entities and relations on a Doc and count them; arguments as in `make_doc`."""
+    if types is not None:
+        types.check(entities, relations, place)
+    spans: dict[Entity, Span] = {}
+    for entity in entities:
+        if entity not in spans:
+            spans[entity] = Span(doc, entity.start, entity.end, label=entity.label)
+    symmetric = types.symmetric if types is not None else frozenset()
+    edges: dict[tuple[Entity, Entity, str], Relation] = {}
+    for edge in relations:
+        head, tail = entities[edge.head], entities[edge.tail]
+        if edge.label in symmetric:
+            # One direction stands for both: the order of the text.
+            head, tail = sorted((head, tail), key=lambda e: (e.start, e.end, e.label))
+        edges[head, tail, edge.label] = Relation(spans[head], spans[tail], edge.label)
+    gold = list(spans.values())
+    attrs = {} if place.id is None else {ORIG_ID_ATTR: _storable(place.id)}
+    doc.spans[ENTITIES_KEY] = SpanGroup(doc, name=ENTITIES_KEY, spans=gold, attrs=attrs)
+    set_relations(doc, edges.values())
+    doc.ents = tuple(filter_spans(gold))
+
+    report.add_id(place.id)
+    report.docs += 1
+    report.tokens += len(doc)
+    report.entities.update(span.label_ for span in gold)
+    report.relations.update(label for _, _, label in edges)
+    report.docs_without_entities += not gold
+    report.docs_without_relations += not edges
+    report.overlapping_entities += len(gold) - len(doc.ents)
+    report.duplicate_entities += len(entities) - len(gold)
+    report.duplicate_relations += len(relations) - len(edges)
+    report.self_relations += sum(
+        (head.start, head.end) == (tail.start, tail.end) for head, tail, _ in edges
+    )
+    report.longest_entity = max([report.longest_entity, *map(len, gold)])
+    if report.max_span_size is not None:
+        report.too_long.extend(
+            Finding(place.ref, f"{short(span.text)} ({span.label_}, {len(span)} tokens)")
+            for span in gold
+            if len(span) > report.max_span_size
+        )
+
+
+def _storable(orig_id: RecordId) -> RecordId:
+    return str(orig_id) if isinstance(orig_id, int) and orig_id not in _INT64 else orig_id
+
+
+# Reading files
+
+
+def read_text(path: str | Path) -> str:
+    """Read a UTF-8 file, with or without a byte order mark; errors name file and byte."""
+    place = Place(str(path))
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise place.error(
+            ConversionErrors.E601, found=error.strerror or str(error), expected="a readable file"
+        ) from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise place.at(f"byte {error.start}").error(
+            ConversionErrors.E602,
+            found=f"byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason})",
+            expected="UTF-8",
+        ) from error
+    return text.removeprefix("\ufeff")
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1, line without its end).
+
+    Only a line feed ends a line: `str.splitlines` also cuts at characters that occur inside texts.
+    """
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        yield number, line.removesuffix("\r")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; errors name line and column."""
+    place = Place(str(path))
+    text = read_text(path)
+    if not text.strip():
+        raise place.error(ConversionErrors.E609, found="an empty file", expected="JSON")
+    return parse_json(text, place)
+
+
+def parse_json(text: str, place: Place, line: int | None = None) -> Any:
+    """Parse JSON; errors name line (`line` if the text is one of a file's lines) and column."""
+    # The standard parser: srsly's says that something is wrong, but not where.
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        place = place.at(f"line {line or error.lineno}, column {error.colno}")
+        found = f"{short(text[error.pos : error.pos + 30]) or 'nothing'} ({error.msg})"
+        if error.pos >= len(text.rstrip()):
+            found = f"the end of the text ({error.msg})"
+        raise place.error(ConversionErrors.E603, found=found, expected="valid JSON") from error
+    except (ValueError, RecursionError) as error:
+        if line is not None:
+            place = place.at(f"line {line}")
+        raise place.error(ConversionErrors.E603, found=str(error), expected="valid JSON") from error
+
+
+# Checking values
+
+
+def short(value: object) -> str:
+    """Return a value's representation, cut to a length that suits a message."""
+    shortener = reprlib.Repr()
+    shortener.maxstring = shortener.maxother = 60
+    return shortener.repr(value)
+
+
+def wrong_kind(value: object, expected: str, place: Place) -> ConversionError:
+    """Return the error for a value of the wrong kind."""
+    return place.error(
+        ConversionErrors.E604, found=f"{short(value)} ({type(value).__name__})", expected=expected
+    )
+
+
+def expect_dict(value: object, place: Place) -> dict[str, Any]:
+    """Return the value if it is a JSON object, else raise a ConversionError."""
+    if not isinstance(value, dict):
+        raise wrong_kind(value, "an object {...}", place)
+    return value
+
+
+def expect_list(value: object, place: Place, length: int | None = None) -> list[Any]:
+    """Return the value if it is a list (of that length), else raise a ConversionError."""
+    if not isinstance(value, list) or (length is not None and len(value) != length):
+        raise wrong_kind(
+            value, "a list [...]" if length is None else f"a list of {length} items", place
+        )
+    return value
+
+
+def expect_key(record: dict[str, Any], key: str, place: Place) -> Any:
+    """Return the value of a key, or raise a ConversionError if it is missing."""
+    if key not in record:
+        raise place.error(
+            ConversionErrors.E605,
+            found="the keys " + (", ".join(map(repr, record)) or "(none)"),
+            expected=f"the key {key!r}",
+        )
+    return record[key]
+
+
+def expect_name(value: object, place: Place) -> str:
+    """Return the value if it is a string with something in it, else raise a ConversionError."""
+    if not isinstance(value, str) or not value.strip():
+        raise wrong_kind(value, "a string that is not empty", place)
+    return expect_encodable(value, place)
+
+
+def expect_int(value: object, place: Place) -> int:
+    """Return the value if it is an integer (true and false are none), else raise an error."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong_kind(value, "an integer", place)
+    return value
+
+
+def expect_encodable(value: str, place: Place) -> str:
+    """Return the string if it can be stored: JSON can spell lone surrogates, which cannot."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise wrong_kind(value, "text without lone surrogates", place) from error
+    return value
+
+
+def expect_words(value: object, place: Place, *, allow_empty: bool = False) -> list[str]:
+    """Return the value if it is a list of tokens, else raise a ConversionError."""
+    words = expect_list(value, place)
+    if not words and not allow_empty:
+        raise wrong_kind(words, "at least one token", place)
+    for i, word in enumerate(words):
+        if not isinstance(word, str) or not word:
+            raise wrong_kind(word, "a string that is not empty", place.at(f"[{i}]"))
+        expect_encodable(word, place.at(f"[{i}]"))
+    return words
+
+
+def expect_id(value: object, place: Place) -> RecordId | None:
+    """Return a record's id: a string, an integer or None; else raise a ConversionError."""
+    if value is None or (isinstance(value, str) and value == ""):
+        return None
+    if isinstance(value, str):
+        return expect_encodable(value, place)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    raise wrong_kind(value, "a string or an integer", place)
+
+
+def expect_offsets(start: int, end: int, length: int, place: Place) -> None:
+    """Raise a ConversionError if start and (exclusive) end are no span of `length` tokens."""
+    if not 0 <= start < end <= length:
+        raise place.error(
+            ConversionErrors.E606,
+            found=f"start {start}, end {end}",
+            expected=f"0 <= start < end <= {length} (the number of tokens), end exclusive",
+        )

@@ -1,0 +1,206 @@
+"""The raw CoNLL04 corpus of Roth and Yih (``conll04.corp``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from .common import (
+    ConversionError,
+    ConversionErrors,
+    ConversionReport,
+    Edge,
+    Entity,
+    ErrorHandler,
+    Place,
+    TypeNames,
+    as_types,
+    get_vocab,
+    make_doc,
+    raise_error,
+    read_lines,
+)
+
+ROW_COLUMNS = 9
+RELATION_COLUMNS = 3
+ESCAPES = {
+    "COMMA": ",",
+    "-LRB-": "(",
+    "-RRB-": ")",
+    "-LSB-": "[",
+    "-RSB-": "]",
+    "-LCB-": "{",
+    "-RCB-": "}",
+}
+
+Line = tuple[int, list[str]]
+
+
+def conll04_to_docs(
+    path: str | Path,
+    *,
+    nlp: Language | None = None,
+    types: str | Path | TypeNames | None = None,
+    on_error: ErrorHandler = raise_error,
+    report: ConversionReport | None = None,
+) -> Iterator[Doc]:
+    """Read the raw CoNLL04 corpus, one Doc a sentence, those without relations too.
+
+    Tab-separated rows of 9 columns (sentence, entity type or O, row, O, part of speech, word, O, O,
+    O), a blank line, relation lines of 3 columns (row of the head, row of the tail, label), a blank
+    line. An entity of several words is one row, words and tags joined by "/". Sample::
+
+        7	Peop	0	O	NNP/NNP	Ann/Lee	O	O	O
+        7	O	1	O	VBZ	lives	O	O	O
+        7	O	2	O	IN	in	O	O	O
+        7	Loc	3	O	NNP	Oslo	O	O	O
+
+        0	3	Live_In
+
+    path (str | Path): The file.
+    nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
+    types (str | Path | TypeNames | None): A types file, to check the names against.
+    on_error (Callable[[ConversionError], None]): What to do about a bad sentence. If it does not
+        raise, the sentence is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Is added to.
+    YIELDS (Doc): The Docs.
+    RAISES (ConversionError): If the file, or with the default `on_error` a sentence, is bad.
+    """
+    report = ConversionReport() if report is None else report
+    names = as_types(types)
+    vocab = get_vocab(nlp)
+    empty = True
+    for block in _sentences(read_lines(path)):
+        empty = False
+        number, columns = block[0]
+        # The id is known only if the first line is a row.
+        orig_id = columns[0] if len(columns) == ROW_COLUMNS else None
+        place = Place(str(path), f"line {number}", orig_id)
+        try:
+            words, entities, relations = _parse_sentence(block, place, report)
+            doc = make_doc(
+                vocab, words, entities, relations, place=place, report=report, types=names
+            )
+        except ConversionError as error:
+            report.skip(error, on_error)
+            continue
+        yield doc
+    if empty:
+        raise Place(str(path)).error(
+            ConversionErrors.E609, found="an empty file", expected="sentences"
+        )
+
+
+def _sentences(lines: Iterable[tuple[int, str]]) -> Iterator[list[Line]]:
+    """Yield the lines of each sentence: its rows and relations.
+
+    A row (or what looks like a bad one: more columns than a relation has) after a blank line or a
+    relation starts a new sentence, so that a bad line spoils its own sentence only.
+    """
+    block: list[Line] = []
+    in_rows = False
+    for number, line in lines:
+        if not line.strip():
+            in_rows = False
+            continue
+        columns = re.split(r"\t" if "\t" in line else r" +", line.strip())
+        is_row = len(columns) > RELATION_COLUMNS
+        if is_row and not in_rows and block:
+            yield block
+            block = []
+        in_rows = is_row or (in_rows and len(columns) != RELATION_COLUMNS)
+        block.append((number, columns))
+    if block:
+        yield block
+
+
+def _parse_sentence(
+    block: list[Line], sentence: Place, report: ConversionReport
+) -> tuple[list[str], list[Entity], list[Edge]]:
+    words: list[str] = []
+    entities: list[Entity] = []
+    relations: list[Edge] = []
+    # Which entity a row holds; None for a row of type O.
+    row_entities: dict[int, int | None] = {}
+    notes = []
+    for number, columns in block:
+        place = Place(sentence.file, f"line {number}", sentence.id)
+        if len(columns) == ROW_COLUMNS:
+            sentence_id, label, row, _, tags, word = columns[:6]
+            index = _row_number(row, place)
+            if sentence_id != sentence.id:
+                raise place.error(
+                    ConversionErrors.E610,
+                    found=f"sentence {sentence_id!r}",
+                    expected=f"sentence {sentence.id!r}, or a blank line before the next sentence",
+                )
+            if index in row_entities:
+                raise place.error(
+                    ConversionErrors.E610,
+                    found=f"row {index} for the second time",
+                    expected="each row number once in a sentence",
+                )
+            parts, is_sure = split_row(word, tags)
+            if not is_sure:
+                notes.append("entity rows with unequal numbers of words and tags")
+            row_entities[index] = None
+            if label != "O":
+                row_entities[index] = len(entities)
+                entities.append(Entity(len(words), len(words) + len(parts), label))
+            words.extend(parts)
+        elif len(columns) == RELATION_COLUMNS:
+            ends = []
+            for row in columns[:2]:
+                index = _row_number(row, place)
+                entity = row_entities.get(index)
+                if entity is None:
+                    state = "of type O" if index in row_entities else "that does not exist"
+                    raise place.error(
+                        ConversionErrors.E607,
+                        found=f"row {index}, {state}",
+                        expected="the number of a row with an entity type",
+                    )
+                ends.append(entity)
+            relations.append(Edge(ends[0], ends[1], columns[2]))
+        else:
+            raise place.error(
+                ConversionErrors.E610,
+                found=f"{len(columns)} columns",
+                expected=f"{ROW_COLUMNS} columns (a row) or {RELATION_COLUMNS} (a relation)",
+            )
+    report.notes.update(notes)
+    return words, entities, relations
+
+
+def split_row(word: str, tags: str) -> tuple[list[str], bool]:
+    """Split the word column of a row into words.
+
+    The tags tell how many there are, because a word may hold a slash itself ("1/2" with the tag
+    CD). If there are several tags, but not as many as words, each slash divides.
+
+    word (str): The words, joined by slashes.
+    tags (str): Their parts of speech, joined likewise.
+    RETURNS (tuple[list[str], bool]): The words, and whether the numbers agreed.
+    """
+    n_tags = len(tags.split("/"))
+    parts = word.split("/")
+    if n_tags == 1 or len(parts) == 1:
+        return [_unescape(word)], True
+    is_sure = len(parts) == n_tags and all(parts)
+    return [_unescape(part) for part in parts if part] or [word], is_sure
+
+
+def _unescape(word: str) -> str:
+    return ESCAPES.get(word, word)
+
+
+def _row_number(text: str, place: Place) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise place.error(
+            ConversionErrors.E610, found=f"row number {text!r}", expected="a number from 0"
+        )
+    return int(text)

@@ -1,0 +1,125 @@
+"""SpERT's JSON: CoNLL04, SciERC and ADE as the SpERT program reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from .common import (
+    ConversionError,
+    ConversionErrors,
+    ConversionReport,
+    Edge,
+    Entity,
+    ErrorHandler,
+    Place,
+    TypeNames,
+    as_types,
+    expect_dict,
+    expect_id,
+    expect_int,
+    expect_key,
+    expect_list,
+    expect_name,
+    expect_offsets,
+    expect_words,
+    get_vocab,
+    make_doc,
+    raise_error,
+    read_json,
+    wrong_kind,
+)
+
+
+def spert_to_docs(
+    path: str | Path,
+    *,
+    nlp: Language | None = None,
+    types: str | Path | TypeNames | None = None,
+    on_error: ErrorHandler = raise_error,
+    report: ConversionReport | None = None,
+) -> Iterator[Doc]:
+    """Read a file of SpERT's JSON, one Doc a record.
+
+    Offsets count tokens, ends are exclusive; head and tail are indices into the entities. Sample::
+
+        [{"tokens": ["Ann", "Lee", "lives", "in", "Oslo"],
+          "entities": [{"type": "Peop", "start": 0, "end": 2},
+                       {"type": "Loc", "start": 4, "end": 5}],
+          "relations": [{"type": "Live_In", "head": 0, "tail": 1}],
+          "orig_id": 7}]
+
+    path (str | Path): The file.
+    nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
+    types (str | Path | TypeNames | None): SpERT's types file, to check the names against.
+        Arguments of a relation that it calls symmetric are put in the order of the text.
+    on_error (Callable[[ConversionError], None]): What to do about a bad record. If it does not
+        raise, the record is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Is added to.
+    YIELDS (Doc): The Docs.
+    RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
+    """
+    report = ConversionReport() if report is None else report
+    names = as_types(types)
+    file = Place(str(path))
+    data = read_json(path)
+    if not isinstance(data, list):
+        raise wrong_kind(data, "a list of records [...] at the top", file.at("top level"))
+    if not data:
+        raise file.error(ConversionErrors.E609, found="an empty list", expected="records")
+    vocab = get_vocab(nlp)
+    for number, record in enumerate(data):
+        place = Place(str(path), f"record {number}")
+        try:
+            fields = expect_dict(record, place)
+            orig_id = expect_id(fields.get("orig_id"), place.at("orig_id"))
+            place = Place(str(path), f"record {number}", orig_id)
+            words = expect_words(expect_key(fields, "tokens", place), place.at("tokens"))
+            entities = _entities(fields, len(words), place)
+            relations = _relations(fields, len(entities), place)
+            doc = make_doc(
+                vocab, words, entities, relations, place=place, report=report, types=names
+            )
+        except ConversionError as error:
+            report.skip(error, on_error)
+            continue
+        yield doc
+
+
+def _entities(fields: dict[str, Any], n_words: int, place: Place) -> list[Entity]:
+    entities = []
+    items = expect_list(expect_key(fields, "entities", place), place.at("entities"))
+    for i, item in enumerate(items):
+        where = place.at(f"entities[{i}]")
+        item = expect_dict(item, where)
+        label = expect_name(expect_key(item, "type", where), where.at("type"))
+        start = expect_int(expect_key(item, "start", where), where.at("start"))
+        end = expect_int(expect_key(item, "end", where), where.at("end"))
+        expect_offsets(start, end, n_words, where)
+        entities.append(Entity(start, end, label))
+    return entities
+
+
+def _relations(fields: dict[str, Any], n_entities: int, place: Place) -> list[Edge]:
+    relations = []
+    items = expect_list(expect_key(fields, "relations", place), place.at("relations"))
+    for i, item in enumerate(items):
+        where = place.at(f"relations[{i}]")
+        item = expect_dict(item, where)
+        label = expect_name(expect_key(item, "type", where), where.at("type"))
+        ends = []
+        for key in ("head", "tail"):
+            index = expect_int(expect_key(item, key, where), where.at(key))
+            if not 0 <= index < n_entities:
+                raise where.at(key).error(
+                    ConversionErrors.E607,
+                    found=f"{key} {index}",
+                    expected=f"0 <= {key} < {n_entities} (the number of entities)",
+                )
+            ends.append(index)
+        relations.append(Edge(ends[0], ends[1], label))
+    return relations
