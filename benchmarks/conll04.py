@@ -39,12 +39,22 @@ DECODING: dict[str, dict[str, Any]] = {
         "type_constraints": "learned",
         "relation_threshold": 0.4,
     },
-    "+ best overlap": {"overlaps": "best", "type_constraints": "learned", "relation_threshold": 0.4},
-    "+ threshold 0.5": {"overlaps": "best", "type_constraints": "learned", "relation_threshold": 0.5},
+    "+ best overlap": {
+        "overlaps": "best",
+        "type_constraints": "learned",
+        "relation_threshold": 0.4,
+    },
+    "+ threshold 0.5": {
+        "overlaps": "best",
+        "type_constraints": "learned",
+        "relation_threshold": 0.5,
+    },
 }
 
 
-def recipe(epochs: int, batch: int, n_docs: int, lr: float, head_lr: float | None) -> dict[str, Any]:
+def recipe(
+    epochs: int, batch: int, n_docs: int, lr: float, head_lr: float | None
+) -> dict[str, Any]:
     """Overrides of the config for a linear schedule with 10 % warm-up.
 
     epochs (int), batch (int), n_docs (int): Give the number of steps.
@@ -76,7 +86,9 @@ VARIANTS: dict[str, tuple[int, int, float, float | None, dict[str, Any]]] = {
 }
 
 
-def run(variant: str, seed: int, data: Path, tune: bool, extra: dict[str, Any]) -> list[dict[str, Any]]:
+def run(
+    variant: str, seed: int, data: Path, tune: bool, extra: dict[str, Any]
+) -> list[dict[str, Any]]:
     """Train one variant with one seed, and score it with each decoding setting."""
     epochs, batch, lr, head_lr, overrides = VARIANTS[variant]
     parts, test = (["train"], "dev") if tune else (["train", "dev"], "test")

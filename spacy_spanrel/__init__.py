@@ -4,6 +4,8 @@ Importing the package registers the extensions `doc._.relations` and `span._.rel
 and loads nothing heavy: torch and transformers are imported by the components that need them.
 """
 
+from contextlib import suppress
+
 from .about import __version__
 from .annotations import (
     Relation,
@@ -24,9 +26,7 @@ __all__ = [
     "set_relations",
 ]
 
-try:
+# Where another package owns the name, the import must not fail for that (spaCy imports every entry
+# point); the component that wants the name raises when it is built.
+with suppress(ValueError):
     register_extensions()
-except ValueError:
-    # Another package owns the name. An import must not fail for that (spaCy imports every entry
-    # point); the component that wants the name raises when it is built.
-    pass

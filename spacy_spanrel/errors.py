@@ -60,7 +60,9 @@ class Errors:
         "[E_SR208] precision = 'float16' computes on CUDA devices only, but the device is '{device}'. "
         "Use 'auto', 'float32' or 'bfloat16'."
     )
-    E209 = "[E_SR209] device = '{value}' is not available here: {error}. Use 'auto', 'cpu' or 'cuda'."
+    E209 = (
+        "[E_SR209] device = '{value}' is not available here: {error}. Use 'auto', 'cpu' or 'cuda'."
+    )
 
     # span_relation
     E301 = (
@@ -118,8 +120,8 @@ class Warnings:
         "matter. First of them: {examples}"
     )
     W103 = (
-        "[W_SR103] use_averages = true has no effect on the weights of transformers, and keeps a second copy of "
-        "the others. Set use_averages = false in [training.optimizer]."
+        "[W_SR103] use_averages = true has no effect on the weights of transformers, and keeps a second "
+        "copy of the others. Set use_averages = false in [training.optimizer]."
     )
     W104 = (
         "[W_SR104] The training data of component '{name}' holds no relations: it will learn entities "

@@ -5,5 +5,6 @@ Importing a command's module registers it.
 
 from ._app import app
 from .convert import convert
+from .import_spert import write_pipeline
 
-__all__ = ["app", "convert"]
+__all__ = ["app", "convert", "write_pipeline"]

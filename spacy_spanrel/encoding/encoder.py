@@ -106,8 +106,8 @@ def _position_limit(transformer: nn.Module) -> int | None:
     for name, module in transformer.named_modules():
         # RoBERTa and its kin count positions from padding_idx + 1 on.
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            if module.padding_idx is not None:
-                limit = min(limit, module.num_embeddings - module.padding_idx - 1)
+            padding = module.padding_idx
+            limit = limit if padding is None else min(limit, module.num_embeddings - padding - 1)
     return limit
 
 

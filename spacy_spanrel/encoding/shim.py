@@ -157,7 +157,9 @@ class TorchShim(Shim):
         yield
 
     def to_device(self, device_type: str, device_id: int) -> None:
-        self._device = torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
+        self._device = (
+            torch.device("cpu") if device_type == "cpu" else torch.device("cuda", device_id)
+        )
         if self._model is not None:
             self._model.to(self._device)
 
@@ -183,9 +185,7 @@ class TorchShim(Shim):
         return copy.deepcopy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TorchShim:
-        other = TorchShim(
-            self.build, device=self.device_setting, precision=self.precision_setting
-        )
+        other = TorchShim(self.build, device=self.device_setting, precision=self.precision_setting)
         other.from_bytes(self.to_bytes())
         return other
 
@@ -208,7 +208,10 @@ class TorchShim(Shim):
 
 def _unshared_state(module: nn.Module) -> dict[str, Tensor]:
     # safetensors refuses tensors that share memory (tied weights), so each name gets its own.
-    return {name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}
+    return {
+        name: value.detach().cpu().contiguous().clone()
+        for name, value in module.state_dict().items()
+    }
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
@@ -228,8 +231,11 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
     unexpected = sorted(
         name
         for name, value in weights.items()
-        if name not in state and name not in buffers and not _is_buffer_name(name)
-        or name in state and state[name].shape != value.shape
+        if name not in state
+        and name not in buffers
+        and not _is_buffer_name(name)
+        or name in state
+        and state[name].shape != value.shape
     )
     if missing or unexpected:
         raise ValueError(Errors.E207.format(missing=missing, unexpected=unexpected))

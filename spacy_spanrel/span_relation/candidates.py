@@ -106,8 +106,8 @@ def entity_pairs(spans: IntArray, docs: IntArray, max_pairs: int) -> tuple[IntAr
             pairs = np.stack([heads, tails], axis=1)
             pairs = pairs[np.any(spans[first + heads] != spans[first + tails], axis=1)]
         found.append(pairs + first)
-    pairs = np.concatenate(found) if found else np.zeros((0, 2))
-    return pairs.astype(np.int64), np.asarray(cut, dtype=np.int64).reshape(-1, 2)
+    every = np.concatenate([np.zeros((0, 2), dtype=np.int64), *found])
+    return every, np.asarray(cut, dtype=np.int64).reshape(-1, 2)
 
 
 def _same_span_pairs(spans: IntArray) -> int:
@@ -144,5 +144,3 @@ def _nearest_pairs(spans: IntArray, max_pairs: int) -> IntArray:
     a, b = order[left[nearest]], order[right[nearest]]
     pairs = np.concatenate([np.stack([a, b], 1), np.stack([b, a], 1)])[:max_pairs]
     return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-
-

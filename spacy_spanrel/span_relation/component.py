@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Optional, Union
+from typing import Any, Literal, Optional, Union, cast
 
 import numpy as np
 import srsly
@@ -51,7 +51,7 @@ from .decoding import (
     likely_spans,
     merge_symmetric,
 )
-from .model import Selection, SpERTInput, SpERTModel, SpERTOutput, torch_shims
+from .model import Backprop, Selection, SpERTInput, SpERTModel, SpERTOutput, torch_shims
 from .scoring import RelationScorer
 
 IntArray = NDArray[np.int64]
@@ -357,7 +357,9 @@ class SpanRelation(TrainablePipe):
             )
         for label in [*entity_labels, *relation_labels]:
             self.vocab.strings.add(label)
-        type_pairs = {k: {tuple(v) for v in vs} for k, vs in (labels or {}).get("type_pairs", {}).items()}
+        type_pairs = {
+            k: {tuple(v) for v in vs} for k, vs in (labels or {}).get("type_pairs", {}).items()
+        }
         for label, head, tail in survey.type_pairs:
             type_pairs.setdefault(label, set()).add((head, tail))
         self.cfg["entity_labels"] = entity_labels
@@ -461,9 +463,7 @@ class SpanRelation(TrainablePipe):
         type_pairs = self._type_pairs()
         if type_pairs is not None:
             # Class after the last one: types that the training data did not have.
-            mask = allowed_mask(
-                type_pairs, [*self.entity_labels, ""], list(self.relation_labels)
-            )
+            mask = allowed_mask(type_pairs, [*self.entity_labels, ""], list(self.relation_labels))
             head, tail = chosen.types[chosen.pairs[:, 0]], chosen.types[chosen.pairs[:, 1]]
             allowed = mask[head, tail]
         rows, labels, scores = likely_relations(
@@ -508,7 +508,10 @@ class SpanRelation(TrainablePipe):
             found.append(
                 DocPrediction(
                     chosen.spans[first:last] - offsets[i],
-                    [entity_labels[t] if t < len(entity_labels) else "" for t in chosen.types[first:last].tolist()],
+                    [
+                        entity_labels[t] if t < len(entity_labels) else ""
+                        for t in chosen.types[first:last].tolist()
+                    ],
                     chosen.scores[first:last].tolist(),
                     [
                         (head, tail, relation_labels[label], score)
@@ -587,7 +590,7 @@ class SpanRelation(TrainablePipe):
                 SpERTInput(docs, targets.selection, self.cfg["max_span_size"])
             )
             loss, gradients = self.get_loss(targets, output)
-            backprop(gradients)
+            cast(Backprop, backprop)(gradients)
             losses[self.name] += loss
         if sgd is not None:
             self.finish_update(sgd)
@@ -646,23 +649,22 @@ class SpanRelation(TrainablePipe):
                 rows = sorted(set(gold.entities))
                 entities = [(start, end) for start, end, _ in rows]
                 labels = np.asarray(
-                    [self._class_of(entity_index, "an entity type", row[2], doc[row[0] : row[1]]) for row in rows],
+                    [
+                        self._class_of(entity_index, "an entity type", row[2], doc[row[0] : row[1]])
+                        for row in rows
+                    ],
                     dtype=np.int64,
                 )
             known = {span: i for i, span in enumerate(entities)}
             related: dict[tuple[int, int], FloatArray] = {}
             taken: set[tuple[int, int]] = set()
             for head, tail, label in gold.relations:
-                column = self._class_of(
-                    relation_index, "a relation", label, doc[head[0] : head[1]]
-                )
+                column = self._class_of(relation_index, "a relation", label, doc[head[0] : head[1]])
                 if head not in known or tail not in known:
                     lost.append(f"{label}({doc[head[0] : head[1]]}, {doc[tail[0] : tail[1]]})")
                     continue
                 pair = (known[head], known[tail])
-                row = related.setdefault(
-                    pair, np.zeros(len(relation_index), dtype=np.float32)
-                )
+                row = related.setdefault(pair, np.zeros(len(relation_index), dtype=np.float32))
                 row[column] = 1.0
                 taken.add(pair)
                 if label in self.cfg["symmetric"]:
@@ -862,7 +864,11 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
         ("neg_relation_count", 0),
     ):
         expected[key] = f"a whole number of at least {low}"
-        if isinstance(settings[key], bool) or not isinstance(settings[key], int) or settings[key] < low:
+        if (
+            isinstance(settings[key], bool)
+            or not isinstance(settings[key], int)
+            or settings[key] < low
+        ):
             wrong.append(key)
     expected["relation_threshold"] = "a number from 0 to 1"
     if not 0 <= settings["relation_threshold"] <= 1:

@@ -30,8 +30,6 @@ def best_spans(spans: IntArray, scores: FloatArray) -> BoolArray:
     return keep
 
 
-
-
 def allowed_mask(
     type_pairs: dict[str, list[tuple[str, str]]],
     entity_types: list[str],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from spacy.tokens import Doc
 from thinc.api import Model
 from torch import Tensor
 
-from ..encoding.encoder import EncodedDocs
+from ..encoding.encoder import EncodedDocs, EncoderBackprop
 from ..encoding.range_max import RangeMax
 from ..encoding.shim import TorchShim
 from ..training.optimizer import HEAD
@@ -97,7 +97,7 @@ def SpERT(
         their pieces alone.
     RETURNS (Model[SpERTInput, SpERTOutput]): The model.
     """
-    device = encoder.shims[0].device_setting if encoder.shims else "auto"
+    device = getattr(encoder.shims[0], "device_setting", "auto") if encoder.shims else "auto"
     return Model(
         "spert",
         forward,
@@ -179,7 +179,8 @@ def _no_backprop(gradients: tuple[Tensor, Tensor]) -> None:
 def _train(
     heads: SpERTHeads, encoder: Model[list[Doc], EncodedDocs], docs: list[Doc], chosen: Selection
 ) -> tuple[SpERTOutput, Backprop]:
-    encoded, encoder_backprop = encoder.begin_update(docs)
+    encoded, backprop_encoder = encoder.begin_update(docs)
+    encoder_backprop = cast(EncoderBackprop, backprop_encoder)
     device = encoded.pieces.device
     pieces = encoded.pieces.detach().requires_grad_()
     context = encoded.context.detach().requires_grad_()

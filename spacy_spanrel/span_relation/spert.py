@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import spacy
-import srsly
 import torch
 from spacy.language import Language
 from torch import Tensor
 
+from ..converters import read_types
 from ..encoding.encoder import HFModule, hf_files, set_encoder
 from ..encoding.shim import load_weights
 from ..errors import Errors
@@ -49,13 +49,19 @@ def import_spert(
         program (overlapping entities allowed, no type constraints, threshold 0.4, 10 tokens).
     precision (str), device (str): As in "spacy-spanrel.HFEncoder.v1".
     RETURNS (Language): A blank pipeline with the component, ready to predict, save or train on.
-    RAISES (ValueError): If the folder is no such checkpoint, or the types file does not fit it.
+    RAISES (ValueError): If the folder is no such checkpoint, or the types file is not one or does
+        not fit it.
     """
     checkpoint = Path(checkpoint)
-    entity_labels, relation_labels, symmetric = read_types(types)
+    names = read_types(types)
+    entity_labels, relation_labels = list(names.entities), list(names.relations)
     transformer, tokenizer, weights = _load(checkpoint, lowercase)
     for what, key, expected in (
-        ("entity classes (with the one for no entity)", "entity_classifier", 1 + len(entity_labels)),
+        (
+            "entity classes (with the one for no entity)",
+            "entity_classifier",
+            1 + len(entity_labels),
+        ),
         ("relation types", "rel_classifier", len(relation_labels)),
     ):
         found = weights[f"{key}.bias"].shape[0]
@@ -78,7 +84,7 @@ def import_spert(
     nlp = spacy.blank(lang)
     config: dict[str, Any] = {
         **ORIGINAL_SETTINGS,
-        "symmetric": symmetric,
+        "symmetric": [label for label in relation_labels if label in names.symmetric],
         **(settings or {}),
         "model": {
             "size_embedding": heads.settings.size_embedding,
@@ -98,23 +104,6 @@ def import_spert(
     pipe.model.set_dim("n_relation_types", len(relation_labels))
     set_heads(pipe.model, heads)
     return nlp
-
-
-def read_types(path: str | Path) -> tuple[list[str], list[str], list[str]]:
-    """Read a types file of the SpERT program.
-
-    path (str | Path): JSON, {"entities": {NAME: {...}}, "relations": {NAME: {"symmetric": ...}}}.
-    RETURNS (tuple[list[str], list[str], list[str]]): Entity types, relation labels, and which of
-        these are symmetric; in the order of the file, which is that of the classes.
-    """
-    found = srsly.read_json(path)
-    if not isinstance(found, dict) or not {"entities", "relations"} <= set(found):
-        raise ValueError(
-            Errors.E401.format(path=path, reason="a types file has 'entities' and 'relations'")
-        )
-    relations = found["relations"]
-    symmetric = [label for label, entry in relations.items() if entry.get("symmetric")]
-    return list(found["entities"]), list(relations), symmetric
 
 
 def _load(checkpoint: Path, lowercase: bool | None) -> tuple[Any, Any, dict[str, Tensor]]:

@@ -34,7 +34,9 @@ def create_corpus_reader(
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
     """
     if path is None:
-        raise ValueError("[E_SR502] spacy-spanrel.Corpus.v1 needs a path to a .spacy file or folder.")
+        raise ValueError(
+            "[E_SR502] spacy-spanrel.Corpus.v1 needs a path to a .spacy file or folder."
+        )
     return InputCorpus(
         path,
         inputs=inputs,
@@ -78,4 +80,3 @@ def _copy(example: Example, name: str) -> None:
         predicted.set_ents(copied)
     else:
         predicted.spans[name] = SpanGroup(predicted, name=name, spans=copied)
-

@@ -1,0 +1,337 @@
+"""Speed and memory of `span_relation`, each as a ratio to a baseline in the same run.
+
+    python benchmarks/speed.py [--model PIPELINE] [--data FILE.json] [--threads 2] [--output FILE]
+
+The limit to compare with is the bare encoder: its forward pass over the same texts, sorted by
+length, at its best batch size and in the same precision; in training a step that does nothing but
+forward, backward of a mean and fused AdamW with global clipping on the same batches. Baseline and
+pipeline take turns, and the median of the rounds' ratios counts.
+
+Without `--model` a pipeline is trained for a few epochs first, on the training file beside the
+data, so that it finds as many entities and relations as a real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import spacy
+import torch
+from spacy.cli.train import train
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+
+from spacy_spanrel.converters import spert_to_docs
+from spacy_spanrel.encoding.encoder import HFModule
+from spacy_spanrel.encoding.shim import TorchShim
+from spacy_spanrel.span_relation.component import SpanRelation
+from spacy_spanrel.training.optimizer import create_adamw
+
+ROOT = Path(__file__).resolve().parent.parent
+# CoNLL04 test where it has been fetched, else the sample corpus.
+DATA = (ROOT / "assets/conll04/conll04_test.json", ROOT / "assets/sample/test.json")
+BATCH_SIZES = (4, 8, 16, 32, 64)
+
+
+def fresh_docs(nlp: Language, docs: list[Doc]) -> list[Doc]:
+    return [Doc(nlp.vocab, words=[token.text for token in doc]) for doc in docs]
+
+
+def component(nlp: Language) -> SpanRelation:
+    pipe = nlp.get_pipe("span_relation")
+    assert isinstance(pipe, SpanRelation)
+    return pipe
+
+
+def encoder_shim(nlp: Language) -> TorchShim:
+    shim = component(nlp).model.get_ref("encoder").shims[0]
+    assert isinstance(shim, TorchShim)
+    return shim
+
+
+def encoder_module(nlp: Language) -> HFModule:
+    module = encoder_shim(nlp).module
+    assert isinstance(module, HFModule)
+    return module
+
+
+def rows_of(nlp: Language, docs: list[Doc]) -> list[list[int]]:
+    """Piece ids of each Doc with special tokens, cut at what the encoder takes."""
+    module = encoder_module(nlp)
+    room = module.max_length - module.pieces.n_special
+    return [
+        [*module.pieces.prefix, *text.ids[:room].tolist(), *module.pieces.suffix]
+        for text in module.pieces([doc.text for doc in docs])
+    ]
+
+
+def padded(
+    rows: list[list[int]], pad: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [pad] * (longest - len(row)) for row in rows], device=device)
+    mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows], device=device)
+    return ids, mask
+
+
+def clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def bare_forward(nlp: Language, rows: list[list[int]], precision: str, batch: int) -> float:
+    """Seconds of the encoder's own forward pass over rows sorted by length."""
+    module, device = encoder_module(nlp), encoder_shim(nlp).device
+    start = clock(device)
+    with torch.inference_mode():
+        for i in range(0, len(rows), batch):
+            ids, mask = padded(rows[i : i + batch], module.pieces.pad_id, device)
+            with autocast(precision, device):
+                module.transformer(input_ids=ids, attention_mask=mask)
+    return clock(device) - start
+
+
+def pipe_time(nlp: Language, docs: list[Doc]) -> float:
+    """Seconds of `nlp.pipe` over pre-tokenized Docs, annotation included."""
+    inputs, device = fresh_docs(nlp, docs), encoder_shim(nlp).device
+    start = clock(device)
+    for _ in nlp.pipe(inputs):
+        pass
+    return clock(device) - start
+
+
+def alternate(
+    a: Callable[[], float], b: Callable[[], float], rounds: int
+) -> tuple[float, float, float]:
+    """Return medians of a's time, b's time, and of the ratio a / b."""
+    times = []
+    for i in range(rounds):
+        # Who goes first takes turns too: whatever warms up or cools down hits both.
+        first, second = (a, b) if i % 2 else (b, a)
+        x, y = first(), second()
+        times.append((x, y) if i % 2 else (y, x))
+    return (
+        statistics.median(x for x, _ in times),
+        statistics.median(y for _, y in times),
+        statistics.median(x / y for x, y in times),
+    )
+
+
+def prediction(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
+    words = sum(map(len, docs))
+    rows = sorted(rows_of(nlp, docs), key=len)
+    for precision in ("float32", "bfloat16"):
+        encoder_shim(nlp).precision_setting = precision
+        pipe_time(nlp, docs)
+        best = min(
+            BATCH_SIZES,
+            key=lambda batch: min(bare_forward(nlp, rows, precision, batch) for _ in range(3)),
+        )
+        bare, ours, ratio = alternate(
+            partial(bare_forward, nlp, rows, precision, best), partial(pipe_time, nlp, docs), rounds
+        )
+        yield {
+            "what": "prediction",
+            "precision": precision,
+            "baseline": f"bare encoder, batch {best}",
+            "baseline_words_per_s": round(words / bare),
+            "words_per_s": round(words / ours),
+            "ratio": round(ratio, 3),
+        }
+
+
+def bare_steps(
+    nlp: Language, batches: list[list[list[int]]], precision: str
+) -> Callable[[], float]:
+    """A closure that takes one optimizer step a batch on a copy of the encoder."""
+    shim = encoder_shim(nlp)
+    copied = shim.copy().module
+    assert isinstance(copied, HFModule)
+    device = shim.device
+    copied.train()
+    parameters = [p for p in copied.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
+
+    def run() -> float:
+        start = clock(device)
+        for rows in batches:
+            ids, mask = padded(rows, copied.pieces.pad_id, device)
+            with autocast(precision, device):
+                hidden = copied.transformer(input_ids=ids, attention_mask=mask)[0]
+            hidden.float().mean().backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        return clock(device) - start
+
+    return run
+
+
+def training(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
+    docs = docs[:96]
+    saved = nlp.to_bytes()
+    for precision in ("float32", "bfloat16"):
+        for size in (2, 16):
+            encoder_shim(nlp).precision_setting = precision
+            batches = [docs[i : i + size] for i in range(0, len(docs), size)]
+            examples = [
+                [Example(doc, gold) for doc, gold in zip(fresh_docs(nlp, b), b, strict=True)]
+                for b in batches
+            ]
+            optimizer = create_adamw(learn_rate=1e-6)
+            bare = bare_steps(nlp, [rows_of(nlp, b) for b in batches], precision)
+
+            def ours(examples: list[list[Example]] = examples, optimizer: Any = optimizer) -> float:
+                start = clock(encoder_shim(nlp).device)
+                for batch in examples:
+                    nlp.update(batch, sgd=optimizer)
+                return clock(encoder_shim(nlp).device) - start
+
+            bare(), ours()
+            base, own, ratio = alternate(bare, ours, rounds)
+            yield {
+                "what": f"training, batch {size}",
+                "precision": precision,
+                "baseline": "bare encoder step",
+                "baseline_docs_per_s": round(len(docs) / base, 1),
+                "docs_per_s": round(len(docs) / own, 1),
+                "ratio": round(ratio, 3),
+            }
+    nlp.from_bytes(saved)
+
+
+# Texts for the memory measurement, each run in a process of its own.
+def memory_texts(name: str, nlp: Language, docs: list[Doc]) -> Iterator[Doc]:
+    if name.startswith("copies "):
+        for _ in range(int(name.split()[1])):
+            yield from fresh_docs(nlp, docs)
+    elif name == "2000 words, no sentence end":
+        words = [t.text for doc in docs for t in doc if t.text not in ".!?"]
+        while len(words) < 2000:
+            words += words
+        yield Doc(nlp.vocab, words=words[:2000])
+    elif name == "one token 5000 times":
+        yield Doc(nlp.vocab, words=["London"] * 5000)
+    elif name != "nothing":
+        raise ValueError(name)
+
+
+MEMORY = (
+    "nothing",
+    "copies 20",
+    "copies 200",
+    "2000 words, no sentence end",
+    "one token 5000 times",
+)
+
+
+def memory(model: Path, data: Path, threads: int) -> Iterator[dict[str, Any]]:
+    for name in MEMORY:
+        command = [
+            sys.executable, __file__, "--model", str(model), "--data", str(data),
+            "--threads", str(threads), "--memory-of", name,
+        ]  # fmt: skip
+        out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        yield json.loads(out.strip().splitlines()[-1])
+
+
+def measure_memory(nlp: Language, docs: list[Doc], name: str) -> dict[str, Any]:
+    start = time.perf_counter()
+    n = sum(1 for _ in nlp.pipe(memory_texts(name, nlp, docs)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "what": "memory",
+        "text": name,
+        "docs": n,
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_mib": round(peak),
+    }
+
+
+def quick_pipeline(data: Path, folder: Path) -> Path:
+    """Train a few epochs on the training file beside the data."""
+    source = data.with_name(data.name.replace("test", "train"))
+    train_docs = list(spert_to_docs(source))
+    DocBin(docs=train_docs).to_disk(folder / "train.spacy")
+    DocBin(docs=train_docs[:20]).to_disk(folder / "dev.spacy")
+    steps = 4 * -(-len(train_docs) // 8)
+    train(
+        ROOT / "configs/span_relation_minilm.cfg",
+        folder / "model",
+        overrides={
+            "paths.train": str(folder / "train.spacy"),
+            "paths.dev": str(folder / "dev.spacy"),
+            "training.max_epochs": 4,
+            "training.eval_frequency": steps,
+            "training.batcher.size": 8,
+            "training.optimizer.learn_rate": 2e-4,
+            "training.optimizer.head_learn_rate": 1e-3,
+        },
+    )
+    return folder / "model" / "model-last"
+
+
+def show(row: dict[str, Any]) -> None:
+    print("  ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--model", type=Path, help="a trained pipeline with span_relation")
+    parser.add_argument("--data", type=Path, help="SpERT JSON, default: CoNLL04 test or the sample")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--output", type=Path, help="also write the rows here, as JSON lines")
+    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    data = args.data or next(path for path in DATA if path.exists())
+    with tempfile.TemporaryDirectory() as folder:
+        model = args.model or quick_pipeline(data, Path(folder))
+        nlp = spacy.load(model)
+        docs = list(spert_to_docs(data, nlp=nlp))
+        if args.memory_of:
+            print(json.dumps(measure_memory(nlp, docs, args.memory_of)))
+            return
+        found = sum(len(doc._.relations) for doc in nlp.pipe(fresh_docs(nlp, docs)))
+        entities = sum(len(doc.ents) for doc in nlp.pipe(fresh_docs(nlp, docs)))
+        print(
+            f"{data.name}: {len(docs)} Docs, {sum(map(len, docs))} words; found {entities} entities "
+            f"and {found} relations; {args.threads} threads, torch {torch.__version__}, "
+            f"numpy {np.__version__}, device {encoder_shim(nlp).device}"
+        )
+        rows = []
+        for section in (
+            prediction(nlp, docs, args.rounds),
+            training(nlp, docs, max(3, args.rounds // 2)),
+            memory(model, data, args.threads),
+        ):
+            for row in section:
+                show(row)
+                rows.append(row)
+    if args.output:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
+        args.output.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+if __name__ == "__main__":
+    main()
