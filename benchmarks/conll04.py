@@ -76,10 +76,15 @@ def recipe(
 
 
 # name: (epochs, batch size, learning rate, learning rate of the heads, other overrides)
+CASED = {f"{ARCH}.encoder.casing": True, f"{ARCH}.boundaries": True}
+UNCASED = {f"{ARCH}.encoder.casing": False, f"{ARCH}.boundaries": False}
+
 VARIANTS: dict[str, tuple[int, int, float, float | None, dict[str, Any]]] = {
-    "original": (20, 2, 5e-5, None, {f"{ARCH}.boundaries": False}),
-    "heads-1e-3": (20, 2, 5e-5, 1e-3, {f"{ARCH}.boundaries": False}),
-    "b8": (20, 8, 1e-4, 1e-3, {f"{ARCH}.boundaries": False}),
+    "cased-3e-4": (20, 8, 3e-4, 1e-3, CASED),
+    "cased-2e-4": (20, 8, 2e-4, 1e-3, CASED),
+    "original": (20, 2, 5e-5, None, UNCASED),
+    "heads-1e-3": (20, 2, 5e-5, 1e-3, UNCASED),
+    "b8": (20, 8, 1e-4, 1e-3, UNCASED),
     "b8-boundaries": (20, 8, 1e-4, 1e-3, {f"{ARCH}.boundaries": True}),
     "b8-boundaries-2e-4": (20, 8, 2e-4, 1e-3, {f"{ARCH}.boundaries": True}),
     "b16-boundaries-3e-4": (20, 16, 3e-4, 1e-3, {f"{ARCH}.boundaries": True}),

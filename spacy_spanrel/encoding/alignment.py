@@ -39,9 +39,10 @@ def token_piece_ranges(token_chars: IntArray, piece_chars: IntArray) -> IntArray
     """
     if not len(piece_chars):
         return np.zeros((len(token_chars), 2), dtype=np.int64)
-    # Some tokenizers give (0, 0) to pieces without text: keep both borders in order.
-    starts = np.maximum.accumulate(piece_chars[:, 0])
+    # Some tokenizers give (0, 0) to pieces without text: these stand where the text before ended.
     ends = np.maximum.accumulate(piece_chars[:, 1])
+    empty = piece_chars[:, 0] >= piece_chars[:, 1]
+    starts = np.maximum.accumulate(np.where(empty, ends, piece_chars[:, 0]))
     first = np.searchsorted(ends, token_chars[:, 0], side="right")
     last = np.searchsorted(starts, token_chars[:, 1], side="left")
     return np.stack([first, np.maximum(first, last)], axis=1).astype(np.int64)

@@ -43,3 +43,16 @@ def chunks_by_size(sizes: Sequence[int], budget: int) -> Iterator[slice]:
         total += size
     if start < len(sizes):
         yield slice(start, len(sizes))
+
+
+def pad_rows(rows: Sequence[IntArray], value: int) -> IntArray:
+    """Put rows of different length into one array.
+
+    rows (Sequence[int64 array]): The rows.
+    value (int): Fills up the shorter ones, on the right.
+    RETURNS (int64 array, (n_rows, longest)): The array.
+    """
+    out = np.full((len(rows), max(map(len, rows), default=0)), value, dtype=np.int64)
+    for i, row in enumerate(rows):
+        out[i, : len(row)] = row
+    return out

@@ -20,8 +20,14 @@ from torch import Tensor, nn
 
 from ..errors import Errors
 from .alignment import pieces_of_tokens, token_char_ranges, token_piece_ranges
-from .batching import length_sorted_batches
-from .pieces import PieceTokenizer, tokenizer_to_files, write_files
+from .batching import length_sorted_batches, pad_rows
+from .pieces import (
+    N_CASINGS,
+    PieceTokenizer,
+    piece_casing,
+    tokenizer_to_files,
+    write_files,
+)
 from .shim import Precision, TorchShim
 from .windows import check_window_settings, owned_ranges, window_starts
 
@@ -67,15 +73,23 @@ class HFModule(nn.Module):
     transformer (PreTrainedModel): The network.
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
     name (str): For messages.
+    casing (bool): Whether the encoder is told the letter case of each piece (`piece_casing`), by an
+        embedding that is added to its input. It starts at zero, so that nothing changes before
+        training. Gives encoders of lower-cased text back what names look like.
     """
 
-    def __init__(self, transformer: nn.Module, tokenizer: Any, name: str):
+    def __init__(self, transformer: nn.Module, tokenizer: Any, name: str, casing: bool = False):
         super().__init__()
         self.transformer = transformer
         self.pieces = PieceTokenizer(tokenizer, name)
         # Heads here use the vectors of pieces; a pooler would be trained by nothing.
         if "add_pooling_layer" in inspect.signature(type(transformer).__init__).parameters:
             transformer.pooler = None  # type: ignore[assignment]
+        self.casing: nn.Embedding | None = None
+        if casing:
+            width = transformer.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
+            self.casing = nn.Embedding(N_CASINGS, width)
+            nn.init.zeros_(self.casing.weight)
 
     @property
     def width(self) -> int:
@@ -87,14 +101,22 @@ class HFModule(nn.Module):
         limits = [self.pieces.max_length, _position_limit(self.transformer)]
         return min([limit for limit in limits if limit] or [_DEFAULT_MAX_LENGTH])
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, ids: Tensor, mask: Tensor, casing: Tensor | None = None) -> Tensor:
         """Encode padded rows.
 
         ids (Tensor): Piece ids, int64. *Shape:* ``(batch, length)``
         mask (Tensor): 1 for pieces, 0 for padding, int64. *Shape:* ``(batch, length)``
+        casing (Tensor | None): Letter case of each piece, int64, where the encoder is told it.
+            *Shape:* ``(batch, length)``
         RETURNS (Tensor): float32. *Shape:* ``(batch, length, width)``
         """
-        hidden: Tensor = self.transformer(input_ids=ids, attention_mask=mask)[0]
+        hidden: Tensor
+        if self.casing is None:
+            hidden = self.transformer(input_ids=ids, attention_mask=mask)[0]
+        else:
+            embedded = self.transformer.get_input_embeddings()(ids)  # type: ignore[operator]
+            embedded = embedded + self.casing(casing)
+            hidden = self.transformer(inputs_embeds=embedded, attention_mask=mask)[0]
         return hidden.float()
 
 
@@ -129,13 +151,17 @@ def locate_checkpoint(name: str) -> str:
 
 
 def load_checkpoint(
-    name: str, tokenizer: str | None = None, dropout: float | None = None
+    name: str,
+    tokenizer: str | None = None,
+    dropout: float | None = None,
+    casing: bool = False,
 ) -> tuple[HFModule, dict[str, Any], dict[str, bytes]]:
     """Load a pretrained encoder.
 
     name (str): As in `locate_checkpoint`.
     tokenizer (str | None): Name of its tokenizer where that is another one.
     dropout (float | None): Dropout inside the encoder; None keeps the checkpoint's own.
+    casing (bool): As in `HFModule`.
     RETURNS: The module, and the settings and files that `build_hf_module` makes its like from.
     RAISES (OSError): If there is no such checkpoint, with the advice what a name can be.
     """
@@ -147,8 +173,8 @@ def load_checkpoint(
         tok = AutoTokenizer.from_pretrained(locate_checkpoint(tokenizer or name), use_fast=True)
     except (OSError, ValueError) as error:
         raise OSError(Errors.E202.format(name=name, error=error)) from error
-    module = HFModule(transformer.float(), tok, name)
-    return module, {"name": name}, hf_files(transformer, tok)
+    module = HFModule(transformer.float(), tok, name, casing)
+    return module, {"name": name, "casing": casing}, hf_files(transformer, tok)
 
 
 def _dropout_settings(place: str, dropout: float | None) -> dict[str, float]:
@@ -178,7 +204,7 @@ def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
         write_files(files, folder)
         transformer = AutoModel.from_config(AutoConfig.from_pretrained(folder))
         tokenizer = AutoTokenizer.from_pretrained(folder)
-    return HFModule(transformer.float(), tokenizer, cfg["name"])
+    return HFModule(transformer.float(), tokenizer, cfg["name"], cfg["casing"])
 
 
 @registry.architectures("spacy-spanrel.HFEncoder.v1")
@@ -189,6 +215,7 @@ def HFEncoder(
     window_overlap: int = 64,
     batch_pieces: Union[int, Literal["auto"]] = "auto",  # noqa: UP007
     dropout: Optional[float] = None,  # noqa: UP045
+    casing: bool = False,
     precision: Precision = "auto",
     device: str = "auto",
 ) -> Model[list[Doc], EncodedDocs]:
@@ -202,6 +229,8 @@ def HFEncoder(
     window_overlap (int): Pieces that neighbouring windows share (at most a quarter of a window).
     batch_pieces (int | "auto"): Padded pieces in a batch.
     dropout (float | None): Dropout inside the encoder in training; None keeps the checkpoint's.
+    casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
+        in training. For encoders of lower-cased text, where names matter.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
     RETURNS (Model[list[Doc], EncodedDocs]): The encoder.
@@ -220,13 +249,17 @@ def HFEncoder(
             "window_overlap": window_overlap,
             "batch_pieces": batch_pieces,
             "dropout": dropout,
+            "casing": casing,
         },
     )
 
 
 def _init(model: Model[list[Doc], EncodedDocs], X: Any = None, Y: Any = None) -> None:
     module, cfg, files = load_checkpoint(
-        model.attrs["name"], model.attrs["tokenizer"], model.attrs["dropout"]
+        model.attrs["name"],
+        model.attrs["tokenizer"],
+        model.attrs["dropout"],
+        model.attrs["casing"],
     )
     set_encoder(model, module, cfg, files)
 
@@ -270,10 +303,12 @@ class _Layout:
     """Where every piece of a batch of Docs goes: rows to encode and back.
 
     rows: Piece ids of each window, special tokens included.
+    casing: Letter case of the same pieces.
     piece_window, piece_column: Window that owns each piece, and its position there.
     """
 
     rows: list[IntArray]
+    casing: list[IntArray]
     piece_window: IntArray
     piece_column: IntArray
     token_pieces: IntArray
@@ -281,10 +316,14 @@ class _Layout:
     token_offsets: IntArray
 
 
-def _layout(docs: list[Doc], pieces: PieceTokenizer, capacity: int, overlap: int) -> _Layout:
+def _layout(
+    docs: list[Doc], pieces: PieceTokenizer, capacity: int, overlap: int, cased: bool
+) -> _Layout:
     prefix = np.asarray(pieces.prefix, dtype=np.int64)
     suffix = np.asarray(pieces.suffix, dtype=np.int64)
     rows: list[IntArray] = []
+    casing: list[IntArray] = []
+    around = (len(prefix), len(suffix))
     windows, columns, token_pieces, token_windows = [], [], [], []
     n_pieces = 0
     for doc, text in zip(docs, pieces([doc.text for doc in docs]), strict=True):
@@ -299,6 +338,9 @@ def _layout(docs: list[Doc], pieces: PieceTokenizer, capacity: int, overlap: int
             row = np.concatenate([prefix, text.ids[start : start + capacity], suffix])
             # An empty text in a vocabulary without special tokens still needs a row.
             rows.append(row if len(row) else np.asarray([pieces.pad_id]))
+        if cased:
+            letters = piece_casing(doc.text, text.chars)
+            casing += [np.pad(letters[start : start + capacity], around) for start in starts]
         ranges = token_piece_ranges(token_char_ranges(doc), text.chars)
         first = np.minimum(ranges[:, 0], max(0, n - 1))
         token_windows.append(window[first] if n else np.full(len(doc), len(rows) - 1))
@@ -311,6 +353,7 @@ def _layout(docs: list[Doc], pieces: PieceTokenizer, capacity: int, overlap: int
         n_pieces += len(windows[-1])
     return _Layout(
         rows,
+        casing,
         np.concatenate(windows),
         np.concatenate(columns),
         np.concatenate(token_pieces),
@@ -328,7 +371,7 @@ def forward(
     assert isinstance(module, HFModule)
     device = shim.device
     capacity, overlap = _capacity(model, module)
-    layout = _layout(docs, module.pieces, capacity, overlap)
+    layout = _layout(docs, module.pieces, capacity, overlap, module.casing is not None)
     lengths = np.asarray([len(row) for row in layout.rows])
     budget = model.attrs["batch_pieces"]
     if budget == "auto":
@@ -341,11 +384,11 @@ def forward(
     with torch.set_grad_enabled(is_train), shim.autocast():
         for batch in length_sorted_batches(lengths, budget):
             longest = int(lengths[batch].max())
-            ids = np.full((len(batch), longest), module.pieces.pad_id, dtype=np.int64)
-            for i, window in enumerate(batch):
-                ids[i, : lengths[window]] = layout.rows[window]
             mask = (np.arange(longest) < lengths[batch][:, None]).astype(np.int64)
-            hidden = module(torch.from_numpy(ids).to(device), torch.from_numpy(mask).to(device))
+            inputs = [pad_rows([layout.rows[i] for i in batch], module.pieces.pad_id), mask]
+            if module.casing is not None:
+                inputs.append(pad_rows([layout.casing[i] for i in batch], 0))
+            hidden = module(*(torch.from_numpy(part).to(device) for part in inputs))
             outputs.append(hidden.reshape(-1, hidden.shape[-1]))
             window_base[batch] = base + np.arange(len(batch)) * longest
             base += len(batch) * longest

@@ -88,6 +88,38 @@ class PieceTokenizer:
         ]
 
 
+# Letter case of a piece: no letters, all lower, first letter upper, all upper (two or more), mixed.
+N_CASINGS = 5
+
+
+def piece_casing(text: str, chars: IntArray) -> IntArray:
+    """Classify the letter case of word pieces as they stand in the text.
+
+    text (str): The text.
+    chars (int64 array, (n_pieces, 2)): Character ranges of the pieces.
+    RETURNS (int64 array, (n_pieces,)): 0 without letters that have a case, 1 all lower, 2 only the
+        first letter upper, 3 all upper (two letters at least), 4 anything else.
+    """
+    upper = np.fromiter(map(str.isupper, text), dtype=np.int64, count=len(text))
+    lower = np.fromiter(map(str.islower, text), dtype=np.int64, count=len(text))
+    n_upper, n_lower = (
+        sums[chars[:, 1]] - sums[chars[:, 0]]
+        for sums in (np.concatenate([[0], np.cumsum(flags)]) for flags in (upper, lower))
+    )
+    # Pieces may begin with the space before them: look for the first cased character.
+    first = np.minimum(chars[:, 0], max(0, len(text) - 1))
+    if len(text):
+        spaced = np.fromiter(map(str.isspace, text), dtype=bool, count=len(text))[first]
+        first = np.minimum(first + spaced, len(text) - 1)
+    starts_upper = upper[first] == 1 if len(text) else np.zeros(len(chars), dtype=bool)
+    out = np.full(len(chars), 4, dtype=np.int64)
+    out[(n_upper == 1) & starts_upper] = 2
+    out[(n_upper > 1) & (n_lower == 0)] = 3
+    out[n_upper == 0] = 1
+    out[(n_upper == 0) & (n_lower == 0)] = 0
+    return out
+
+
 def tokenizer_to_files(tokenizer: Any) -> dict[str, bytes]:
     """Return the files of a tokenizer: `PreTrainedTokenizerFast(tokenizer_object=...)` alone loses
     the special tokens and the length limit."""

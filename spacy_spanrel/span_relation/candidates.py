@@ -127,10 +127,12 @@ def _nearest_pairs(spans: IntArray, max_pairs: int) -> IntArray:
         return np.searchsorted(starts, ends + gap, side="right") - rank - 1
 
     wanted = max(1, max_pairs // 2)
+    # Spans with several types are within any gap of themselves, and are no pair.
+    enough = wanted + _same_span_pairs(spans) // 2
     low, high = 0, int(starts[-1] - ends.min()) + 1
     while low < high:
         middle = (low + high) // 2
-        if int(partners(middle).sum()) >= wanted:
+        if int(partners(middle).sum()) >= enough:
             high = middle
         else:
             low = middle + 1

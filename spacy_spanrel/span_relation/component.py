@@ -73,6 +73,7 @@ max_length = "auto"
 window_overlap = 64
 batch_pieces = "auto"
 dropout = null
+casing = false
 precision = "auto"
 device = "auto"
 """
@@ -702,7 +703,7 @@ class SpanRelation(TrainablePipe):
             None if self._takes_entities else np.concatenate([empty[:, 0], *span_labels]),
             np.concatenate(
                 [np.zeros((0, len(relation_index)), dtype=np.float32)]
-                + [rows.reshape(-1, len(relation_index)) for rows in truth]
+                + [np.atleast_2d(rows) for rows in truth]
             ),
         )
 

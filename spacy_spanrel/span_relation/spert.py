@@ -99,7 +99,12 @@ def import_spert(
         pipe.add_label(label, "relation")
     encoder = pipe.model.get_ref("encoder")
     module = HFModule(transformer.float(), tokenizer, checkpoint.name)
-    set_encoder(encoder, module, {"name": checkpoint.name}, hf_files(transformer, tokenizer))
+    set_encoder(
+        encoder,
+        module,
+        {"name": checkpoint.name, "casing": False},
+        hf_files(transformer, tokenizer),
+    )
     pipe.model.set_dim("n_entity_types", len(entity_labels))
     pipe.model.set_dim("n_relation_types", len(relation_labels))
     set_heads(pipe.model, heads)
