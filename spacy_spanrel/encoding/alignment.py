@@ -33,19 +33,20 @@ def token_piece_ranges(token_chars: IntArray, piece_chars: IntArray) -> IntArray
     token_chars (int64 array, (n_tokens, 2)): Character ranges of tokens, in order.
     piece_chars (int64 array, (n_pieces, 2)): Character ranges of pieces, in order. Pieces of no
         character (start == end) belong to no token of their own, but lie within the range of a
-        token that has pieces on both sides of them.
+        token that has pieces on both sides of them; their offsets do not matter.
     RETURNS (int64 array, (n_tokens, 2)): For each token the range of its pieces (end exclusive);
         start == end where a token has none.
     """
-    if not len(piece_chars):
-        return np.zeros((len(token_chars), 2), dtype=np.int64)
-    # Some tokenizers give (0, 0) to pieces without text: these stand where the text before ended.
-    ends = np.maximum.accumulate(piece_chars[:, 1])
-    empty = piece_chars[:, 0] >= piece_chars[:, 1]
-    starts = np.maximum.accumulate(np.where(empty, ends, piece_chars[:, 0]))
+    # Pieces without characters may stand anywhere: some tokenizers give them (0, 0).
+    solid = np.flatnonzero(piece_chars[:, 0] < piece_chars[:, 1])
+    starts = np.maximum.accumulate(piece_chars[solid, 0])
+    ends = np.maximum.accumulate(piece_chars[solid, 1])
     first = np.searchsorted(ends, token_chars[:, 0], side="right")
     last = np.searchsorted(starts, token_chars[:, 1], side="left")
-    return np.stack([first, np.maximum(first, last)], axis=1).astype(np.int64)
+    # Back to positions among all pieces; a token beyond the last solid one stands behind it.
+    end_of_solid = np.concatenate([[0], solid + 1])
+    begin = np.append(solid, end_of_solid[-1])[first]
+    return np.stack([begin, np.maximum(begin, end_of_solid[last])], axis=1).astype(np.int64)
 
 
 def pieces_of_tokens(token_pieces: IntArray, n_pieces: int) -> NDArray[np.bool_]:

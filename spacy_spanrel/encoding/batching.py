@@ -10,22 +10,44 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 
 
-def length_sorted_batches(lengths: Sequence[int] | IntArray, budget: int) -> Iterator[IntArray]:
-    """Group rows so that each padded batch stays under a budget and carries little padding.
+def length_sorted_batches(
+    lengths: Sequence[int] | IntArray, budget: int, overhead: int = 0
+) -> Iterator[IntArray]:
+    """Group rows so that each padded batch stays under a budget and the whole costs least.
+
+    Rows are sorted by length. A batch costs its padded pieces plus `overhead`, and the partition of
+    the sorted rows with the least sum of costs is found by dynamic programming: few batches where
+    calls are dear, little padding where pieces are.
 
     lengths (Sequence[int]): Length of each row, at least 1.
     budget (int): Largest number of padded pieces (rows x longest row) in a batch. A single row
         that is longer than the budget makes a batch of its own.
+    overhead (int): What a batch costs besides, in pieces.
     YIELDS (int64 array): Indices of the rows of a batch, longest first; every row exactly once.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
     # Longest first: memory is at its peak at once, and the allocator re-uses it.
     order = np.argsort(-sizes, kind="stable")
-    start = 0
-    while start < len(order):
-        n_rows = max(1, int(budget // max(1, sizes[order[start]])))
-        yield order[start : start + n_rows]
-        start += n_rows
+    ranked = sizes[order]
+    n = len(order)
+    # cost[i]: least cost of the first i rows; their last batch begins at row begin[i].
+    cost = np.zeros(n + 1, dtype=np.int64)
+    begin = np.zeros(n + 1, dtype=np.int64)
+    counts = np.arange(n, 0, -1)
+    low = 0
+    for i in range(1, n + 1):
+        # Rows j .. i - 1 as one batch: its longest row is the first one.
+        while low < i - 1 and ranked[low] * (i - low) > budget:
+            low += 1
+        costs = cost[low:i] + ranked[low:i] * counts[n - i + low :]
+        best = int(costs.argmin())
+        cost[i], begin[i] = costs[best] + overhead, low + best
+    batches = []
+    end = n
+    while end:
+        batches.append(order[begin[end] : end])
+        end = int(begin[end])
+    yield from reversed(batches)
 
 
 def chunks_by_size(sizes: Sequence[int], budget: int) -> Iterator[slice]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable
 from typing import Any, Optional
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 from spacy import registry
@@ -80,7 +80,10 @@ def create_adamw(
 
 
 # Moments live as long as the thinc optimizer: a new training starts afresh, as with thinc's own.
-_STATES: WeakKeyDictionary[TorchShim, tuple[Any, torch.optim.Optimizer]] = WeakKeyDictionary()
+# Objects, not their ids, tell whom they belong to: an id may come back for another object.
+_STATES: WeakKeyDictionary[
+    TorchShim, tuple[Optimizer, list[ref[nn.Module]], torch.optim.Optimizer]
+] = WeakKeyDictionary()
 
 
 def step(shims: Iterable[TorchShim], optimizer: Optimizer) -> None:
@@ -111,18 +114,17 @@ def step(shims: Iterable[TorchShim], optimizer: Optimizer) -> None:
 def _torch_optimizer(shims: list[TorchShim], optimizer: Optimizer) -> torch.optim.Optimizer:
     modules = [shim.module for shim in shims]
     # Another optimizer, or modules that were loaded or made anew, start with new moments.
-    identity = (id(optimizer), [id(module) for module in modules])
     found = _STATES.get(shims[0])
-    if found is not None and found[0] == identity:
-        return found[1]
+    if found is not None and found[0] is optimizer and [known() for known in found[1]] == modules:
+        return found[2]
     if optimizer.averages is not None:
         warnings.warn(Warnings.W103, stacklevel=3)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for shim in shims:
         for name, parameter in shim.module.named_parameters():
-            if parameter.requires_grad:
-                key = (bool(shim.cfg.get(HEAD)), _decays(name, parameter))
-                groups.setdefault(key, []).append(parameter)
+            # Frozen ones too: they may be set free later, and without a gradient nothing happens.
+            key = (bool(shim.cfg.get(HEAD)), _decays(name, parameter))
+            groups.setdefault(key, []).append(parameter)
     specs = [
         {"params": params, "is_head": is_head, "decays": decays}
         for (is_head, decays), params in groups.items()
@@ -131,7 +133,7 @@ def _torch_optimizer(shims: list[TorchShim], optimizer: Optimizer) -> torch.opti
         made = torch.optim.AdamW(specs, lr=1e-3, fused=True)
     except RuntimeError:  # no fused kernel for this device in this torch
         made = torch.optim.AdamW(specs, lr=1e-3, foreach=True)
-    _STATES[shims[0]] = (identity, made)
+    _STATES[shims[0]] = (optimizer, [ref(module) for module in modules], made)
     return made
 
 
