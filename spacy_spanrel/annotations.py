@@ -1,9 +1,10 @@
 """What the components write on a Doc, and the only code that knows how it is stored.
 
 Relations live in a native ``SpanGroup`` as consecutive (head, tail) spans, because span groups
-survive ``DocBin`` with default settings, ``Doc.to_bytes``, ``Doc.from_docs`` and ``n_process``,
-and extension data does not. Each span's label is the relation's label, its ``id_`` the argument's
-entity type, and ``group.attrs["scores"]`` has one score (or None) a relation.
+survive ``DocBin`` with default settings, ``Doc.to_bytes``, ``Doc.from_docs`` (which drops scores)
+and ``n_process``, and extension data does not. Each span's label is the relation's label, its
+``id_`` the argument's entity type, and ``group.attrs["scores"]`` has one score (or None) a
+relation.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ class SpERTHeads(nn.Module):
             settings.n_relation_types,
         )
         self.dropout = nn.Dropout(settings.dropout)
+        nn.init.normal_(self.size_embeddings.weight, std=0.02)
         for layer in (self.entity_classifier, self.rel_classifier):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)

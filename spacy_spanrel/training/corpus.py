@@ -10,6 +10,7 @@ from spacy import registry
 from spacy.language import Language
 from spacy.tokens import Span, SpanGroup
 from spacy.training import Corpus, Example
+from spacy.util import filter_spans
 
 ENTS = "ents"
 
@@ -18,8 +19,6 @@ ENTS = "ents"
 def create_corpus_reader(
     path: Optional[Union[str, Path]],  # noqa: UP007, UP045 (resolved at run time)
     inputs: list[str] = [],  # noqa: B006 (confection wants a plain default; never changed)
-    gold_preproc: bool = False,
-    max_length: int = 0,
     limit: int = 0,
     augmenter: Optional[Callable[..., Any]] = None,  # noqa: UP045
 ) -> Callable[[Language], Iterable[Example]]:
@@ -30,7 +29,9 @@ def create_corpus_reader(
 
     path (str | Path): File or folder of .spacy files.
     inputs (list[str]): What to copy: "ents" for `doc.ents`, any other name for that span group.
-    Other arguments as in "spacy.Corpus.v1".
+    limit (int), augmenter (Callable | None): As in "spacy.Corpus.v1". Its `max_length` and
+        `gold_preproc` are missing on purpose: they cut Docs up with `Span.as_doc`, which loses span
+        groups and so relations, and long Docs need no cutting here.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
     """
     if path is None:
@@ -40,8 +41,6 @@ def create_corpus_reader(
     return InputCorpus(
         path,
         inputs=inputs,
-        gold_preproc=gold_preproc,
-        max_length=max_length,
         limit=limit,
         augmenter=augmenter,
     )
@@ -52,11 +51,18 @@ class InputCorpus(Corpus):
 
     path (str | Path): File or folder of .spacy files.
     inputs (list[str]): As in `create_corpus_reader`.
-    settings: As in `spacy.training.Corpus`.
+    limit (int), augmenter (Callable | None): As in `spacy.training.Corpus`.
     """
 
-    def __init__(self, path: str | Path, *, inputs: Iterable[str] = (), **settings: Any):
-        super().__init__(path, **settings)
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        inputs: Iterable[str] = (),
+        limit: int = 0,
+        augmenter: Callable[..., Any] | None = None,
+    ):
+        super().__init__(path, limit=limit, augmenter=augmenter)
         self.inputs = list(inputs)
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
@@ -77,6 +83,7 @@ def _copy(example: Example, name: str) -> None:
         if found is not None:
             copied.append(Span(predicted, found.start, found.end, label=span.label))
     if name == ENTS:
-        predicted.set_ents(copied)
+        # Entities that meet in one predicted token overlap now, which `doc.ents` cannot hold.
+        predicted.set_ents(filter_spans(copied))
     else:
         predicted.spans[name] = SpanGroup(predicted, name=name, spans=copied)

@@ -29,15 +29,23 @@ class AdamW(Optimizer):
     """AdamW for torch weights; a plain thinc Adam with weight decay for all others.
 
     head_learn_rate (float | Schedule | None): Learning rate of heads; None for the common one.
+    correct_bias (bool): Whether Adam's moments are corrected for their start at zero.
     Other arguments as in `thinc.optimizers.Optimizer`.
     """
 
     head_learn_rate: float | None
+    correct_bias: bool
 
     def __init__(
-        self, learn_rate: FloatOrSeq, *, head_learn_rate: FloatOrSeq | None = None, **settings: Any
+        self,
+        learn_rate: FloatOrSeq,
+        *,
+        head_learn_rate: FloatOrSeq | None = None,
+        correct_bias: bool = True,
+        **settings: Any,
     ):
         super().__init__(learn_rate, use_averages=False, L2_is_weight_decay=True, **settings)
+        self.correct_bias = correct_bias
         if head_learn_rate is None:
             self.head_learn_rate = None
         else:
@@ -57,6 +65,7 @@ def create_adamw(
     eps: FloatOrSeq = 1e-8,
     weight_decay: FloatOrSeq = 0.01,
     grad_clip: FloatOrSeq = 1.0,
+    correct_bias: bool = True,
 ) -> Optimizer:
     """AdamW (Loshchilov and Hutter 2019) as transformers are fine-tuned with it.
 
@@ -66,6 +75,8 @@ def create_adamw(
     eps (float | Schedule): Added to the denominator.
     weight_decay (float | Schedule): Not applied to biases and normalization weights.
     grad_clip (float | Schedule): Largest global norm of a component's gradient; 0 for no clipping.
+    correct_bias (bool): False leaves Adam's moments as they are, as BERT's own optimizer and the
+        original SpERT program do: the first thousand or so steps are up to three times longer.
     RETURNS (Optimizer): A thinc optimizer.
     """
     return AdamW(
@@ -76,6 +87,7 @@ def create_adamw(
         eps=eps,
         L2=weight_decay,
         grad_clip=grad_clip,
+        correct_bias=correct_bias,
     )
 
 
@@ -99,11 +111,18 @@ def step(shims: Iterable[TorchShim], optimizer: Optimizer) -> None:
     torch_optimizer = _torch_optimizer(shims, optimizer)
     lr = float(optimizer.learn_rate)
     head_lr = getattr(optimizer, "head_learn_rate", None)
+    beta1, beta2 = float(optimizer.b1), float(optimizer.b2)
     for group in torch_optimizer.param_groups:
-        group["lr"] = float(head_lr) if group["is_head"] and head_lr is not None else lr
-        group["betas"] = (float(optimizer.b1), float(optimizer.b2))
+        group["steps"] = group.get("steps", 0) + 1
+        # torch always corrects the bias; a longer step takes the correction back.
+        scale = 1.0
+        if not getattr(optimizer, "correct_bias", True):
+            scale = (1 - beta1 ** group["steps"]) / (1 - beta2 ** group["steps"]) ** 0.5
+        rate = float(head_lr) if group["is_head"] and head_lr is not None else lr
+        group["lr"] = rate * scale
+        group["betas"] = (beta1, beta2)
         group["eps"] = float(optimizer.eps)
-        group["weight_decay"] = float(optimizer.L2) if group["decays"] else 0.0
+        group["weight_decay"] = float(optimizer.L2) / scale if group["decays"] else 0.0
     parameters = [p for group in torch_optimizer.param_groups for p in group["params"]]
     if optimizer.grad_clip:
         nn.utils.clip_grad_norm_(parameters, float(optimizer.grad_clip))

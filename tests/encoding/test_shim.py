@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import shutil
+from typing import Any
+
+import pytest
+import spacy
+import srsly
+import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import nn
+
+from spacy_spanrel.encoding.encoder import HFEncoder
+from spacy_spanrel.encoding.shim import (
+    TorchShim,
+    load_weights,
+    resolve_device,
+    resolve_precision,
+)
+from tests.util import tiny_checkpoint, tiny_encoder
+
+NLP = spacy.blank("en")
+DOCS = [NLP("John works in Paris"), NLP("Mary lives in London and works for Acme")]
+
+
+class Net(nn.Module):
+    """Two layers that share their weight if `tied`, and a buffer that may be saved or not."""
+
+    def __init__(self, width: int = 4, tied: bool = False, persistent: bool = True):
+        super().__init__()
+        self.first = nn.Linear(width, width)
+        self.second = nn.Linear(width, width)
+        if tied:
+            self.second.weight = self.first.weight
+        self.register_buffer("position_ids", torch.arange(width), persistent=persistent)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.tanh(self.first(x)))
+
+
+def build_net(cfg: dict[str, Any], files: dict[str, bytes]) -> nn.Module:
+    return Net(**cfg)
+
+
+def net_shim(**cfg: Any) -> TorchShim:
+    shim = TorchShim(build_net, device="cpu", precision="float32")
+    shim.set_module(Net(**cfg), cfg, {"notes.txt": b"kept"})
+    return shim
+
+
+def changed_weights(shim: TorchShim, **changes: torch.Tensor | None) -> bytes:
+    """The bytes of a shim with some weights replaced, or left out (None)."""
+    msg = srsly.msgpack_loads(shim.to_bytes())
+    weights = load_safetensors(msg["weights"])
+    for name, value in changes.items():
+        name = name.replace("__", ".")
+        if value is None:
+            del weights[name]
+        else:
+            weights[name] = value
+    return srsly.msgpack_dumps({**msg, "weights": save_safetensors(weights)})
+
+
+def gone() -> Any:
+    return HFEncoder("a/folder/that/is/gone", device="cpu", precision="float32")
+
+
+def assert_same_vectors(first: Any, second: Any) -> None:
+    a, b = first.predict(DOCS), second.predict(DOCS)
+    assert torch.equal(a.pieces, b.pieces)
+    assert torch.equal(a.context, b.context)
+    assert torch.equal(a.token_pieces, b.token_pieces)
+
+
+def test_bytes_round_trip_without_the_original_folder(checkpoint, tmp_path):
+    # D2, DESIGN C9
+    folder = shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    encoder = tiny_encoder(folder)
+    data = encoder.to_bytes()
+    shutil.rmtree(folder)
+    again = gone().from_bytes(data)
+    state = again.shims[0].module.state_dict()
+    assert state.keys() == encoder.shims[0].module.state_dict().keys()
+    for name, value in encoder.shims[0].module.state_dict().items():
+        assert torch.equal(state[name], value)
+    assert_same_vectors(encoder, again)
+    assert again.shims[0].module.max_length == 64
+    # and once more from what was loaded
+    assert_same_vectors(encoder, gone().from_bytes(again.to_bytes()))
+
+
+def test_disk_round_trip_without_the_original_folder(checkpoint, tmp_path):
+    folder = shutil.copytree(checkpoint, tmp_path / "checkpoint")
+    encoder = tiny_encoder(folder)
+    encoder.to_disk(tmp_path / "model")
+    shutil.rmtree(folder)
+    assert_same_vectors(encoder, gone().from_disk(tmp_path / "model"))
+
+
+def test_there_is_no_pickle_in_the_bytes(checkpoint):
+    # DESIGN C10
+    msg = srsly.msgpack_loads(tiny_encoder(checkpoint).shims[0].to_bytes())
+    assert set(msg) == {"cfg", "files", "weights"}
+    assert load_safetensors(msg["weights"])  # a header of JSON, then plain numbers
+    assert json.dumps(msg["cfg"])
+    for name, data in msg["files"].items():
+        assert not data.startswith((b"PK", b"\x80")), name
+        text = data.decode("utf-8")
+        if name.endswith(".json"):
+            json.loads(text)
+
+
+def test_shim_without_weights_round_trips():
+    shim = TorchShim(build_net, device="cpu")
+    again = TorchShim(build_net, device="cpu").from_bytes(shim.to_bytes())
+    assert not again.is_initialized
+    with pytest.raises(ValueError, match="E_SR203"):
+        _ = again.module
+    assert not pickle.loads(pickle.dumps(shim)).is_initialized
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"first__weight": None}, ["missing ['first.weight']", "unexpected []"]),
+        ({"third__weight": torch.zeros(2)}, ["missing []", "unexpected ['third.weight']"]),
+        ({"first__bias": torch.zeros(9)}, ["missing []", "unexpected ['first.bias']"]),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(changes, parts):
+    shim = net_shim()
+    before = copy.deepcopy(shim.module.state_dict())
+    with pytest.raises(ValueError, match="E_SR207") as info:
+        shim.from_bytes(changed_weights(shim, **changes))
+    assert all(part in str(info.value) for part in parts)
+    for name, value in shim.module.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def test_encoder_of_another_size_is_refused(bert_checkpoint, tmp_path):
+    encoder = tiny_encoder(bert_checkpoint)
+    other = tiny_encoder(tiny_checkpoint(tmp_path, layers=1))
+    msg = srsly.msgpack_loads(encoder.shims[0].to_bytes())
+    weights = srsly.msgpack_loads(other.shims[0].to_bytes())["weights"]
+    with pytest.raises(ValueError, match=r"E_SR207.*missing \['transformer\.encoder\.layer\.1"):
+        gone().shims[0].from_bytes(srsly.msgpack_dumps({**msg, "weights": weights}))
+
+
+def test_buffers_may_be_saved_or_not(bert_checkpoint):
+    # D4: versions of transformers disagree about `embeddings.position_ids`.
+    saved, unsaved = net_shim(persistent=True), net_shim(persistent=False)
+    assert "position_ids" in saved.module.state_dict()
+    assert "position_ids" not in unsaved.module.state_dict()
+    load_weights(unsaved.module, saved.module.state_dict())
+    load_weights(saved.module, unsaved.module.state_dict())
+    assert saved.module.position_ids.tolist() == [0, 1, 2, 3]
+
+    encoder = tiny_encoder(bert_checkpoint)
+    name = "transformer.embeddings.position_ids"
+    data = changed_weights(encoder.shims[0], **{name: torch.arange(64)[None]})
+    again = gone()
+    again.shims[0].from_bytes(data)
+    assert_same_vectors(encoder, again)
+
+
+def test_tied_weights_survive():
+    shim = net_shim(tied=True)
+    x = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    for again in (
+        TorchShim(build_net, device="cpu").from_bytes(shim.to_bytes()),
+        pickle.loads(pickle.dumps(shim)),
+    ):
+        assert again.module.second.weight is again.module.first.weight
+        assert torch.equal(again.module(x), shim.module(x))
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [copy.deepcopy, lambda model: model.copy(), lambda model: pickle.loads(pickle.dumps(model))],
+    ids=["deepcopy", "copy", "pickle"],
+)
+def test_copies_are_equal_and_independent(checkpoint, copied):
+    # B35
+    encoder = tiny_encoder(checkpoint)
+    again = copied(encoder)
+    assert_same_vectors(encoder, again)
+    before = encoder.predict(DOCS).pieces
+    with torch.no_grad():
+        for parameter in again.shims[0].module.parameters():
+            parameter.mul_(2)
+    assert torch.equal(encoder.predict(DOCS).pieces, before)
+    assert not torch.allclose(again.predict(DOCS).pieces, before)
+
+
+def test_a_copy_keeps_settings_and_files():
+    shim = net_shim(width=3)
+    for again in (copy.deepcopy(shim), pickle.loads(pickle.dumps(shim))):
+        assert (again.device_setting, again.precision_setting) == ("cpu", "float32")
+        assert (again.cfg, again.files) == ({"width": 3}, {"notes.txt": b"kept"})
+
+
+def test_pickle_after_a_training_step(checkpoint):
+    # DESIGN C5: gradients and the graph of a step stay behind.
+    encoder = tiny_encoder(checkpoint)
+    encoded, backprop = encoder.begin_update(DOCS)
+    pickle.loads(pickle.dumps(encoder))
+    backprop(torch.ones_like(encoded.pieces), torch.ones_like(encoded.context))
+    again = pickle.loads(pickle.dumps(encoder))
+    assert all(p.grad is None for p in again.shims[0].module.parameters())
+    assert_same_vectors(encoder, again)
+
+
+def test_modules_are_at_rest_after_loading(checkpoint):
+    encoder = tiny_encoder(checkpoint)
+    assert not encoder.shims[0].module.training
+    assert not gone().from_bytes(encoder.to_bytes()).shims[0].module.training
+
+
+def test_device_and_precision_settings():
+    cpu = torch.device("cpu")
+    assert resolve_device("cpu") == cpu
+    assert resolve_precision("float32", cpu) == torch.float32
+    assert resolve_precision("bfloat16", cpu) == torch.bfloat16
+    assert resolve_precision("auto", cpu) in (torch.float32, torch.bfloat16)
+    assert resolve_precision("float16", torch.device("cuda")) == torch.float16
+    with pytest.raises(ValueError, match="E_SR206.*'int8'"):
+        resolve_precision("int8", cpu)
+    with pytest.raises(ValueError, match="E_SR206.*'half'"):
+        TorchShim(build_net, precision="half")

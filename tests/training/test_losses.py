@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional as F
+
+from spacy_spanrel.training.losses import pair_loss, span_loss, with_gradient
+
+
+def head(n_out: int) -> tuple[nn.Module, torch.Tensor]:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, n_out))
+    return network, torch.randn(6, 5)
+
+
+def check_whole(network, x, ours, theirs) -> None:
+    """Backpropagate our gradient of the logits, and the loss itself, and compare all weights."""
+    logits = network(x)
+    value, gradient = ours(logits)
+    logits.backward(gradient)
+    found = [p.grad.clone() for p in network.parameters()]
+    network.zero_grad()
+    wanted = theirs(network(x))
+    wanted.backward()
+    assert value == pytest.approx(wanted.item())
+    for a, p in zip(found, network.parameters(), strict=True):
+        torch.testing.assert_close(a, p.grad)
+
+
+def test_span_loss_equals_autograd_through_the_whole():
+    network, x = head(4)
+    labels = torch.tensor([0, 3, 1, 0, 2, 2])
+    check_whole(network, x, lambda z: span_loss(z, labels), lambda z: F.cross_entropy(z, labels))
+
+
+def test_pair_loss_equals_autograd_through_the_whole():
+    network, x = head(3)
+    targets = torch.randint(0, 2, (6, 3)).float()
+
+    def mean_of_formula(z: torch.Tensor) -> torch.Tensor:
+        p = torch.sigmoid(z)
+        return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
+
+    check_whole(network, x, lambda z: pair_loss(z, targets), mean_of_formula)
+
+
+@given(st.integers(1, 8), st.integers(1, 5), st.integers(0, 1000))
+def test_gradients_equal_the_formulas(n, n_types, seed):
+    generator = torch.Generator().manual_seed(seed)
+    z = torch.randn(n, n_types, generator=generator) * 5
+    labels = torch.randint(0, n_types, (n,), generator=generator)
+    _, gradient = span_loss(z, labels)
+    wanted = (torch.softmax(z, dim=1) - F.one_hot(labels, n_types)) / n
+    torch.testing.assert_close(gradient, wanted)
+    targets = torch.randint(0, 2, (n, n_types), generator=generator).float()
+    _, gradient = pair_loss(z, targets)
+    torch.testing.assert_close(gradient, (torch.sigmoid(z) - targets) / (n * n_types))
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (4, 0), (0, 0)])
+def test_no_logits_no_loss(shape):
+    # B7
+    logits = torch.zeros(shape, requires_grad=True)
+    value, gradient = pair_loss(logits, torch.zeros(shape))
+    assert (value, type(value)) == (0.0, float)
+    assert gradient.shape == shape
+    value, gradient = span_loss(logits, torch.zeros(shape[0], dtype=torch.int64))
+    assert (value, gradient.shape) == (0.0, shape)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_logits(dtype):
+    # B2, B28
+    logits = torch.tensor([[300.0, -300.0], [0.5, 0.25]]).to(dtype)
+    value, gradient = pair_loss(logits, torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
+    assert type(value) is float
+    assert gradient.dtype == torch.float32
+    assert torch.isfinite(gradient).all()
+    assert 0 < value < 1000
+
+
+def test_the_graph_of_the_logits_is_left_alone():
+    x = torch.ones(2, 2, requires_grad=True)
+    logits = x * 3
+    with torch.no_grad():  # a component may compute its loss anywhere
+        value, gradient = with_gradient(lambda z: (z**2).sum(), logits)
+    assert value == 36.0
+    assert gradient.tolist() == [[6.0, 6.0], [6.0, 6.0]]
+    assert not gradient.requires_grad
+    assert x.grad is None
+    logits.backward(gradient)
+    assert x.grad.tolist() == [[18.0, 18.0], [18.0, 18.0]]

@@ -1,0 +1,204 @@
+"""Helpers of the tests: tiny checkpoints, Docs and encoders."""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from spacy.tokens import Doc, DocBin, Span
+from spacy.vocab import Vocab
+from thinc.api import Model
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
+from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
+
+from spacy_spanrel import Relation, set_relations
+from spacy_spanrel.encoding.encoder import EncodedDocs, HFEncoder
+
+_TEXT = (
+    "the a of in and to is was for by he she John Mary Smith works work lives live ing ed "
+    "at from Paris London Berlin Google Acme company city born killed president"
+)
+WORDS = _TEXT.split()
+
+BERT_SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+UNUSED = [f"[unused{i}]" for i in range(1, 10)]
+ROBERTA_SPECIAL = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+_BERT_NAMES = {
+    "pad_token": "[PAD]",
+    "unk_token": "[UNK]",
+    "cls_token": "[CLS]",
+    "sep_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+_ROBERTA_NAMES = {
+    "bos_token": "<s>",
+    "cls_token": "<s>",
+    "pad_token": "<pad>",
+    "eos_token": "</s>",
+    "sep_token": "</s>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
+
+
+def tiny_checkpoint(
+    folder: str | Path,
+    kind: Literal["bert", "roberta"] = "bert",
+    vocab_words: Iterable[str] = WORDS,
+    max_position: int = 64,
+    hidden: int = 32,
+    cased: bool = True,
+    layers: int = 2,
+    seed: int = 0,
+    tokenizer_max_length: int | None = None,
+) -> Path:
+    """Save a small random encoder with a fast tokenizer, as `from_pretrained` reads it.
+
+    folder (str | Path): Is made if it is missing.
+    kind (str): "bert" (WordPiece, [CLS] ... [SEP]) or "roberta" (byte-level BPE, <s> ... </s>,
+        positions counted from 2 on).
+    vocab_words (Iterable[str]): Words with a piece of their own. Other ASCII words are spelt.
+    max_position (int): Pieces that the network takes, special tokens included.
+    hidden (int): Width, even.
+    cased (bool): Keep case (bert only).
+    layers (int): Number of layers.
+    seed (int): Of the weights.
+    tokenizer_max_length (int | None): The tokenizer's own limit; None for `max_position`.
+    RETURNS (Path): The folder.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    if kind == "bert":
+        tokenizer, names = _wordpiece(list(vocab_words), cased), _BERT_NAMES
+        tokenizer_config = {"tokenizer_class": "BertTokenizer", "do_lower_case": not cased}
+    else:
+        tokenizer, names = _byte_bpe(list(vocab_words)), _ROBERTA_NAMES
+        tokenizer_config = {"tokenizer_class": "RobertaTokenizer", "add_prefix_space": False}
+    tokenizer_config |= names
+    tokenizer_config["model_max_length"] = tokenizer_max_length or max_position
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+    if kind == "bert":
+        vocab = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        (folder / "vocab.txt").write_text("\n".join(word for word, _ in vocab), encoding="utf-8")
+    else:
+        tokenizer.model.save(str(folder))  # vocab.json and merges.txt
+
+    settings: dict[str, Any] = {
+        "vocab_size": tokenizer.get_vocab_size(),
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 2,
+        "intermediate_size": 2 * hidden,
+        "initializer_range": 0.1,  # so that a piece's vector depends on its neighbours
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if kind == "bert":
+            model = BertModel(BertConfig(max_position_embeddings=max_position, **settings))
+        else:
+            model = RobertaModel(
+                RobertaConfig(
+                    max_position_embeddings=max_position + 2,
+                    type_vocab_size=1,
+                    pad_token_id=1,
+                    bos_token_id=0,
+                    eos_token_id=2,
+                    **settings,
+                )
+            )
+    model.save_pretrained(folder)
+    return folder
+
+
+def _wordpiece(words: list[str], cased: bool) -> Tokenizer:
+    if not cased:
+        words = [word.lower() for word in words]
+    chars = [char for char in string.printable if not char.isspace()]
+    pieces = [*BERT_SPECIAL, *UNUSED, *chars, *(f"##{char}" for char in chars), *words]
+    pieces += [f"##{word}" for word in words if word.islower() and len(word) <= 4]
+    vocab: dict[str, int] = {}
+    for piece in pieces:
+        vocab.setdefault(piece, len(vocab))
+    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=not cased)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])],
+    )
+    tokenizer.decoder = decoders.WordPiece()
+    tokenizer.add_special_tokens(BERT_SPECIAL)
+    return tokenizer
+
+
+def _byte_bpe(words: list[str]) -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=261 + 20 * len(words),
+        special_tokens=ROBERTA_SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator([*words, *(f" {word}" for word in words)], trainer)
+    tokenizer.post_processor = processors.RobertaProcessing(
+        sep=("</s>", 2), cls=("<s>", 0), trim_offsets=True, add_prefix_space=False
+    )
+    return tokenizer
+
+
+def tiny_encoder(folder: str | Path, **settings: Any) -> Model[list[Doc], EncodedDocs]:
+    """Make an initialized `HFEncoder` from a checkpoint, in float32 on the CPU unless told."""
+    encoder = HFEncoder(str(folder), **{"precision": "float32", "device": "cpu", **settings})
+    encoder.initialize()
+    return encoder
+
+
+def make_doc(
+    vocab: Vocab,
+    words: Sequence[str] | str,
+    entities: Sequence[tuple[int, int, str]] = (),
+    relations: Sequence[tuple[int, int, str]] = (),
+    key: str | None = None,
+) -> Doc:
+    """Make an annotated Doc.
+
+    vocab (Vocab): Of the pipeline.
+    words (Sequence[str] | str): Tokens, or a text whose tokens stand between spaces.
+    entities: Token ranges (start, end exclusive, label).
+    relations: Rows (head, tail, label), counted in `entities`.
+    key (str | None): Span group that takes the entities; None for `doc.ents`.
+    RETURNS (Doc): The Doc. Without relations it has no group for them.
+    """
+    doc = Doc(vocab, words=words.split() if isinstance(words, str) else list(words))
+    spans = [Span(doc, start, end, label=label) for start, end, label in entities]
+    if key is None:
+        doc.set_ents(spans)
+    else:
+        doc.spans[key] = spans
+    if relations:
+        set_relations(doc, [Relation(spans[h], spans[t], label) for h, t, label in relations])
+    return doc
+
+
+def write_docs(path: str | Path, docs: Iterable[Doc]) -> Path:
+    """Save Docs as `spacy train` reads them."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    DocBin(docs=docs).to_disk(path)
+    return path
