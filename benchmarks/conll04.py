@@ -81,7 +81,7 @@ UNCASED = {f"{ARCH}.encoder.casing": False, f"{ARCH}.boundaries": False}
 
 VARIANTS: dict[str, tuple[int, int, float, float | None, dict[str, Any]]] = {
     "cased-3e-4": (20, 8, 3e-4, 1e-3, CASED),
-    "cased-2e-4": (20, 8, 2e-4, 1e-3, CASED),
+    "best": (20, 8, 2e-4, 1e-3, CASED),
     "b16-cased-4e-4": (20, 16, 4e-4, 2e-3, CASED),
     "original": (20, 2, 5e-5, None, {**UNCASED, "training.optimizer.correct_bias": False}),
     "heads-1e-3": (20, 2, 5e-5, 1e-3, UNCASED),

@@ -1,0 +1,93 @@
+"""Print the entities and relations that a trained pipeline finds in texts, with their scores.
+
+    python scripts/show.py training/sample/model-best assets/sample/new.txt
+    python scripts/show.py training/sample/model-best "Ann Lee of Oslo works for Fjord Bank."
+
+An argument that is a file is read one text a line; any other argument is a text.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import spacy
+from spacy.tokens import Doc, Span
+from wasabi import msg
+
+from spacy_spanrel.annotations import SCORES_ATTR, get_entities, get_relations
+
+SPANS_KEY, RELATIONS_KEY = "spans_key", "relations_key"
+
+
+def read_texts(arguments: Iterable[str]) -> Iterator[str]:
+    """Yield the lines of the arguments that are files, and the others as they are."""
+    for argument in arguments:
+        # A long text is not a path, and asking for one may be an error.
+        path = Path(argument) if len(argument) < 256 else None
+        if path is not None and path.is_file():
+            lines = path.read_text(encoding="utf8").splitlines()
+            yield from (line.strip() for line in lines if line.strip())
+        elif path is not None and path.suffix == ".txt":
+            msg.fail(f"There is no file {path}", exits=1)
+        else:
+            yield argument
+
+
+def entity_rows(doc: Doc, spans_key: str) -> list[tuple[str, str, str]]:
+    """Return text, type and score of each entity, in the order of the text."""
+    spans = get_entities(doc, spans_key)
+    group = doc.spans.get(spans_key)
+    scores = group.attrs.get(SCORES_ATTR, []) if group is not None else []
+    scored = zip(spans, scores or [None] * len(spans), strict=True)
+    ordered = sorted(scored, key=lambda pair: (pair[0].start, pair[0].end))
+    return [(span.text, span.label_, show(score)) for span, score in ordered]
+
+
+def relation_rows(doc: Doc, relations_key: str) -> list[tuple[str, str, str, str]]:
+    """Return head, label, tail and score of each relation, in the order of the text."""
+
+    def place(span: Span) -> tuple[int, int]:
+        return (span.start, span.end)
+
+    found = sorted(
+        get_relations(doc, relations_key), key=lambda r: (place(r.head), place(r.tail), r.label)
+    )
+    return [(r.head.text, r.label, r.tail.text, show(r.score)) for r in found]
+
+
+def show(score: float | None) -> str:
+    return "" if score is None else f"{score:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="Print the entities and relations that a trained pipeline finds in texts."
+    )
+    parser.add_argument("model", help="name or folder of a trained pipeline")
+    parser.add_argument("texts", nargs="+", metavar="TEXT|FILE", help="texts, or files of them")
+    parser.add_argument("--component", default="span_relation", help="(default: %(default)s)")
+    args = parser.parse_args()
+    nlp = spacy.load(args.model)
+    if args.component not in nlp.pipe_names:
+        msg.fail(
+            f"{args.model} has no component {args.component!r}, but: {', '.join(nlp.pipe_names)}",
+            exits=1,
+        )
+    cfg = nlp.get_pipe(args.component).cfg
+    for number, doc in enumerate(nlp.pipe(read_texts(args.texts)), start=1):
+        msg.divider(f"Text {number}")
+        print(doc.text)
+        entities = entity_rows(doc, cfg[SPANS_KEY])
+        relations = relation_rows(doc, cfg[RELATIONS_KEY])
+        if entities:
+            msg.table(entities, header=("Entity", "Type", "Score"), divider=True)
+        if relations:
+            msg.table(relations, header=("Head", "Relation", "Tail", "Score"), divider=True)
+        if not relations:
+            print("No relation found." if entities else "Nothing found.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_spanrel.span_relation.candidates import (
+    all_spans,
+    entity_pairs,
+    sample_negative_pairs,
+    sample_negative_spans,
+    tokens_to_doc_end,
+)
+
+LENGTHS = st.lists(st.integers(0, 7), max_size=5)
+SPAN = st.tuples(st.integers(0, 30), st.integers(1, 4)).map(lambda s: (s[0], s[0] + s[1]))
+SPANS = st.lists(SPAN, max_size=9)
+
+
+def to_offsets(lengths: list[int]) -> np.ndarray:
+    return np.cumsum([0, *lengths]).astype(np.int64)
+
+
+def to_array(rows: list[tuple[int, int]]) -> np.ndarray:
+    return np.asarray(rows, dtype=np.int64).reshape(-1, 2)
+
+
+def to_tuples(rows: np.ndarray) -> list[tuple[int, int]]:
+    return [tuple(row) for row in rows.tolist()]
+
+
+@given(LENGTHS, st.integers(1, 5))
+def test_all_spans(lengths: list[int], max_size: int) -> None:
+    offsets = to_offsets(lengths)
+    expected = [
+        (start, end)
+        for first, last in zip(offsets, offsets[1:], strict=False)
+        for start in range(first, last)
+        for end in range(start + 1, min(last, start + max_size) + 1)
+    ]
+    assert to_tuples(all_spans(offsets, max_size)) == expected
+
+
+@given(LENGTHS)
+def test_tokens_to_doc_end(lengths: list[int]) -> None:
+    expected = [n - i for n in lengths for i in range(n)]
+    assert tokens_to_doc_end(to_offsets(lengths)).tolist() == expected
+
+
+@given(st.integers(0, 8), st.integers(1, 4), SPANS, st.integers(0, 40), st.integers(0, 5))
+def test_negative_spans(
+    n_tokens: int, max_size: int, gold: list[tuple[int, int]], count: int, seed: int
+) -> None:
+    candidates = all_spans(np.asarray([0, n_tokens]), max_size)
+    drawn = to_tuples(
+        sample_negative_spans(candidates, to_array(gold), count, np.random.default_rng(seed))
+    )
+    free = set(to_tuples(candidates)) - set(gold)
+    assert len(set(drawn)) == len(drawn)
+    assert set(drawn) <= free
+    assert len(drawn) == min(count, len(free))
+
+
+@given(
+    st.integers(0, 5),
+    st.sets(st.tuples(st.integers(0, 4), st.integers(0, 4))),
+    st.integers(0, 25),
+    st.integers(0, 5),
+)
+def test_negative_pairs(n: int, related: set[tuple[int, int]], count: int, seed: int) -> None:
+    drawn = to_tuples(sample_negative_pairs(n, related, count, np.random.default_rng(seed)))
+    free = set(permutations(range(n), 2)) - related
+    assert len(set(drawn)) == len(drawn)
+    assert set(drawn) <= free
+    assert len(drawn) == min(count, len(free))
+
+
+def test_negatives_are_drawn_from_everything() -> None:
+    """Chance reaches every candidate, and the same seed draws the same."""
+    candidates = all_spans(np.asarray([0, 6]), 3)
+    empty = to_array([])
+    rng = np.random.default_rng(1)
+    seen = {
+        span
+        for _ in range(50)
+        for span in to_tuples(sample_negative_spans(candidates, empty, 3, rng))
+    }
+    assert seen == set(to_tuples(candidates))
+    again = [
+        to_tuples(sample_negative_pairs(5, {(0, 1)}, 4, np.random.default_rng(7))) for _ in range(2)
+    ]
+    assert again[0] == again[1]
+
+
+def naive_pairs(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    return [(a, b) for a, b in permutations(range(len(spans)), 2) if spans[a] != spans[b]]
+
+
+def gap(spans: list[tuple[int, int]], pair: tuple[int, int]) -> int:
+    (start_a, end_a), (start_b, end_b) = spans[pair[0]], spans[pair[1]]
+    return max(0, start_b - end_a, start_a - end_b)
+
+
+@given(st.lists(SPANS, max_size=4))
+def test_entity_pairs_are_all_ordered_pairs_of_different_spans(
+    docs: list[list[tuple[int, int]]],
+) -> None:
+    spans = [span for doc in docs for span in sorted(doc)]
+    index = np.asarray([d for d, doc in enumerate(docs) for _ in doc], dtype=np.int64)
+    expected = [
+        (a, b)
+        for a, b in permutations(range(len(spans)), 2)
+        if index[a] == index[b] and spans[a] != spans[b]
+    ]
+    pairs, cut = entity_pairs(to_array(spans), index, 1000)
+    assert to_tuples(pairs) == sorted(expected)
+    assert cut.shape == (0, 2)
+
+
+@given(SPANS, st.integers(1, 30), st.booleans())
+def test_max_pairs_keeps_the_nearest(
+    spans: list[tuple[int, int]], max_pairs: int, in_order: bool
+) -> None:
+    spans = sorted(spans) if in_order else spans
+    pairs, cut = entity_pairs(to_array(spans), np.full(len(spans), 3), max_pairs)
+    found, everything = to_tuples(pairs), naive_pairs(spans)
+    assert len(set(found)) == len(found)
+    assert set(found) <= set(everything)
+    assert found == sorted(found)
+    # Pairs come in both directions; an odd limit leaves one direction of the last one out.
+    expected = min(len(everything), max(1, max_pairs - max_pairs % 2))
+    assert len(found) == expected
+    lost = len(everything) - len(found)
+    assert cut.tolist() == ([[3, lost]] if lost else [])
+    distances = sorted(gap(spans, pair) for pair in everything)
+    assert sorted(gap(spans, pair) for pair in found) == distances[:expected]
+    if max_pairs > 1:
+        assert {(b, a) for a, b in found} == set(found)
+
+
+def test_ties_go_to_the_earlier_in_the_text() -> None:
+    spans = to_array([(0, 1), (2, 3), (4, 5), (6, 7)])  # neighbours are all one token apart
+    pairs, cut = entity_pairs(spans, np.zeros(4, dtype=np.int64), 4)
+    assert to_tuples(pairs) == [(0, 1), (1, 0), (1, 2), (2, 1)]
+    assert cut.tolist() == [[0, 8]]
+
+
+def test_span_with_two_types_is_not_paired_with_itself() -> None:
+    # B5
+    spans = to_array([(0, 2), (0, 2), (3, 4)])
+    for max_pairs in (1000, 4):
+        pairs, cut = entity_pairs(spans, np.zeros(3, dtype=np.int64), max_pairs)
+        assert to_tuples(pairs) == [(0, 2), (1, 2), (2, 0), (2, 1)]
+        assert not len(cut)
+
+
+def test_limit_holds_for_each_doc() -> None:
+    spans = to_array([(i, i + 1) for i in range(5)] * 2)
+    docs = np.repeat([0, 1], 5)
+    pairs, cut = entity_pairs(spans, docs, 6)
+    assert np.bincount(docs[pairs[:, 0]]).tolist() == [6, 6]
+    assert cut.tolist() == [[0, 14], [1, 14]]
+
+
+@pytest.mark.parametrize("n", [2_000])
+def test_many_entities_do_not_make_all_pairs(n: int) -> None:
+    spans = to_array([(i, i + 1) for i in range(n)])
+    pairs, cut = entity_pairs(spans, np.zeros(n, dtype=np.int64), 100)
+    assert len(pairs) == 100
+    assert cut.tolist() == [[0, n * (n - 1) - 100]]

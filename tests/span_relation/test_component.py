@@ -1,0 +1,575 @@
+from __future__ import annotations
+
+import pickle
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Example
+from spacy.util import fix_random_seed
+
+from spacy_spanrel import Relation, get_relations, set_relations
+
+from ..util import make_doc, tiny_checkpoint
+from .util import (
+    ENTITY_LABELS,
+    LABELS,
+    RELATION_LABELS,
+    ROWS,
+    TEXTS,
+    Row,
+    copy_ents,
+    expected,
+    found,
+    initialize,
+    make_examples,
+    make_nlp,
+    model_config,
+    run_python,
+    scores_of,
+    train,
+)
+
+GOLD = [expected(row) for row in ROWS]
+ODD_TEXTS = {
+    "empty": "",
+    "white space": " \n\t ",
+    "one token": "Mary",
+    "no entity": TEXTS[4],
+    "no pair": "Mary .",
+    "special tokens": "[CLS] John Smith works [SEP] for Google [MASK] in [unused1] Paris <s> . [PAD]",  # B4
+    # B8
+    "no pieces": "John \u200b Smith \r\n works \ufe0f for \U0001f600 Google \u200b\u200b in \u00ad .",
+    "five times too long": " ".join([TEXTS[0]] * 5 * 8),  # B6
+}
+
+
+# Learning, saving, loading
+
+
+def test_overfits(trained: Language) -> None:
+    assert [found(trained(text)) for text in TEXTS] == GOLD
+    scores = trained.evaluate(make_examples(trained))
+    for name in ("ents", "rel", "rel_strict"):
+        assert [scores[f"{name}_{x}"] for x in "prf"] == [1.0] * 3
+    for doc in trained.pipe(TEXTS):
+        values = scores_of(doc)
+        assert all(type(score) is float and 0 <= score <= 1 for score in values)  # B28
+        assert {e.label_ for e in doc.ents} <= set(ENTITY_LABELS)  # B34
+        assert [(e.start, e.end, e.label_) for e in doc.ents] == found(doc)[0]
+        assert doc._.relations == get_relations(doc)
+
+
+def test_every_copy_predicts_the_same(trained: Language, tmp_path: Path) -> None:
+    expected_scores = [scores_of(doc) for doc in trained.pipe(TEXTS)]
+    trained.to_disk(tmp_path / "pipeline")
+    blank = spacy.util.load_model_from_config(trained.config)
+    copies = {
+        "disk": spacy.load(tmp_path / "pipeline"),
+        "bytes": blank.from_bytes(trained.to_bytes()),
+        "pickle": pickle.loads(pickle.dumps(trained)),
+    }
+    for name, nlp in copies.items():
+        docs = list(nlp.pipe(TEXTS))
+        assert [found(doc) for doc in docs] == GOLD, name
+        assert [scores_of(doc) for doc in docs] == expected_scores, name
+
+
+def test_loads_where_only_spacy_was_imported(tmp_path: Path) -> None:
+    # D2: the checkpoint's folder is gone, and nothing of ours is imported by hand.
+    checkpoint = tiny_checkpoint(tmp_path / "bert")
+    nlp, _ = make_nlp(checkpoint)
+    examples = make_examples(nlp)
+    initialize(nlp, examples)
+    train(nlp, examples, 80)
+    nlp.to_disk(tmp_path / "pipeline")
+    shutil.rmtree(checkpoint)
+    printed = run_python(
+        "import sys, spacy\n"
+        "nlp = spacy.load(sys.argv[1])\n"
+        "for doc in nlp.pipe(sys.argv[2:]):\n"
+        "    relations = [((r.head.start, r.head.end), (r.tail.start, r.tail.end), r.label)\n"
+        "        for r in doc._.relations]\n"
+        "    entities = [(s.start, s.end, s.label_) for s in doc.spans['entities']]\n"
+        "    print((sorted(entities), sorted(relations)))\n",
+        tmp_path / "pipeline",
+        *TEXTS,
+        cwd=tmp_path,
+    )
+    assert printed.splitlines() == [str(row) for row in GOLD]
+
+
+def test_same_seed_same_scores(checkpoint: Path) -> None:
+    runs = []
+    for _ in range(2):
+        nlp, _ = make_nlp(checkpoint, neg_entity_count=5)
+        examples = make_examples(nlp)
+        initialize(nlp, examples, seed=3)
+        train(nlp, examples, 10)
+        runs.append([scores_of(doc) for doc in nlp.pipe(TEXTS)])
+    assert runs[0] == runs[1]
+
+
+def test_docbin_keeps_what_was_found(trained: Language) -> None:
+    # B25, B26, B27
+    docs = list(trained.pipe(TEXTS))
+    data = DocBin(docs=docs).to_bytes()
+    restored = list(DocBin().from_bytes(data).get_docs(trained.vocab))
+    for doc, other in zip(docs, restored, strict=True):
+        again = Doc(trained.vocab).from_bytes(doc.to_bytes())
+        for copy in (other, again):
+            assert found(copy) == found(doc)
+            assert scores_of(copy) == scores_of(doc)
+            assert [r.to_dict() for r in copy._.relations] == [r.to_dict() for r in doc._.relations]
+    merged = Doc.from_docs(docs)
+    assert len(get_relations(merged)) == sum(len(relations) for _, relations in GOLD)
+
+
+# Labels
+
+
+def test_labels_from_data(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    initialize(nlp, make_examples(nlp))
+    assert pipe.entity_labels == tuple(ENTITY_LABELS)
+    assert pipe.relation_labels == tuple(RELATION_LABELS)
+    assert pipe.labels == (*ENTITY_LABELS, *RELATION_LABELS)
+    assert pipe.label_data["type_pairs"]["based"] == [["Org", "Loc"]]
+
+
+def test_labels_added_by_hand(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    assert pipe.add_label("Zoo", "entity") == 1
+    assert pipe.add_label("Zoo", "entity") == 0
+    assert pipe.add_label("visits") == 1
+    initialize(nlp, make_examples(nlp))
+    # First those that were added, in their order, then those of the data.
+    assert pipe.entity_labels == ("Zoo", *ENTITY_LABELS)
+    assert pipe.relation_labels == ("visits", *RELATION_LABELS)
+    with pytest.raises(ValueError, match=r"E_SR303.*'late'"):
+        pipe.add_label("late")
+    assert pipe.add_label("visits") == 0
+
+
+def test_labels_given(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    examples = make_examples(nlp)
+    labels = {
+        "entities": ["Per", "Org", "Loc"],
+        "relations": ["works", "lives", "killed", "based"],
+        "type_pairs": {"works": [["Per", "Loc"]]},
+    }
+    pipe.initialize(lambda: examples, nlp=nlp, labels=labels)
+    assert pipe.entity_labels == ("Per", "Org", "Loc")
+    assert pipe.relation_labels == ("works", "lives", "killed", "based")
+    assert pipe.label_data["type_pairs"]["works"] == [["Per", "Loc"], ["Per", "Org"]]
+    other, second = make_nlp(checkpoint)
+    second.initialize(lambda: make_examples(other), nlp=other, labels=pipe.label_data)
+    assert second.labels == pipe.labels
+    assert second.label_data == pipe.label_data
+    for wrong in (["Per"], {"entities": ["Per"]}):
+        with pytest.raises(ValueError, match=r"E_SR305"):
+            second.initialize(lambda: examples, nlp=nlp, labels=wrong)
+
+
+def test_no_labels(checkpoint: Path) -> None:
+    nlp, _ = make_nlp(checkpoint)
+    with pytest.raises(ValueError, match=r"E_SR301.*doc\.spans\['entities'\]"):
+        nlp.initialize(lambda: make_examples(nlp, [("he was born", [], [])]))
+
+
+def test_unknown_gold_labels(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    initialize(nlp, make_examples(nlp))
+    words = "Mary lives in London"
+    for label, row in (
+        ("Ship", (words, [(0, 1, "Ship")], [])),
+        ("owns", (words, [(0, 1, "Per"), (3, 4, "Loc")], [(0, 1, "owns")])),
+    ):
+        with pytest.raises(ValueError, match=rf"E_SR306.*'{label}' \(text: 'Mary'\)"):
+            pipe.update(make_examples(nlp, [row]))
+
+
+def test_not_initialized(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    assert not pipe.is_initialized
+    with pytest.raises(ValueError, match="E_SR203"):
+        nlp("Mary")
+
+
+def test_initialize_looks_at_all_examples(checkpoint: Path) -> None:
+    # B23
+    nlp, pipe = make_nlp(checkpoint)
+    rows: list[Row] = [("he was born", [], [])] * 12 + ROWS
+    initialize(nlp, make_examples(nlp, rows))
+    assert pipe.relation_labels == tuple(RELATION_LABELS)
+
+
+def test_entities_from_a_span_group(checkpoint: Path) -> None:
+    """Nested entities, which `doc.ents` cannot hold, two types on one span."""
+    nlp, pipe = make_nlp(checkpoint, overlaps="allow", neg_relation_count=0)
+    row: Row = (
+        TEXTS[0],
+        [(0, 2, "Per"), (0, 1, "First"), (4, 5, "Org"), (4, 5, "Shop")],
+        [(0, 3, "works")],
+    )
+    examples = make_examples(nlp, [row], key="entities")
+    initialize(nlp, examples)
+    assert pipe.entity_labels == ("First", "Org", "Per", "Shop")
+    # B5: the relation's argument is the second type of the span.
+    assert pipe.label_data["type_pairs"] == {"works": [["Per", "Shop"]]}
+    targets = pipe.make_targets(examples)
+    n_gold = int((targets.span_labels > 0).sum())
+    assert n_gold == 4
+    head, tail = targets.selection.pairs[0]
+    assert targets.selection.spans[[head, tail]].tolist() == [[0, 2], [4, 5]]
+
+
+# Odd texts
+
+
+@pytest.mark.parametrize("name", ODD_TEXTS)
+def test_odd_text(trained: Language, name: str) -> None:
+    text = ODD_TEXTS[name]
+    doc = trained(text)
+    assert doc.text == text
+    for span in doc.spans["entities"]:
+        assert span.text.strip() == span.text != ""
+    if name in ("empty", "white space"):
+        assert found(doc) == ([], [])
+    if name == "five times too long":
+        # Sentences in the middle are read as well as those at the borders.
+        assert len(doc) > 5 * 62
+        starts = [s.start // 8 for s in doc.spans["entities"] if s.label_ == "Org"]
+        assert len(set(starts)) > 30
+
+
+@pytest.mark.parametrize("name", ODD_TEXTS)
+def test_learns_from_odd_text(checkpoint: Path, name: str) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    initialize(nlp, make_examples(nlp))
+    doc = nlp.make_doc(ODD_TEXTS[name])
+    gold = doc.copy()
+    if len(gold):
+        gold.spans["entities"] = [
+            Span(gold, 0, 1, label="Per"),
+            Span(gold, len(gold) - 1, len(gold), label="Loc"),
+        ]
+        head, tail = gold.spans["entities"]
+        set_relations(gold, [Relation(head, tail, "lives")])
+    for losses in (
+        train(nlp, [Example(doc, gold)], 2),
+        train(nlp, [*make_examples(nlp), Example(doc, gold)], 2),
+    ):
+        assert all(0 <= loss < 100 for loss in losses)
+
+
+def test_tokens_without_pieces_keep_alignment(trained: Language) -> None:
+    # B8: the encoder never sees them, so nothing changes but the offsets.
+    plain, odd = Doc(trained.vocab, words=TEXTS[0].split()), TEXTS[0].split()
+    for place in (0, 3, 6):
+        odd.insert(place, "\u200b")
+    doc = trained(Doc(trained.vocab, words=odd))
+    plain = trained(plain)
+
+    def texts(doc: Doc) -> list[tuple[str, str]]:
+        return [(s.text.replace("\u200b ", ""), s.label_) for s in doc.spans["entities"]]
+
+    assert texts(doc) == texts(plain)
+    assert [r.to_triple() for r in doc._.relations] == [r.to_triple() for r in plain._.relations]
+
+
+def test_texts_without_tokens(trained: Language) -> None:
+    assert list(trained.pipe([])) == []
+    docs = list(trained.pipe(["", TEXTS[0], "", TEXTS[1], ""]))
+    assert [found(doc) for doc in docs] == [([], []), GOLD[0], ([], []), GOLD[1], ([], [])]
+
+
+def test_corpus_without_relations(checkpoint: Path) -> None:
+    # B7
+    nlp, pipe = make_nlp(checkpoint)
+    rows: list[Row] = [(text, entities, []) for text, entities, _ in ROWS]
+    examples = make_examples(nlp, rows)
+    with pytest.warns(UserWarning, match="W_SR104"):
+        initialize(nlp, examples)
+    train(nlp, examples, 60)
+    assert pipe.relation_labels == ()
+    assert [found(nlp(text)) for text in TEXTS] == [expected(row) for row in rows]
+    scores = nlp.evaluate(examples)
+    assert scores["ents_f"] == 1.0
+    assert scores["rel_f"] is None
+
+
+@pytest.mark.parametrize("n_entities", [0, 1, 2])
+def test_few_entities(checkpoint: Path, n_entities: int) -> None:
+    # B7
+    nlp, pipe = make_nlp(checkpoint)
+    initialize(nlp, make_examples(nlp))
+    row: Row = (TEXTS[1], ROWS[1][1][:n_entities], [])
+    assert pipe.update(make_examples(nlp, [row, row]))["span_relation"] > 0
+
+
+# Batches and processes
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 128])
+def test_pipe_equals_call(trained: Language, batch_size: int) -> None:
+    # B29
+    texts = [*TEXTS, *ODD_TEXTS.values()] * 3
+    random.Random(batch_size).shuffle(texts)
+    single = {text: trained(text) for text in set(texts)}
+    for text, doc in zip(texts, trained.pipe(texts, batch_size=batch_size), strict=True):
+        assert doc.text == text
+        assert found(doc) == found(single[text])
+        assert scores_of(doc) == pytest.approx(scores_of(single[text]), abs=1e-5)
+
+
+def test_many_chunks_equal_one(trained: Language, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs = list(trained.pipe(TEXTS * 3))
+    monkeypatch.setattr("spacy_spanrel.span_relation.component._CHUNK_TOKENS", 9)
+    for doc, other in zip(docs, trained.pipe(TEXTS * 3), strict=True):
+        assert found(doc) == found(other)
+        assert scores_of(other) == pytest.approx(scores_of(doc), abs=1e-5)
+
+
+PROCESSES = """
+import multiprocessing, sys, spacy, torch
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    multiprocessing.set_start_method(sys.argv[1])
+    nlp = spacy.load(sys.argv[2])
+    texts = sys.argv[3:]
+    docs = list(nlp.pipe(texts * 4, n_process=2, batch_size=3))
+    assert [doc.text for doc in docs] == texts * 4
+    for doc in docs[:len(texts)]:
+        relations = [
+            ((r.head.start, r.head.end), (r.tail.start, r.tail.end), r.label)
+            for r in doc._.relations
+        ]
+        print((sorted((s.start, s.end, s.label_) for s in doc.spans["entities"]), sorted(relations)))
+"""
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_two_processes(trained_path: Path, tmp_path: Path, method: str) -> None:
+    # B25, B35. A file: worker processes that are spawned import the main module again.
+    script = tmp_path / "script.py"
+    script.write_text(PROCESSES)
+    printed = run_python(script, method, trained_path, *TEXTS, cwd=tmp_path)
+    assert printed.splitlines() == [str(row) for row in GOLD]
+
+
+def test_loads_without_a_gpu(checkpoint: Path, tmp_path: Path) -> None:
+    # B36: the config says "auto", as on the machine with a GPU that trained it.
+    nlp, _ = make_nlp(checkpoint, model=model_config(checkpoint, {"device": "auto"}))
+    initialize(nlp, make_examples(nlp))
+    nlp.to_disk(tmp_path / "pipeline")
+    printed = run_python(
+        "import sys, spacy\n"
+        "nlp = spacy.load(sys.argv[1])\n"
+        "nlp('Mary lives in London .')\n"
+        "nodes = nlp.get_pipe('span_relation').model.walk()\n"
+        "print({str(shim.device) for node in nodes for shim in node.shims})\n",
+        tmp_path / "pipeline",
+        cwd=tmp_path,
+        CUDA_VISIBLE_DEVICES="",
+    )
+    assert printed.strip() == "{'cpu'}"
+
+
+# Gold annotation that does not fit
+
+
+def test_misaligned_gold(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    gold = make_doc(nlp.vocab, ROWS[0][0], ROWS[0][1], ROWS[0][2])
+    words = ["John", "Smith", "works", "for Google", "in", "Paris", "."]
+    predicted = Doc(nlp.vocab, words=words)
+    assert predicted.text == gold.text
+    examples = [*make_examples(nlp), Example(predicted, gold)]
+    with pytest.warns(UserWarning, match=r"W_SR101\] 1 gold span.*'Google' \(Org\)"):
+        initialize(nlp, examples)
+    targets = pipe.make_targets(examples[-1:])
+    assert int((targets.span_labels > 0).sum()) == 2
+    assert targets.pair_targets.sum() == 0
+
+
+def test_too_long_gold(checkpoint: Path) -> None:
+    # B3
+    nlp, pipe = make_nlp(checkpoint, max_span_size=1)
+    examples = make_examples(nlp)
+    with pytest.warns(UserWarning, match=r"W_SR102\] 1 of 10 .* 'John Smith'"):
+        initialize(nlp, examples)
+    assert train(nlp, examples, 1)[0] > 0
+    long: Row = (" ".join(["Mary"] * 120), [(0, 110, "Per"), (115, 116, "Loc")], [(0, 1, "lives")])
+    assert train(nlp, make_examples(nlp, [long]), 1)[0] > 0
+
+
+# Given entities
+
+
+def with_ruler(nlp: Language, patterns: list[dict[str, str]]) -> None:
+    nlp.add_pipe("entity_ruler", first=True).add_patterns(patterns)
+
+
+PATTERNS = [
+    {"label": label, "pattern": " ".join(text.split()[start:end])}
+    for text, entities, _ in ROWS
+    for start, end, label in entities
+]
+
+
+def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) -> None:
+    # B21
+    nlp, pipe = make_nlp(checkpoint, entities="doc")
+    # One gold entity is missed, one is wrong: "company".
+    patterns = [p for p in PATTERNS if p["pattern"] != "Google"]
+    with_ruler(nlp, [*patterns, {"label": "Org", "pattern": "company"}])
+    examples = make_examples(nlp)
+    fix_random_seed(0)
+    # The ruler's patterns are its own; initialize would clear them.
+    pipe.initialize(lambda: examples, nlp=nlp)
+    losses: dict[str, float] = {}
+    optimizer = nlp.resume_training()
+    optimizer.learn_rate = 5e-3
+    with pytest.warns(UserWarning, match=r"W_SR105\] 2 gold relation.*works\(John Smith, Google\)"):
+        nlp.update(examples, sgd=optimizer, losses=losses, annotates=["entity_ruler"])
+    for _ in range(60):
+        nlp.update(examples, sgd=optimizer, losses=losses, annotates=["entity_ruler"])
+    relations = [found(nlp(text), spans_key=None)[1] for text in TEXTS]
+    assert relations == [[], *(row[1] for row in GOLD[1:])]
+    doc = nlp(TEXTS[3])
+    assert [e.text for e in doc.ents] == ["Acme", "company", "Berlin"]
+    assert "entities" not in doc.spans
+    assert "ents_f" not in pipe.score(examples)
+
+
+def test_frozen_component_annotates(trained: Language, checkpoint: Path) -> None:
+    """A frozen `span_relation` finds the entities that a second one learns to relate."""
+    nlp, second = make_nlp(
+        checkpoint, name="second", entities="doc", relations_key="more", extension_prefix="more_"
+    )
+    nlp.add_pipe("span_relation", source=trained, first=True)
+    examples = make_examples(nlp)
+    for example in examples:
+        set_relations(example.reference, get_relations(example.reference), "more")
+    fix_random_seed(0)
+    second.initialize(lambda: examples, nlp=nlp)
+    frozen = nlp.get_pipe("span_relation").to_bytes()
+    optimizer = nlp.resume_training()
+    optimizer.learn_rate = 5e-3
+    for _ in range(60):
+        losses: dict[str, float] = {}
+        nlp.update(
+            examples,
+            sgd=optimizer,
+            losses=losses,
+            exclude=["span_relation"],
+            annotates=["span_relation"],
+        )
+    assert set(losses) == {"second"}
+    assert nlp.get_pipe("span_relation").to_bytes() == frozen
+    for text, row in zip(TEXTS, GOLD, strict=True):
+        assert found(nlp(text), relations_key="more") == row
+
+
+def test_reader_gives_given_entities(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint, entities="doc")
+    examples = make_examples(nlp)
+    for example in examples:
+        copy_ents(example)
+    initialize(nlp, examples)
+    train(nlp, examples, 60)
+    for example, row in zip(examples, GOLD, strict=True):
+        doc = example.predicted.copy()
+        pipe(doc)
+        assert found(doc, spans_key=None) == row
+
+
+# Several components, names
+
+
+def test_two_instances(trained: Language, checkpoint: Path, tmp_path: Path) -> None:
+    nlp, _ = make_nlp(
+        checkpoint,
+        name="other",
+        spans_key="sc",
+        relations_key="links",
+        extension_prefix="other_",
+        set_ents="off",
+    )
+    nlp.add_pipe("span_relation", source=trained, name="span_relation")
+    examples = make_examples(
+        nlp, [("Mary killed the city", [(0, 1, "A"), (3, 4, "B")], [(1, 0, "r")])], key="sc"
+    )
+    for example in examples:
+        set_relations(example.reference, get_relations(example.reference), "links")
+    fix_random_seed(0)
+    other = nlp.get_pipe("other")
+    other.initialize(lambda: examples, nlp=nlp)
+    optimizer = nlp.resume_training()
+    optimizer.learn_rate = 5e-3
+    for _ in range(40):
+        other.update(examples, sgd=optimizer)
+    nlp.to_disk(tmp_path / "pipeline")
+    for pipeline in (nlp, spacy.load(tmp_path / "pipeline")):
+        doc = pipeline(TEXTS[0])
+        assert found(doc) == GOLD[0]
+        doc = pipeline("Mary killed the city")
+        assert found(doc, "sc", "links") == ([(0, 1, "A"), (3, 4, "B")], [((3, 4), (0, 1), "r")])
+        assert [r.label for r in doc._.other_relations] == ["r"]
+        assert doc._.relations == get_relations(doc, "relations")
+        assert [r.label for r in doc[3:4]._.other_relations] == ["r"]
+
+
+def test_renamed(trained_path: Path, tmp_path: Path) -> None:
+    nlp = spacy.load(trained_path)
+    nlp.rename_pipe("span_relation", "joint")
+    assert found(nlp(TEXTS[0])) == GOLD[0]
+    nlp.to_disk(tmp_path / "pipeline")
+    loaded = spacy.load(tmp_path / "pipeline")
+    assert loaded.pipe_names == ["joint"]
+    assert found(loaded(TEXTS[0])) == GOLD[0]
+    assert list(loaded.update(make_examples(loaded))) == ["joint"]
+
+
+def test_analyze_pipes(trained: Language) -> None:
+    analysis = trained.analyze_pipes(keys=["assigns", "requires", "scores", "retokenizes"])
+    summary = analysis["summary"]["span_relation"]
+    assert set(summary["assigns"]) == {"doc.ents", "doc.spans", "doc._.relations"}
+    assert {"ents_f", "rel_f", "rel_strict_f", "rel_per_type"} <= set(summary["scores"])
+    assert not analysis["problems"]["span_relation"]
+
+
+def test_foreign_extension_is_not_overwritten(tmp_path: Path) -> None:
+    # B31
+    checkpoint = tiny_checkpoint(tmp_path / "bert")
+    printed = run_python(
+        "import sys, spacy\n"
+        "from spacy.tokens import Doc\n"
+        "Doc.set_extension('relations', default='theirs')\n"
+        "import spacy_spanrel\n"
+        "nlp = spacy.blank('en')\n"
+        "model = {'encoder': {'name': sys.argv[1]}}\n"
+        "try:\n"
+        "    nlp.add_pipe('span_relation', config={'model': model})\n"
+        "except ValueError as error:\n"
+        "    print('E_SR101' in str(error), 'extension_prefix' in str(error))\n"
+        "nlp.add_pipe('span_relation', config={'model': model, 'extension_prefix': 'our_'})\n"
+        "doc = nlp.make_doc('a')\n"
+        "print(doc._.relations, doc._.our_relations)\n",
+        checkpoint,
+        cwd=tmp_path,
+    )
+    assert printed.split("\n")[:2] == ["True True", "theirs ()"]
+
+
+def test_config_has_all_labels_settings(trained: Language) -> None:
+    pipe = trained.get_pipe("span_relation")
+    assert pipe.label_data["entities"] == LABELS["entities"]
+    assert pipe.label_data["relations"] == LABELS["relations"]

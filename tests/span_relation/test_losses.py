@@ -1,0 +1,213 @@
+"""The gradient that the component backpropagates is that of the whole loss."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+from spacy.tokens import Doc
+from spacy.training import Example
+from torch import Tensor
+from torch.nn import functional as F
+
+from spacy_spanrel.span_relation.component import SpanRelation, Targets
+from spacy_spanrel.span_relation.model import SpERTInput, torch_shims
+
+from ..util import make_doc
+from .util import (
+    LABELS,
+    ROWS,
+    Row,
+    copy_ents,
+    initialize,
+    make_examples,
+    make_nlp,
+    model_config,
+    train,
+)
+
+NO_PAIRS: list[Row] = [("Mary lives in London .", [(0, 1, "Per")], []), ("he", [], [])]
+OVERLAPS: list[Row] = [
+    (
+        "John Smith works for Google in Paris .",
+        [(0, 2, "Per"), (0, 1, "Per"), (1, 2, "Org"), (1, 2, "Loc"), (4, 5, "Org")],
+        [(0, 4, "works"), (1, 2, "based"), (2, 0, "lives")],
+    )
+]
+BATCHES = {
+    "usual": ROWS,
+    "no pairs": NO_PAIRS,
+    "no entities": [ROWS[4]],
+    "empty Docs": [("", [], []), ROWS[1], ("", [], [])],
+    "overlapping entities": OVERLAPS,
+    "longer than a window": [(" ".join([ROWS[0][0]] * 12), ROWS[0][1], ROWS[0][2])],
+}
+
+
+def gradients(pipe: SpanRelation) -> dict[str, Tensor]:
+    return {
+        f"{i}.{name}": torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for i, shim in enumerate(torch_shims(pipe.model))
+        for name, p in shim.module.named_parameters()
+    }
+
+
+def whole_loss(pipe: SpanRelation, docs: list[Doc], targets: Targets) -> Tensor:
+    """Loss of SpERT in one graph through encoder and heads, written from its definition."""
+    encoder = pipe.model.get_ref("encoder")
+    heads = pipe.model.shims[0].module
+    with torch.enable_grad():
+        encoded, _ = encoder.begin_update(docs)  # its output carries the graph
+        spans, pairs = targets.selection.spans.tolist(), targets.selection.pairs.tolist()
+        ranges = encoded.token_pieces.tolist()
+
+        def maximum(start: int, end: int) -> Tensor:
+            if end <= start:
+                return encoded.pieces.new_zeros(encoded.pieces.shape[1])
+            return encoded.pieces[start:end].max(dim=0).values
+
+        def represent(start: int, end: int) -> Tensor:
+            parts = [maximum(ranges[start][0], ranges[end - 1][1])]
+            if heads.settings.boundaries:
+                parts += [maximum(*ranges[start]), maximum(*ranges[end - 1])]
+            return torch.cat(parts)
+
+        def size(start: int, end: int) -> Tensor:
+            return heads.size_embeddings.weight[end - start]
+
+        loss = encoded.pieces.sum() * 0
+        if spans and targets.span_labels is not None:
+            rows = [
+                torch.cat([encoded.context[encoded.token_window[s]], represent(s, e), size(s, e)])
+                for s, e in spans
+            ]
+            labels = torch.from_numpy(targets.span_labels)
+            loss = loss + F.cross_entropy(heads.entity_classifier(torch.stack(rows)), labels)
+        if pairs:
+            rows = []
+            for head, tail in pairs:
+                first, second = sorted((spans[head], spans[tail]))
+                between = maximum(ranges[first[1] - 1][1], ranges[second[0]][0])
+                rows.append(
+                    torch.cat(
+                        [
+                            between,
+                            *(represent(*spans[x]) for x in (head, tail)),
+                            *(size(*spans[x]) for x in (head, tail)),
+                        ]
+                    )
+                )
+            truth = torch.from_numpy(targets.pair_targets)
+            logits = heads.rel_classifier(torch.stack(rows))
+            loss = loss + F.binary_cross_entropy_with_logits(logits, truth)
+    return loss
+
+
+@pytest.mark.parametrize("entities", ["predict", "doc"])
+@pytest.mark.parametrize("boundaries", [False, True])
+@pytest.mark.parametrize("batch", BATCHES)
+def test_gradient_is_that_of_the_whole_loss(
+    checkpoint: Path, batch: str, boundaries: bool, entities: str
+) -> None:
+    nlp, pipe = make_nlp(
+        checkpoint, model=model_config(checkpoint, boundaries=boundaries), entities=entities
+    )
+    initialize(nlp, make_examples(nlp))
+    if batch == "overlapping entities":
+        docs = [make_doc(nlp.vocab, *row, key="entities") for row in BATCHES[batch]]
+        examples = [Example(doc.copy(), doc) for doc in docs]
+        pipe.cfg["entities_key"] = "entities"
+    else:
+        examples = make_examples(nlp, BATCHES[batch])
+        for example in examples:
+            copy_ents(example)
+    docs = [example.predicted for example in examples]
+    targets = pipe.make_targets(examples)
+
+    loss = whole_loss(pipe, docs, targets)
+    loss.backward()
+    expected = gradients(pipe)
+    for shim in torch_shims(pipe.model):
+        shim.module.zero_grad(set_to_none=True)
+
+    output, backprop = pipe.model.begin_update(SpERTInput(docs, targets.selection, 4))
+    value, d_output = pipe.get_loss(targets, output)
+    backprop(d_output)
+    found = gradients(pipe)
+    assert value == pytest.approx(float(loss.detach()), abs=1e-5)
+    assert set(found) == set(expected)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-3, msg=name)
+    if batch == "usual" and entities == "predict":
+        assert all(
+            gradient.abs().sum() > 0 for name, gradient in found.items() if "classifier" in name
+        )
+
+
+def test_update_without_sgd_accumulates(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint, neg_entity_count=1000, neg_relation_count=1000)
+    examples = make_examples(nlp)
+    initialize(nlp, examples)
+    before = copy.deepcopy([s.module.state_dict() for s in torch_shims(pipe.model)])
+    losses = pipe.update(examples)
+    once = gradients(pipe)
+    pipe.update(examples, losses=losses)
+    twice = gradients(pipe)
+    assert losses["span_relation"] > 0
+    for name, gradient in once.items():
+        torch.testing.assert_close(twice[name], 2 * gradient, atol=1e-5, rtol=1e-4)
+    for shim, state in zip(torch_shims(pipe.model), before, strict=True):
+        for name, value in shim.module.state_dict().items():
+            assert torch.equal(value, state[name])
+
+
+def test_losses_always_has_the_key(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    initialize(nlp, make_examples(nlp))
+    assert pipe.update([]) == {"span_relation": 0.0}
+    empty = Example(Doc(nlp.vocab), Doc(nlp.vocab))
+    assert pipe.update([empty], losses={"other": 2.0}) == {"other": 2.0, "span_relation": 0.0}
+    pipe.cfg["entities"] = "doc"
+    nothing = make_examples(nlp, [ROWS[4]])
+    assert pipe.update(nothing) == {"span_relation": 0.0}
+
+
+def test_same_seed_same_losses(checkpoint: Path) -> None:
+    runs = []
+    for seed in (1, 1, 2):
+        nlp, _ = make_nlp(
+            checkpoint,
+            neg_entity_count=3,
+            neg_relation_count=1,
+            model=model_config(checkpoint, {"dropout": 0.1}, dropout=0.1),
+        )
+        examples = make_examples(nlp)
+        initialize(nlp, examples, seed)
+        runs.append(train(nlp, examples, 3))
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+@pytest.mark.parametrize(("spans", "pairs"), [(0, 0), (2, 1), (1000, 1000)])
+def test_number_of_negatives(checkpoint: Path, spans: int, pairs: int) -> None:
+    nlp, pipe = make_nlp(checkpoint, neg_entity_count=spans, neg_relation_count=pairs)
+    examples = make_examples(nlp)
+    pipe.cfg["entity_labels"], pipe.cfg["relation_labels"] = LABELS["entities"], LABELS["relations"]
+    targets = pipe.make_targets(examples)
+    lengths = [len(example.predicted) for example in examples]
+    possible = sum(n - k for n in lengths for k in range(4) if n > k)
+    n_gold = sum(len(row[1]) for row in ROWS)
+    n_related = sum(len(row[2]) for row in ROWS)
+    all_pairs = sum(len(row[1]) * (len(row[1]) - 1) for row in ROWS)
+    assert targets.span_labels is not None
+    assert (targets.span_labels > 0).sum() == n_gold
+    assert targets.pair_targets.sum() == n_related
+    if spans == 1000:
+        assert len(targets.selection.spans) == possible
+        assert len(targets.selection.pairs) == all_pairs
+    else:
+        assert len(targets.selection.spans) == n_gold + spans * len(ROWS)
+        # Sentences with two or three entities have at least one pair to spare.
+        assert len(targets.selection.pairs) == n_related + pairs * 4

@@ -1,0 +1,354 @@
+"""Every setting has an effect, is saved, and is refused if it is wrong (B30)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc, Span
+
+from spacy_spanrel import get_relations, set_relations
+from spacy_spanrel.span_relation.component import SpanRelation
+from spacy_spanrel.span_relation.model import torch_shims
+
+from .util import (
+    ROWS,
+    TEXTS,
+    Row,
+    expected,
+    found,
+    initialize,
+    make_examples,
+    make_nlp,
+    model_config,
+    train,
+)
+
+GOLD = [expected(row) for row in ROWS]
+CHANGED: dict[str, Any] = {
+    "spans_key": "sc",
+    "relations_key": "links",
+    "set_ents": "off",
+    "entities": "doc",
+    "entities_key": "given",
+    "relation_threshold": 0.75,
+    "overlaps": "allow",
+    "type_constraints": {"works": [["Per", "Org"]]},
+    "symmetric": ["killed"],
+    "max_span_size": 2,
+    "max_pairs": 7,
+    "neg_entity_count": 3,
+    "neg_relation_count": 4,
+}
+
+
+def the_pipe(nlp: Language) -> SpanRelation:
+    pipe = nlp.get_pipe("span_relation")
+    assert isinstance(pipe, SpanRelation)
+    return pipe
+
+
+def test_keys(trained: Language) -> None:
+    the_pipe(trained).cfg.update(spans_key="sc", relations_key="links")
+    doc = trained(TEXTS[0])
+    assert set(doc.spans) == {"sc", "links"}
+    assert found(doc, "sc", "links") == GOLD[0]
+
+
+def test_relation_threshold(trained: Language) -> None:
+    score = max(r.score for r in trained(TEXTS[0])._.relations)
+    for threshold, n in ((0.0, None), (0.4, 2), (score, 1), (1.0, 0)):
+        the_pipe(trained).cfg.update(relation_threshold=threshold, type_constraints="off")
+        relations = trained(TEXTS[0])._.relations
+        # At 0 all pairs of the three entities have all labels.
+        assert len(relations) == (3 * 2 * 4 if n is None else n)
+        assert all(r.score >= threshold for r in relations)
+
+
+def test_max_span_size(trained: Language) -> None:
+    the_pipe(trained).cfg["max_span_size"] = 1
+    entities, _ = found(trained(TEXTS[0]))
+    assert all(end - start == 1 for start, end, _ in entities)
+    assert {(4, 5, "Org"), (6, 7, "Loc")} <= set(entities)
+
+
+def test_max_pairs(trained: Language) -> None:
+    the_pipe(trained).cfg.update(max_pairs=2, relation_threshold=0.0, type_constraints="off")
+    pairs = {(r.head.text, r.tail.text) for r in trained(TEXTS[0])._.relations}
+    assert pairs == {("Google", "Paris"), ("Paris", "Google")}
+
+
+def test_overlaps(trained: Language) -> None:
+    # B1: with a model that calls nearly everything an entity
+    pipe = the_pipe(trained)
+    head = pipe.model.shims[0].module.entity_classifier
+    bias = head.bias.detach().clone()
+    try:
+        with torch.no_grad():
+            head.bias[0] -= 8.0
+        for overlaps in ("allow", "best"):
+            pipe.cfg.update(overlaps=overlaps, relation_threshold=0.0, type_constraints="off")
+            doc = trained(TEXTS[0])
+            spans = [(s.start, s.end) for s in doc.spans["entities"]]
+            pairs = [(a, b) for a in spans for b in spans if a < b]
+            assert any(b[0] < a[1] for a, b in pairs) == (overlaps == "allow")
+            entities = {(s.start, s.end, s.label_) for s in doc.spans["entities"]}
+            ends = {(a.start, a.end, a.label_) for r in doc._.relations for a in (r.head, r.tail)}
+            assert ends == entities
+            # doc.ents takes the best of them in both cases.
+            best = {(e.start, e.end, e.label_) for e in doc.ents}
+            assert best <= entities
+            assert (best == entities) == (overlaps == "best")
+    finally:
+        with torch.no_grad():
+            head.bias.copy_(bias)
+
+
+def test_type_constraints(trained: Language) -> None:
+    pipe = the_pipe(trained)
+    pipe.cfg["relation_threshold"] = 0.0
+
+    def kinds() -> set[tuple[str, str, str]]:
+        relations = trained(TEXTS[0])._.relations
+        return {(r.label, r.head.label_, r.tail.label_) for r in relations}
+
+    pipe.cfg["type_constraints"] = "off"
+    assert len(kinds()) == 4 * 6
+    pipe.cfg["type_constraints"] = "learned"
+    learned = {("works", "Per", "Org"), ("based", "Org", "Loc"), ("lives", "Per", "Loc")}
+    assert kinds() == learned
+    pipe.cfg["type_constraints"] = {
+        "works": [["Loc", "Org"]],
+        "based": [],
+        "lives": [["Per", "Loc"]],
+        "killed": [["Zoo", "Per"]],
+    }
+    assert kinds() == {("works", "Loc", "Org"), ("lives", "Per", "Loc")}
+
+
+def test_symmetric(trained: Language) -> None:
+    # B9
+    pipe = the_pipe(trained)
+    pipe.cfg.update(relation_threshold=0.0, type_constraints="off")
+
+    def killed() -> dict[tuple[str, str], float]:
+        doc = trained(TEXTS[2])
+        return {(r.head.text, r.tail.text): r.score for r in doc._.relations if r.label == "killed"}
+
+    directed = killed()
+    pipe.cfg["symmetric"] = ["killed"]
+    merged = killed()
+    assert len(directed) == 6
+    assert len(merged) == 3
+    for (head, tail), score in merged.items():
+        assert TEXTS[2].index(head) < TEXTS[2].index(tail)
+        assert score == max(directed[head, tail], directed[tail, head])
+
+
+@pytest.mark.parametrize("set_ents", ["keep", "replace", "off"])
+def test_set_ents(trained: Language, set_ents: str) -> None:
+    # B32
+    the_pipe(trained).cfg["set_ents"] = set_ents
+    doc = trained.make_doc(TEXTS[0])
+    doc.set_ents([Span(doc, 1, 3, label="Old"), Span(doc, 7, 8, label="Old")])
+    doc = trained.get_pipe("span_relation")(doc)
+    ents = [(e.start, e.end, e.label_) for e in doc.ents]
+    assert (
+        ents
+        == {
+            "keep": [(1, 3, "Old"), (4, 5, "Org"), (6, 7, "Loc"), (7, 8, "Old")],
+            "replace": [(0, 2, "Per"), (4, 5, "Org"), (6, 7, "Loc")],
+            "off": [(1, 3, "Old"), (7, 8, "Old")],
+        }[set_ents]
+    )
+    assert found(doc) == GOLD[0]
+
+
+@pytest.mark.parametrize("key", [None, "given"])
+def test_given_entities(trained: Language, key: str | None) -> None:
+    the_pipe(trained).cfg.update(entities="doc", entities_key=key)
+    assert found(trained(TEXTS[0]), key) == ([], [])
+    doc = trained.make_doc(TEXTS[0])
+    spans = [
+        Span(doc, 0, 2, label="Per"),
+        Span(doc, 4, 5, label="Org"),
+        Span(doc, 7, 8, label="New"),
+    ]
+    if key is None:
+        doc.set_ents(spans)
+    else:
+        doc.spans[key] = [*spans, Span(doc, 4, 5, label="Shop")]
+    doc = the_pipe(trained)(doc)
+    assert [r.to_triple() for r in get_relations(doc)] == [("John Smith", "works", "Google")]
+    assert "entities" not in doc.spans
+    assert [e.label_ for e in doc.ents] == (["Per", "Org", "New"] if key is None else [])
+
+
+@pytest.mark.parametrize(
+    ("settings", "shape"),
+    [
+        ({"size_embedding": 4}, (4, 32 + 32 + 4)),
+        ({"size_embedding": 9}, (4, 32 + 32 + 9)),
+        ({"size_embedding": 4, "boundaries": True}, (4, 32 + 3 * 32 + 4)),
+    ],
+)
+def test_architecture(
+    checkpoint: Path, tmp_path: Path, settings: dict[str, Any], shape: tuple[int, int]
+) -> None:
+    nlp, pipe = make_nlp(checkpoint, model=model_config(checkpoint, **settings))
+    examples = make_examples(nlp)
+    initialize(nlp, examples)
+    assert pipe.model.shims[0].module.entity_classifier.weight.shape == shape
+    train(nlp, examples, 60)
+    assert [found(doc) for doc in nlp.pipe(TEXTS)] == GOLD
+    nlp.to_disk(tmp_path / "pipeline")
+    assert [found(doc) for doc in spacy.load(tmp_path / "pipeline").pipe(TEXTS)] == GOLD
+
+
+def test_dropout(checkpoint: Path) -> None:
+    losses = []
+    for dropout in (0.0, 0.5):
+        nlp, _ = make_nlp(checkpoint, model=model_config(checkpoint, dropout=dropout))
+        examples = make_examples(nlp)
+        initialize(nlp, examples)
+        losses.append([train(nlp, examples, 1, learn_rate=0.0)[0] for _ in range(2)])
+    assert losses[0][0] == pytest.approx(losses[0][1], abs=1e-6)
+    assert losses[1][0] != pytest.approx(losses[1][1], abs=1e-6)
+
+
+# Saving
+
+
+def test_settings_survive(checkpoint: Path, tmp_path: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint, **CHANGED, extension_prefix="kept_")
+    defaults = make_nlp(checkpoint)[1].cfg
+    assert set(CHANGED) | {"extension_prefix"} == set(pipe._settings)
+    examples = make_examples(nlp)
+    for example in examples:
+        set_relations(example.reference, get_relations(example.reference), "links")
+    pipe.initialize(lambda: examples, nlp=nlp)
+    nlp.to_disk(tmp_path / "pipeline")
+    loaded = the_pipe(spacy.load(tmp_path / "pipeline"))
+    for key, value in CHANGED.items():
+        assert loaded.cfg[key] == value != defaults[key], key
+    assert Doc.has_extension("kept_relations")
+
+
+def test_changes_before_saving_are_kept_and_overrides_win(
+    trained: Language, tmp_path: Path
+) -> None:
+    the_pipe(trained).cfg.update(relation_threshold=0.7, overlaps="allow")
+    trained.to_disk(tmp_path / "pipeline")
+    assert "configured" not in the_pipe(trained).cfg
+    plain = spacy.load(tmp_path / "pipeline")
+    cfg = the_pipe(plain).cfg
+    assert cfg.pop("relation_threshold") == pytest.approx(0.7)
+    assert cfg == {k: v for k, v in the_pipe(trained).cfg.items() if k != "relation_threshold"}
+    cfg["relation_threshold"] = 0.7
+    override = {"components": {"span_relation": {"relation_threshold": 0.9, "max_pairs": 5}}}
+    chosen = the_pipe(spacy.load(tmp_path / "pipeline", config=override))
+    assert chosen.cfg["relation_threshold"] == 0.9
+    assert chosen.cfg["max_pairs"] == 5
+    assert chosen.cfg["overlaps"] == "allow"
+    again = the_pipe(plain.from_bytes(trained.to_bytes()))
+    assert again.cfg["relation_threshold"] == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("threshold", [i / 20 for i in range(21)])
+def test_change_is_kept_whatever_the_config_says(checkpoint: Path, threshold: float) -> None:
+    # 0.7 is read back from JSON as 0.7000000000000001, which is no override by the config.
+    first, second = (make_nlp(checkpoint, relation_threshold=threshold)[1] for _ in range(2))
+    first.cfg["relation_threshold"] = 0.33
+    second.from_bytes(first.to_bytes())
+    assert second.cfg["relation_threshold"] == pytest.approx(0.33)
+
+
+# Bad settings
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("relation_threshold", 1.5),
+        ("relation_threshold", -0.1),
+        ("max_span_size", 0),
+        ("max_pairs", 0),
+        ("neg_entity_count", -1),
+        ("neg_relation_count", -7),
+        ("type_constraints", {"works": [["Per"]]}),
+    ],
+)
+def test_bad_value(checkpoint: Path, setting: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"E_SR302.*'{setting}' of component 'joint'") as error:
+        make_nlp(checkpoint, name="joint", **{setting: value})
+    assert repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("set_ents", "maybe"),
+        ("entities", "all"),
+        ("overlaps", "worst"),
+        ("type_constraints", "given"),
+        ("max_pairs", "many"),
+        ("neg_entity_count", 0.5),
+        ("no_such_setting", 1),
+    ],
+)
+def test_bad_kind(checkpoint: Path, setting: str, value: Any) -> None:
+    # Refused by spaCy's check of the config, or by ours; with the setting's name in any case.
+    with pytest.raises(ValueError, match=setting):
+        make_nlp(checkpoint, **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("symmetric", ["maries"]), ("type_constraints", {"maries": [["Per", "Per"]]})],
+)
+def test_label_that_does_not_exist(checkpoint: Path, setting: str, value: Any) -> None:
+    nlp, _ = make_nlp(checkpoint, **{setting: value})
+    with pytest.raises(
+        ValueError, match=rf"E_SR304\] 'maries' in setting '{setting}'.*based, killed"
+    ):
+        initialize(nlp, make_examples(nlp))
+
+
+def test_float16_is_not_for_the_cpu(checkpoint: Path) -> None:
+    nlp, _ = make_nlp(checkpoint, model=model_config(checkpoint, {"precision": "float16"}))
+    initialize(nlp, make_examples(nlp))
+    with pytest.raises(ValueError, match=r"E_SR208.*'cpu'"):
+        nlp(TEXTS[0])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_float16_does_not_train(checkpoint: Path) -> None:
+    encoder = {"precision": "float16", "device": "cuda"}
+    nlp, pipe = make_nlp(checkpoint, model=model_config(checkpoint, encoder))
+    initialize(nlp, make_examples(nlp))
+    with pytest.raises(ValueError, match="E_SR307"):
+        pipe.update(make_examples(nlp))
+
+
+def test_bfloat16_is_close(trained: Language) -> None:
+    # B2
+    encoder = torch_shims(the_pipe(trained).model)[1]
+    encoder.precision_setting = "bfloat16"
+    try:
+        assert [found(doc) for doc in trained.pipe(TEXTS)] == GOLD
+    finally:
+        encoder.precision_setting = "float32"
+
+
+def test_symmetric_negatives(checkpoint: Path) -> None:
+    """The other direction of a symmetric relation is no negative example."""
+    row: Row = ("Mary killed John", [(0, 1, "Per"), (2, 3, "Per")], [(0, 1, "killed")])
+    for symmetric, n in (([], 2), (["killed"], 1)):
+        nlp, pipe = make_nlp(checkpoint, symmetric=symmetric)
+        examples = make_examples(nlp, [row])
+        initialize(nlp, examples)
+        assert len(pipe.make_targets(examples).selection.pairs) == n

@@ -1,0 +1,152 @@
+"""Data and small pipelines for the tests of `span_relation`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from spacy.util import fix_random_seed
+
+from spacy_spanrel import get_entities, get_relations
+from spacy_spanrel.span_relation.component import SpanRelation
+from spacy_spanrel.training.optimizer import create_adamw
+
+from ..util import make_doc
+
+Row = tuple[str, list[tuple[int, int, str]], list[tuple[int, int, str]]]
+
+ROWS: list[Row] = [
+    (
+        "John Smith works for Google in Paris .",
+        [(0, 2, "Per"), (4, 5, "Org"), (6, 7, "Loc")],
+        [(0, 1, "works"), (1, 2, "based")],
+    ),
+    ("Mary lives in London .", [(0, 1, "Per"), (3, 4, "Loc")], [(0, 1, "lives")]),
+    (
+        "in Berlin Mary killed John .",
+        [(1, 2, "Loc"), (2, 3, "Per"), (4, 5, "Per")],
+        [(1, 2, "killed")],
+    ),
+    ("Acme is a company from Berlin .", [(0, 1, "Org"), (5, 6, "Loc")], [(0, 1, "based")]),
+    ("he was born in the city .", [], []),
+]
+TEXTS = [row[0] for row in ROWS]
+ENTITY_LABELS = ["Loc", "Org", "Per"]
+RELATION_LABELS = ["based", "killed", "lives", "works"]
+LABELS = {"entities": ENTITY_LABELS, "relations": RELATION_LABELS}
+
+
+def model_config(
+    checkpoint: Path, encoder: dict[str, Any] | None = None, **model: Any
+) -> dict[str, Any]:
+    """Settings of a small model that computes in float32 on the CPU, without dropout."""
+    return {
+        "size_embedding": 4,
+        "dropout": 0.0,
+        **model,
+        "encoder": {
+            "name": str(checkpoint),
+            "precision": "float32",
+            "device": "cpu",
+            "dropout": 0.0,
+            **(encoder or {}),
+        },
+    }
+
+
+def make_nlp(
+    checkpoint: Path,
+    *,
+    name: str = "span_relation",
+    model: dict[str, Any] | None = None,
+    **settings: Any,
+) -> tuple[Language, SpanRelation]:
+    """A blank pipeline with the component, not yet initialized."""
+    nlp = spacy.blank("en")
+    config = {"max_span_size": 4, **settings, "model": model or model_config(checkpoint)}
+    pipe = nlp.add_pipe("span_relation", name=name, config=config)
+    assert isinstance(pipe, SpanRelation)
+    return nlp, pipe
+
+
+def make_examples(
+    nlp: Language, rows: Sequence[Row] = ROWS, key: str | None = None
+) -> list[Example]:
+    """Examples whose predicted Docs are bare."""
+    docs = [make_doc(nlp.vocab, *row, key=key) for row in rows]
+    return [Example(Doc(nlp.vocab, words=[t.text for t in doc]), doc) for doc in docs]
+
+
+def copy_ents(example: Example) -> None:
+    """Give the predicted Doc the gold `doc.ents`, as an NER before the component would."""
+    doc = example.predicted
+    doc.set_ents([Span(doc, e.start, e.end, label=e.label) for e in example.reference.ents])
+
+
+def initialize(nlp: Language, examples: Sequence[Example], seed: int = 0) -> None:
+    fix_random_seed(seed)
+    nlp.initialize(lambda: examples)
+
+
+def train(nlp: Language, examples: Sequence[Example], steps: int, **settings: Any) -> list[float]:
+    """Train on all examples at once. Returns the losses of the steps."""
+    optimizer = create_adamw(**{"learn_rate": 5e-3, "weight_decay": 0.0, **settings})
+    losses = []
+    for _ in range(steps):
+        step: dict[str, float] = {}
+        nlp.update(examples, sgd=optimizer, losses=step)
+        losses.append(sum(step.values()))
+    return losses
+
+
+Found = tuple[list[tuple[int, int, str]], list[tuple[tuple[int, int], tuple[int, int], str]]]
+
+
+def found(doc: Doc, spans_key: str | None = "entities", relations_key: str = "relations") -> Found:
+    """Entities and relations of a Doc as plain data, without scores, in order."""
+    relations = get_relations(doc, relations_key)
+    return (
+        sorted((s.start, s.end, s.label_) for s in get_entities(doc, spans_key)),
+        sorted(
+            ((r.head.start, r.head.end), (r.tail.start, r.tail.end), r.label) for r in relations
+        ),
+    )
+
+
+def scores_of(doc: Doc) -> list[float]:
+    """Scores of entities, then of relations, in the order in which they are stored."""
+    entities = doc.spans["entities"].attrs["scores"] if "entities" in doc.spans else []
+    return [*entities, *(r.score for r in get_relations(doc) if r.score is not None)]
+
+
+def expected(row: Row) -> Found:
+    """What `found` gives for a gold row."""
+    _, entities, relations = row
+    return (
+        sorted(entities),
+        sorted((entities[h][:2], entities[t][:2], label) for h, t, label in relations),
+    )
+
+
+def run_python(code: str | Path, *args: str | Path, cwd: Path, **env: str) -> str:
+    """Run a program, or a file that holds one, in a process; return what it printed."""
+    program = [str(code)] if isinstance(code, Path) else ["-c", code]
+    result = subprocess.run(
+        [sys.executable, *program, *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout

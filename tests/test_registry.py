@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from configparser import ConfigParser
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.language import Language
+from thinc.api import registry as thinc_registry
+
+SETUP = ConfigParser()
+SETUP.read(Path(__file__).parents[1] / "setup.cfg")
+ENTRY_POINTS = {
+    group: dict(
+        tuple(part.strip() for part in line.split("=", 1)) for line in lines.strip().splitlines()
+    )
+    for group, lines in SETUP["options.entry_points"].items()
+}
+
+# Imports every module of the package, then lists all that the registries hold of it. Entry points
+# are left out: only what decorators put there counts.
+SCAN = """
+import importlib, json, pkgutil, sys
+import catalogue, spacy, thinc.api
+import spacy_spanrel
+
+for module in pkgutil.walk_packages(spacy_spanrel.__path__, "spacy_spanrel."):
+    if not module.name.endswith("__main__"):
+        importlib.import_module(module.name)
+
+found = {}
+for (library, group, name), function in catalogue.REGISTRY.items():
+    if (getattr(function, "__module__", None) or "").startswith("spacy_spanrel"):
+        found.setdefault(f"{library}_{group.replace('internal_', '')}", []).append(name)
+print(json.dumps(found))
+"""
+
+
+def run(code: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def test_installed_entry_points_are_those_of_setup_cfg() -> None:
+    for group, names in ENTRY_POINTS.items():
+        installed = {
+            e.name: e.value for e in entry_points(group=group) if "spacy_spanrel" in e.value
+        }
+        assert installed == names, f"{group}: install the package again"
+
+
+@pytest.mark.parametrize(
+    ("group", "name"),
+    [
+        (group, name)
+        for group, names in ENTRY_POINTS.items()
+        if group not in ("spacy_factories", "spacy_cli")
+        for name in names
+    ],
+)
+def test_entry_point_resolves(group: str, name: str) -> None:
+    library, kind = group.split("_", 1)
+    registry = {"spacy": spacy.registry, "thinc": thinc_registry}[library]
+    function = registry.get(kind, name)
+    module, attribute = ENTRY_POINTS[group][name].split(":")
+    assert function is getattr(sys.modules[module], attribute)
+    if library == "thinc":  # spaCy reads thinc's registries too
+        assert spacy.registry.get(kind, name) is function
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS["spacy_factories"])
+def test_factory_resolves(name: str) -> None:
+    nlp = spacy.blank("en")
+    assert nlp.has_factory(name)
+    assert Language.get_factory_meta(name).default_score_weights
+    assert nlp.add_pipe(name).name == name
+
+
+def test_decorated_functions_are_entry_points() -> None:
+    """A saved pipeline loads where only spaCy was imported: nothing may hang on an import of ours."""
+    decorated = {group: sorted(names) for group, names in json.loads(run(SCAN)).items()}
+    declared = {g: sorted(names) for g, names in ENTRY_POINTS.items() if g != "spacy_cli"}
+    assert decorated == declared
+
+
+def test_import_is_light() -> None:
+    # thinc imports torch where it is installed, and goes without it where it is not: so must we.
+    code = """
+import sys
+sys.modules["torch"] = sys.modules["transformers"] = None
+import spacy_spanrel
+import spacy_spanrel.annotations, spacy_spanrel.cli, spacy_spanrel.converters, spacy_spanrel.scoring
+"""
+    run(code)
+    loaded = run("import sys, spacy_spanrel; print('transformers' in sys.modules)")
+    assert loaded.strip() == "False"
+
+
+def test_public_names() -> None:
+    import spacy_spanrel
+
+    for name in spacy_spanrel.__all__:
+        assert getattr(spacy_spanrel, name) is not None
+    assert spacy_spanrel.__version__
