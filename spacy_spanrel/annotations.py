@@ -22,6 +22,8 @@ from .errors import Errors
 ENTITIES_KEY = "entities"
 RELATIONS_KEY = "relations"
 SCORES_ATTR = "scores"
+# On the group of relations: how many pairs of the Doc were not looked at, if any.
+PAIRS_LEFT_OUT_ATTR = "pairs_left_out"
 
 
 @dataclass(frozen=True)

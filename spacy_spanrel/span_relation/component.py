@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,7 @@ from torch import Tensor
 
 from ..annotations import (
     ENTITIES_KEY,
+    PAIRS_LEFT_OUT_ATTR,
     RELATIONS_KEY,
     Relation,
     get_entities,
@@ -53,6 +55,8 @@ from .decoding import (
 )
 from .model import Backprop, Selection, SpERTInput, SpERTModel, SpERTOutput, torch_shims
 from .scoring import RelationScorer
+
+logger = logging.getLogger(__name__)
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
@@ -189,6 +193,8 @@ def make_span_relation(
 class EntitySelection(Selection):
     """Entities of a batch of Docs and the pairs among them.
 
+    left_out (int64 array, (k, 2)): Docs that had more pairs than `max_pairs`, with the number of
+        pairs that were left out.
     types (int64 array, (n_spans,)): Entity types; the number of types stands for an unknown one.
     scores (float32 array, (n_spans,)): Probabilities.
     docs (int64 array, (n_spans,)): The Doc of each.
@@ -197,6 +203,7 @@ class EntitySelection(Selection):
     types: IntArray
     scores: FloatArray
     docs: IntArray
+    left_out: IntArray
 
 
 @dataclass(frozen=True)
@@ -208,12 +215,14 @@ class DocPrediction:
     scores (list[float]): Their probabilities.
     relations (list[tuple[int, int, str, float]]): Head and tail as indices into `spans`, label,
         probability.
+    pairs_left_out (int): Pairs beyond `max_pairs` that were not looked at.
     """
 
     spans: IntArray
     types: list[str]
     scores: list[float]
     relations: list[tuple[int, int, str, float]]
+    pairs_left_out: int
 
 
 @dataclass(frozen=True)
@@ -356,6 +365,7 @@ class SpanRelation(TrainablePipe):
                     relations_key=self.cfg["relations_key"],
                 )
             )
+        survey.check_labels(self.name, entity_labels, relation_labels)
         for label in [*entity_labels, *relation_labels]:
             self.vocab.strings.add(label)
         type_pairs = {
@@ -434,8 +444,8 @@ class SpanRelation(TrainablePipe):
             keep = best_spans(spans, scores)
             spans, types, scores = spans[keep], types[keep], scores[keep]
         docs = np.searchsorted(offsets, spans[:, 0], side="right") - 1
-        pairs, _ = entity_pairs(spans, docs, self.cfg["max_pairs"])
-        return EntitySelection(spans, pairs, types, scores, docs)
+        pairs, left_out = entity_pairs(spans, docs, self.cfg["max_pairs"])
+        return EntitySelection(spans, pairs, types, scores, docs, left_out)
 
     def _given_entities(self, docs: list[Doc], offsets: IntArray) -> EntitySelection:
         """Take the entities that the Docs have, and pair them."""
@@ -447,9 +457,9 @@ class SpanRelation(TrainablePipe):
                 rows.append((int(offsets[i]) + span.start, int(offsets[i]) + span.end, kind, i))
         table = np.asarray(rows, dtype=np.int64).reshape(-1, 4)
         spans, doc_index = table[:, :2], table[:, 3]
-        pairs, _ = entity_pairs(spans, doc_index, self.cfg["max_pairs"])
+        pairs, left_out = entity_pairs(spans, doc_index, self.cfg["max_pairs"])
         scores = np.ones(len(table), dtype=np.float32)
-        return EntitySelection(spans, pairs, table[:, 2], scores, doc_index)
+        return EntitySelection(spans, pairs, table[:, 2], scores, doc_index, left_out)
 
     def _entities_of(self, doc: Doc) -> list[Span]:
         key = self.cfg["entities_key"]
@@ -501,6 +511,7 @@ class SpanRelation(TrainablePipe):
         relation_borders = np.searchsorted(
             chosen.docs[pairs[:, 0]] if len(pairs) else chosen.docs[:0], np.arange(len(docs) + 1)
         )
+        left_out = dict(chosen.left_out.tolist())
         found = []
         for i in range(len(docs)):
             first, last = borders[i], borders[i + 1]
@@ -520,6 +531,7 @@ class SpanRelation(TrainablePipe):
                             local, labels[rows].tolist(), scores[rows].tolist(), strict=True
                         )
                     ],
+                    left_out.get(i, 0),
                 )
             )
         return found
@@ -545,6 +557,16 @@ class SpanRelation(TrainablePipe):
                 for head, tail, label, score in found.relations
             ]
             set_relations(doc, relations, self.cfg["relations_key"])
+            if found.pairs_left_out:
+                attrs = doc.spans[self.cfg["relations_key"]].attrs
+                attrs[PAIRS_LEFT_OUT_ATTR] = found.pairs_left_out
+                logger.info(
+                    "%s: %d pairs beyond max_pairs = %d were left out of a Doc of %d tokens",
+                    self.name,
+                    found.pairs_left_out,
+                    self.cfg["max_pairs"],
+                    len(doc),
+                )
 
     def _set_ents(self, doc: Doc, spans: list[Span], found: DocPrediction) -> None:
         if self.cfg["set_ents"] == "off":
@@ -804,6 +826,7 @@ class _Survey:
         self.max_span_size = max_span_size
         self.entity_types: Counter[str] = Counter()
         self.relation_types: Counter[str] = Counter()
+        self.example_of: dict[str, str] = {}
         self.type_pairs: set[tuple[str, str, str]] = set()
         self.misaligned: list[str] = []
         self.too_long: list[tuple[int, str]] = []
@@ -812,11 +835,31 @@ class _Survey:
         self.misaligned += gold.misaligned
         for start, end, label in gold.entities:
             self.entity_types[label] += 1
+            self.example_of.setdefault(label, example.predicted[start:end].text)
             if end - start > self.max_span_size:
                 self.too_long.append((end - start, example.predicted[start:end].text))
         for label, head, tail in gold.type_pairs:
             self.relation_types[label] += 1
+            self.example_of.setdefault(label, example.predicted.text)
             self.type_pairs.add((label, head, tail))
+
+    def check_labels(self, name: str, entities: list[str], relations: list[str]) -> None:
+        """Refuse data with labels that are not among the component's."""
+        for what, found, known in (
+            ("an entity type", self.entity_types, entities),
+            ("a relation", self.relation_types, relations),
+        ):
+            for label in found:
+                if label not in known:
+                    raise ValueError(
+                        Errors.E306.format(
+                            name=name,
+                            what=what,
+                            label=label,
+                            text=self.example_of[label],
+                            labels=known,
+                        )
+                    )
 
     def warn(self, name: str, relations_key: str, has_relations: bool) -> None:
         if self.misaligned:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -178,7 +179,12 @@ def test_wheel_in_a_clean_environment(trained_path: Path, tmp_path: Path) -> Non
         assert result.returncode == 0, result.stderr[-3000:]
         return result.stdout
 
-    for source in (root, folder):
+    # Of a copy: the build leaves files beside the sources.
+    copied = tmp_path / "source"
+    shutil.copytree(root / "spacy_spanrel", copied / "spacy_spanrel")
+    for name in ("pyproject.toml", "setup.py", "setup.cfg", "README.md", "LICENSE"):
+        shutil.copy(root / name, copied)
+    for source in (copied, folder):
         wheel = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation"]
         run(*wheel, "-w", tmp_path / "wheels", source)
     run(sys.executable, "-m", "venv", tmp_path / "venv")

@@ -194,6 +194,17 @@ def test_unknown_gold_labels(checkpoint: Path) -> None:
             pipe.update(make_examples(nlp, [row]))
 
 
+def test_data_with_other_labels_than_those_given(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    examples = make_examples(nlp)
+    initialize(nlp, examples)
+    labels = pipe.label_data
+    for kind, what in (("entities", "an entity type"), ("relations", "a relation")):
+        fewer = {**labels, kind: labels[kind][1:]}
+        with pytest.raises(ValueError, match=rf"E_SR306.*{what} '{labels[kind][0]}'"):
+            pipe.initialize(lambda: examples, nlp=nlp, labels=fewer)
+
+
 def test_not_initialized(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint)
     assert not pipe.is_initialized

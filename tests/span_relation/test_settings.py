@@ -82,6 +82,15 @@ def test_max_pairs(trained: Language) -> None:
     assert pairs == {("Google", "Paris"), ("Paris", "Google")}
 
 
+def test_pairs_beyond_max_pairs_are_counted(trained: Language) -> None:
+    pipe = the_pipe(trained)
+    entities = len(trained(TEXTS[0]).spans["entities"])
+    assert "pairs_left_out" not in trained(TEXTS[0]).spans["relations"].attrs
+    pipe.cfg.update(max_pairs=2)
+    found = trained(TEXTS[0]).spans["relations"].attrs["pairs_left_out"]
+    assert found == entities * (entities - 1) - 2 > 0
+
+
 def test_overlaps(trained: Language) -> None:
     # B1: with a model that calls nearly everything an entity
     pipe = the_pipe(trained)
