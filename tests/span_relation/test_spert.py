@@ -19,8 +19,7 @@ from transformers import AutoModel
 from spacy_spanrel import get_relations
 from spacy_spanrel.converters.spert import spert_to_docs
 from spacy_spanrel.span_relation.candidates import tokens_to_doc_end
-from spacy_spanrel.span_relation.component import EntitySelection
-from spacy_spanrel.span_relation.model import SpERTInput
+from spacy_spanrel.span_relation.model import Selection, SpERTInput
 from spacy_spanrel.span_relation.spert import import_spert
 
 from ..util import tiny_checkpoint
@@ -89,10 +88,10 @@ def test_golden_span_probabilities(imported: Language, predictions: dict[str, An
         doc = Doc(imported.vocab, words=row["tokens"])
         kept: list[np.ndarray] = []
 
-        def nothing(probabilities: np.ndarray, encoded: Any, kept: Any = kept) -> EntitySelection:
+        def nothing(probabilities: np.ndarray, encoded: Any, kept: Any = kept) -> Selection:
             kept.append(probabilities)
             none = np.zeros((0, 2), dtype=np.int64)
-            return EntitySelection(none, none, none[:, 0], np.zeros(0, np.float32), none[:, 0])
+            return Selection(none, none)
 
         pipe.model.predict(SpERTInput([doc], nothing, predictions["max_span_size"]))
         (probabilities,) = kept
