@@ -15,16 +15,17 @@ from spacy.tokens import Doc
 
 
 def arcs_and_words(doc: Doc) -> dict[str, Any]:
-    """Entities as one word each with the type below, relations as arcs from head to tail."""
+    """Entities with their types below, the text between them in one piece, relations as arcs."""
     starts = {span.start: span for span in doc.ents}
     words: list[dict[str, str]] = []
     place: dict[int, int] = {}
     i = 0
     while i < len(doc):
         span = starts.get(i)
+        end = span.end if span else min((s for s in starts if s > i), default=len(doc))
         place[i] = len(words)
-        words.append({"text": span.text if span else doc[i].text, "tag": span.label_ if span else ""})
-        i = span.end if span else i + 1
+        words.append({"text": doc[i:end].text, "tag": span.label_ if span else ""})
+        i = end
     arcs = []
     for relation in doc._.relations:
         head, tail = place[relation.head.start], place[relation.tail.start]
@@ -52,7 +53,7 @@ def main() -> None:
         arcs_and_words(doc),
         style="dep",
         manual=True,
-        options={"distance": 110, "compact": False, "bg": "#ffffff", "font": "Arial"},
+        options={"distance": 150, "compact": False, "bg": "#ffffff", "font": "Arial"},
     )
     args.output.parent.mkdir(parents=True, exist_ok=True)
     args.output.write_text(svg, encoding="utf8")
