@@ -95,9 +95,7 @@ VARIANTS: dict[str, tuple[int, int, float, float | None, dict[str, Any]]] = {
 }
 
 
-def run(
-    variant: str, seed: int, data: Path, tune: bool, extra: dict[str, Any]
-) -> list[dict[str, Any]]:
+def run(variant: str, seed: int, data: Path, tune: bool) -> list[dict[str, Any]]:
     """Train one variant with one seed, and score it with each decoding setting."""
     epochs, batch, lr, head_lr, overrides = VARIANTS[variant]
     parts, test = (["train"], "dev") if tune else (["train", "dev"], "test")
@@ -118,7 +116,6 @@ def run(
                 "training.logger": {"@loggers": "spacy.ConsoleLogger.v1", "progress_bar": False},
                 **recipe(epochs, batch, sizes["train"], lr, head_lr),
                 **overrides,
-                **extra,
             },
         )
         seconds = time.perf_counter() - start
@@ -182,7 +179,7 @@ def main() -> None:
         for seed in args.seeds:
             if (variant, seed, on) in done:
                 continue
-            found = run(variant, seed, args.data, args.tune, {})
+            found = run(variant, seed, args.data, args.tune)
             rows += found
             with args.output.open("a") as out:
                 out.writelines(json.dumps(row) + "\n" for row in found)

@@ -105,6 +105,11 @@ class Errors:
         "[E_SR501] Learning rates must not be negative: {name} = {value}. Check "
         "[training.optimizer] in your config."
     )
+    E502 = (
+        "[E_SR502] spacy-spanrel.Corpus.v1 has no path. Give a .spacy file or a folder of them, "
+        "for example with --paths.train and --paths.dev."
+    )
+    E503 = "[E_SR503] Nothing to backpropagate: the forward pass was a prediction."
 
 
 class Warnings:

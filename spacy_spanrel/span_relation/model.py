@@ -17,6 +17,7 @@ from torch import Tensor
 from ..encoding.encoder import EncodedDocs, EncoderBackprop
 from ..encoding.range_max import RangeMax
 from ..encoding.shim import TorchShim
+from ..errors import Errors
 from ..training.optimizer import HEAD
 from .network import HeadSettings, SpERTHeads
 
@@ -173,7 +174,7 @@ def forward(model: SpERTModel, X: SpERTInput, is_train: bool) -> tuple[SpERTOutp
 
 
 def _no_backprop(gradients: tuple[Tensor, Tensor]) -> None:
-    raise ValueError("Nothing to backpropagate: the forward pass was a prediction.")
+    raise ValueError(Errors.E503)
 
 
 def _train(

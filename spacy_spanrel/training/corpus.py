@@ -12,6 +12,8 @@ from spacy.tokens import Span, SpanGroup
 from spacy.training import Corpus, Example
 from spacy.util import filter_spans
 
+from ..errors import Errors
+
 ENTS = "ents"
 
 
@@ -35,9 +37,7 @@ def create_corpus_reader(
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
     """
     if path is None:
-        raise ValueError(
-            "[E_SR502] spacy-spanrel.Corpus.v1 needs a path to a .spacy file or folder."
-        )
+        raise ValueError(Errors.E502)
     return InputCorpus(
         path,
         inputs=inputs,
