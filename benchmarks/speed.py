@@ -324,8 +324,9 @@ def main() -> None:
         if args.memory_of:
             print(json.dumps(measure_memory(nlp, docs, args.memory_of)))
             return
-        found = sum(len(doc._.relations) for doc in nlp.pipe(fresh_docs(nlp, docs)))
-        entities = sum(len(doc.ents) for doc in nlp.pipe(fresh_docs(nlp, docs)))
+        annotated = list(nlp.pipe(fresh_docs(nlp, docs)))
+        found = sum(len(doc._.relations) for doc in annotated)
+        entities = sum(len(doc.ents) for doc in annotated)
         print(
             f"{data.name}: {len(docs)} Docs, {sum(map(len, docs))} words; found {entities} entities "
             f"and {found} relations; {args.threads} threads, torch {torch.__version__}, "

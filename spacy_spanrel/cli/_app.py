@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import NoReturn
+
 import typer
 from spacy.cli._util import app as spacy_app
+from wasabi.printer import Printer
 
 NAME = "spanrel"
 HELP = "Commands for relations and answers: convert data, import models."
@@ -16,3 +20,10 @@ spacy_app.add_typer(app)
 def _group() -> None:
     # Without a callback, typer turns an app of one command into that command.
     pass
+
+
+def nothing_written(output: Path, error: Exception) -> NoReturn:
+    """End a command that left its output as it was: the reason on stderr, exit code 1."""
+    typer.echo(Printer(no_print=True).fail(f"Nothing written to {output}"), err=True)
+    typer.echo(str(error), err=True)
+    raise typer.Exit(1) from None

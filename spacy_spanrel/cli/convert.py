@@ -26,7 +26,7 @@ from ..converters import (
 )
 from ..converters.common import ConversionErrors, Finding, Place, raise_error
 from ..converters.scierc import Unit
-from ._app import app
+from ._app import app, nothing_written
 
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
     "ade": ade_to_docs,
@@ -121,9 +121,7 @@ def convert_cli(
             quiet=quiet,
         )
     except (ConversionError, OSError) as error:
-        typer.echo(Printer(no_print=True).fail(f"Nothing written to {output}"), err=True)
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+        nothing_written(output, error)
     if report.skipped:
         text = f"{len(report.skipped)} record(s) skipped because they are wrong:"
         typer.echo(Printer(no_print=True).warn(text), err=True)

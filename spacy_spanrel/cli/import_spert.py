@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from wasabi.printer import Printer
 
-from ._app import app
+from ._app import app, nothing_written
 
 
 @app.command("import-spert", no_args_is_help=True)
@@ -73,9 +73,7 @@ def import_spert_cli(
             force=force,
         )
     except (OSError, ValueError) as error:
-        typer.echo(Printer(no_print=True).fail(f"Nothing written to {output}"), err=True)
-        typer.echo(str(error), err=True)
-        raise typer.Exit(1) from None
+        nothing_written(output, error)
     typer.echo(Printer(no_print=True).good(f"Saved pipeline to {output}"))
 
 

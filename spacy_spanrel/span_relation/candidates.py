@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 
 def all_spans(offsets: IntArray, max_size: int) -> IntArray:
