@@ -36,7 +36,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 
 from spacy_spanrel.converters import spert_to_docs
-from spacy_spanrel.encoding.encoder import HFModule
+from spacy_spanrel.encoding.checkpoint import HFModule
 from spacy_spanrel.encoding.shim import TorchShim
 from spacy_spanrel.span_relation.component import SpanRelation
 from spacy_spanrel.training.optimizer import create_adamw

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 IntArray = NDArray[np.int64]
+
+# Padded pieces in a batch. On a CPU small batches stay in its caches: 512 to 1,024 were fastest
+# for encoders from 22 M to 110 M parameters; a GPU wants to be filled.
+_BATCH_PIECES = {"cpu": 768, "cuda": 32768}
+# What a call of the network costs besides its pieces, in pieces.
+_CALL_PIECES = {"cpu": 32, "cuda": 2048}
 
 
 def length_sorted_batches(
@@ -78,3 +86,29 @@ def pad_rows(rows: Sequence[IntArray], value: int) -> IntArray:
     for i, row in enumerate(rows):
         out[i, : len(row)] = row
     return out
+
+
+def padded_batches(
+    columns: Sequence[tuple[Sequence[IntArray], int]],
+    budget: int | str,
+    device: torch.device,
+) -> Iterator[tuple[IntArray, list[Tensor]]]:
+    """Put rows of pieces into padded batches on a device.
+
+    columns (Sequence[tuple[Sequence[int64 array], int]]): The piece ids of all rows, then whatever
+        else goes with each piece, each with the value that pads it.
+    budget (int | "auto"): Largest number of padded pieces in a batch.
+    device (torch.device): Where the batches go.
+    YIELDS (tuple[int64 array, list[Tensor]]): Indices of the rows; their ids, the mask (1 for
+        pieces, 0 for padding), and the other columns, int64. *Shape:* ``(batch, longest)`` each
+    """
+    ids = columns[0][0]
+    lengths = np.asarray([len(row) for row in ids], dtype=np.int64)
+    if isinstance(budget, str):
+        budget = _BATCH_PIECES.get(device.type, _BATCH_PIECES["cpu"])
+    overhead = _CALL_PIECES.get(device.type, _CALL_PIECES["cpu"])
+    for batch in length_sorted_batches(lengths, budget, overhead):
+        longest = int(lengths[batch].max())
+        mask = (np.arange(longest) < lengths[batch][:, None]).astype(np.int64)
+        first, *others = (pad_rows([rows[i] for i in batch], value) for rows, value in columns)
+        yield batch, [torch.from_numpy(part).to(device) for part in (first, mask, *others)]

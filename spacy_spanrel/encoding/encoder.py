@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal, Optional, Union
 
 import numpy as np
@@ -16,29 +12,17 @@ from numpy.typing import NDArray
 from spacy import registry
 from spacy.tokens import Doc
 from thinc.api import Model
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..errors import Errors
 from .alignment import pieces_of_tokens, token_char_ranges, token_piece_ranges
-from .batching import length_sorted_batches, pad_rows
-from .pieces import (
-    N_CASINGS,
-    PieceTokenizer,
-    piece_casing,
-    tokenizer_to_files,
-    write_files,
-)
+from .batching import padded_batches
+from .checkpoint import HFModule, build_hf_module, load_checkpoint
+from .pieces import PieceTokenizer, piece_casing
 from .shim import Precision, TorchShim
 from .windows import check_window_settings, owned_ranges, window_starts
 
 IntArray = NDArray[np.int64]
-
-# Padded pieces in a batch. On a CPU small batches stay in its caches: 512 to 1,024 were fastest
-# for encoders from 22 M to 110 M parameters; a GPU wants to be filled.
-_BATCH_PIECES = {"cpu": 768, "cuda": 32768}
-# What a call of the encoder costs besides its pieces, in pieces.
-_CALL_PIECES = {"cpu": 32, "cuda": 2048}
-_DEFAULT_MAX_LENGTH = 512
 
 
 @dataclass
@@ -67,146 +51,6 @@ class EncodedDocs:
 
 # Gradients of (pieces, context) to None: own weights collect them.
 EncoderBackprop = Callable[[Tensor, Tensor], None]
-
-
-class HFModule(nn.Module):
-    """A Hugging Face encoder and its tokenizer.
-
-    transformer (PreTrainedModel): The network.
-    tokenizer (PreTrainedTokenizerFast): Its tokenizer.
-    name (str): For messages.
-    casing (bool): Whether the encoder is told the letter case of each piece (`piece_casing`), by an
-        embedding that is added to its input. It starts at zero, so that nothing changes before
-        training. Gives encoders of lower-cased text back what names look like.
-    """
-
-    def __init__(self, transformer: nn.Module, tokenizer: Any, name: str, casing: bool = False):
-        super().__init__()
-        self.transformer = transformer
-        self.pieces = PieceTokenizer(tokenizer, name)
-        # Heads here use the vectors of pieces; a pooler would be trained by nothing.
-        if "add_pooling_layer" in inspect.signature(type(transformer).__init__).parameters:
-            transformer.pooler = None  # type: ignore[assignment]
-        self.casing: nn.Embedding | None = None
-        if casing:
-            width = transformer.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
-            self.casing = nn.Embedding(N_CASINGS, width)
-            nn.init.zeros_(self.casing.weight)
-
-    @property
-    def width(self) -> int:
-        return int(self.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
-
-    @property
-    def max_length(self) -> int:
-        """Pieces (special tokens included) that both the network and the tokenizer take."""
-        limits = [self.pieces.max_length, _position_limit(self.transformer)]
-        return min([limit for limit in limits if limit] or [_DEFAULT_MAX_LENGTH])
-
-    def forward(self, ids: Tensor, mask: Tensor, casing: Tensor | None = None) -> Tensor:
-        """Encode padded rows.
-
-        ids (Tensor): Piece ids, int64. *Shape:* ``(batch, length)``
-        mask (Tensor): 1 for pieces, 0 for padding, int64. *Shape:* ``(batch, length)``
-        casing (Tensor | None): Letter case of each piece, int64, where the encoder is told it.
-            *Shape:* ``(batch, length)``
-        RETURNS (Tensor): float32. *Shape:* ``(batch, length, width)``
-        """
-        hidden: Tensor
-        if self.casing is None:
-            hidden = self.transformer(input_ids=ids, attention_mask=mask)[0]
-        else:
-            embedded = self.transformer.get_input_embeddings()(ids)  # type: ignore[operator]
-            embedded = embedded + self.casing(casing)
-            hidden = self.transformer(inputs_embeds=embedded, attention_mask=mask)[0]
-        return hidden.float()
-
-
-def _position_limit(transformer: nn.Module) -> int | None:
-    config = transformer.config
-    limit = getattr(config, "max_position_embeddings", None)
-    if not isinstance(limit, int) or limit <= 0:
-        return None
-    for name, module in transformer.named_modules():
-        # RoBERTa and its kin count positions from padding_idx + 1 on.
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
-            padding = module.padding_idx
-            limit = limit if padding is None else min(limit, module.num_embeddings - padding - 1)
-    return limit
-
-
-def locate_checkpoint(name: str) -> str:
-    """Find out what an encoder's name stands for.
-
-    name (str): A folder, the import name of an installed package that carries a model (in its
-        folder or in `model/` below), or a name of the Hugging Face hub.
-    RETURNS (str): What `from_pretrained` takes.
-    """
-    if Path(name).is_dir() or "/" in name or "." in name:
-        return name
-    spec = find_spec(name) if name.isidentifier() else None
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        for folder in (Path(place), Path(place) / "model"):
-            if (folder / "config.json").is_file():
-                return str(folder)
-    return name
-
-
-def load_checkpoint(
-    name: str,
-    tokenizer: str | None = None,
-    dropout: float | None = None,
-    casing: bool = False,
-) -> tuple[HFModule, dict[str, Any], dict[str, bytes]]:
-    """Load a pretrained encoder.
-
-    name (str): As in `locate_checkpoint`.
-    tokenizer (str | None): Name of its tokenizer where that is another one.
-    dropout (float | None): Dropout inside the encoder; None keeps the checkpoint's own.
-    casing (bool): As in `HFModule`.
-    RETURNS: The module, and the settings and files that `build_hf_module` makes its like from.
-    RAISES (OSError): If there is no such checkpoint, with the advice what a name can be.
-    """
-    from transformers import AutoModel, AutoTokenizer
-
-    place = locate_checkpoint(name)
-    try:
-        transformer = AutoModel.from_pretrained(place, **_dropout_settings(place, dropout))
-        tok = AutoTokenizer.from_pretrained(locate_checkpoint(tokenizer or name), use_fast=True)
-    except (OSError, ValueError) as error:
-        raise OSError(Errors.E202.format(name=name, error=error)) from error
-    module = HFModule(transformer.float(), tok, name, casing)
-    return module, {"name": name, "casing": casing}, hf_files(transformer, tok)
-
-
-def _dropout_settings(place: str, dropout: float | None) -> dict[str, float]:
-    if dropout is None:
-        return {}
-    from transformers import AutoConfig
-
-    names = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout")
-    config = AutoConfig.from_pretrained(place)
-    return {name: dropout for name in names if hasattr(config, name)}
-
-
-def hf_files(transformer: Any, tokenizer: Any) -> dict[str, bytes]:
-    """Return the files from which encoder and tokenizer can be made again (weights excluded)."""
-    files = tokenizer_to_files(tokenizer)
-    with tempfile.TemporaryDirectory() as folder:
-        transformer.config.save_pretrained(folder)
-        files["config.json"] = (Path(folder) / "config.json").read_bytes()
-    return files
-
-
-def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
-    """Make an encoder with fresh weights from what `load_checkpoint` returned."""
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
-
-    with tempfile.TemporaryDirectory() as folder:
-        write_files(files, folder)
-        transformer = AutoModel.from_config(AutoConfig.from_pretrained(folder))
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    return HFModule(transformer.float(), tokenizer, cfg["name"], cfg["casing"])
 
 
 @registry.architectures("spacy-spanrel.HFEncoder.v1")
@@ -375,24 +219,21 @@ def forward(
     capacity, overlap = _capacity(model, module)
     layout = _layout(docs, module.pieces, capacity, overlap, module.casing is not None)
     lengths = np.asarray([len(row) for row in layout.rows])
-    budget = model.attrs["batch_pieces"]
-    if budget == "auto":
-        budget = _BATCH_PIECES.get(device.type, _BATCH_PIECES["cpu"])
-    overhead = _CALL_PIECES.get(device.type, _CALL_PIECES["cpu"])
+    columns = [(layout.rows, module.pieces.pad_id)]
+    if module.casing is not None:
+        columns.append((layout.casing, 0))
     module.train(is_train)
     # Row of each (window, column) in the batches' outputs, flattened and put end to end.
     window_base = np.zeros(len(layout.rows), dtype=np.int64)
     outputs: list[Tensor] = []
     base = 0
     with torch.set_grad_enabled(is_train), shim.autocast():
-        for batch in length_sorted_batches(lengths, budget, overhead):
-            longest = int(lengths[batch].max())
-            mask = (np.arange(longest) < lengths[batch][:, None]).astype(np.int64)
-            inputs = [pad_rows([layout.rows[i] for i in batch], module.pieces.pad_id), mask]
-            if module.casing is not None:
-                inputs.append(pad_rows([layout.casing[i] for i in batch], 0))
-            hidden = module(*(torch.from_numpy(part).to(device) for part in inputs))
+        for batch, (ids, mask, *casing) in padded_batches(
+            columns, model.attrs["batch_pieces"], device
+        ):
+            hidden = module(ids, mask, *casing)
             outputs.append(hidden.reshape(-1, hidden.shape[-1]))
+            longest = hidden.shape[1]
             window_base[batch] = base + np.arange(len(batch)) * longest
             base += len(batch) * longest
         flat = outputs[0] if len(outputs) == 1 else torch.cat(outputs)

@@ -11,7 +11,7 @@ import srsly
 import torch
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
-from thinc.api import CupyOps, Optimizer, get_current_ops
+from thinc.api import CupyOps, Model, Optimizer, get_current_ops
 from thinc.shims.shim import Shim
 from torch import Tensor, nn
 
@@ -204,6 +204,11 @@ class TorchShim(Shim):
             self, state["build"], device=state["device"], precision=state["precision"]
         )
         self.from_bytes(state["bytes"])
+
+
+def torch_shims(model: Model[Any, Any]) -> list[TorchShim]:
+    """All torch shims of a model, its encoder's included."""
+    return [shim for node in model.walk() for shim in node.shims if isinstance(shim, TorchShim)]
 
 
 def _unshared_state(module: nn.Module) -> dict[str, Tensor]:

@@ -7,15 +7,12 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, Optional, Union, cast
 
 import numpy as np
-import srsly
 import torch
 from numpy.typing import NDArray
 from spacy.language import Language
-from spacy.pipeline import TrainablePipe
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
 from spacy.vocab import Vocab
@@ -37,23 +34,21 @@ from ..encoding.alignment import SpanProjector
 from ..encoding.batching import chunks_by_size
 from ..encoding.encoder import EncodedDocs
 from ..errors import Errors, Warnings
+from ..pairing import allowed_mask, entity_pairs, merge_symmetric
+from ..pipe import TorchPipe
 from ..training.losses import pair_loss, span_loss
-from ..training.optimizer import step
 from .candidates import (
     all_spans,
-    entity_pairs,
     sample_negative_pairs,
     sample_negative_spans,
     tokens_to_doc_end,
 )
 from .decoding import (
-    allowed_mask,
     best_spans,
     likely_relations,
     likely_spans,
-    merge_symmetric,
 )
-from .model import Backprop, Selection, SpERTInput, SpERTModel, SpERTOutput, torch_shims
+from .model import Backprop, Selection, SpERTInput, SpERTModel, SpERTOutput
 from .scoring import RelationScorer
 
 logger = logging.getLogger(__name__)
@@ -249,7 +244,7 @@ class _Gold:
     misaligned: list[str] = field(default_factory=list)
 
 
-class SpanRelation(TrainablePipe):
+class SpanRelation(TorchPipe):
     """Joint entity and relation extraction over spans (SpERT, Eberts and Ulges 2020).
 
     Arguments as in `make_span_relation`. All settings live in `cfg`, are saved with the pipeline,
@@ -271,13 +266,7 @@ class SpanRelation(TrainablePipe):
         self.scorer = scorer
         _check_settings(name, settings)
         register_extensions(settings["extension_prefix"], settings["relations_key"])
-        self._settings = dict(settings)
-        self.cfg: dict[str, Any] = {
-            **settings,
-            "entity_labels": [],
-            "relation_labels": [],
-            "learned_type_pairs": {},
-        }
+        self.set_settings(settings, entity_labels=[], relation_labels=[], learned_type_pairs={})
         self._rng = np.random.default_rng(0)
         self._warned_lost_relations = False
 
@@ -323,11 +312,6 @@ class SpanRelation(TrainablePipe):
         known.append(label)
         self.vocab.strings.add(label)
         return 1
-
-    @property
-    def is_initialized(self) -> bool:
-        """Whether the network has weights."""
-        return all(shim.is_initialized for shim in torch_shims(self.model))
 
     # Initialization
 
@@ -603,9 +587,7 @@ class SpanRelation(TrainablePipe):
         losses.setdefault(self.name, 0.0)
         examples = list(examples)
         validate_examples(examples, "SpanRelation.update")
-        for shim in torch_shims(self.model):
-            if shim.dtype == torch.float16:
-                raise ValueError(Errors.E307.format(name=self.name))
+        self.check_trainable()
         targets = self.make_targets(examples)
         docs = [example.predicted for example in examples]
         if docs:
@@ -618,10 +600,6 @@ class SpanRelation(TrainablePipe):
         if sgd is not None:
             self.finish_update(sgd)
         return losses
-
-    def finish_update(self, sgd: Optimizer) -> None:
-        """Step encoder and heads together, with one norm of the gradient."""
-        step(torch_shims(self.model), sgd)
 
     def get_loss(  # type: ignore[override]
         self, targets: Targets, output: SpERTOutput
@@ -771,52 +749,6 @@ class SpanRelation(TrainablePipe):
                 gold.relations.append((head, tail, relation.label))
                 gold.type_pairs.append((relation.label, relation.head.label_, relation.tail.label_))
         return gold
-
-    # Serialization
-
-    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
-        """Save to bytes. exclude (Iterable[str]): Fields to leave out."""
-        with _Snapshot(self.cfg, self._settings):
-            data: bytes = super().to_bytes(exclude=exclude)
-        return data
-
-    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> SpanRelation:
-        """Load from bytes. exclude (Iterable[str]): Fields to leave out."""
-        super().from_bytes(data, exclude=exclude)
-        self._restore_settings()
-        return self
-
-    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
-        """Save to a folder. exclude (Iterable[str]): Fields to leave out."""
-        with _Snapshot(self.cfg, self._settings):
-            super().to_disk(path, exclude=exclude)
-
-    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> SpanRelation:
-        """Load from a folder. exclude (Iterable[str]): Fields to leave out."""
-        super().from_disk(path, exclude=exclude)
-        self._restore_settings()
-        return self
-
-    def _restore_settings(self) -> None:
-        # What was changed in `cfg` before saving comes back; what the config of this load sets
-        # otherwise than the config of the saved pipeline did was meant, and wins.
-        saved = self.cfg.pop("configured", {})
-        for key, value in self._settings.items():
-            if key in saved and srsly.json_dumps(value) != srsly.json_dumps(saved[key]):
-                self.cfg[key] = value
-
-
-class _Snapshot:
-    """Puts the settings from the config beside the present ones while a component is saved."""
-
-    def __init__(self, cfg: dict[str, Any], settings: dict[str, Any]):
-        self._cfg, self._settings = cfg, settings
-
-    def __enter__(self) -> None:
-        self._cfg["configured"] = self._settings
-
-    def __exit__(self, *_: Any) -> None:
-        self._cfg.pop("configured", None)
 
 
 class _Survey:

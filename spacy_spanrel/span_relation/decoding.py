@@ -30,62 +30,6 @@ def best_spans(spans: IntArray, scores: FloatArray) -> BoolArray:
     return keep
 
 
-def allowed_mask(
-    type_pairs: dict[str, list[tuple[str, str]]],
-    entity_types: list[str],
-    relation_types: list[str],
-) -> BoolArray:
-    """Tabulate which relations may hold between which entity types.
-
-    type_pairs (dict[str, list[tuple[str, str]]]): For each relation the allowed (head, tail)
-        types. A relation that is not named may hold between any types.
-    entity_types (list[str]): Names by class index, from index 0.
-    relation_types (list[str]): Names by class index.
-    RETURNS (bool array, (n_entity_types, n_entity_types, n_relation_types)): True where allowed.
-    """
-    mask = np.ones((len(entity_types), len(entity_types), len(relation_types)), dtype=bool)
-    index = {name: i for i, name in enumerate(entity_types)}
-    for r, relation in enumerate(relation_types):
-        if relation in type_pairs:
-            mask[:, :, r] = False
-            for head, tail in type_pairs[relation]:
-                if head in index and tail in index:
-                    mask[index[head], index[tail], r] = True
-    return mask
-
-
-def merge_symmetric(
-    pairs: IntArray, labels: IntArray, scores: FloatArray, spans: IntArray, symmetric: set[int]
-) -> tuple[IntArray, BoolArray]:
-    """Make one relation of both directions of a symmetric one: the better score stays.
-
-    pairs (int64 array, (n, 2)): Indices (head, tail) into `spans`.
-    labels (int64 array, (n,)): Relation types.
-    scores (float array, (n,)): Probabilities.
-    spans (int64 array, (m, 2)): Token ranges; arguments are put in the order of the text.
-    symmetric (set[int]): The symmetric types.
-    RETURNS (tuple[int64 array, bool array]): Pairs with arguments in order, (n, 2), and which
-        rows to keep, (n,).
-    """
-    pairs = pairs.copy()
-    keep = np.ones(len(pairs), dtype=bool)
-    best: dict[tuple[int, int, int], int] = {}
-    for i in np.flatnonzero(np.isin(labels, list(symmetric))).tolist():
-        head, tail = pairs[i].tolist()
-        if tuple(spans[tail].tolist()) < tuple(spans[head].tolist()):
-            head, tail = tail, head
-            pairs[i] = (head, tail)
-        key = (head, tail, int(labels[i]))
-        other = best.get(key)
-        if other is None or scores[i] > scores[other]:
-            best[key] = i
-            if other is not None:
-                keep[other] = False
-        else:
-            keep[i] = False
-    return pairs, keep
-
-
 def likely_spans(
     probabilities: FloatArray, room: IntArray, usable: BoolArray
 ) -> tuple[IntArray, IntArray, FloatArray]:

@@ -142,11 +142,6 @@ def head_shim(model: SpERTModel) -> TorchShim:
     return shim
 
 
-def torch_shims(model: Model[Any, Any]) -> list[TorchShim]:
-    """All torch shims of a model, its encoder's included."""
-    return [shim for node in model.walk() for shim in node.shims if isinstance(shim, TorchShim)]
-
-
 def forward(model: SpERTModel, X: SpERTInput, is_train: bool) -> tuple[SpERTOutput, Backprop]:
     """Encode once, then classify spans and pairs on what the encoder returned."""
     heads = head_shim(model).module

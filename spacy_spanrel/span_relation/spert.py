@@ -11,7 +11,8 @@ from spacy.language import Language
 from torch import Tensor
 
 from ..converters import read_types
-from ..encoding.encoder import HFModule, hf_files, set_encoder
+from ..encoding.checkpoint import HFModule, hf_files, hf_settings
+from ..encoding.encoder import set_encoder
 from ..encoding.shim import load_weights
 from ..errors import Errors
 from .component import SpanRelation
@@ -102,7 +103,7 @@ def import_spert(
     set_encoder(
         encoder,
         module,
-        {"name": checkpoint.name, "casing": False},
+        hf_settings(module, checkpoint.name),
         hf_files(transformer, tokenizer),
     )
     pipe.model.set_dim("n_entity_types", len(entity_labels))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc
 from transformers import AutoModel, AutoTokenizer
 
-from spacy_spanrel.encoding.encoder import EncodedDocs, HFEncoder, load_checkpoint
+from spacy_spanrel.encoding.checkpoint import load_checkpoint
+from spacy_spanrel.encoding.encoder import EncodedDocs, HFEncoder
 from tests.util import WORDS, tiny_checkpoint, tiny_encoder
 
 NLP = spacy.blank("en")

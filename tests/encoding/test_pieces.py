@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 from transformers import AutoTokenizer, BertTokenizer
 
-from spacy_spanrel.encoding.encoder import locate_checkpoint
+from spacy_spanrel.encoding.checkpoint import locate_checkpoint
 from spacy_spanrel.encoding.pieces import (
     PieceTokenizer,
     piece_casing,

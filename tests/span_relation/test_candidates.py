@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_spanrel.pairing import entity_pairs
 from spacy_spanrel.span_relation.candidates import (
     all_spans,
-    entity_pairs,
     sample_negative_pairs,
     sample_negative_spans,
     tokens_to_doc_end,

@@ -5,12 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from spacy_spanrel.pairing import allowed_mask, merge_symmetric
 from spacy_spanrel.span_relation.decoding import (
-    allowed_mask,
     best_spans,
     likely_relations,
     likely_spans,
-    merge_symmetric,
 )
 
 SPAN = st.tuples(st.integers(0, 12), st.integers(1, 5)).map(lambda s: (s[0], s[0] + s[1]))

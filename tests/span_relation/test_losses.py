@@ -12,8 +12,9 @@ from spacy.training import Example
 from torch import Tensor
 from torch.nn import functional as F
 
+from spacy_spanrel.encoding.shim import torch_shims
 from spacy_spanrel.span_relation.component import SpanRelation, Targets
-from spacy_spanrel.span_relation.model import SpERTInput, torch_shims
+from spacy_spanrel.span_relation.model import SpERTInput
 
 from ..util import make_doc
 from .util import (

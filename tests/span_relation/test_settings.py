@@ -12,8 +12,8 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from spacy_spanrel import get_relations, set_relations
+from spacy_spanrel.encoding.shim import torch_shims
 from spacy_spanrel.span_relation.component import SpanRelation
-from spacy_spanrel.span_relation.model import torch_shims
 
 from .util import (
     ROWS,

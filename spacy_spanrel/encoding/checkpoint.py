@@ -1,0 +1,241 @@
+"""Hugging Face checkpoints as torch modules: found by name, loaded, made again from plain data."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from ..errors import Errors
+from .pieces import N_CASINGS, PieceTokenizer, tokenizer_to_files, write_files
+
+_DEFAULT_MAX_LENGTH = 512
+
+# What a checkpoint is read as: the encoder alone, or with the head of a task.
+Kind = Literal["AutoModel", "AutoModelForSequenceClassification", "AutoModelForQuestionAnswering"]
+
+
+class HFModule(nn.Module):
+    """A Hugging Face network and its tokenizer.
+
+    transformer (PreTrainedModel): The network, with or without the head of a task.
+    tokenizer (PreTrainedTokenizerFast): Its tokenizer.
+    name (str): For messages.
+    casing (bool): Whether the network is told the letter case of each piece (`piece_casing`), by an
+        embedding that is added to its input. It starts at zero, so that nothing changes before
+        training. Gives encoders of lower-cased text back what names look like.
+    """
+
+    def __init__(self, transformer: nn.Module, tokenizer: Any, name: str, casing: bool = False):
+        super().__init__()
+        self.transformer = transformer
+        self.pieces = PieceTokenizer(tokenizer, name)
+        # Heads here use the vectors of pieces; a pooler would be trained by nothing.
+        if "add_pooling_layer" in inspect.signature(type(transformer).__init__).parameters:
+            transformer.pooler = None  # type: ignore[assignment]
+        self.casing: nn.Embedding | None = None
+        if casing:
+            width = transformer.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
+            self.casing = nn.Embedding(N_CASINGS, width)
+            nn.init.zeros_(self.casing.weight)
+
+    @property
+    def width(self) -> int:
+        return int(self.transformer.config.hidden_size)  # type: ignore[union-attr, arg-type]
+
+    @property
+    def max_length(self) -> int:
+        """Pieces (special tokens included) that both the network and the tokenizer take."""
+        limits = [self.pieces.max_length, _position_limit(self.transformer)]
+        return min([limit for limit in limits if limit] or [_DEFAULT_MAX_LENGTH])
+
+    def outputs(self, ids: Tensor, mask: Tensor, casing: Tensor | None = None) -> Any:
+        """Run the network on padded rows.
+
+        ids (Tensor): Piece ids, int64. *Shape:* ``(batch, length)``
+        mask (Tensor): 1 for pieces, 0 for padding, int64. *Shape:* ``(batch, length)``
+        casing (Tensor | None): Letter case of each piece, int64, where the network is told it.
+            *Shape:* ``(batch, length)``
+        RETURNS (ModelOutput): As transformers defines it for this network.
+        """
+        if self.casing is None:
+            return self.transformer(input_ids=ids, attention_mask=mask)
+        embedded = self.transformer.get_input_embeddings()(ids)  # type: ignore[operator]
+        embedded = embedded + self.casing(casing)
+        return self.transformer(inputs_embeds=embedded, attention_mask=mask)
+
+    def forward(self, ids: Tensor, mask: Tensor, casing: Tensor | None = None) -> Tensor:
+        """Return the first output of the network: hidden states, or the logits of a task.
+
+        Arguments as in `outputs`.
+        RETURNS (Tensor): float32. *Shape:* ``(batch, length, width)`` for an encoder
+        """
+        first: Tensor = self.outputs(ids, mask, casing)[0]
+        return first.float()
+
+
+def _position_limit(transformer: nn.Module) -> int | None:
+    config = transformer.config
+    limit = getattr(config, "max_position_embeddings", None)
+    if not isinstance(limit, int) or limit <= 0:
+        return None
+    for name, module in transformer.named_modules():
+        # RoBERTa and its kin count positions from padding_idx + 1 on.
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            padding = module.padding_idx
+            limit = limit if padding is None else min(limit, module.num_embeddings - padding - 1)
+    return limit
+
+
+def locate_checkpoint(name: str) -> str:
+    """Find out what an encoder's name stands for.
+
+    name (str): A folder, the import name of an installed package that carries a model (in its
+        folder or in `model/` below), or a name of the Hugging Face hub.
+    RETURNS (str): What `from_pretrained` takes.
+    """
+    if Path(name).is_dir() or "/" in name or "." in name:
+        return name
+    spec = find_spec(name) if name.isidentifier() else None
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for folder in (Path(place), Path(place) / "model"):
+            if (folder / "config.json").is_file():
+                return str(folder)
+    return name
+
+
+def load_checkpoint(
+    name: str,
+    tokenizer: str | None = None,
+    dropout: float | None = None,
+    casing: bool = False,
+    *,
+    kind: Kind = "AutoModel",
+    n_labels: int | None = None,
+    fresh_head: bool = False,
+) -> tuple[HFModule, dict[str, Any], dict[str, bytes]]:
+    """Load a pretrained network.
+
+    name (str): As in `locate_checkpoint`.
+    tokenizer (str | None): Name of its tokenizer where that is another one.
+    dropout (float | None): Dropout inside the network; None keeps the checkpoint's own.
+    casing (bool): As in `HFModule`.
+    kind (str): What to read it as.
+    n_labels (int | None): With a task's head: its number of classes; None for the checkpoint's.
+    fresh_head (bool): Draw the weights of the head anew, whatever the checkpoint has.
+    RETURNS: The module, and the settings and files that `build_hf_module` makes its like from.
+    RAISES (OSError): If there is no such checkpoint, with the advice what a name can be.
+    """
+    import transformers
+
+    place = locate_checkpoint(name)
+    settings: dict[str, Any] = _dropout_settings(place, dropout) if dropout is not None else {}
+    if n_labels is not None:
+        settings["num_labels"] = n_labels
+    if fresh_head:
+        settings["ignore_mismatched_sizes"] = True
+    verbosity = transformers.logging.get_verbosity()
+    if fresh_head:
+        # What the log would say of new and missing weights is what was asked for.
+        transformers.logging.set_verbosity_error()
+    try:
+        network = getattr(transformers, kind).from_pretrained(place, **settings)
+        tok = transformers.AutoTokenizer.from_pretrained(
+            locate_checkpoint(tokenizer or name), use_fast=True
+        )
+    except (OSError, ValueError) as error:
+        raise OSError(Errors.E202.format(name=name, error=error)) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+    if fresh_head:
+        _draw_head(network)
+    module = HFModule(network.float(), tok, name, casing)
+    return module, hf_settings(module, name, kind), hf_files(network, tok)
+
+
+def read_config(name: str) -> Any:
+    """Read a checkpoint's configuration alone.
+
+    name (str): As in `locate_checkpoint`.
+    RETURNS (PretrainedConfig): The configuration.
+    RAISES (OSError): If there is no such checkpoint.
+    """
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(locate_checkpoint(name))
+    except (OSError, ValueError) as error:
+        raise OSError(Errors.E202.format(name=name, error=error)) from error
+
+
+def head_names(network: nn.Module) -> list[str]:
+    """Names of the parts of a Hugging Face network that are its task's head, not the encoder."""
+    base = getattr(network, "base_model_prefix", "")
+    return [name for name, _ in network.named_children() if hasattr(network, base) and name != base]
+
+
+def _draw_head(network: nn.Module) -> None:
+    std = getattr(network.config, "initializer_range", 0.02)
+    for name in head_names(network):
+        for part in network.get_submodule(name).modules():
+            if isinstance(part, nn.Linear):
+                nn.init.normal_(part.weight, std=std)
+                if part.bias is not None:
+                    nn.init.zeros_(part.bias)
+
+
+def _dropout_settings(place: str, dropout: float) -> dict[str, Any]:
+    names = (
+        "hidden_dropout_prob",
+        "attention_probs_dropout_prob",
+        "dropout",
+        "attention_dropout",
+    )
+    config = read_config(place)
+    return {name: dropout for name in names if hasattr(config, name)}
+
+
+def hf_settings(module: HFModule, name: str, kind: Kind = "AutoModel") -> dict[str, Any]:
+    """Return the settings from which, with `hf_files`, a module can be made again."""
+    return {"name": name, "casing": module.casing is not None, "kind": kind}
+
+
+def hf_files(network: Any, tokenizer: Any) -> dict[str, bytes]:
+    """Return the files from which network and tokenizer can be made again (weights excluded)."""
+    files = tokenizer_to_files(tokenizer)
+    with tempfile.TemporaryDirectory() as folder:
+        network.config.save_pretrained(folder)
+        files["config.json"] = (Path(folder) / "config.json").read_bytes()
+    return files
+
+
+def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
+    """Make a network with fresh weights from what `load_checkpoint` returned."""
+    import transformers
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_files(files, folder)
+        config = transformers.AutoConfig.from_pretrained(folder)
+        network = getattr(transformers, cfg.get("kind", "AutoModel")).from_config(config)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    return HFModule(network.float(), tokenizer, cfg["name"], cfg["casing"])
+
+
+def resize_embeddings(module: HFModule, n_new: int) -> tuple[int, dict[str, bytes]]:
+    """Add rows for new symbols to a network's input embeddings.
+
+    module (HFModule): The network; its tokenizer knows nothing of the new rows, so no text can be
+        mistaken for them.
+    n_new (int): How many.
+    RETURNS (tuple[int, dict[str, bytes]]): Index of the first new row; the changed `config.json`.
+    """
+    network: Any = module.transformer
+    first = int(network.get_input_embeddings().weight.shape[0])
+    network.resize_token_embeddings(first + n_new)
+    with tempfile.TemporaryDirectory() as folder:
+        network.config.save_pretrained(folder)
+        return first, {"config.json": (Path(folder) / "config.json").read_bytes()}

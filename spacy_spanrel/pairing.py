@@ -1,0 +1,137 @@
+"""Pairs of entities and the relations that they may have, shared by the components."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+
+
+def entity_pairs(spans: IntArray, docs: IntArray, max_pairs: int) -> tuple[IntArray, IntArray]:
+    """Return the ordered pairs of different spans within each Doc.
+
+    spans (int64 array, (n, 2)): Entities of a batch of Docs, the Docs in order.
+    docs (int64 array, (n,)): The Doc of each.
+    max_pairs (int): At most so many pairs a Doc, the nearest first (tokens between the spans;
+        ties: the earlier in the text). Bounds the work where an untrained or wrong model calls
+        everything an entity.
+    RETURNS (tuple[int64 array, int64 array]): Pairs as rows (head, tail) of indices into `spans`,
+        (n_pairs, 2), ordered by Doc, head, tail; and how many pairs were left out of each Doc that
+        lost any, as rows (doc, count), (k, 2).
+    """
+    found: list[IntArray] = []
+    cut: list[tuple[int, int]] = []
+    borders = np.flatnonzero(np.diff(docs)) + 1
+    for first, last in zip([0, *borders], [*borders, len(docs)], strict=True):
+        n = int(last - first)
+        if n < 2:
+            continue
+        if n * (n - 1) > max_pairs:
+            pairs = _nearest_pairs(spans[first:last], max_pairs)
+            n_all = n * (n - 1) - _same_span_pairs(spans[first:last])
+            if n_all > len(pairs):
+                cut.append((int(docs[first]), n_all - len(pairs)))
+        else:
+            heads, tails = np.nonzero(~np.eye(n, dtype=bool))
+            pairs = np.stack([heads, tails], axis=1)
+            pairs = pairs[np.any(spans[first + heads] != spans[first + tails], axis=1)]
+        found.append(pairs + first)
+    every = np.concatenate([np.zeros((0, 2), dtype=np.int64), *found])
+    return every, np.asarray(cut, dtype=np.int64).reshape(-1, 2)
+
+
+def _same_span_pairs(spans: IntArray) -> int:
+    counts = np.unique(spans, axis=0, return_counts=True)[1]
+    return int((counts * (counts - 1)).sum())
+
+
+def _nearest_pairs(spans: IntArray, max_pairs: int) -> IntArray:
+    """The `max_pairs` nearest ordered pairs, without ever making all of n x n."""
+    order = np.lexsort((spans[:, 1], spans[:, 0]))
+    starts, ends = spans[order, 0], spans[order, 1]
+    n = len(order)
+    rank = np.arange(n)
+
+    def partners(gap: int) -> IntArray:
+        # With starts in order, the partners of i within `gap` tokens are its next neighbours.
+        return np.searchsorted(starts, ends + gap, side="right") - rank - 1
+
+    wanted = max(1, max_pairs // 2)
+    # Spans with several types are within any gap of themselves, and are no pair.
+    enough = wanted + _same_span_pairs(spans) // 2
+    low, high = 0, int(starts[-1] - ends.min()) + 1
+    while low < high:
+        middle = (low + high) // 2
+        if int(partners(middle).sum()) >= enough:
+            high = middle
+        else:
+            low = middle + 1
+    counts = partners(low)
+    left = np.repeat(rank, counts)
+    right = left + 1 + np.arange(len(left)) - np.repeat(np.cumsum(counts) - counts, counts)
+    different = (starts[left] != starts[right]) | (ends[left] != ends[right])
+    left, right = left[different], right[different]
+    gaps = np.maximum(0, starts[right] - ends[left])
+    nearest = np.lexsort((right, left, gaps))[:wanted]
+    a, b = order[left[nearest]], order[right[nearest]]
+    pairs = np.concatenate([np.stack([a, b], 1), np.stack([b, a], 1)])[:max_pairs]
+    return pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
+
+
+def allowed_mask(
+    type_pairs: dict[str, list[tuple[str, str]]],
+    entity_types: list[str],
+    relation_types: list[str],
+) -> BoolArray:
+    """Tabulate which relations may hold between which entity types.
+
+    type_pairs (dict[str, list[tuple[str, str]]]): For each relation the allowed (head, tail)
+        types. A relation that is not named may hold between any types.
+    entity_types (list[str]): Names by class index, from index 0.
+    relation_types (list[str]): Names by class index.
+    RETURNS (bool array, (n_entity_types, n_entity_types, n_relation_types)): True where allowed.
+    """
+    mask = np.ones((len(entity_types), len(entity_types), len(relation_types)), dtype=bool)
+    index = {name: i for i, name in enumerate(entity_types)}
+    for r, relation in enumerate(relation_types):
+        if relation in type_pairs:
+            mask[:, :, r] = False
+            for head, tail in type_pairs[relation]:
+                if head in index and tail in index:
+                    mask[index[head], index[tail], r] = True
+    return mask
+
+
+def merge_symmetric(
+    pairs: IntArray, labels: IntArray, scores: FloatArray, spans: IntArray, symmetric: set[int]
+) -> tuple[IntArray, BoolArray]:
+    """Make one relation of both directions of a symmetric one: the better score stays.
+
+    pairs (int64 array, (n, 2)): Indices (head, tail) into `spans`.
+    labels (int64 array, (n,)): Relation types.
+    scores (float array, (n,)): Probabilities.
+    spans (int64 array, (m, 2)): Token ranges; arguments are put in the order of the text.
+    symmetric (set[int]): The symmetric types.
+    RETURNS (tuple[int64 array, bool array]): Pairs with arguments in order, (n, 2), and which
+        rows to keep, (n,).
+    """
+    pairs = pairs.copy()
+    keep = np.ones(len(pairs), dtype=bool)
+    best: dict[tuple[int, int, int], int] = {}
+    for i in np.flatnonzero(np.isin(labels, list(symmetric))).tolist():
+        head, tail = pairs[i].tolist()
+        if tuple(spans[tail].tolist()) < tuple(spans[head].tolist()):
+            head, tail = tail, head
+            pairs[i] = (head, tail)
+        key = (head, tail, int(labels[i]))
+        other = best.get(key)
+        if other is None or scores[i] > scores[other]:
+            best[key] = i
+            if other is not None:
+                keep[other] = False
+        else:
+            keep[i] = False
+    return pairs, keep

@@ -1,0 +1,89 @@
+"""What all components share: settings, weights and how both are saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import srsly
+import torch
+from spacy.pipeline import TrainablePipe
+from thinc.api import Optimizer
+
+from .encoding.shim import torch_shims
+from .errors import Errors
+from .training.optimizer import step
+
+
+class TorchPipe(TrainablePipe):
+    """A trainable component over torch modules.
+
+    Its settings live in `cfg`, are saved with the pipeline, and may be changed there after
+    training: what was changed in `cfg` comes back on loading, but a setting that the config of the
+    load gives another value than the config of the saved pipeline did was meant, and wins.
+    """
+
+    cfg: dict[str, Any]
+
+    def set_settings(self, settings: dict[str, Any], **learned: Any) -> None:
+        """Put settings into `cfg`, and what initialization will learn beside them.
+
+        settings (dict[str, Any]): From the config.
+        **learned (Any): Keys of `cfg` that are not in the config, with their first values.
+        """
+        self._settings = dict(settings)
+        self.cfg = {**settings, **learned}
+
+    @property
+    def is_initialized(self) -> bool:
+        """Whether the network has weights."""
+        return all(shim.is_initialized for shim in torch_shims(self.model))
+
+    def check_trainable(self) -> None:
+        """Refuse to train in float16. RAISES (ValueError): If a network computes in it."""
+        if any(shim.dtype == torch.float16 for shim in torch_shims(self.model)):
+            raise ValueError(Errors.E307.format(name=self.name))
+
+    def finish_update(self, sgd: Optimizer) -> None:
+        """Step all weights together, with one norm of the gradient."""
+        step(torch_shims(self.model), sgd)
+
+    def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
+        """Save to bytes. exclude (Iterable[str]): Fields to leave out."""
+        with self._configured():
+            data: bytes = super().to_bytes(exclude=exclude)
+        return data
+
+    def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> TorchPipe:
+        """Load from bytes. exclude (Iterable[str]): Fields to leave out."""
+        super().from_bytes(data, exclude=exclude)
+        self._restore_settings()
+        return self
+
+    def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
+        """Save to a folder. exclude (Iterable[str]): Fields to leave out."""
+        with self._configured():
+            super().to_disk(path, exclude=exclude)
+
+    def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> TorchPipe:
+        """Load from a folder. exclude (Iterable[str]): Fields to leave out."""
+        super().from_disk(path, exclude=exclude)
+        self._restore_settings()
+        return self
+
+    @contextmanager
+    def _configured(self) -> Iterator[None]:
+        """Keep the settings from the config beside the present ones while saving."""
+        self.cfg["configured"] = self._settings
+        try:
+            yield
+        finally:
+            self.cfg.pop("configured", None)
+
+    def _restore_settings(self) -> None:
+        saved = self.cfg.pop("configured", {})
+        for key, value in self._settings.items():
+            if key in saved and srsly.json_dumps(value) != srsly.json_dumps(saved[key]):
+                self.cfg[key] = value
