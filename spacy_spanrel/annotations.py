@@ -24,6 +24,11 @@ RELATIONS_KEY = "relations"
 SCORES_ATTR = "scores"
 # On the group of relations: how many pairs of the Doc were not looked at, if any.
 PAIRS_LEFT_OUT_ATTR = "pairs_left_out"
+# Likewise: entity types that a classifier does not know, with how many pairs were skipped for each.
+SKIPPED_TYPES_ATTR = "skipped_types"
+# The group of all classified pairs is called like that of the relations, with this behind.
+PAIR_SCORES_SUFFIX = "_scores"
+LABELS_ATTR = "labels"
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,19 @@ class Relation:
     def to_triple(self) -> tuple[str, str, str]:
         """Return the texts (head, label, tail): a view for reading and export, not an identity."""
         return (self.head.text, self.label, self.tail.text)
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """What a classifier thinks of a pair of entities.
+
+    head (Span), tail (Span): The arguments, labelled with their entity types.
+    scores (dict[str, float]): Probability of each label, the negative one included.
+    """
+
+    head: Span
+    tail: Span
+    scores: dict[str, float]
 
 
 def _argument_to_dict(span: Span) -> dict[str, Any]:
@@ -122,6 +140,53 @@ def set_relations(doc: Doc, relations: Iterable[Relation], key: str = RELATIONS_
     doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs={SCORES_ATTR: scores})
 
 
+def get_pair_scores(doc: Doc, key: str = RELATIONS_KEY) -> tuple[PairScores, ...]:
+    """Read the scores of all pairs that a classifier with `all_scores = true` looked at.
+
+    doc (Doc): The Doc.
+    key (str): The span group of its relations.
+    RETURNS (tuple[PairScores, ...]): In the order of the pairs; () if there are none.
+    """
+    key += PAIR_SCORES_SUFFIX
+    if key not in doc.spans:
+        return ()
+    group = doc.spans[key]
+    spans = list(group)
+    labels = group.attrs.get(LABELS_ATTR, ())
+    rows = group.attrs.get(SCORES_ATTR, ())
+    if len(spans) != 2 * len(rows):
+        raise ValueError(Errors.E102.format(key=key, n=len(spans), n_scores=len(rows)))
+    return tuple(
+        PairScores(_typed(doc, head), _typed(doc, tail), dict(zip(labels, row, strict=True)))
+        for head, tail, row in zip(spans[::2], spans[1::2], rows, strict=True)
+    )
+
+
+def set_pair_scores(
+    doc: Doc,
+    pairs: Iterable[tuple[Span, Span]],
+    labels: Sequence[str],
+    scores: Sequence[Sequence[float]],
+    key: str = RELATIONS_KEY,
+) -> None:
+    """Write the scores of all pairs that a classifier looked at.
+
+    doc (Doc): The Doc.
+    pairs (Iterable[tuple[Span, Span]]): Heads and tails.
+    labels (Sequence[str]): The labels.
+    scores (Sequence[Sequence[float]]): For each pair the probability of each label.
+    key (str): The span group of its relations.
+    """
+    key += PAIR_SCORES_SUFFIX
+    spans = [
+        Span(doc, argument.start, argument.end, span_id=argument.label_)
+        for pair in pairs
+        for argument in pair
+    ]
+    attrs = {LABELS_ATTR: list(labels), SCORES_ATTR: [list(map(float, row)) for row in scores]}
+    doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs=attrs)
+
+
 def set_entities(
     doc: Doc, spans: Sequence[Span], scores: Sequence[float], key: str = ENTITIES_KEY
 ) -> None:
@@ -163,7 +228,8 @@ def relations_of_span(span: Span, key: str = RELATIONS_KEY) -> tuple[Relation, .
 def register_extensions(
     prefix: str = "", relations_key: str = RELATIONS_KEY, *, check_only: bool = False
 ) -> None:
-    """Register `doc._.relations` and `span._.relations`; nothing foreign is ever overwritten.
+    """Register `doc._.relations`, `doc._.relation_scores` and `span._.relations`; nothing foreign
+    is ever overwritten.
 
     Registering the same extension again changes nothing.
 
@@ -179,6 +245,12 @@ def register_extensions(
             f"{prefix}relations",
             partial(get_relations, key=relations_key),
             partial(set_relations, key=relations_key),
+        ),
+        (
+            Doc,
+            f"{prefix}relation_scores",
+            partial(get_pair_scores, key=relations_key),
+            None,
         ),
         (Span, f"{prefix}relations", partial(relations_of_span, key=relations_key), None),
     ]

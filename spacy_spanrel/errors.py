@@ -111,6 +111,50 @@ class Errors:
     )
     E503 = "[E_SR503] Nothing to backpropagate: the forward pass was a prediction."
 
+    # relation_classifier
+    E701 = (
+        "[E_SR701] Component '{name}' has no labels. Give training data with relations in "
+        "doc.spans['{relations_key}'] (negative ones, '{negative}', included), or labels in "
+        "[initialize.components.{name}.labels], or a preset. With pretrained = true, labels are "
+        "taken from the checkpoint's config.json, but that of '{checkpoint}' names none "
+        "(LABEL_0, LABEL_1, ...)."
+    )
+    E702 = (
+        "[E_SR702] Component '{name}' takes over the classifier of '{checkpoint}' (pretrained = "
+        "true), but how its pairs were marked is not known: {missing}. It is stored in no "
+        "checkpoint and must not be guessed. Set mode and markers in [components.{name}] to those "
+        'of its training, e.g. mode = "ner" and markers = {{"SUBJ=PERSON": "[unused5]", ...}}, '
+        "or choose a preset: {presets}."
+    )
+    E703 = (
+        "[E_SR703] The classifier of '{checkpoint}' has {found} classes, but component '{name}' has "
+        "{expected} labels. Give the labels of its training in their order, or set "
+        "pretrained = false to train a new classifier."
+    )
+    E704 = (
+        "[E_SR704] The gold data of component '{name}' has the relation '{label}' (text: {text!r}), "
+        "which is not among its labels {labels}. Were the labels fixed from other data? Make them "
+        "anew (spacy init labels), or correct the data."
+    )
+    E705 = (
+        "[E_SR705] The marker entry '{entry}' is not in the vocabulary of '{name}'. Give entries that "
+        "are, such as '[unused1]' for BERT; markers that are not given get new rows of the embedding."
+    )
+    E706 = (
+        "[E_SR706] Labels of component '{name}' must be given as {{\"labels\": [...]}} (and "
+        'optionally "head_types", "tail_types", "type_pairs"), found {found}.'
+    )
+    E707 = (
+        "[E_SR707] The gold data of component '{name}' has a pair with the types ({head}, {tail}) "
+        "(text: {text!r}), for which it has no markers. Map the types to known ones (type_map), or "
+        "initialize with data that has them."
+    )
+    E708 = (
+        "[E_SR708] mode = 'typed_markers' classifies by the markers and needs a head of its own, which "
+        "'{checkpoint}' cannot bring along: set pretrained = false in [components.{name}], or one of "
+        "the other modes."
+    )
+
 
 class Warnings:
     """Texts of warnings."""
@@ -135,4 +179,12 @@ class Warnings:
     W105 = (
         "[W_SR105] {n} gold relation(s) whose arguments are not both among the entities of the "
         "predicted Docs were left out of training. First of them: {examples}"
+    )
+    W106 = (
+        "[W_SR106] {n} pair(s) of the training data have several relations; a pair gets one label, and "
+        "the first one was taken. First of them: {examples}"
+    )
+    W107 = (
+        "[W_SR107] {n} pair(s) were left out of training because their arguments are longer than "
+        "max_length = {max_length} pieces. First of them: {examples}"
     )

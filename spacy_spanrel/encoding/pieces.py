@@ -62,6 +62,12 @@ class PieceTokenizer:
         self.pad_id: int = 0 if pad_id is None else int(pad_id)
 
     @property
+    def vocabulary(self) -> dict[str, int]:
+        """Ids of all entries, added tokens included."""
+        entries: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
+        return entries
+
+    @property
     def n_special(self) -> int:
         """Special tokens around each sequence."""
         return len(self.prefix) + len(self.suffix)

@@ -36,7 +36,7 @@ from ..encoding.encoder import EncodedDocs
 from ..errors import Errors, Warnings
 from ..pairing import allowed_mask, entity_pairs, merge_symmetric
 from ..pipe import TorchPipe
-from ..training.losses import pair_loss, span_loss
+from ..training.losses import class_loss, pair_loss
 from .candidates import (
     all_spans,
     sample_negative_pairs,
@@ -617,7 +617,7 @@ class SpanRelation(TorchPipe):
             loss, d_spans = 0.0, torch.zeros_like(output.span_logits)
         else:
             labels = torch.from_numpy(targets.span_labels).to(device)
-            loss, d_spans = span_loss(output.span_logits, labels)
+            loss, d_spans = class_loss(output.span_logits, labels)
         truth = torch.from_numpy(targets.pair_targets).to(device)
         more, d_pairs = pair_loss(output.pair_logits, truth)
         return loss + more, (d_spans, d_pairs)

@@ -30,11 +30,12 @@ def with_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[flo
     return float(value.detach()), gradient
 
 
-def span_loss(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-    """Cross-entropy, averaged over spans (SpERT, Eberts and Ulges 2020, section 3).
+def class_loss(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    """Cross-entropy, averaged over rows: spans in SpERT (Eberts and Ulges 2020, section 3), pairs in
+    relation classification.
 
-    logits (Tensor): *Shape:* ``(n_spans, 1 + n_entity_types)``
-    labels (Tensor): Class of each span, int64; 0 is "no entity". *Shape:* ``(n_spans,)``
+    logits (Tensor): *Shape:* ``(n_rows, n_classes)``
+    labels (Tensor): Class of each row, int64. *Shape:* ``(n_rows,)``
     RETURNS (tuple[float, Tensor]): Value and gradient.
     """
     return with_gradient(lambda z: F.cross_entropy(z, labels), logits)

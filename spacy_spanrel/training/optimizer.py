@@ -21,7 +21,7 @@ from torch import nn
 from ..encoding.shim import TorchShim
 from ..errors import Errors, Warnings
 
-# Shims marked with this key in their cfg are heads.
+# In the cfg of a shim: True if it is a head, or the prefixes of its parameters that are.
 HEAD = "is_head"
 
 
@@ -142,7 +142,7 @@ def _torch_optimizer(shims: list[TorchShim], optimizer: Optimizer) -> torch.opti
     for shim in shims:
         for name, parameter in shim.module.named_parameters():
             # Frozen ones too: they may be set free later, and without a gradient nothing happens.
-            key = (bool(shim.cfg.get(HEAD)), _decays(name, parameter))
+            key = (_is_head(shim, name), _decays(name, parameter))
             groups.setdefault(key, []).append(parameter)
     specs = [
         {"params": params, "is_head": is_head, "decays": decays}
@@ -154,6 +154,11 @@ def _torch_optimizer(shims: list[TorchShim], optimizer: Optimizer) -> torch.opti
         made = torch.optim.AdamW(specs, lr=1e-3, foreach=True)
     _STATES[shims[0]] = (optimizer, [ref(module) for module in modules], made)
     return made
+
+
+def _is_head(shim: TorchShim, name: str) -> bool:
+    mark = shim.cfg.get(HEAD, False)
+    return mark if isinstance(mark, bool) else name.startswith(tuple(mark))
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:

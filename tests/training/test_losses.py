@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spacy_spanrel.training.losses import pair_loss, span_loss, with_gradient
+from spacy_spanrel.training.losses import pair_loss, class_loss, with_gradient
 
 
 def head(n_out: int) -> tuple[nn.Module, torch.Tensor]:
@@ -30,10 +30,10 @@ def check_whole(network, x, ours, theirs) -> None:
         torch.testing.assert_close(a, p.grad)
 
 
-def test_span_loss_equals_autograd_through_the_whole():
+def test_class_loss_equals_autograd_through_the_whole():
     network, x = head(4)
     labels = torch.tensor([0, 3, 1, 0, 2, 2])
-    check_whole(network, x, lambda z: span_loss(z, labels), lambda z: F.cross_entropy(z, labels))
+    check_whole(network, x, lambda z: class_loss(z, labels), lambda z: F.cross_entropy(z, labels))
 
 
 def test_pair_loss_equals_autograd_through_the_whole():
@@ -52,7 +52,7 @@ def test_gradients_equal_the_formulas(n, n_types, seed):
     generator = torch.Generator().manual_seed(seed)
     z = torch.randn(n, n_types, generator=generator) * 5
     labels = torch.randint(0, n_types, (n,), generator=generator)
-    _, gradient = span_loss(z, labels)
+    _, gradient = class_loss(z, labels)
     wanted = (torch.softmax(z, dim=1) - F.one_hot(labels, n_types)) / n
     torch.testing.assert_close(gradient, wanted)
     targets = torch.randint(0, 2, (n, n_types), generator=generator).float()
@@ -67,7 +67,7 @@ def test_no_logits_no_loss(shape):
     value, gradient = pair_loss(logits, torch.zeros(shape))
     assert (value, type(value)) == (0.0, float)
     assert gradient.shape == shape
-    value, gradient = span_loss(logits, torch.zeros(shape[0], dtype=torch.int64))
+    value, gradient = class_loss(logits, torch.zeros(shape[0], dtype=torch.int64))
     assert (value, gradient.shape) == (0.0, shape)
 
 

@@ -1,0 +1,1 @@
+"""`relation_classifier`: the relation between two given entities."""

@@ -1,0 +1,974 @@
+"""The `relation_classifier` component: the relation between two given entities."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Optional, Union, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from spacy.language import Language
+from spacy.tokens import Doc, Span
+from spacy.training import Example, validate_examples
+from spacy.vocab import Vocab
+from thinc.api import Config, Optimizer
+
+from ..annotations import (
+    PAIRS_LEFT_OUT_ATTR,
+    RELATIONS_KEY,
+    SKIPPED_TYPES_ATTR,
+    Relation,
+    get_relations,
+    register_extensions,
+    set_pair_scores,
+    set_relations,
+)
+from ..encoding.alignment import SpanProjector
+from ..encoding.batching import chunks_by_size
+from ..encoding.checkpoint import read_config
+from ..errors import Errors, Warnings
+from ..pairing import merge_symmetric
+from ..pipe import TorchPipe
+from ..span_relation.scoring import RelationScorer
+from ..training.losses import class_loss
+from .decoding import NO_RELATION, best_labels, best_variants
+from .markers import HEAD, MODES, TAIL, Mode, marker_names, uses_types
+from .model import Backprop, PairInput, PairModel, Scheme, make_marker, pair_shim
+from .pairs import (
+    TYPE_MAPS,
+    PairGenerator,
+    SpanPair,
+    TypedPair,
+    nearest_pairs,
+    variants,
+)
+from .presets import PRESETS, Preset
+
+logger = logging.getLogger(__name__)
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float32]
+BoolArray = NDArray[np.bool_]
+TypeMap = dict[str, list[str]]
+PairSource = Literal["gold", "predicted"]
+
+DEFAULT_CONFIG = """
+[model]
+@architectures = "spacy-spanrel.PairClassifier.v1"
+name = "bert-base-cased"
+tokenizer = null
+max_length = 128
+batch_pieces = "auto"
+dropout = null
+head_dropout = 0.1
+casing = false
+precision = "auto"
+device = "auto"
+
+[pairs]
+@misc = "spacy-spanrel.EntityPairs.v1"
+entities_key = null
+scope = "sentence"
+max_distance = null
+given = true
+"""
+
+# Pairs that are classified together in prediction: many batches of similar length can be made of
+# them, and memory stays bounded.
+_CHUNK_PAIRS = 2048
+
+
+@Language.factory(
+    "relation_classifier",
+    assigns=["doc.spans", "doc._.relations"],
+    default_config={
+        "model": Config().from_str(DEFAULT_CONFIG)["model"],
+        "pairs": Config().from_str(DEFAULT_CONFIG)["pairs"],
+        "relations_key": RELATIONS_KEY,
+        "extension_prefix": "",
+        "preset": None,
+        "pretrained": None,
+        "mode": None,
+        "markers": {},
+        "negative_label": "no_relation",
+        "context": "sentence",
+        "type_map": None,
+        "backoff_type": None,
+        "type_constraints": "learned",
+        "symmetric": [],
+        "threshold": 0.0,
+        "max_pairs": 1000,
+        "all_scores": False,
+        "existing": "replace",
+        "train_pairs": "gold",
+        "score_pairs": "predicted",
+        "scorer": {"@scorers": "spacy-spanrel.pair_scorer.v1"},
+    },
+    default_score_weights={
+        "rel_f": 1.0,
+        "rel_p": 0.0,
+        "rel_r": 0.0,
+        "rel_macro_f": 0.0,
+        "rel_per_type": None,
+        "rel_confusions": None,
+    },
+)
+def make_relation_classifier(
+    nlp: Language,
+    name: str,
+    model: PairModel,
+    pairs: PairGenerator,
+    relations_key: str,
+    extension_prefix: str,
+    preset: Optional[str],  # noqa: UP045 (spaCy resolves these annotations at run time)
+    pretrained: Optional[bool],  # noqa: UP045
+    mode: Optional[Mode],  # noqa: UP045
+    markers: dict[str, str],
+    negative_label: Optional[str],  # noqa: UP045
+    context: Literal["sentence", "doc"],
+    type_map: Optional[Union[str, dict[str, list[str]]]],  # noqa: UP007, UP045
+    backoff_type: Optional[str],  # noqa: UP045
+    type_constraints: Union[Literal["off", "learned"], dict[str, list[list[str]]]],  # noqa: UP007
+    symmetric: list[str],
+    threshold: float,
+    max_pairs: int,
+    all_scores: bool,
+    existing: Literal["replace", "extend"],
+    train_pairs: PairSource,
+    score_pairs: PairSource,
+    scorer: Optional[RelationScorer],  # noqa: UP045
+) -> RelationClassifier:
+    """Make a `relation_classifier` component.
+
+    pairs (Callable[[Doc], list[tuple[Span, Span]]]): Says which pairs of a Doc are classified.
+    relations_key (str): Span group behind `doc._.relations`.
+    extension_prefix (str): Put before the names of the extensions, where another package owns
+        `doc._.relations`.
+    preset (str | None): Mode, markers, labels and type map of published checkpoints:
+        "spanbert-tacred". Whatever is also set here by itself wins.
+    pretrained (bool | None): Take over the checkpoint's own classifier, ready to predict; false
+        draws a new one to be trained; None is true with a preset.
+    mode (str | None): How a pair is shown to the network: "ner", "text", "text_ner", "ner_text"
+        (as in SpanBERT's run_tacred) or "typed_markers"; None is the preset's, else
+        "typed_markers".
+    markers (dict[str, str]): Vocabulary entries of markers, such as {"SUBJ=PERSON": "[unused5]"};
+        the others are chosen and stored at initialization.
+    negative_label (str | None): The label that says "no relation".
+    context (str): What is read for a pair: "sentence" (the whole Doc, where nothing has set
+        sentence boundaries) or "doc". What is longer than a row is cut around the arguments.
+    type_map (str | dict | None): What the network calls the types of entities: "ontonotes-tacred",
+        "off", or {type: [names]}; several names are tried, and the best result counts. None is the
+        preset's, else "off".
+    backoff_type (str | None): Stands for types that the network does not know; None skips their
+        pairs, and counts them in `doc.spans[relations_key].attrs["skipped_types"]`.
+    type_constraints (str | dict): Which types of head and tail a relation may have: "off" for any,
+        "learned" for those in the training data (types that never occurred there are free), or
+        given as {label: [[head, tail], ...]}.
+    symmetric (list[str]): Relations whose direction means nothing: of both directions of a pair
+        one is kept.
+    threshold (float): Smallest probability of a relation.
+    max_pairs (int): Most pairs that are classified in a Doc, the nearest first.
+    all_scores (bool): Keep the probabilities of all labels in `doc._.relation_scores`.
+    existing (str): What becomes of relations that the Doc has: "replace" or "extend".
+    train_pairs (str): "gold" trains on the pairs of the gold relations, negative ones included;
+        "predicted" on those that `pairs` finds in the predicted Doc, where a pair without a gold
+        relation is negative.
+    score_pairs (str): "gold" scores the labels of the gold pairs, as TACRED is scored; "predicted"
+        the relations that the pipeline found.
+    scorer (Callable | None): The scoring method.
+    """
+    return RelationClassifier(
+        nlp.vocab,
+        model,
+        name,
+        pairs=pairs,
+        scorer=scorer,
+        relations_key=relations_key,
+        extension_prefix=extension_prefix,
+        preset=preset,
+        pretrained=pretrained,
+        mode=mode,
+        markers=markers,
+        negative_label=negative_label,
+        context=context,
+        type_map=type_map,
+        backoff_type=backoff_type,
+        type_constraints=type_constraints,
+        symmetric=symmetric,
+        threshold=threshold,
+        max_pairs=max_pairs,
+        all_scores=all_scores,
+        existing=existing,
+        train_pairs=train_pairs,
+        score_pairs=score_pairs,
+    )
+
+
+@dataclass(frozen=True)
+class DocPrediction:
+    """What was found in one Doc.
+
+    relations (list[tuple[SpanPair, str, float]]): Head and tail, label, probability.
+    pairs (list[SpanPair]): All pairs that were classified.
+    scores (float32 array, (n_pairs, n_labels)): Probability of each label for each of them.
+    left_out (int): Pairs that were not looked at: beyond `max_pairs`, or too long for a row.
+    skipped (Counter[str]): Unknown entity types, and how many pairs were skipped for each.
+    """
+
+    relations: list[tuple[SpanPair, str, float]]
+    pairs: list[SpanPair]
+    scores: FloatArray
+    left_out: int
+    skipped: Counter[str]
+
+
+@dataclass
+class _Request:
+    """The pairs of one Doc, as rows for the network.
+
+    pairs: Those that it can classify; `rows` shows each once or, with alternative types, several
+        times, and `pair_of_row` says which.
+    """
+
+    pairs: list[SpanPair] = field(default_factory=list)
+    rows: list[TypedPair] = field(default_factory=list)
+    pair_of_row: list[int] = field(default_factory=list)
+    left_out: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass
+class _GoldPair:
+    """A pair of the gold annotation, as spans of the predicted Doc."""
+
+    pair: SpanPair
+    label: str
+    more_labels: list[str] = field(default_factory=list)
+
+
+class RelationClassifier(TorchPipe):
+    """Classification of the relation between given entities (TACRED style).
+
+    Arguments as in `make_relation_classifier`. All settings live in `cfg`, are saved with the
+    pipeline, and may be changed there after training (but for those that made the network: mode
+    and markers).
+    """
+
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: PairModel,
+        name: str = "relation_classifier",
+        *,
+        pairs: PairGenerator,
+        scorer: RelationScorer | None = None,
+        **settings: Any,
+    ):
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.pairs = pairs
+        self.scorer = scorer
+        _check_settings(name, settings)
+        register_extensions(settings["extension_prefix"], settings["relations_key"])
+        self.set_settings(
+            settings, labels=[], head_types=[], tail_types=[], learned_type_pairs=None
+        )
+        self._warned_too_long = False
+
+    # What was learned or stated
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels in the order of the network's classes, the negative one included."""
+        return tuple(self.cfg["labels"])
+
+    @property
+    def label_data(self) -> dict[str, Any]:
+        """What `spacy init labels` saves, and `initialize` takes as `labels`."""
+        return {
+            "labels": list(self.labels),
+            "head_types": self.cfg["head_types"],
+            "tail_types": self.cfg["tail_types"],
+            "type_pairs": self.cfg["learned_type_pairs"] or {},
+        }
+
+    @property
+    def mode(self) -> str:
+        """The input mode of the initialized network."""
+        mode: str = pair_shim(self.model).cfg["mode"]
+        return mode
+
+    @property
+    def markers(self) -> dict[str, int]:
+        """Ids of the markers of the initialized network."""
+        return dict(pair_shim(self.model).cfg["markers"])
+
+    def add_label(self, label: str) -> int:
+        """Add a label before initialization.
+
+        label (str): The label.
+        RETURNS (int): 1 if it was added, 0 if it was there.
+        RAISES (ValueError): If the network is initialized already.
+        """
+        if label in self.cfg["labels"]:
+            return 0
+        if self.is_initialized:
+            raise ValueError(Errors.E303.format(name=self.name, label=label))
+        self.cfg["labels"].append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    @property
+    def _negative(self) -> int | None:
+        label = self.cfg["negative_label"]
+        return self.labels.index(label) if label in self.labels else None
+
+    @property
+    def _preset(self) -> Preset | None:
+        return PRESETS[self.cfg["preset"]] if self.cfg["preset"] is not None else None
+
+    @property
+    def _type_map(self) -> TypeMap:
+        setting = self.cfg["type_map"]
+        if setting is None:
+            setting = self._preset.type_map if self._preset is not None else "off"
+        if isinstance(setting, str):
+            return {} if setting == "off" else TYPE_MAPS[setting]
+        return cast(TypeMap, setting)
+
+    # Initialization
+
+    def initialize(
+        self,
+        get_examples: Callable[[], Iterable[Example]] | None = None,
+        *,
+        nlp: Language | None = None,
+        labels: dict[str, Any] | None = None,
+    ) -> None:
+        """Take labels and types from the data (all of it) or as given, and make the network.
+
+        A component that takes over a trained classifier needs no data: `nlp.add_pipe(...)` and then
+        this, without arguments.
+
+        get_examples (Callable | None): Returns the training examples.
+        nlp (Language | None): The pipeline.
+        labels (dict | None): {"labels": [...]} in the order of the classes; optionally the types of
+            arguments, "head_types" and "tail_types", and "type_pairs",
+            {relation: [[head type, tail type], ...]}.
+        RAISES (ValueError): If there are no labels, the data has others than those given, or a
+            trained classifier is to be taken over and something about its training is not known.
+        """
+        if labels is not None and (not isinstance(labels, dict) or not labels.get("labels")):
+            raise ValueError(Errors.E706.format(name=self.name, found=labels))
+        survey = _Survey()
+        for example in get_examples() if get_examples is not None else ():
+            survey.add(*self._gold(example))
+        given = labels or {}
+        preset = self._preset
+        pretrained = self.cfg["pretrained"]
+        if pretrained is None:
+            pretrained = preset is not None
+        mode = self.cfg["mode"] or (preset.mode if preset is not None else None)
+        vocabulary = {**(preset.markers if preset is not None else {}), **self.cfg["markers"]}
+        if pretrained:
+            chosen = self._labels_of_checkpoint(list(given.get("labels", [])))
+            self._check_pretrained(mode, vocabulary)
+        else:
+            mode = mode or "typed_markers"
+            chosen = list(given.get("labels", [])) or self._labels_of_data(survey)
+        survey.check_labels(self.name, chosen)
+        head_types = sorted({*given.get("head_types", []), *self._named(survey.head_types)})
+        tail_types = sorted({*given.get("tail_types", []), *self._named(survey.tail_types)})
+        self.cfg["labels"] = chosen
+        self.cfg["head_types"], self.cfg["tail_types"] = head_types, tail_types
+        self.cfg["learned_type_pairs"] = self._learned_type_pairs(survey, given)
+        for label in chosen:
+            self.vocab.strings.add(label)
+        self._check_label_settings()
+        survey.warn()
+        self.model.set_dim("nO", len(chosen), force=True)
+        self.model.attrs["scheme"] = Scheme(
+            mode=cast(Mode, mode),
+            n_labels=len(chosen),
+            markers=[] if pretrained else marker_names(cast(Mode, mode), head_types, tail_types),
+            vocabulary=vocabulary,
+            pretrained=pretrained,
+        )
+        try:
+            self.model.initialize()
+        finally:
+            # Saved pipelines have its outcome, not the plan.
+            del self.model.attrs["scheme"]
+        self._warned_too_long = False
+
+    def _labels_of_data(self, survey: _Survey) -> list[str]:
+        preset, negative = self._preset, self.cfg["negative_label"]
+        found = list(preset.labels) if preset is not None else list(self.cfg["labels"])
+        always = negative is not None and self.cfg["train_pairs"] == "predicted"
+        if (always or negative in survey.labels) and negative not in found:
+            found.insert(0, negative)
+        found += sorted(label for label in survey.labels if label not in found)
+        if not found:
+            raise ValueError(self._no_labels())
+        return found
+
+    def _labels_of_checkpoint(self, given: list[str]) -> list[str]:
+        """Labels of a trained classifier: as given, else by its own names, else the preset's."""
+        config = read_config(self.model.attrs["name"])
+        names = [config.id2label[i] for i in sorted(config.id2label)]
+        preset = self._preset
+        if not given and any(name != f"LABEL_{i}" for i, name in enumerate(names)):
+            given = names
+        if not given and preset is not None:
+            given = list(preset.labels)
+        given = given or list(self.cfg["labels"])
+        if not given:
+            raise ValueError(self._no_labels())
+        if len(given) != len(names):
+            raise ValueError(
+                Errors.E703.format(
+                    checkpoint=self.model.attrs["name"],
+                    found=len(names),
+                    name=self.name,
+                    expected=len(given),
+                )
+            )
+        return given
+
+    def _no_labels(self) -> str:
+        return Errors.E701.format(
+            name=self.name,
+            relations_key=self.cfg["relations_key"],
+            negative=self.cfg["negative_label"],
+            checkpoint=self.model.attrs["name"],
+        )
+
+    def _check_pretrained(self, mode: str | None, vocabulary: dict[str, str]) -> None:
+        """Refuse to guess how the pairs of a trained classifier were marked."""
+        checkpoint = self.model.attrs["name"]
+        if mode == "typed_markers":
+            raise ValueError(Errors.E708.format(checkpoint=checkpoint, name=self.name))
+        missing = [] if mode else ["the input mode"]
+        if mode:
+            needed = marker_names(cast(Mode, mode), (), ())
+            missing += [f"the marker {name}" for name in needed if name not in vocabulary]
+            if uses_types(cast(Mode, mode)):
+                for role in (HEAD, TAIL):
+                    if not any(name.startswith(f"{role}=") for name in vocabulary):
+                        missing.append(f"any marker {role}=<type>")
+        if missing:
+            raise ValueError(
+                Errors.E702.format(
+                    name=self.name,
+                    checkpoint=checkpoint,
+                    missing=", ".join(missing),
+                    presets=", ".join(PRESETS),
+                )
+            )
+
+    def _named(self, types: Iterable[str]) -> set[str]:
+        """What the network calls some types."""
+        return {self._type_map.get(label, [label])[0] for label in types}
+
+    def _learned_type_pairs(
+        self, survey: _Survey, given: dict[str, Any]
+    ) -> dict[str, list[list[str]]] | None:
+        found = {k: {tuple(v) for v in rows} for k, rows in given.get("type_pairs", {}).items()}
+        for label, head, tail in survey.type_pairs:
+            names = [self._type_map.get(kind, [kind])[0] for kind in (head, tail)]
+            found.setdefault(label, set()).add(tuple(names))
+        if not found:
+            return None
+        return {label: sorted(list(row) for row in rows) for label, rows in sorted(found.items())}
+
+    def _check_label_settings(self) -> None:
+        named = {"symmetric": self.cfg["symmetric"]}
+        if isinstance(self.cfg["type_constraints"], dict):
+            named["type_constraints"] = list(self.cfg["type_constraints"])
+        for setting, names in named.items():
+            for label in names:
+                if label not in self.labels:
+                    raise ValueError(
+                        Errors.E304.format(
+                            label=label,
+                            setting=setting,
+                            name=self.name,
+                            labels=", ".join(self.labels),
+                        )
+                    )
+
+    # Prediction
+
+    def predict(self, docs: Iterable[Doc]) -> list[DocPrediction]:
+        """Classify pairs without touching the Docs.
+
+        docs (Iterable[Doc]): The Docs.
+        RETURNS (list[DocPrediction]): One for each.
+        """
+        docs = list(docs)
+        return self.classify(docs, [self.pairs(doc) for doc in docs])
+
+    def classify(
+        self, docs: Sequence[Doc], pairs: Sequence[Sequence[SpanPair]]
+    ) -> list[DocPrediction]:
+        """Classify given pairs without touching the Docs.
+
+        docs (Sequence[Doc]): The Docs.
+        pairs (Sequence[Sequence[tuple[Span, Span]]]): The pairs (head, tail) of each.
+        RETURNS (list[DocPrediction]): One for each Doc.
+        """
+        found: list[DocPrediction] = []
+        # Without pairs there is no work for a network, and none is needed.
+        requests = [self._request(part) if part else _Request() for part in pairs]
+        for part in chunks_by_size([len(r.rows) for r in requests], _CHUNK_PAIRS):
+            found.extend(self._classify_chunk(list(docs[part]), requests[part]))
+        return found
+
+    def _request(self, pairs: Sequence[SpanPair]) -> _Request:
+        """Say what the network is asked about the pairs of a Doc."""
+        request = _Request()
+        kept = nearest_pairs(list(pairs), self.cfg["max_pairs"])
+        request.left_out = len(pairs) - len(kept)
+        marker = make_marker(self.model)
+        type_map, constraint = self._type_map, self._constraint()
+        known: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        for head, tail in kept:
+            types = (head.label_, tail.label_)
+            if types not in known:
+                known[types] = variants(*types, type_map, self.cfg["backoff_type"], marker.knows)
+            if not known[types]:
+                request.skipped[self._unknown_type(*types)] += 1
+                continue
+            allowed = [v for v in known[types] if constraint is None or constraint(*v).any()]
+            if not allowed:
+                continue
+            for names in allowed:
+                request.pair_of_row.append(len(request.pairs))
+                request.rows.append(_typed_pair(head, tail, names))
+            request.pairs.append((head, tail))
+        return request
+
+    def _unknown_type(self, head_type: str, tail_type: str) -> str:
+        table = self.markers
+        names = self._type_map.get(head_type, [head_type])
+        forms = (f"{HEAD}={{}}", f"{HEAD}_START={{}}")
+        known = any(form.format(name) in table for form in forms for name in names)
+        return f"{TAIL}={tail_type}" if known else f"{HEAD}={head_type}"
+
+    def _constraint(self) -> Callable[[str, str], BoolArray] | None:
+        """Which labels a pair of types may have, the negative one left out; None for all."""
+        setting = self.cfg["type_constraints"]
+        learned = setting == "learned"
+        table = self.cfg["learned_type_pairs"] if learned else setting
+        if setting == "off" or table is None:
+            return None
+        sets = [{tuple(row) for row in table.get(label, ())} for label in self.labels]
+        heads, tails = set(self.cfg["head_types"]), set(self.cfg["tail_types"])
+        negative = self._negative
+
+        def allowed(head_type: str, tail_type: str) -> BoolArray:
+            # Nothing was learned about types that the training data did not have.
+            free = learned and (head_type not in heads or tail_type not in tails)
+            mask = np.asarray([free or (head_type, tail_type) in rows for rows in sets], dtype=bool)
+            if negative is not None:
+                mask[negative] = False
+            return mask
+
+        return allowed
+
+    def _classify_chunk(self, docs: list[Doc], requests: list[_Request]) -> list[DocPrediction]:
+        n_labels = len(self.labels)
+        rows = [row for request in requests for row in request.rows]
+        if rows:
+            output = self.model.predict(
+                PairInput(docs, [request.rows for request in requests], self.cfg["context"])
+            )
+            kept = output.rows
+            probabilities = torch.softmax(output.logits, dim=-1).cpu().numpy()
+        else:
+            kept = np.zeros(0, dtype=np.int64)
+            probabilities = np.zeros((0, n_labels), dtype=np.float32)
+        counts = [len(request.pairs) for request in requests]
+        offsets = np.cumsum([0, *counts])
+        pair_of_row = np.concatenate(
+            [np.zeros(0, dtype=np.int64)]
+            + [
+                np.asarray(r.pair_of_row, dtype=np.int64) + o
+                for r, o in zip(requests, offsets[:-1], strict=True)
+            ]
+        )[kept]
+        # Pairs that are too long for a row have none.
+        classified, compact = np.unique(pair_of_row, return_inverse=True)
+        best = best_variants(probabilities, compact, len(classified), self._negative)
+        probabilities = probabilities[best]
+        constraint = self._constraint()
+        allowed = None
+        if constraint is not None:
+            masks = {row[2:]: constraint(*row[2:]) for row in set(rows)}
+            shown = [rows[i] for i in kept[best].tolist()]
+            allowed = np.asarray([masks[row[2:]] for row in shown], dtype=bool)
+            allowed = allowed.reshape(-1, n_labels)
+        labels, scores = best_labels(probabilities, self._negative, self.cfg["threshold"], allowed)
+        found = []
+        borders = np.searchsorted(classified, offsets)
+        for i, request in enumerate(requests):
+            part = slice(borders[i], borders[i + 1])
+            own = (classified[part] - offsets[i]).tolist()
+            pairs = [request.pairs[j] for j in own]
+            found.append(
+                DocPrediction(
+                    self._relations(pairs, labels[part], scores[part]),
+                    pairs,
+                    probabilities[part],
+                    request.left_out + len(request.pairs) - len(pairs),
+                    request.skipped,
+                )
+            )
+        return found
+
+    def _relations(
+        self, pairs: list[SpanPair], labels: IntArray, scores: FloatArray
+    ) -> list[tuple[SpanPair, str, float]]:
+        names = self.labels
+        rows = np.flatnonzero(labels != NO_RELATION)
+        symmetric = {names.index(label) for label in self.cfg["symmetric"]}
+        if symmetric and len(rows):
+            spans = [span for i in rows.tolist() for span in pairs[i]]
+            index = np.arange(len(spans), dtype=np.int64).reshape(-1, 2)
+            places = np.asarray([(s.start, s.end) for s in spans], dtype=np.int64)
+            # Equal spans get one number, so that both directions of a pair meet.
+            first = np.unique(places, axis=0, return_index=True, return_inverse=True)
+            index = first[1][first[2].reshape(-1)][index]
+            merged, keep = merge_symmetric(index, labels[rows], scores[rows], places, symmetric)
+            return [
+                ((spans[head], spans[tail]), names[labels[row]], float(scores[row]))
+                for (head, tail), row, kept in zip(
+                    merged.tolist(), rows.tolist(), keep.tolist(), strict=True
+                )
+                if kept
+            ]
+        return [(pairs[i], names[labels[i]], float(scores[i])) for i in rows.tolist()]
+
+    def set_annotations(self, docs: Iterable[Doc], predictions: Sequence[DocPrediction]) -> None:
+        """Write relations on Docs.
+
+        docs (Iterable[Doc]): The Docs that were given to `predict`.
+        predictions (Sequence[DocPrediction]): What it returned.
+        """
+        key = self.cfg["relations_key"]
+        for doc, found in zip(docs, predictions, strict=True):
+            relations = [
+                Relation(head, tail, label, score) for (head, tail), label, score in found.relations
+            ]
+            if self.cfg["existing"] == "extend":
+                relations = _union([r for r in get_relations(doc, key) if r.label], relations)
+            set_relations(doc, relations, key)
+            attrs = doc.spans[key].attrs
+            if found.left_out:
+                attrs[PAIRS_LEFT_OUT_ATTR] = found.left_out
+                logger.info("%s: %d pairs of a Doc were left out", self.name, found.left_out)
+            if found.skipped:
+                attrs[SKIPPED_TYPES_ATTR] = dict(found.skipped)
+            if self.cfg["all_scores"]:
+                set_pair_scores(doc, found.pairs, self.labels, found.scores.tolist(), key)
+
+    # Training
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from a batch.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Not used: dropout is a setting of the architecture.
+        sgd (Optimizer | None): Steps the weights at once if given.
+        losses (dict[str, float] | None): The loss of the batch, averaged over its pairs, is added
+            under the component's name.
+        RETURNS (dict[str, float]): The losses.
+        """
+        losses = {} if losses is None else losses
+        losses.setdefault(self.name, 0.0)
+        examples = list(examples)
+        validate_examples(examples, "RelationClassifier.update")
+        self.check_trainable()
+        pairs, targets = self.make_targets(examples)
+        if len(targets):
+            docs = [example.predicted for example in examples]
+            output, backprop = self.model.begin_update(PairInput(docs, pairs, self.cfg["context"]))
+            self._warn_too_long(docs, pairs, output.rows)
+            truth = torch.from_numpy(targets[output.rows]).to(output.logits.device)
+            loss, d_logits = class_loss(output.logits, truth)
+            cast(Backprop, backprop)(d_logits)
+            losses[self.name] += loss
+        if sgd is not None:
+            self.finish_update(sgd)
+        return losses
+
+    def make_targets(self, examples: Sequence[Example]) -> tuple[list[list[TypedPair]], IntArray]:
+        """Say which pairs of a batch are learned, and their labels.
+
+        examples (Sequence[Example]): The batch.
+        RETURNS (tuple[list[list[TypedPair]], int64 array]): The pairs of each predicted Doc; their
+            classes, one after the other, (n_pairs,).
+        RAISES (ValueError): If the gold data has labels or types that the component does not know.
+        """
+        index = {label: i for i, label in enumerate(self.labels)}
+        marker = make_marker(self.model)
+        rows: list[list[TypedPair]] = []
+        targets: list[int] = []
+        for example in examples:
+            gold, _ = self._gold(example)
+            labelled: list[tuple[SpanPair, str | None]]
+            if self.cfg["train_pairs"] == "gold":
+                labelled = [(found.pair, found.label) for found in gold.values()]
+            else:
+                pairs = nearest_pairs(self.pairs(example.predicted), self.cfg["max_pairs"])
+                of_pair = {key: found.label for key, found in gold.items()}
+                labelled = [
+                    (pair, of_pair.get(_key(pair), self.cfg["negative_label"])) for pair in pairs
+                ]
+            rows.append([])
+            for (head, tail), label in labelled:
+                if label is None:
+                    continue
+                if label not in index:
+                    raise ValueError(
+                        Errors.E704.format(
+                            name=self.name,
+                            label=label,
+                            text=example.reference.text,
+                            labels=list(index),
+                        )
+                    )
+                found = variants(
+                    head.label_,
+                    tail.label_,
+                    self._type_map,
+                    self.cfg["backoff_type"],
+                    marker.knows,
+                )
+                if found:
+                    rows[-1].append(_typed_pair(head, tail, found[0]))
+                    targets.append(index[label])
+                elif self.cfg["train_pairs"] == "gold":
+                    raise ValueError(
+                        Errors.E707.format(
+                            name=self.name,
+                            head=head.label_,
+                            tail=tail.label_,
+                            text=example.reference.text,
+                        )
+                    )
+        return rows, np.asarray(targets, dtype=np.int64)
+
+    def _warn_too_long(
+        self, docs: Sequence[Doc], pairs: list[list[TypedPair]], kept: IntArray
+    ) -> None:
+        n_pairs = sum(map(len, pairs))
+        if len(kept) == n_pairs or self._warned_too_long:
+            return
+        self._warned_too_long = True
+        places = [(doc, pair) for doc, part in zip(docs, pairs, strict=True) for pair in part]
+        lost = [places[i] for i in sorted(set(range(n_pairs)) - set(kept.tolist()))]
+        texts = [f"{doc[slice(*p.head)]} / {doc[slice(*p.tail)]}"[:80] for doc, p in lost[:5]]
+        limit = make_marker(self.model).max_length
+        warnings.warn(
+            Warnings.W107.format(n=len(lost), max_length=limit, examples="; ".join(texts)),
+            stacklevel=3,
+        )
+
+    def _gold(
+        self, example: Example
+    ) -> tuple[dict[tuple[int, int, int, int], _GoldPair], list[str]]:
+        """Read the gold pairs of an Example in tokens of its predicted Doc.
+
+        RETURNS: The pairs by their token offsets, and the arguments that lie on no token borders.
+        """
+        doc = example.predicted
+        project = SpanProjector(example.reference, doc)
+        found: dict[tuple[int, int, int, int], _GoldPair] = {}
+        misaligned: list[str] = []
+        for relation in get_relations(example.reference, self.cfg["relations_key"]):
+            arguments = (relation.head, relation.tail)
+            places = [project(span) for span in arguments]
+            misaligned += [
+                f"{span.text!r} ({span.label_})"
+                for span, place in zip(arguments, places, strict=True)
+                if place is None
+            ]
+            if places[0] is None or places[1] is None:
+                continue
+            key = (*places[0], *places[1])
+            if key in found:
+                if relation.label != found[key].label:
+                    found[key].more_labels.append(relation.label)
+                continue
+            head, tail = (
+                Span(doc, *place, label=span.label)
+                for span, place in zip(arguments, cast(list[tuple[int, int]], places), strict=True)
+            )
+            found[key] = _GoldPair((head, tail), relation.label)
+        return found, misaligned
+
+    # Scoring
+
+    def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
+        """Score predictions, or with `score_pairs = "gold"` the labels of the gold pairs.
+
+        examples (Iterable[Example]): Gold and predictions.
+        RETURNS (dict[str, Any]): The scores of the component's scorer.
+        """
+        if self.scorer is None:
+            return {}
+        if self.cfg["score_pairs"] == "gold":
+            examples = self._with_gold_pairs(examples)
+        return self.scorer(examples, **{**self.cfg, **kwargs})
+
+    def _with_gold_pairs(self, examples: Iterable[Example]) -> Iterator[Example]:
+        """Yield copies of Examples in which exactly the gold pairs were classified."""
+        examples = list(examples)
+        for part in chunks_by_size([1] * len(examples), _CHUNK_PAIRS):
+            copies = [Example(eg.predicted.copy(), eg.reference) for eg in examples[part]]
+            docs = [copy.predicted for copy in copies]
+            pairs = [[gold.pair for gold in self._gold(copy)[0].values()] for copy in copies]
+            for doc in docs:
+                set_relations(doc, [], self.cfg["relations_key"])
+            self.set_annotations(docs, self.classify(docs, pairs))
+            yield from copies
+
+
+class _Survey:
+    """What the training data holds."""
+
+    def __init__(self) -> None:
+        self.labels: Counter[str] = Counter()
+        self.example_of: dict[str, str] = {}
+        self.head_types: set[str] = set()
+        self.tail_types: set[str] = set()
+        self.type_pairs: set[tuple[str, str, str]] = set()
+        self.misaligned: list[str] = []
+        self.several: list[str] = []
+
+    def add(self, gold: dict[tuple[int, int, int, int], _GoldPair], misaligned: list[str]) -> None:
+        self.misaligned += misaligned
+        for found in gold.values():
+            head, tail = found.pair
+            for label in (found.label, *found.more_labels):
+                self.labels[label] += 1
+                self.example_of.setdefault(label, head.doc.text)
+                self.type_pairs.add((label, head.label_, tail.label_))
+            self.head_types.add(head.label_)
+            self.tail_types.add(tail.label_)
+            if found.more_labels:
+                names = ", ".join([found.label, *found.more_labels])
+                self.several.append(f"{head.text} / {tail.text}: {names}")
+
+    def check_labels(self, name: str, known: list[str]) -> None:
+        """Refuse data with labels that are not among the component's."""
+        for label in self.labels:
+            if label not in known:
+                raise ValueError(
+                    Errors.E704.format(
+                        name=name, label=label, text=self.example_of[label], labels=known
+                    )
+                )
+
+    def warn(self) -> None:
+        if self.misaligned:
+            warnings.warn(
+                Warnings.W101.format(
+                    n=len(self.misaligned),
+                    what="argument(s)",
+                    examples="; ".join(self.misaligned[:5]),
+                ),
+                stacklevel=3,
+            )
+        if self.several:
+            warnings.warn(
+                Warnings.W106.format(n=len(self.several), examples="; ".join(self.several[:5])),
+                stacklevel=3,
+            )
+
+
+def _typed_pair(head: Span, tail: Span, names: tuple[str, str]) -> TypedPair:
+    return TypedPair((head.start, head.end), (tail.start, tail.end), *names)
+
+
+def _key(pair: SpanPair) -> tuple[int, int, int, int]:
+    head, tail = pair
+    return (head.start, head.end, tail.start, tail.end)
+
+
+def _union(old: Sequence[Relation], new: Sequence[Relation]) -> list[Relation]:
+    """Join two lists of relations; of equal ones the one with the better score stays."""
+    found: dict[tuple[Any, ...], Relation] = {}
+    for relation in (*old, *new):
+        key = (relation.label, *_key((relation.head, relation.tail)))
+        known = found.get(key)
+        if known is None or (known.score or 0.0) < (relation.score or 0.0):
+            found[key] = relation
+    return list(found.values())
+
+
+def _check_settings(name: str, settings: dict[str, Any]) -> None:
+    """Refuse impossible settings when the component is built."""
+    given, kinds = settings["type_constraints"], settings["type_map"]
+    modes = [None, *MODES]
+    checks: list[tuple[str, bool, str]] = [
+        (
+            "preset",
+            settings["preset"] in (None, *PRESETS),
+            f"null or one of {', '.join(map(repr, PRESETS))}",
+        ),
+        ("mode", settings["mode"] in modes, f"null or one of {', '.join(map(repr, MODES))}"),
+        ("context", settings["context"] in ("sentence", "doc"), "one of 'sentence', 'doc'"),
+        (
+            "existing",
+            settings["existing"] in ("replace", "extend"),
+            "one of 'replace', 'extend'",
+        ),
+        (
+            "type_map",
+            kinds in (None, "off", *TYPE_MAPS)
+            if not isinstance(kinds, dict)
+            else all(isinstance(names, list) and names for names in kinds.values()),
+            f"null, 'off', one of {', '.join(map(repr, TYPE_MAPS))}, or a table {{type: [names]}}",
+        ),
+        (
+            "type_constraints",
+            given in ("off", "learned")
+            if not isinstance(given, dict)
+            else all(len(pair) == 2 for pairs in given.values() for pair in pairs),
+            "'off', 'learned', or a table {label: [[head type, tail type], ...]}",
+        ),
+        ("threshold", 0 <= settings["threshold"] <= 1, "a number from 0 to 1"),
+        (
+            "max_pairs",
+            isinstance(settings["max_pairs"], int)
+            and not isinstance(settings["max_pairs"], bool)
+            and settings["max_pairs"] >= 1,
+            "a whole number of at least 1",
+        ),
+    ]
+    for setting in ("train_pairs", "score_pairs"):
+        checks.append(
+            (setting, settings[setting] in ("gold", "predicted"), "one of 'gold', 'predicted'")
+        )
+    for setting, right, expected in checks:
+        if not right:
+            raise ValueError(
+                Errors.E302.format(
+                    name=name, setting=setting, value=settings[setting], expected=expected
+                )
+            )

@@ -1,0 +1,264 @@
+"""Sentences in which the two arguments of a pair are marked: rows of piece ids.
+
+A sentence is word-pieced once. For each pair the ids of markers are spliced in where its arguments
+stand; markers are ids from the start, so no text can be mistaken for one.
+
+The input modes (names and forms of the first four as in SpanBERT's `run_tacred`, Joshi et al. 2020;
+`typed_markers` after Zhou and Chen 2021), for a person S and a city O::
+
+    text           [CLS] SUBJ_START S SUBJ_END lives in OBJ_START O OBJ_END . [SEP]
+    ner            [CLS] SUBJ=PERSON lives in OBJ=CITY . [SEP]
+    text_ner       [CLS] SUBJ_START S SUBJ_END ... . [SEP] SUBJ=PERSON [SEP] OBJ=CITY [SEP]
+    ner_text       [CLS] SUBJ=PERSON lives in OBJ=CITY . [SEP] S [SEP] O [SEP]
+    typed_markers  [CLS] SUBJ_START=PERSON S SUBJ_END=PERSON lives in OBJ_START=CITY O ... [SEP]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.int64]
+
+Mode = Literal["ner", "text", "text_ner", "ner_text", "typed_markers"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+HEAD, TAIL = "SUBJ", "OBJ"
+
+# The kinds of markers that a mode needs; `{}` stands for HEAD or TAIL.
+_UNTYPED: dict[Mode, tuple[str, ...]] = {
+    "ner": (),
+    "text": ("{}_START", "{}_END"),
+    "text_ner": ("{}_START", "{}_END"),
+    "ner_text": (),
+    "typed_markers": (),
+}
+_TYPED: dict[Mode, tuple[str, ...]] = {
+    "ner": ("{}={}",),
+    "text": (),
+    "text_ner": ("{}={}",),
+    "ner_text": ("{}={}",),
+    "typed_markers": ("{}_START={}", "{}_END={}"),
+}
+# Modes in which a marker stands in the place of each argument.
+_REPLACES = ("ner", "ner_text")
+
+
+class Range(NamedTuple):
+    """A range of pieces of one text, end exclusive; empty for an argument without pieces."""
+
+    start: int
+    end: int
+
+
+class MarkedRow(NamedTuple):
+    """A pair's row.
+
+    places (int64 array, (length,)): For a piece of the text its position there; for a special
+        token or marker ``-1 - id``.
+    head, tail (int): Positions in the row of the first marker of each argument.
+    """
+
+    places: IntArray
+    head: int
+    tail: int
+
+    def ids(self, text_ids: IntArray) -> IntArray:
+        """Return the row's piece ids, (length,), given those of the text."""
+        literal = self.places < 0
+        ids: IntArray = -1 - self.places
+        ids[~literal] = text_ids[self.places[~literal]]
+        return ids
+
+    def casing(self, text_casing: IntArray) -> IntArray:
+        """Return the letter case of the row's pieces, (length,), given that of the text."""
+        in_text = self.places >= 0
+        casing = np.zeros(len(self.places), dtype=np.int64)
+        casing[in_text] = text_casing[self.places[in_text]]
+        return casing
+
+
+def uses_types(mode: Mode) -> bool:
+    """Tell whether a mode's markers depend on the types of the arguments."""
+    return bool(_TYPED[mode])
+
+
+def marker_names(mode: Mode, head_types: Iterable[str], tail_types: Iterable[str]) -> list[str]:
+    """Name the markers that a mode needs, in an order that the data's order does not change.
+
+    mode (str): The input mode.
+    head_types, tail_types (Iterable[str]): Types of the arguments.
+    RETURNS (list[str]): For example ``["SUBJ_START", "SUBJ_END", "OBJ_START", "OBJ_END"]``.
+    """
+    names = [form.format(role) for role in (HEAD, TAIL) for form in _UNTYPED[mode]]
+    for role, types in ((HEAD, head_types), (TAIL, tail_types)):
+        for label in sorted(set(types)):
+            names += [form.format(role, label) for form in _TYPED[mode]]
+    return names
+
+
+def assign_markers(
+    names: Sequence[str], vocabulary: Mapping[str, int], given: Mapping[str, str]
+) -> dict[str, int | None]:
+    """Give each marker an entry of the vocabulary.
+
+    names (Sequence[str]): The markers.
+    vocabulary (Mapping[str, int]): The tokenizer's.
+    given (Mapping[str, str]): Vocabulary entries of markers where they are known.
+    RETURNS (dict[str, int | None]): Ids: as given, else the free `[unusedN]` entries in their
+        order; None for markers for which the vocabulary has no room.
+    RAISES (KeyError): If a given entry is not in the vocabulary.
+    """
+    table: dict[str, int | None] = {name: vocabulary[entry] for name, entry in given.items()}
+    taken = set(table.values())
+    free = iter([i for i in _unused(vocabulary) if i not in taken])
+    for name in names:
+        if name not in table:
+            table[name] = next(free, None)
+    return table
+
+
+def _unused(vocabulary: Mapping[str, int]) -> list[int]:
+    found = []
+    number = 0
+    # BERT's vocabularies count from 0 or from 1.
+    while number < 2 or f"[unused{number}]" in vocabulary:
+        if f"[unused{number}]" in vocabulary and number:
+            found.append(vocabulary[f"[unused{number}]"])
+        number += 1
+    return found
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Splices markers into rows.
+
+    mode (str): The input mode.
+    table (Mapping[str, int]): Id of each marker, by its name.
+    prefix, suffix (Sequence[int]): Ids of the special tokens around a text; `suffix` also stands
+        between and after the segments that a mode appends.
+    max_length (int): Longest row in pieces.
+    """
+
+    mode: Mode
+    table: Mapping[str, int]
+    prefix: Sequence[int]
+    suffix: Sequence[int]
+    max_length: int
+
+    def knows(self, head_type: str, tail_type: str) -> bool:
+        """Tell whether there are markers for a pair of types."""
+        return all(name in self.table for name in marker_names(self.mode, [head_type], [tail_type]))
+
+    def mark(
+        self, context: Range, head: Range, tail: Range, head_type: str, tail_type: str
+    ) -> MarkedRow | None:
+        """Make the row of a pair.
+
+        A context that is too long is cut: pieces far from the arguments go first, on both sides
+        and, only if the arguments are too far apart for the row, between them. Never a piece of an
+        argument: if the arguments alone are too long, there is no row.
+
+        context (Range): The pieces that may be read: the sentence.
+        head, tail (Range): Pieces of the arguments, within `context`. They may be adjacent, nested
+            or overlap.
+        head_type, tail_type (str): Types that the table knows.
+        RETURNS (MarkedRow | None): The row, at most `max_length` pieces long, or None.
+        """
+        # The argument that begins first, or holds the other, is the outer one.
+        swapped = (tail.start, -tail.end) < (head.start, -head.end)
+        outer, inner = (tail, head) if swapped else (head, tail)
+        roles = [(HEAD, head_type), (TAIL, tail_type)]
+        outer_marks, inner_marks = (
+            self._inline(*role) for role in (reversed(roles) if swapped else roles)
+        )
+        disjoint = inner.start >= outer.end
+        appended = self._appended(head, tail, head_type, tail_type)
+        room = self.max_length - len(self.prefix) - len(self.suffix) - len(appended)
+        room -= sum(map(len, (*outer_marks, *inner_marks)))
+        end = max(outer.end, inner.end)
+        if self.mode in _REPLACES:
+            first, last = [*outer_marks[0]], [*inner_marks[0]]
+            if not disjoint:
+                first, last = first + last, []
+            outer_at, inner_at = 0, 0 if disjoint else len(outer_marks[0])
+        else:
+            (outer_start, outer_end), (inner_start, inner_end) = outer_marks, inner_marks
+            if disjoint:
+                first = [*outer_start, *range(*outer), *outer_end]
+                last = [*inner_start, *range(*inner), *inner_end]
+                outer_at, inner_at = 0, 0
+            else:
+                first = [*outer_start, *range(outer.start, inner.start)]
+                outer_at, inner_at = 0, len(first)
+                first += inner_start
+                if inner.end <= outer.end:
+                    first += [*range(*inner), *inner_end, *range(inner.end, outer.end), *outer_end]
+                else:
+                    first += [*range(inner.start, outer.end), *outer_end]
+                    first += [*range(outer.end, inner.end), *inner_end]
+                last = []
+            room -= sum(place >= 0 for place in (*first, *last))
+        if room < 0:
+            return None
+        gap = Range(outer.end, inner.start) if disjoint else Range(end, end)
+        left, between, right = _share_room(
+            room, outer.start - context.start, gap.end - gap.start, context.end - end
+        )
+        parts: list[Sequence[int]] = [
+            [-1 - i for i in self.prefix],
+            range(outer.start - left, outer.start),
+            first,
+            range(gap.start, gap.start + between[0]),
+            range(gap.end - between[1], gap.end),
+            last,
+            range(end, end + right),
+            [-1 - i for i in self.suffix],
+            appended,
+        ]
+        starts = np.cumsum([0, *map(len, parts)])
+        places = np.fromiter((p for part in parts for p in part), np.int64, int(starts[-1]))
+        positions = [int(starts[2]) + outer_at, int(starts[5 if disjoint else 2]) + inner_at]
+        if swapped:
+            positions.reverse()
+        return MarkedRow(places, positions[0], positions[1])
+
+    def _inline(self, role: str, label: str) -> tuple[list[int], ...]:
+        """Markers at an argument: before and after it, or in its place; as places of a row."""
+        forms = _TYPED[self.mode] if self.mode == "typed_markers" else _UNTYPED[self.mode]
+        if self.mode in _REPLACES:
+            forms = _TYPED[self.mode]
+        return tuple([-1 - self.table[form.format(role, label)]] for form in forms)
+
+    def _appended(self, head: Range, tail: Range, head_type: str, tail_type: str) -> list[int]:
+        """What stands behind the sentence, as places of a row."""
+        segments: list[Sequence[int]] = []
+        if self.mode == "text_ner":
+            for role, label in ((HEAD, head_type), (TAIL, tail_type)):
+                segments.append([-1 - self.table[f"{role}={label}"]])
+        elif self.mode == "ner_text":
+            segments = [range(*head), range(*tail)]
+        between = [-1 - i for i in self.suffix]
+        return [place for segment in segments for place in (*segment, *between)]
+
+
+def _share_room(room: int, left: int, gap: int, right: int) -> tuple[int, tuple[int, int], int]:
+    """Divide room for pieces among the text before, between and after two arguments.
+
+    room (int): Pieces that may be kept.
+    left, gap, right (int): Pieces that are there.
+    RETURNS (tuple[int, tuple[int, int], int]): Pieces kept before the first argument, after it and
+        before the second, and behind that: those next to the arguments.
+    """
+    if gap <= room:
+        room -= gap
+        kept_left = min(left, max(room // 2, room - right))
+        return kept_left, (gap, 0), min(right, room - kept_left)
+    # The sides get a quarter each at most; what is between the arguments says more.
+    kept_left, kept_right = min(left, room // 4), min(right, room // 4)
+    room -= kept_left + kept_right
+    return kept_left, (room - room // 2, room // 2), kept_right

@@ -1,0 +1,307 @@
+"""The thinc model of `relation_classifier`: Docs and pairs to logits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Optional, Union
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from spacy import registry
+from spacy.tokens import Doc
+from thinc.api import Model
+from torch import Tensor
+
+from ..encoding.alignment import token_char_ranges, token_piece_ranges
+from ..encoding.batching import padded_batches
+from ..encoding.checkpoint import (
+    build_hf_module,
+    head_names,
+    load_checkpoint,
+    resize_embeddings,
+)
+from ..encoding.pieces import piece_casing
+from ..encoding.shim import Precision, TorchShim
+from ..errors import Errors
+from ..training.optimizer import HEAD
+from .markers import MarkedRow, Marker, Mode, Range, assign_markers
+from .network import MarkerHead, PairNetwork
+from .pairs import TypedPair, sentence_of_tokens
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How pairs are shown to the network; set before initialization.
+
+    mode (str): The input mode.
+    n_labels (int): Number of labels.
+    markers (list[str]): Names of the markers that are needed.
+    vocabulary (dict[str, str]): Entries of the vocabulary for markers where they are known.
+    pretrained (bool): Take over the checkpoint's own classifier.
+    """
+
+    mode: Mode
+    n_labels: int
+    markers: list[str] = field(default_factory=list)
+    vocabulary: dict[str, str] = field(default_factory=dict)
+    pretrained: bool = False
+
+
+@dataclass(frozen=True)
+class PairInput:
+    """A batch for the model.
+
+    docs (list[Doc]): The Docs.
+    pairs (list[list[TypedPair]]): The pairs of each.
+    context (str): What is read of a Doc for a pair: "sentence" (from the first to the last sentence
+        that it touches) or "doc".
+    """
+
+    docs: list[Doc]
+    pairs: list[list[TypedPair]]
+    context: Literal["sentence", "doc"]
+
+
+@dataclass(frozen=True)
+class PairOutput:
+    """What the model returns.
+
+    logits (Tensor): On the model's device, float32. *Shape:* ``(n_rows, n_labels)``
+    rows (int64 array, (n_rows,)): The pair of each row, counted through the batch. Pairs whose
+        arguments are longer than a row have none.
+    """
+
+    logits: Tensor
+    rows: IntArray
+
+
+Backprop = Callable[[Tensor], None]
+PairModel = Model[PairInput, PairOutput]
+
+
+def build_pair_network(cfg: dict[str, Any], files: dict[str, bytes]) -> PairNetwork:
+    """Make the network with fresh weights from a shim's settings and files."""
+    encoder = build_hf_module(cfg["encoder"], files)
+    head = None if cfg["head"] is None else MarkerHead(**cfg["head"])
+    return PairNetwork(encoder, head)
+
+
+@registry.architectures("spacy-spanrel.PairClassifier.v1")
+def PairClassifier(
+    name: str,
+    tokenizer: Optional[str] = None,  # noqa: UP045 (spaCy resolves these annotations at run time)
+    max_length: Union[int, Literal["auto"]] = 128,  # noqa: UP007
+    batch_pieces: Union[int, Literal["auto"]] = "auto",  # noqa: UP007
+    dropout: Optional[float] = None,  # noqa: UP045
+    head_dropout: float = 0.1,
+    casing: bool = False,
+    precision: Precision = "auto",
+    device: str = "auto",
+) -> PairModel:
+    """Classifier of pairs in marked sentences: a Hugging Face sequence classifier, or with the mode
+    `typed_markers` an encoder with a head on the markers.
+
+    name (str): A folder, a hub name, or an installed package that carries a model. Needed for
+        initialization only: a saved pipeline holds everything.
+    tokenizer (str | None): Name of the tokenizer, where the checkpoint has none.
+    max_length (int | "auto"): Longest row in pieces, special tokens and markers included; "auto" is
+        what the network takes.
+    batch_pieces (int | "auto"): Padded pieces in a batch.
+    dropout (float | None): Dropout inside the network in training; None keeps the checkpoint's.
+    head_dropout (float): Dropout of the head on the markers.
+    casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
+        in training. For encoders of lower-cased text.
+    precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
+    device (str): "auto", "cpu", "cuda", "cuda:1" ...
+    RETURNS (Model[PairInput, PairOutput]): The model.
+    """
+    return Model(
+        "pair_classifier",
+        forward,
+        init=_init,
+        dims={"nO": None},
+        shims=[TorchShim(build_pair_network, device=device, precision=precision)],
+        attrs={
+            "name": name,
+            "tokenizer": tokenizer,
+            "max_length": max_length,
+            "batch_pieces": batch_pieces,
+            "dropout": dropout,
+            "head_dropout": head_dropout,
+            "casing": casing,
+        },
+    )
+
+
+def pair_shim(model: PairModel) -> TorchShim:
+    """The shim that holds the network."""
+    shim = model.shims[0]
+    assert isinstance(shim, TorchShim)
+    return shim
+
+
+def initialize(model: PairModel, scheme: Scheme) -> None:
+    """Load the checkpoint and fit it to a scheme.
+
+    model (Model): Made by `PairClassifier`.
+    scheme (Scheme): How pairs are shown.
+    RAISES (OSError): If there is no such checkpoint.
+    RAISES (ValueError): If it does not fit the scheme or the settings.
+    """
+    attrs = model.attrs
+    own_head = scheme.mode == "typed_markers"
+    module, cfg, files = load_checkpoint(
+        attrs["name"],
+        attrs["tokenizer"],
+        attrs["dropout"],
+        attrs["casing"],
+        kind="AutoModel" if own_head else "AutoModelForSequenceClassification",
+        n_labels=None if own_head or scheme.pretrained else scheme.n_labels,
+        fresh_head=not own_head and not scheme.pretrained,
+    )
+    limit = module.max_length
+    if attrs["max_length"] != "auto" and attrs["max_length"] > limit:
+        raise ValueError(
+            Errors.E205.format(max_length=attrs["max_length"], name=attrs["name"], limit=limit)
+        )
+    try:
+        table = assign_markers(scheme.markers, module.pieces.vocabulary, scheme.vocabulary)
+    except KeyError as error:
+        raise ValueError(Errors.E705.format(entry=error.args[0], name=attrs["name"])) from error
+    missing = [name for name, index in table.items() if index is None]
+    if missing:
+        first, changed = resize_embeddings(module, len(missing))
+        table |= {name: first + i for i, name in enumerate(missing)}
+        files |= changed
+    head = None
+    if own_head:
+        head = {
+            "width": module.width,
+            "n_labels": scheme.n_labels,
+            "dropout": attrs["head_dropout"],
+        }
+    heads = (
+        ["head."]
+        if own_head
+        else [f"encoder.transformer.{name}." for name in head_names(module.transformer)]
+    )
+    network = PairNetwork(module, None if head is None else MarkerHead(**head))
+    settings = {
+        "encoder": cfg,
+        "head": head,
+        "mode": scheme.mode,
+        "markers": table,
+        HEAD: heads,
+    }
+    pair_shim(model).set_module(network, settings, files)
+    if not model.has_dim("nO"):
+        model.set_dim("nO", scheme.n_labels)
+
+
+def _init(model: PairModel, X: Any = None, Y: Any = None) -> None:
+    scheme = model.attrs.get("scheme")
+    if not isinstance(scheme, Scheme):
+        raise ValueError(Errors.E203)
+    initialize(model, scheme)
+
+
+def make_marker(model: PairModel) -> Marker:
+    """Return what splices the markers of an initialized model."""
+    shim = pair_shim(model)
+    module = shim.module
+    assert isinstance(module, PairNetwork)
+    length = model.attrs["max_length"]
+    pieces = module.encoder.pieces
+    return Marker(
+        shim.cfg["mode"],
+        shim.cfg["markers"],
+        pieces.prefix,
+        pieces.suffix,
+        module.encoder.max_length if length == "auto" else length,
+    )
+
+
+def forward(model: PairModel, X: PairInput, is_train: bool) -> tuple[PairOutput, Backprop]:
+    """Mark the pairs, and classify the rows in batches sorted by length."""
+    shim = pair_shim(model)
+    network = shim.module
+    assert isinstance(network, PairNetwork)
+    encoder = network.encoder
+    rows, ids, casing = _rows(model, X, encoder.casing is not None)
+    columns: list[tuple[list[IntArray], int]] = [(ids, encoder.pieces.pad_id)]
+    if encoder.casing is not None:
+        columns.append((casing, 0))
+    kept = np.asarray([i for i, row in enumerate(rows) if row is not None], dtype=np.int64)
+    found = [row for row in rows if row is not None]
+    positions = np.asarray([(row.head, row.tail) for row in found], dtype=np.int64).reshape(-1, 2)
+    network.train(is_train)
+    order: list[IntArray] = []
+    outputs: list[Tensor] = []
+    with torch.set_grad_enabled(is_train):
+        for batch, (piece_ids, mask, *more) in padded_batches(
+            columns, model.attrs["batch_pieces"], shim.device
+        ):
+            at = torch.from_numpy(positions[batch]).to(shim.device)
+            with shim.autocast():
+                outputs.append(network(piece_ids, mask, at, *more))
+            order.append(batch)
+        if outputs:
+            back = torch.from_numpy(np.argsort(np.concatenate(order))).to(shim.device)
+            logits = torch.cat(outputs).index_select(0, back)
+        else:
+            logits = torch.zeros((0, model.get_dim("nO")), device=shim.device)
+    network.eval()
+
+    def backprop(d_logits: Tensor) -> None:
+        if logits.requires_grad:
+            torch.autograd.backward(logits, d_logits)
+
+    return PairOutput(logits, kept), backprop
+
+
+def _rows(
+    model: PairModel, X: PairInput, cased: bool
+) -> tuple[list[MarkedRow | None], list[IntArray], list[IntArray]]:
+    """Return the row of each pair (None where it has none), and the ids and casing of those that
+    have one."""
+    network = pair_shim(model).module
+    assert isinstance(network, PairNetwork)
+    marker = make_marker(model)
+    rows: list[MarkedRow | None] = []
+    ids: list[IntArray] = []
+    casing: list[IntArray] = []
+    busy = [(doc, pairs) for doc, pairs in zip(X.docs, X.pairs, strict=True) if pairs]
+    texts = network.encoder.pieces([doc.text for doc, _ in busy]) if busy else []
+    for (doc, pairs), text in zip(busy, texts, strict=True):
+        tokens = token_piece_ranges(token_char_ranges(doc), text.chars)
+        letters = piece_casing(doc.text, text.chars) if cased else None
+        sentence = sentence_of_tokens(doc) if X.context == "sentence" else None
+        for pair in pairs:
+            head, tail = (Range(*_pieces(tokens, span)) for span in (pair.head, pair.tail))
+            context = Range(0, len(text.ids))
+            if sentence is not None and sentence[-1]:
+                first = min(pair.head[0], pair.tail[0])
+                last = max(pair.head[1], pair.tail[1]) - 1
+                span = (
+                    int(np.searchsorted(sentence, sentence[first], side="left")),
+                    int(np.searchsorted(sentence, sentence[last], side="right")),
+                )
+                start, end = _pieces(tokens, span)
+                # Pieces that straddle a border of the sentence belong to both sides.
+                context = Range(min(start, head.start, tail.start), max(end, head.end, tail.end))
+            row = marker.mark(context, head, tail, pair.head_type, pair.tail_type)
+            rows.append(row)
+            if row is not None:
+                ids.append(row.ids(text.ids))
+                if letters is not None:
+                    casing.append(row.casing(letters))
+    return rows, ids, casing
+
+
+def _pieces(tokens: IntArray, span: tuple[int, int]) -> tuple[int, int]:
+    """Pieces of a token range: from its first token that has pieces to its last one."""
+    return int(tokens[span[0], 0]), int(tokens[span[1] - 1, 1])

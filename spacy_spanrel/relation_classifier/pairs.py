@@ -1,0 +1,187 @@
+"""Which pairs of a Doc are classified, and what the network calls their types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Literal, NamedTuple, Optional
+
+import numpy as np
+from spacy import registry
+from spacy.tokens import Doc, Span
+
+from ..annotations import RELATIONS_KEY, get_entities, get_relations
+
+# Head and tail (subject and object) of each pair, labelled with their entity types.
+SpanPair = tuple[Span, Span]
+PairGenerator = Callable[[Doc], list[SpanPair]]
+Scope = Literal["sentence", "doc"]
+
+
+class TypedPair(NamedTuple):
+    """A pair as the network sees it.
+
+    head, tail (tuple[int, int]): Token ranges, end exclusive.
+    head_type, tail_type (str): Types that its markers know.
+    """
+
+    head: tuple[int, int]
+    tail: tuple[int, int]
+    head_type: str
+    tail_type: str
+
+
+@registry.misc("spacy-spanrel.EntityPairs.v1")
+def EntityPairs(
+    entities_key: Optional[str] = None,  # noqa: UP045 (spaCy resolves these annotations at run time)
+    scope: Scope = "sentence",
+    max_distance: Optional[int] = None,  # noqa: UP045
+    given: bool = True,
+) -> PairGenerator:
+    """Pair all entities of a Doc, in both directions.
+
+    entities_key (str | None): The span group that holds them; None for `doc.ents`.
+    scope (str): "sentence" pairs entities of one sentence (of the whole Doc, where nothing has set
+        sentence boundaries); "doc" pairs across sentences.
+    max_distance (int | None): Most tokens between the two; None for no limit.
+    given (bool): A Doc with relations that have no label in `doc._.relations` asks for exactly
+        those pairs.
+    RETURNS (Callable[[Doc], list[tuple[Span, Span]]]): The generator.
+    """
+    return _EntityPairs(entities_key, scope, max_distance, given)
+
+
+@registry.misc("spacy-spanrel.GivenPairs.v1")
+def GivenPairs(key: str = RELATIONS_KEY) -> PairGenerator:
+    """Take exactly the pairs of the relations that a Doc has already, whatever their labels.
+
+    key (str): The span group that holds them; by default the one behind `doc._.relations`.
+    RETURNS (Callable[[Doc], list[tuple[Span, Span]]]): The generator.
+    """
+    return _GivenPairs(key)
+
+
+@dataclass(frozen=True)
+class _EntityPairs:
+    entities_key: str | None
+    scope: Scope
+    max_distance: int | None
+    given: bool
+
+    def __call__(self, doc: Doc) -> list[SpanPair]:
+        if self.given:
+            asked = [(r.head, r.tail) for r in get_relations(doc) if not r.label]
+            if asked:
+                return _distinct(asked)
+        if self.entities_key is None:
+            entities = list(doc.ents)
+        else:
+            entities = (
+                get_entities(doc, self.entities_key) if self.entities_key in doc.spans else []
+            )
+        sentence = sentence_of_tokens(doc) if self.scope == "sentence" else np.zeros(len(doc))
+        groups: dict[int, list[Span]] = {}
+        for span in entities:
+            if len(span) and sentence[span.start] == sentence[span.end - 1]:
+                groups.setdefault(int(sentence[span.start]), []).append(span)
+        pairs = [pair for group in groups.values() for pair in permutations(group, 2)]
+        if self.max_distance is not None:
+            pairs = [pair for pair in pairs if distance(*pair) <= self.max_distance]
+        return _distinct(pairs)
+
+
+@dataclass(frozen=True)
+class _GivenPairs:
+    key: str
+
+    def __call__(self, doc: Doc) -> list[SpanPair]:
+        return _distinct([(r.head, r.tail) for r in get_relations(doc, self.key)])
+
+
+def _distinct(pairs: Sequence[SpanPair]) -> list[SpanPair]:
+    """Drop repetitions, and pairs of a span with itself; keep the order."""
+    found: dict[tuple[int, ...], SpanPair] = {}
+    for head, tail in pairs:
+        if (head.start, head.end) != (tail.start, tail.end):
+            key = (head.start, head.end, head.label, tail.start, tail.end, tail.label)
+            found.setdefault(key, (head, tail))
+    return list(found.values())
+
+
+def distance(head: Span, tail: Span) -> int:
+    """Return the number of tokens between two spans; 0 if they meet or overlap."""
+    return max(0, head.start - tail.end, tail.start - head.end)
+
+
+def nearest_pairs(pairs: list[SpanPair], max_pairs: int) -> list[SpanPair]:
+    """Keep the nearest pairs.
+
+    pairs (list[tuple[Span, Span]]): All pairs of a Doc.
+    max_pairs (int): How many to keep; ties go to the earlier ones.
+    RETURNS (list[tuple[Span, Span]]): In the order in which they were.
+    """
+    if len(pairs) <= max_pairs:
+        return pairs
+    order = np.argsort([distance(*pair) for pair in pairs], kind="stable")[:max_pairs]
+    return [pairs[i] for i in sorted(order.tolist())]
+
+
+def sentence_of_tokens(doc: Doc) -> np.ndarray:
+    """Number the sentences of a Doc.
+
+    doc (Doc): The Doc.
+    RETURNS (int64 array, (n_tokens,)): The sentence of each token; all 0 where nothing has set
+        sentence boundaries.
+    """
+    if not doc.has_annotation("SENT_START"):
+        return np.zeros(len(doc), dtype=np.int64)
+    starts = np.fromiter((bool(t.is_sent_start) for t in doc), dtype=np.int64, count=len(doc))
+    starts[:1] = 0
+    return np.cumsum(starts)
+
+
+# Types of entities
+
+# OntoNotes 5 labels (the ones of spaCy's English models) to TACRED's types. TACRED splits up what
+# OntoNotes calls GPE and NORP: all are tried, and the most probable relation counts. Labels without
+# a counterpart are missing on purpose.
+ONTONOTES_TO_TACRED: dict[str, list[str]] = {
+    "PERSON": ["PERSON"],
+    "ORG": ["ORGANIZATION"],
+    "GPE": ["CITY", "COUNTRY", "STATE_OR_PROVINCE"],
+    "LOC": ["LOCATION"],
+    "FAC": ["LOCATION"],
+    "NORP": ["NATIONALITY", "RELIGION", "IDEOLOGY"],
+    "DATE": ["DATE"],
+    "CARDINAL": ["NUMBER"],
+    "QUANTITY": ["NUMBER"],
+    "EVENT": ["MISC"],
+    "PRODUCT": ["MISC"],
+    "WORK_OF_ART": ["MISC"],
+    "LAW": ["MISC"],
+}
+TYPE_MAPS: dict[str, dict[str, list[str]]] = {"ontonotes-tacred": ONTONOTES_TO_TACRED}
+
+
+def variants(
+    head_type: str,
+    tail_type: str,
+    type_map: Mapping[str, Sequence[str]],
+    backoff: str | None,
+    knows: Callable[[str, str], bool],
+) -> list[tuple[str, str]]:
+    """Say what a pair's types are called by the network.
+
+    head_type, tail_type (str): The types in the Doc.
+    type_map (Mapping[str, Sequence[str]]): What a type is called; several names are alternatives.
+        A type that is not in it keeps its name.
+    backoff (str | None): Stands for a type that the network does not know; None for nothing.
+    knows (Callable[[str, str], bool]): Whether the network knows a pair of names.
+    RETURNS (list[tuple[str, str]]): All alternatives that it knows; none if there are none.
+    """
+    heads, tails = (list(type_map.get(label, [label])) for label in (head_type, tail_type))
+    found = [(head, tail) for head in heads for tail in tails if knows(head, tail)]
+    if not found and backoff is not None:
+        found = [(h, t) for h in [*heads, backoff] for t in [*tails, backoff] if knows(h, t)][:1]
+    return found

@@ -1,0 +1,107 @@
+"""Schemes of published checkpoints: what their training settled and their files do not say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .markers import Mode
+
+
+@dataclass(frozen=True)
+class Preset:
+    """How a family of checkpoints was trained.
+
+    mode (str): The input mode.
+    markers (Mapping[str, str]): Vocabulary entry of each marker.
+    labels (tuple[str, ...]): Labels in the order of the classes.
+    negative_label (str): The label that says "no relation".
+    type_map (str): Name of the map from the types of spaCy's NER.
+    """
+
+    mode: Mode
+    markers: Mapping[str, str]
+    labels: tuple[str, ...]
+    negative_label: str
+    type_map: str
+
+
+# SpanBERT fine-tuned on TACRED with its `run_tacred` program in its default mode (Joshi et al.
+# 2020), for example the checkpoint mrm8488/spanbert-base-finetuned-tacred. The program hands out
+# markers and classes in the order in which the data shows them, and saves neither.
+SPANBERT_TACRED = Preset(
+    mode="ner",
+    markers={
+        "SUBJ_START": "[unused1]",
+        "SUBJ_END": "[unused2]",
+        "OBJ_START": "[unused3]",
+        "OBJ_END": "[unused4]",
+        "SUBJ=PERSON": "[unused5]",
+        "OBJ=TITLE": "[unused6]",
+        "OBJ=PERSON": "[unused7]",
+        "OBJ=CITY": "[unused8]",
+        "SUBJ=ORGANIZATION": "[unused9]",
+        "OBJ=DATE": "[unused10]",
+        "OBJ=MISC": "[unused11]",
+        "OBJ=ORGANIZATION": "[unused12]",
+        "OBJ=NATIONALITY": "[unused13]",
+        "OBJ=NUMBER": "[unused14]",
+        "OBJ=RELIGION": "[unused15]",
+        "OBJ=URL": "[unused16]",
+        "OBJ=CAUSE_OF_DEATH": "[unused17]",
+        "OBJ=COUNTRY": "[unused18]",
+        "OBJ=DURATION": "[unused19]",
+        "OBJ=STATE_OR_PROVINCE": "[unused20]",
+        "OBJ=LOCATION": "[unused21]",
+        "OBJ=CRIMINAL_CHARGE": "[unused22]",
+        "OBJ=IDEOLOGY": "[unused23]",
+    },
+    labels=(
+        "no_relation",
+        "per:title",
+        "org:top_members/employees",
+        "per:employee_of",
+        "org:alternate_names",
+        "org:country_of_headquarters",
+        "per:countries_of_residence",
+        "per:age",
+        "org:city_of_headquarters",
+        "per:cities_of_residence",
+        "per:stateorprovinces_of_residence",
+        "per:origin",
+        "org:subsidiaries",
+        "org:parents",
+        "per:spouse",
+        "org:stateorprovince_of_headquarters",
+        "per:children",
+        "per:other_family",
+        "org:members",
+        "per:siblings",
+        "per:parents",
+        "per:schools_attended",
+        "per:date_of_death",
+        "org:founded_by",
+        "org:member_of",
+        "per:cause_of_death",
+        "org:website",
+        "org:political/religious_affiliation",
+        "per:alternate_names",
+        "org:founded",
+        "per:city_of_death",
+        "org:shareholders",
+        "org:number_of_employees/members",
+        "per:charges",
+        "per:city_of_birth",
+        "per:date_of_birth",
+        "per:religion",
+        "per:stateorprovince_of_death",
+        "per:stateorprovince_of_birth",
+        "per:country_of_birth",
+        "org:dissolved",
+        "per:country_of_death",
+    ),
+    negative_label="no_relation",
+    type_map="ontonotes-tacred",
+)
+
+PRESETS: dict[str, Preset] = {"spanbert-tacred": SPANBERT_TACRED}
