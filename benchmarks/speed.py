@@ -17,12 +17,11 @@ import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
+from timing import alternate, bare_steps, best_bare_forward, clock, show, write_rows
 
 from spacy_spanrel.converters import spert_to_docs
 from spacy_spanrel.encoding.checkpoint import HFModule
@@ -45,7 +45,6 @@ ROOT = Path(__file__).resolve().parent.parent
 # CoNLL04 test where it has been fetched, else the sample corpus.
 DATA = (ROOT / "assets/conll04/conll04_test.json", ROOT / "assets/sample/test.json")
 SECTIONS = ["prediction", "training", "memory"]
-BATCH_SIZES = (4, 8, 16, 32, 64)
 
 
 def fresh_docs(nlp: Language, docs: list[Doc]) -> list[Doc]:
@@ -80,37 +79,6 @@ def rows_of(nlp: Language, docs: list[Doc]) -> list[list[int]]:
     ]
 
 
-def padded(
-    rows: list[list[int]], pad: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(map(len, rows))
-    ids = torch.tensor([row + [pad] * (longest - len(row)) for row in rows], device=device)
-    mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows], device=device)
-    return ids, mask
-
-
-def clock(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter()
-
-
-def autocast(precision: str, device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
-
-
-def bare_forward(nlp: Language, rows: list[list[int]], precision: str, batch: int) -> float:
-    """Seconds of the encoder's own forward pass over rows sorted by length."""
-    module, device = encoder_module(nlp), encoder_shim(nlp).device
-    start = clock(device)
-    with torch.inference_mode():
-        for i in range(0, len(rows), batch):
-            ids, mask = padded(rows[i : i + batch], module.pieces.pad_id, device)
-            with autocast(precision, device):
-                module.transformer(input_ids=ids, attention_mask=mask)
-    return clock(device) - start
-
-
 def pipe_time(nlp: Language, docs: list[Doc]) -> float:
     """Seconds of `nlp.pipe` over pre-tokenized Docs, annotation included."""
     inputs, device = fresh_docs(nlp, docs), encoder_shim(nlp).device
@@ -120,36 +88,16 @@ def pipe_time(nlp: Language, docs: list[Doc]) -> float:
     return clock(device) - start
 
 
-def alternate(
-    a: Callable[[], float], b: Callable[[], float], rounds: int
-) -> tuple[float, float, float]:
-    """Return medians of a's time, b's time, and of the ratio a / b."""
-    times = []
-    for i in range(rounds):
-        # Who goes first takes turns too: whatever warms up or cools down hits both.
-        first, second = (a, b) if i % 2 else (b, a)
-        x, y = first(), second()
-        times.append((x, y) if i % 2 else (y, x))
-    return (
-        statistics.median(x for x, _ in times),
-        statistics.median(y for _, y in times),
-        statistics.median(x / y for x, y in times),
-    )
-
-
 def prediction(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
     words = sum(map(len, docs))
     rows = sorted(rows_of(nlp, docs), key=len)
     for precision in ("float32", "bfloat16"):
         encoder_shim(nlp).precision_setting = precision
         pipe_time(nlp, docs)
-        best = min(
-            BATCH_SIZES,
-            key=lambda batch: min(bare_forward(nlp, rows, precision, batch) for _ in range(3)),
+        best, bare_pass = best_bare_forward(
+            encoder_module(nlp), rows, precision, encoder_shim(nlp).device
         )
-        bare, ours, ratio = alternate(
-            partial(bare_forward, nlp, rows, precision, best), partial(pipe_time, nlp, docs), rounds
-        )
+        bare, ours, ratio = alternate(bare_pass, partial(pipe_time, nlp, docs), rounds)
         yield {
             "what": "prediction",
             "precision": precision,
@@ -158,33 +106,6 @@ def prediction(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str
             "words_per_s": round(words / ours),
             "ratio": round(ratio, 3),
         }
-
-
-def bare_steps(
-    nlp: Language, batches: list[list[list[int]]], precision: str
-) -> Callable[[], float]:
-    """A closure that takes one optimizer step a batch on a copy of the encoder."""
-    shim = encoder_shim(nlp)
-    copied = shim.copy().module
-    assert isinstance(copied, HFModule)
-    device = shim.device
-    copied.train()
-    parameters = [p for p in copied.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
-
-    def run() -> float:
-        start = clock(device)
-        for rows in batches:
-            ids, mask = padded(rows, copied.pieces.pad_id, device)
-            with autocast(precision, device):
-                hidden = copied.transformer(input_ids=ids, attention_mask=mask)[0]
-            hidden.float().mean().backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            optimizer.zero_grad()
-        return clock(device) - start
-
-    return run
 
 
 def training(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
@@ -199,7 +120,12 @@ def training(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, 
                 for b in batches
             ]
             optimizer = create_adamw(learn_rate=1e-6)
-            bare = bare_steps(nlp, [rows_of(nlp, b) for b in batches], precision)
+            bare = bare_steps(
+                encoder_module(nlp),
+                [rows_of(nlp, b) for b in batches],
+                precision,
+                encoder_shim(nlp).device,
+            )
 
             def ours(examples: list[list[Example]] = examples, optimizer: Any = optimizer) -> float:
                 start = clock(encoder_shim(nlp).device)
@@ -301,10 +227,6 @@ def quick_pipeline(data: Path, folder: Path) -> Path:
     return folder / "model" / "model-last"
 
 
-def show(row: dict[str, Any]) -> None:
-    print("  ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, help="a trained pipeline with span_relation")
@@ -343,8 +265,7 @@ def main() -> None:
                 show(row)
                 rows.append(row)
     if args.output:
-        args.output.parent.mkdir(parents=True, exist_ok=True)
-        args.output.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_rows(args.output, rows)
 
 
 if __name__ == "__main__":

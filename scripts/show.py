@@ -2,6 +2,8 @@
 
     python scripts/show.py training/sample/model-best assets/sample/new.txt
     python scripts/show.py training/sample/model-best "Ann Lee of Oslo works for Fjord Bank."
+    python scripts/show.py training/sample_pairs/model-best assets/sample/new.txt \\
+        --component relation_classifier --entities-from training/sample/model-best
 
 An argument that is a file is read one text a line; any other argument is a text.
 """
@@ -16,7 +18,7 @@ import spacy
 from spacy.tokens import Doc, Span
 from wasabi import msg
 
-from spacy_spanrel.annotations import SCORES_ATTR, get_entities, get_relations
+from spacy_spanrel.annotations import ENTITIES_KEY, SCORES_ATTR, get_entities, get_relations
 
 SPANS_KEY, RELATIONS_KEY = "spans_key", "relations_key"
 
@@ -68,6 +70,11 @@ def main() -> None:
     parser.add_argument("model", help="name or folder of a trained pipeline")
     parser.add_argument("texts", nargs="+", metavar="TEXT|FILE", help="texts, or files of them")
     parser.add_argument("--component", default="span_relation", help="(default: %(default)s)")
+    parser.add_argument(
+        "--entities-from",
+        metavar="MODEL",
+        help="put the span_relation of this pipeline before it, to find the entities",
+    )
     args = parser.parse_args()
     nlp = spacy.load(args.model)
     if args.component not in nlp.pipe_names:
@@ -75,11 +82,13 @@ def main() -> None:
             f"{args.model} has no component {args.component!r}, but: {', '.join(nlp.pipe_names)}",
             exits=1,
         )
+    if args.entities_from is not None:
+        nlp.add_pipe("span_relation", source=spacy.load(args.entities_from), first=True)
     cfg = nlp.get_pipe(args.component).cfg
     for number, doc in enumerate(nlp.pipe(read_texts(args.texts)), start=1):
         msg.divider(f"Text {number}")
         print(doc.text)
-        entities = entity_rows(doc, cfg[SPANS_KEY])
+        entities = entity_rows(doc, cfg.get(SPANS_KEY, ENTITIES_KEY))
         relations = relation_rows(doc, cfg[RELATIONS_KEY])
         if entities:
             msg.table(entities, header=("Entity", "Type", "Score"), divider=True)

@@ -188,3 +188,8 @@ class Warnings:
         "[W_SR107] {n} pair(s) were left out of training because their arguments are longer than "
         "max_length = {max_length} pieces. First of them: {examples}"
     )
+    W108 = (
+        "[W_SR108] The tokenizer of '{name}' lower-cases text, but its vocabulary has upper-case "
+        "letters, which it can never use. If its model was trained on cased text, correct "
+        "do_lower_case in its tokenizer_config.json."
+    )

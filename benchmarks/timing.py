@@ -1,0 +1,109 @@
+"""What the speed benchmarks share: the bare encoder, and how two programs are timed in turns."""
+
+from __future__ import annotations
+
+import copy
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spacy_spanrel.encoding.checkpoint import HFModule
+
+BATCH_SIZES = (4, 8, 16, 32, 64)
+Rows = Sequence[Sequence[int]]
+
+
+def padded(rows: Rows, pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], device=device)
+    mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows], device=device)
+    return ids, mask
+
+
+def clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def autocast(precision: str, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def bare_forward(
+    module: HFModule, rows: Rows, precision: str, device: torch.device, batch: int
+) -> float:
+    """Seconds of the network's own forward pass over rows sorted by length."""
+    start = clock(device)
+    with torch.inference_mode():
+        for i in range(0, len(rows), batch):
+            ids, mask = padded(rows[i : i + batch], module.pieces.pad_id, device)
+            with autocast(precision, device):
+                module.transformer(input_ids=ids, attention_mask=mask)
+    return clock(device) - start
+
+
+def best_bare_forward(
+    module: HFModule, rows: Rows, precision: str, device: torch.device
+) -> tuple[int, Callable[[], float]]:
+    """Return the best batch size of the bare forward pass, and the pass with it."""
+    forward = partial(bare_forward, module, rows, precision, device)
+    best = min(BATCH_SIZES, key=lambda batch: min(forward(batch) for _ in range(3)))
+    return best, partial(forward, best)
+
+
+def bare_steps(
+    module: HFModule, batches: Sequence[Rows], precision: str, device: torch.device
+) -> Callable[[], float]:
+    """A closure that takes one optimizer step a batch on a copy of the network: forward, backward
+    of a mean, fused AdamW with one global clip."""
+    copied = copy.deepcopy(module)
+    copied.train()
+    parameters = [p for p in copied.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)
+
+    def run() -> float:
+        start = clock(device)
+        for rows in batches:
+            ids, mask = padded(rows, copied.pieces.pad_id, device)
+            with autocast(precision, device):
+                hidden = copied.transformer(input_ids=ids, attention_mask=mask)[0]
+            hidden.float().mean().backward()
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+        return clock(device) - start
+
+    return run
+
+
+def alternate(
+    a: Callable[[], float], b: Callable[[], float], rounds: int
+) -> tuple[float, float, float]:
+    """Return medians of a's time, b's time, and of the ratio a / b."""
+    times = []
+    for i in range(rounds):
+        # Who goes first takes turns too: whatever warms up or cools down hits both.
+        first, second = (a, b) if i % 2 else (b, a)
+        x, y = first(), second()
+        times.append((x, y) if i % 2 else (y, x))
+    return (
+        statistics.median(x for x, _ in times),
+        statistics.median(y for _, y in times),
+        statistics.median(x / y for x, y in times),
+    )
+
+
+def show(row: dict[str, Any]) -> None:
+    print("  ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
