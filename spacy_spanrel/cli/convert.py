@@ -18,21 +18,34 @@ from wasabi.printer import Printer
 from ..converters import (
     ConversionError,
     ConversionReport,
+    add_negatives,
     ade_to_docs,
     conll04_to_docs,
+    kbp37_to_docs,
     read_types,
     scierc_to_docs,
+    semeval_to_docs,
     spert_to_docs,
+    tacred_to_docs,
 )
-from ..converters.common import ConversionErrors, Finding, Place, raise_error
+from ..converters.common import (
+    ConversionErrors,
+    Finding,
+    Place,
+    check_negative_label,
+    raise_error,
+)
 from ..converters.scierc import Unit
 from ._app import app, nothing_written
 
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
     "ade": ade_to_docs,
     "conll04": conll04_to_docs,
+    "kbp37": kbp37_to_docs,
     "scierc": scierc_to_docs,
+    "semeval": semeval_to_docs,
     "spert": spert_to_docs,
+    "tacred": tacred_to_docs,
 }
 SUFFIX = ".spacy"
 
@@ -42,8 +55,11 @@ class Format(str, Enum):
 
     ade = "ade"
     conll04 = "conll04"
+    kbp37 = "kbp37"
     scierc = "scierc"
+    semeval = "semeval"
     spert = "spert"
+    tacred = "tacred"
 
 
 class UnitName(str, Enum):
@@ -83,10 +99,21 @@ def convert_cli(
             "--unit", "-u", help="scierc: one Doc a sentence (if not given) or a document"
         ),
     ] = None,
+    negatives: Annotated[
+        str | None,
+        typer.Option(
+            "--negatives",
+            "-n",
+            metavar="LABEL",
+            help="Give each ordered pair of entities of a sentence without a relation this label",
+        ),
+    ] = None,
     lang: Annotated[
         str,
         typer.Option(
-            "--lang", "-l", help="Language of the vocabulary and, for ade, of the tokenizer"
+            "--lang",
+            "-l",
+            help="Language of the vocabulary and, for ade and semeval, of the tokenizer",
         ),
     ] = "en",
     quiet: Annotated[
@@ -98,8 +125,9 @@ def convert_cli(
     Several inputs go into one output. Nothing is written if anything fails, and texts without
     entities or relations are kept. A report is printed at the end.
 
-    Formats: ade (DRUG-AE.rel), conll04 (conll04.corp), scierc (JSON lines of SciERC or DyGIE++),
-    spert (JSON of SpERT).
+    Formats: ade (DRUG-AE.rel), conll04 (conll04.corp), kbp37 (text form of KBP37), scierc (JSON
+    lines of SciERC or DyGIE++), semeval (text form of SemEval-2010 Task 8), spert (JSON of SpERT),
+    tacred (JSON of TACRED or Re-TACRED).
 
     Examples:
 
@@ -107,6 +135,9 @@ def convert_cli(
     $ python -m spacy spanrel convert spert train.json dev.json train_dev.spacy --types types.json
     $ python -m spacy spanrel convert scierc train.json train.spacy --unit document
     $ python -m spacy spanrel convert ade DRUG-AE.rel ade.spacy --skip-invalid --max-span-size 10
+    $ python -m spacy spanrel convert spert train.json train.spacy --negatives no_relation
+    $ python -m spacy spanrel convert tacred train.json train.spacy
+    $ python -m spacy spanrel convert semeval TRAIN_FILE.TXT train.spacy
     """
     try:
         report = convert(
@@ -117,6 +148,7 @@ def convert_cli(
             types=types,
             max_span_size=max_span_size,
             unit=None if unit is None else unit.value,
+            negatives=negatives,
             lang=lang,
             quiet=quiet,
         )
@@ -140,6 +172,7 @@ def convert(
     types: str | Path | None = None,
     max_span_size: int | None = None,
     unit: Unit | None = None,
+    negatives: str | None = None,
     lang: str = "en",
     quiet: bool = True,
 ) -> ConversionReport:
@@ -152,6 +185,8 @@ def convert(
     types (str | Path | None): Types file, to check names against.
     max_span_size (int | None): Report entities of more tokens.
     unit ("sentence" | "document" | None): Of the format scierc only.
+    negatives (str | None): Label for the pairs of entities without a relation, see
+        `add_negatives`. It need not be among `types`.
     lang (str): Language of the blank pipeline that gives vocabulary and tokenizer.
     quiet (bool): Show no progress bar. It is only ever shown on a terminal.
     RETURNS (ConversionReport): What was done.
@@ -170,12 +205,15 @@ def convert(
         if data_format != "scierc":
             raise _argument_error("--unit", f"format {data_format!r}", "the format 'scierc'")
         to_docs = partial(to_docs, unit=unit)
+    if negatives is not None:
+        check_negative_label(negatives, "--negatives")
     try:
         nlp = spacy.blank(lang)
     except ImportError as error:
         raise _argument_error("--lang", repr(lang), "a language code of spaCy") from error
     report = ConversionReport(max_span_size=max_span_size)
     names = None if types is None else read_types(types)
+    symmetric = names.symmetric if names is not None else frozenset()
     doc_bin = DocBin(store_user_data=True)
     # disable=None: no bar where stderr is no terminal. The delay spares short work the bar.
     with tqdm(desc="Docs", unit=" docs", delay=1.0, disable=True if quiet else None) as bar:
@@ -187,6 +225,8 @@ def convert(
                 on_error=_go_on if skip_invalid else raise_error,
                 report=report,
             ):
+                if negatives is not None:
+                    add_negatives(doc, negatives, symmetric=symmetric, report=report)
                 doc_bin.add(doc)
                 bar.update()
     if not report.docs:

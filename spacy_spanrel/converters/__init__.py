@@ -5,21 +5,29 @@ from .common import (
     ConversionError,
     ConversionReport,
     TypeNames,
+    add_negatives,
     get_orig_id,
     read_types,
 )
 from .conll04 import conll04_to_docs
+from .kbp37 import kbp37_to_docs
 from .scierc import scierc_to_docs
+from .semeval import semeval_to_docs
 from .spert import spert_to_docs
+from .tacred import tacred_to_docs
 
 __all__ = [
     "ConversionError",
     "ConversionReport",
     "TypeNames",
+    "add_negatives",
     "ade_to_docs",
     "conll04_to_docs",
     "get_orig_id",
+    "kbp37_to_docs",
     "read_types",
     "scierc_to_docs",
+    "semeval_to_docs",
     "spert_to_docs",
+    "tacred_to_docs",
 ]

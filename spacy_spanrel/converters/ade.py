@@ -17,13 +17,12 @@ from .common import (
     ConversionErrors,
     ConversionReport,
     Edge,
-    Entity,
     ErrorHandler,
-    Finding,
     Place,
     TypeNames,
     annotate_doc,
     as_types,
+    char_entity,
     raise_error,
     read_lines,
     short,
@@ -114,7 +113,10 @@ def ade_to_docs(
         index = {mention: i for i, mention in enumerate(mentions)}
         relations = [Edge(index[effect], index[drug], RELATION) for _, effect, drug in rows]
         try:
-            entities = [_entity(doc, mention, place, report) for mention in mentions]
+            entities = [
+                char_entity(doc, m.start_char, m.end_char, m.label, place=place, report=report)
+                for m in mentions
+            ]
             annotate_doc(doc, entities, relations, place=place, report=report, types=names)
         except ConversionError as error:
             report.skip(error, on_error)
@@ -191,22 +193,3 @@ def _occurrences(text: str, part: str) -> list[int]:
         starts.append(start)
         start = text.find(part, start + 1)
     return starts
-
-
-def _entity(doc: Doc, mention: _Mention, place: Place, report: ConversionReport) -> Entity:
-    span = doc.char_span(mention.start_char, mention.end_char, label=mention.label)
-    if span is None:
-        span = doc.char_span(
-            mention.start_char, mention.end_char, label=mention.label, alignment_mode="expand"
-        )
-        text = doc.text[mention.start_char : mention.end_char]
-        if span is None:
-            raise place.error(
-                ConversionErrors.E611,
-                found=short(text),
-                expected="tokens there; does the tokenizer change the text?",
-            )
-        report.misaligned.append(
-            Finding(place.ref, f"{short(text)} ({mention.label}) widened to {short(span.text)}")
-        )
-    return Entity(span.start, span.end, mention.label)

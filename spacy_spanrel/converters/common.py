@@ -18,8 +18,9 @@ from __future__ import annotations
 import json
 import reprlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, permutations
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,21 @@ from spacy.tokens import Doc, Span, SpanGroup
 from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
-from ..annotations import ENTITIES_KEY, Relation, set_relations
+from ..annotations import ENTITIES_KEY, Relation, get_entities, get_relations, set_relations
 
 ORIG_ID_ATTR = "orig_id"
 RecordId = str | int
 ErrorHandler = Callable[["ConversionError"], None]
+
+# How the Penn Treebank, and corpora with its tokens, write brackets.
+BRACKETS = {
+    "-LRB-": "(",
+    "-RRB-": ")",
+    "-LSB-": "[",
+    "-RSB-": "]",
+    "-LCB-": "{",
+    "-RCB-": "}",
+}
 
 # What msgpack can hold; a larger id is kept as text.
 _INT64 = range(-(2**63), 2**63)
@@ -397,6 +408,112 @@ def _storable(orig_id: RecordId) -> RecordId:
     return str(orig_id) if isinstance(orig_id, int) and orig_id not in _INT64 else orig_id
 
 
+def one_relation(head: Entity, tail: Entity, label: str) -> tuple[list[Entity], list[Edge]]:
+    """Return the entities and relations of a record that is one relation.
+
+    Equal arguments are one entity.
+    """
+    entities = list(dict.fromkeys((head, tail)))
+    return entities, [Edge(0, len(entities) - 1, label)]
+
+
+def char_entity(
+    doc: Doc, start_char: int, end_char: int, label: str, *, place: Place, report: ConversionReport
+) -> Entity:
+    """Return the entity at character offsets; widened to whole tokens and reported if need be.
+
+    doc (Doc): The tokenized text.
+    start_char, end_char (int): Where it is, end exclusive.
+    label (str): Its type.
+    place (Place): The record.
+    report (ConversionReport): Is added to.
+    RETURNS (Entity): The entity by token offsets.
+    RAISES (ConversionError): If there are no tokens at these offsets.
+    """
+    span = doc.char_span(start_char, end_char, label=label)
+    if span is None:
+        span = doc.char_span(start_char, end_char, label=label, alignment_mode="expand")
+        text = doc.text[start_char:end_char]
+        if span is None:
+            raise place.error(
+                ConversionErrors.E611,
+                found=short(text),
+                expected="tokens there; does the tokenizer change the text?",
+            )
+        report.misaligned.append(
+            Finding(place.ref, f"{short(text)} ({label}) widened to {short(span.text)}")
+        )
+    return Entity(span.start, span.end, label)
+
+
+def check_negative_label(label: str, argument: str = "label") -> None:
+    """Raise a ConversionError that names the argument if its value can be no label."""
+    if not label.strip():
+        raise Place(argument).error(
+            ConversionErrors.E613, found=repr(label), expected="a label that is not empty"
+        )
+
+
+def add_negatives(
+    doc: Doc,
+    label: str,
+    *,
+    symmetric: Collection[str] = (),
+    report: ConversionReport | None = None,
+) -> int:
+    """Write on a gold Doc which pairs of its entities have no relation.
+
+    Every ordered pair of entities with different boundaries that has no gold relation in that
+    direction (by boundaries, as relations are learned and scored) gets a gold relation with the
+    label. In a Doc of several sentences the pairs are those within a sentence.
+
+    doc (Doc): The gold Doc.
+    label (str): The negative label. Gold relations may have it already.
+    symmetric (Collection[str]): Relations without direction: one stands for both directions.
+    report (ConversionReport | None): Is added to.
+    RETURNS (int): How many relations were added.
+    RAISES (ConversionError): If the label is empty.
+    """
+    check_negative_label(label)
+    relations = get_relations(doc)
+    related: set[tuple[tuple[int, int], tuple[int, int]]] = set()
+    for relation in relations:
+        head, tail = _bounds(relation.head), _bounds(relation.tail)
+        related.add((head, tail))
+        if relation.label in symmetric:
+            related.add((tail, head))
+    # Without sentence starts, all tokens are of one sentence.
+    sentences = list(accumulate(token.is_sent_start is True for token in doc))
+    # A span that crosses a border is in no sentence.
+    spans = {
+        (span.start, span.end, span.label_): span
+        for span in get_entities(doc)
+        if sentences[span.start] == sentences[span.end - 1]
+    }
+    added = []
+    # In the order of the text, so that a symmetric label gets the direction that stands for both.
+    for (_, first), (_, second) in permutations(sorted(spans.items()), 2):
+        pair = (_bounds(first), _bounds(second))
+        if (
+            pair[0] != pair[1]
+            and pair not in related
+            and sentences[first.start] == sentences[second.start]
+            and (label not in symmetric or pair[0] < pair[1])
+        ):
+            added.append(Relation(first, second, label))
+    if added:
+        set_relations(doc, [*relations, *added])
+    if added and report is not None:
+        report.relations[label] += len(added)
+        report.notes["negative relations added"] += len(added)
+        report.docs_without_relations -= not relations
+    return len(added)
+
+
+def _bounds(span: Span) -> tuple[int, int]:
+    return span.start, span.end
+
+
 # Reading files
 
 
@@ -436,6 +553,17 @@ def read_json(path: str | Path) -> Any:
     if not text.strip():
         raise place.error(ConversionErrors.E609, found="an empty file", expected="JSON")
     return parse_json(text, place)
+
+
+def read_records(path: str | Path) -> list[Any]:
+    """Read a JSON file that is a list of records, one or more."""
+    place = Place(str(path))
+    data = read_json(path)
+    if not isinstance(data, list):
+        raise wrong_kind(data, "a list of records [...] at the top", place.at("top level"))
+    if not data:
+        raise place.error(ConversionErrors.E609, found="an empty list", expected="records")
+    return data
 
 
 def parse_json(text: str, place: Place, line: int | None = None) -> Any:
@@ -553,3 +681,20 @@ def expect_offsets(start: int, end: int, length: int, place: Place) -> None:
             found=f"start {start}, end {end}",
             expected=f"0 <= start < end <= {length} (the number of tokens), end exclusive",
         )
+
+
+def expect_inclusive_offsets(
+    start: object, end: object, length: int, place: Place
+) -> tuple[int, int]:
+    """Return start and exclusive end of a span that is given with its inclusive end.
+
+    RAISES (ConversionError): If they are no span of `length` tokens.
+    """
+    first, last = expect_int(start, place), expect_int(end, place)
+    if not 0 <= first <= last < length:
+        raise place.error(
+            ConversionErrors.E606,
+            found=f"start {first}, end {last}",
+            expected=f"0 <= start <= end < {length} (the number of tokens), end inclusive",
+        )
+    return first, last + 1

@@ -10,6 +10,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from .common import (
+    BRACKETS,
     ConversionError,
     ConversionErrors,
     ConversionReport,
@@ -27,15 +28,7 @@ from .common import (
 
 ROW_COLUMNS = 9
 RELATION_COLUMNS = 3
-ESCAPES = {
-    "COMMA": ",",
-    "-LRB-": "(",
-    "-RRB-": ")",
-    "-LSB-": "[",
-    "-RSB-": "]",
-    "-LCB-": "{",
-    "-RCB-": "}",
-}
+ESCAPES = {"COMMA": ",", **BRACKETS}
 
 Line = tuple[int, list[str]]
 

@@ -23,7 +23,7 @@ from .common import (
     as_types,
     expect_dict,
     expect_id,
-    expect_int,
+    expect_inclusive_offsets,
     expect_key,
     expect_list,
     expect_name,
@@ -151,7 +151,7 @@ def _parse_document(
     for s, i, item in ner:
         where = place.at(f"ner[{s}][{i}]")
         start, end, label = expect_list(item, where, 3)
-        span = _span(start, end, len(part_of_token), where)
+        span = expect_inclusive_offsets(start, end, len(part_of_token), where)
         part = part_of_token[span[0]]
         home = part_of_sentence[s]
         if part is not home or span[1] > part.start + len(part.words):
@@ -171,8 +171,8 @@ def _parse_document(
         where = place.at(f"relations[{s}][{i}]")
         start1, end1, start2, end2, label = expect_list(item, where, 5)
         label = expect_name(label, where)
-        head = _span(start1, end1, len(part_of_token), where)
-        tail = _span(start2, end2, len(part_of_token), where)
+        head = expect_inclusive_offsets(start1, end1, len(part_of_token), where)
+        tail = expect_inclusive_offsets(start2, end2, len(part_of_token), where)
         text = f"{label} [{start1}, {end1}] -> [{start2}, {end2}]"
         if head not in by_span or tail not in by_span:
             lost.append(Finding(place.ref, f"{text}: an argument is no entity"))
@@ -223,15 +223,3 @@ def _per_sentence(
         for s, items in enumerate(lists)
         for i, item in enumerate(expect_list(items, place.at(f"{key}[{s}]")))
     ]
-
-
-def _span(start: object, end: object, n_tokens: int, place: Place) -> tuple[int, int]:
-    """Check offsets with inclusive end; return them with exclusive end."""
-    first, last = expect_int(start, place), expect_int(end, place)
-    if not 0 <= first <= last < n_tokens:
-        raise place.error(
-            ConversionErrors.E606,
-            found=f"start {first}, end {last}",
-            expected=f"0 <= start <= end < {n_tokens} (the number of tokens), end inclusive",
-        )
-    return first, last + 1

@@ -30,8 +30,7 @@ from .common import (
     get_vocab,
     make_doc,
     raise_error,
-    read_json,
-    wrong_kind,
+    read_records,
 )
 
 
@@ -65,14 +64,9 @@ def spert_to_docs(
     """
     report = ConversionReport() if report is None else report
     names = as_types(types)
-    file = Place(str(path))
-    data = read_json(path)
-    if not isinstance(data, list):
-        raise wrong_kind(data, "a list of records [...] at the top", file.at("top level"))
-    if not data:
-        raise file.error(ConversionErrors.E609, found="an empty list", expected="records")
+    records = read_records(path)
     vocab = get_vocab(nlp)
-    for number, record in enumerate(data):
+    for number, record in enumerate(records):
         place = Place(str(path), f"record {number}")
         try:
             fields = expect_dict(record, place)

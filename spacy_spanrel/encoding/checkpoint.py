@@ -130,6 +130,7 @@ def load_checkpoint(
     fresh_head (bool): Draw the weights of the head anew, whatever the checkpoint has.
     RETURNS: The module, and the settings and files that `build_hf_module` makes its like from.
     RAISES (OSError): If there is no such checkpoint, with the advice what a name can be.
+    RAISES (ValueError): If its head is missing or has another number of classes.
     """
     import transformers
 
@@ -140,16 +141,24 @@ def load_checkpoint(
     if fresh_head:
         settings["ignore_mismatched_sizes"] = True
     verbosity = transformers.logging.get_verbosity()
-    if fresh_head:
-        # What the log would say of new and missing weights is what was asked for.
-        transformers.logging.set_verbosity_error()
+    # What the log would say of new and missing weights is what was asked for, or raised below.
+    transformers.logging.set_verbosity_error()
     try:
-        network = getattr(transformers, kind).from_pretrained(place, **settings)
+        network, info = getattr(transformers, kind).from_pretrained(
+            place, output_loading_info=True, **settings
+        )
         tok = load_tokenizer(tokenizer or name)
     except (OSError, ValueError) as error:
         raise OSError(Errors.E202.format(name=name, error=error)) from error
+    except RuntimeError as error:
+        if "size mismatch" not in str(error) and "mismatched" not in str(error):
+            raise
+        raise ValueError(Errors.E211.format(name=name, n_labels=n_labels, error=error)) from error
     finally:
         transformers.logging.set_verbosity(verbosity)
+    if kind != "AutoModel" and not fresh_head and info["missing_keys"]:
+        missing = ", ".join(sorted(info["missing_keys"]))
+        raise ValueError(Errors.E210.format(name=name, kind=kind, missing=missing))
     if fresh_head:
         _draw_head(network)
     module = HFModule(network.float(), tok, name, casing)

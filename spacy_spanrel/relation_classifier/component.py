@@ -365,7 +365,7 @@ class RelationClassifier(TorchPipe):
             trained classifier is to be taken over and something about its training is not known.
         """
         if labels is not None and (not isinstance(labels, dict) or not labels.get("labels")):
-            raise ValueError(Errors.E706.format(name=self.name, found=labels))
+            raise ValueError(Errors.E705.format(name=self.name, found=labels))
         survey = _Survey()
         for example in get_examples() if get_examples is not None else ():
             survey.add(*self._gold(example))
@@ -430,15 +430,6 @@ class RelationClassifier(TorchPipe):
         given = given or list(self.cfg["labels"])
         if not given:
             raise ValueError(self._no_labels())
-        if len(given) != len(names):
-            raise ValueError(
-                Errors.E703.format(
-                    checkpoint=self.model.attrs["name"],
-                    found=len(names),
-                    name=self.name,
-                    expected=len(given),
-                )
-            )
         return given
 
     def _no_labels(self) -> str:
@@ -453,7 +444,7 @@ class RelationClassifier(TorchPipe):
         """Refuse to guess how the pairs of a trained classifier were marked."""
         checkpoint = self.model.attrs["name"]
         if mode == "typed_markers":
-            raise ValueError(Errors.E708.format(checkpoint=checkpoint, name=self.name))
+            raise ValueError(Errors.E707.format(checkpoint=checkpoint, name=self.name))
         missing = [] if mode else ["the input mode"]
         if mode:
             needed = marker_names(cast(Mode, mode), (), ())
@@ -748,7 +739,7 @@ class RelationClassifier(TorchPipe):
                     continue
                 if label not in index:
                     raise ValueError(
-                        Errors.E704.format(
+                        Errors.E703.format(
                             name=self.name,
                             label=label,
                             text=example.reference.text,
@@ -767,7 +758,7 @@ class RelationClassifier(TorchPipe):
                     targets.append(index[label])
                 elif self.cfg["train_pairs"] == "gold":
                     raise ValueError(
-                        Errors.E707.format(
+                        Errors.E706.format(
                             name=self.name,
                             head=head.label_,
                             tail=tail.label_,
@@ -883,7 +874,7 @@ class _Survey:
         for label in self.labels:
             if label not in known:
                 raise ValueError(
-                    Errors.E704.format(
+                    Errors.E703.format(
                         name=name, label=label, text=self.example_of[label], labels=known
                     )
                 )

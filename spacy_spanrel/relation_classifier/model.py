@@ -160,7 +160,7 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
         attrs["dropout"],
         attrs["casing"],
         kind="AutoModel" if own_head else "AutoModelForSequenceClassification",
-        n_labels=None if own_head or scheme.pretrained else scheme.n_labels,
+        n_labels=None if own_head else scheme.n_labels,
         fresh_head=not own_head and not scheme.pretrained,
     )
     limit = module.max_length
@@ -171,7 +171,7 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
     try:
         table = assign_markers(scheme.markers, module.pieces.vocabulary, scheme.vocabulary)
     except KeyError as error:
-        raise ValueError(Errors.E705.format(entry=error.args[0], name=attrs["name"])) from error
+        raise ValueError(Errors.E704.format(entry=error.args[0], name=attrs["name"])) from error
     missing = [name for name, index in table.items() if index is None]
     if missing:
         first, changed = resize_embeddings(module, len(missing))

@@ -7,13 +7,21 @@ from pathlib import Path
 
 import pytest
 import spacy
+from hypothesis import given
+from hypothesis import strategies as st
 from spacy.cli._util import app as spacy_app
-from spacy.tokens import DocBin
+from spacy.tokens import Doc, DocBin, Span
 from typer.testing import CliRunner
 
+from spacy_spanrel.annotations import Relation, get_relations, set_relations
 from spacy_spanrel.cli import app, convert
 from spacy_spanrel.cli.convert import CONVERTERS, Format, UnitName
-from spacy_spanrel.converters import ConversionError, ConversionReport, get_orig_id
+from spacy_spanrel.converters import (
+    ConversionError,
+    ConversionReport,
+    add_negatives,
+    get_orig_id,
+)
 from spacy_spanrel.converters.scierc import Unit
 
 CONLL04 = Path(__file__).parents[2].parent / "shared" / "data" / "conll04"
@@ -33,6 +41,24 @@ SCIERC = {
     "sentences": [["a", "b"], ["c"]],
     "ner": [[[0, 0, "X"]], [[2, 2, "X"]]],
     "relations": [[], [[0, 0, 2, 2, "R"]]],
+}
+TACRED = {
+    "id": "good-1",
+    "relation": "no_relation",
+    "token": ["Ann", "saw", "Oslo"],
+    "subj_start": 0,
+    "subj_end": 0,
+    "subj_type": "PERSON",
+    "obj_start": 2,
+    "obj_end": 2,
+    "obj_type": "CITY",
+}
+TAGGED = '{id}\t"<e1>Ann</e1> saw <e2>Oslo</e2>"\nno_relation\n\n'
+# A good and a bad record of each format of single relations.
+SINGLE = {
+    "kbp37": TAGGED.format(id="good-1") + TAGGED.format(id="bad-1").replace("<e2>", ""),
+    "semeval": TAGGED.format(id="good-1") + TAGGED.format(id="bad-1").replace("<e2>", ""),
+    "tacred": json.dumps([TACRED, {**TACRED, "id": "bad-1", "obj_end": 3}]),
 }
 
 
@@ -230,6 +256,218 @@ def test_language(tmp_path):
         assert len(report.misaligned) == 2 - len(words)
 
 
+@pytest.mark.parametrize("data_format", SINGLE)
+def test_formats_of_single_relations(tmp_path, output, data_format):  # B24
+    source = tmp_path / "in.txt"
+    source.write_text(SINGLE[data_format])
+    result = run("convert", data_format, source, output)
+    assert result.exit_code == 1
+    place, code = ("record 1", "606") if data_format == "tacred" else ("line 4", "610")
+    for part in (f"E_SR{code}", str(source), place, "(id 'bad-1')", "Found: ", "Expected: "):
+        assert part in result.stderr
+    assert not output.exists()
+    result = run("convert", data_format, source, output, "--skip-invalid")
+    assert result.exit_code == 0, result.output
+    assert "1 record(s) skipped" in result.stderr
+    assert "bad-1" in result.stdout
+    (doc,) = read(output)
+    assert get_orig_id(doc) == "good-1"
+    assert [r.to_triple() for r in doc._.relations] == [("Ann", "no_relation", "Oslo")]
+
+
+def gold_doc(n_words, entities, relations, sent_starts=None):
+    """Make a gold Doc; relations are (head, label, tail) by indices of entities."""
+    doc = Doc(spacy.blank("en").vocab, words=["w"] * n_words, sent_starts=sent_starts)
+    spans = [Span(doc, start, end, label=label) for start, end, label in entities]
+    doc.spans["entities"] = spans
+    set_relations(doc, [Relation(spans[h], spans[t], label) for h, label, t in relations])
+    return doc
+
+
+def keys(doc):
+    return [
+        (
+            (r.head.start, r.head.end, r.head.label_),
+            r.label,
+            (r.tail.start, r.tail.end, r.tail.label_),
+        )
+        for r in get_relations(doc)
+    ]
+
+
+A, B, C = (0, 1, "A"), (2, 4, "B"), (4, 5, "C")
+
+
+def test_negatives_go_to_pairs_without_a_relation():
+    doc = gold_doc(5, [B, A, C], [(0, "R", 1), (1, "S", 2)])
+    assert add_negatives(doc, "none") == 4
+    old = [(B, "R", A), (A, "S", C)]
+    assert keys(doc) == [
+        *old,
+        (A, "none", B),
+        (B, "none", C),
+        (C, "none", A),
+        (C, "none", B),
+    ]
+    assert all(relation.score is None for relation in get_relations(doc))
+    # Every pair has a relation now.
+    assert add_negatives(doc, "none") == add_negatives(doc, "other") == 0
+
+
+def test_negatives_are_told_by_boundaries():  # B5
+    other = (0, 1, "Z")
+    doc = gold_doc(5, [A, other, B, A], [(0, "R", 2)])
+    assert add_negatives(doc, "none") == 2
+    # The first has a relation, whatever its type, and none with itself.
+    assert keys(doc)[1:] == [(B, "none", A), (B, "none", other)]
+
+
+def test_overlapping_entities_are_different():  # D16
+    inner = (3, 4, "B")
+    doc = gold_doc(5, [B, inner], [])
+    assert add_negatives(doc, "none") == 2
+    assert keys(doc) == [(B, "none", inner), (inner, "none", B)]
+
+
+def test_negatives_stay_within_sentences():
+    starts = [True, False, False, False, True]
+    crossing = (3, 5, "D")
+    doc = gold_doc(5, [A, B, C, crossing], [(0, "R", 2)], starts)
+    assert add_negatives(doc, "none") == 2
+    # The gold relation across sentences stays.
+    assert keys(doc) == [(A, "R", C), (A, "none", B), (B, "none", A)]
+    # A Doc of one sentence, and one that does not know its sentences.
+    for one in ([True, False, False, False, False], None):
+        doc = gold_doc(5, [A, B, C, crossing], [], one)
+        assert add_negatives(doc, "none") == 12
+
+
+def test_negatives_of_symmetric_relations():
+    doc = gold_doc(5, [B, A, C], [(1, "Near", 0)])
+    assert add_negatives(doc, "none", symmetric={"Near"}) == 4
+    assert (B, "none", A) not in keys(doc)
+    # A symmetric label itself has one direction, that of the text.
+    doc = gold_doc(5, [B, A, C], [])
+    assert add_negatives(doc, "none", symmetric={"none"}) == 3
+    assert keys(doc) == [(A, "none", B), (A, "none", C), (B, "none", C)]
+
+
+def test_negatives_are_counted():
+    report = ConversionReport(docs=3, docs_without_relations=2)
+    for entities, relations in (([A, B], []), ([A, B], [(0, "R", 1)]), ([A], [])):
+        add_negatives(gold_doc(5, entities, relations), "none", report=report)
+    assert report.relations == {"none": 3}
+    assert report.notes == {"negative relations added": 3}
+    assert report.docs_without_relations == 1
+
+
+@pytest.mark.parametrize("label", ["", " \t"])
+def test_empty_negative_label(write, output, label):
+    doc = gold_doc(5, [A, B], [])
+    with pytest.raises(ConversionError, match="E_SR613") as info:
+        add_negatives(doc, label)
+    assert repr(label) in str(info.value)
+    assert not keys(doc)
+    result = run("convert", "spert", write([GOOD]), output, "--negatives", label)
+    assert result.exit_code == 1
+    for part in ("E_SR613", "'--negatives'", f"Found: {label!r}", "a label that is not empty"):
+        assert part in result.stderr
+    assert not output.exists()
+
+
+SPANS = st.tuples(st.integers(0, 5), st.integers(1, 3), st.sampled_from("AB")).map(
+    lambda key: (key[0], min(key[0] + key[1], 6), key[2])
+)
+
+
+@given(
+    st.lists(SPANS, min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["R", "none"]), st.integers(0, 4))),
+    st.none() | st.lists(st.booleans(), min_size=6, max_size=6),
+)
+def test_every_pair_has_a_relation_after(entities, relations, sent_starts):
+    n = len(entities)
+    gold = dict.fromkeys((h % n, label, t % n) for h, label, t in relations)
+    doc = gold_doc(6, entities, gold, sent_starts)
+    before = keys(doc)
+    n_added = add_negatives(doc, "none")
+    after = keys(doc)
+    assert after[: len(before)] == before
+    added = after[len(before) :]
+    assert len(added) == len(set(added)) == n_added
+    related = {(head[:2], tail[:2]) for head, _, tail in before}
+    sentence_of = {}
+    if sent_starts is not None:
+        # The first token always starts a sentence.
+        sentence_of = {i: sum(sent_starts[1 : i + 1]) for i in range(6)}
+    wanted = {
+        (head, "none", tail)
+        for head in entities
+        for tail in entities
+        if head[:2] != tail[:2]
+        and (head[:2], tail[:2]) not in related
+        and len({sentence_of.get(i) for s in (head, tail) for i in range(*s[:2])}) == 1
+    }
+    assert set(added) == wanted
+
+
+def test_negatives_option(write, output):
+    records = [GOOD, PLAIN, {**GOOD, "relations": [], "orig_id": "good-2"}]
+    # The label need not be in the types file.
+    types = write({"entities": {"Peop": {}, "Loc": {}}, "relations": {"Live_In": {}}}, "types.json")
+    result = run(
+        "convert", "spert", write(records), output, "--negatives", "no_relation", "-t", types
+    )
+    assert result.exit_code == 0, result.output
+    triples = [[r.to_triple() for r in doc._.relations] for doc in read(output)]
+    back = ("New York", "no_relation", "Ann")
+    assert triples == [
+        [("Ann", "Live_In", "New York"), back],
+        [],
+        [("Ann", "no_relation", "New York"), back],
+    ]
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    for expected in (
+        "Docs without relations 1",
+        "Relations 4",
+        "Negative relations added 3",
+        "no_relation 3",
+        "Live_In 1",
+    ):
+        assert expected in lines
+
+
+def test_negatives_know_symmetric_relations(write, output):
+    types = {"entities": {"Peop": {}, "Loc": {}}, "relations": {"Live_In": {"symmetric": True}}}
+    report = convert(
+        "spert",
+        [write([GOOD])],
+        output,
+        types=write(types, "types.json"),
+        negatives="no_relation",
+    )
+    assert report.relations == {"Live_In": 1}
+    assert not report.notes
+
+
+def test_negatives_of_a_label_that_the_data_has(write, output):
+    report = convert("tacred", [write([TACRED])], output, negatives="no_relation")
+    (doc,) = read(output)
+    assert [r.to_triple() for r in doc._.relations] == [
+        ("Ann", "no_relation", "Oslo"),
+        ("Oslo", "no_relation", "Ann"),
+    ]
+    assert report.relations == {"no_relation": 2}
+
+
+def test_negatives_of_documents(write, output):
+    document = {**SCIERC, "ner": [[[0, 0, "X"], [1, 1, "X"]], [[2, 2, "X"]]]}
+    report = convert("scierc", [write(document)], output, unit="document", negatives="none")
+    assert report.relations == {"R": 1, "none": 2}
+    (doc,) = read(output)
+    assert [r.to_triple() for r in doc._.relations][1:] == [("a", "none", "b"), ("b", "none", "a")]
+
+
 def test_names_agree():
     assert {item.value for item in Format} == set(CONVERTERS)
     assert {item.value for item in UnitName} == set(Unit.__args__)
@@ -240,6 +478,8 @@ def test_help_has_examples():
     assert result.exit_code == 0
     assert "$ python -m spacy spanrel convert spert train.json" in result.stdout
     assert "--skip-invalid" in result.stdout
+    assert "--negatives" in result.stdout
+    assert "One of: " + ", ".join(sorted(CONVERTERS)) in " ".join(result.stdout.split())
 
 
 def test_conll04(output):

@@ -1,0 +1,72 @@
+"""KBP37's own text form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from .common import (
+    ConversionReport,
+    Entity,
+    ErrorHandler,
+    TypeNames,
+    as_types,
+    get_vocab,
+    make_doc,
+    one_relation,
+    raise_error,
+)
+from .tagged import ENTITY, TaggedSentence, tagged_to_docs
+
+
+def kbp37_to_docs(
+    path: str | Path,
+    *,
+    nlp: Language | None = None,
+    types: str | Path | TypeNames | None = None,
+    on_error: ErrorHandler = raise_error,
+    report: ConversionReport | None = None,
+) -> Iterator[Doc]:
+    """Read KBP37's own text form, one Doc a sentence.
+
+    A sentence line (id, tab, tokens with tags, in quotes or not), a label line, perhaps a blank
+    line. Tokens are separated by white space and by tags. The head is always e1, the tail e2: the
+    direction is in the label. The label no_relation is a relation like any other. Sample::
+
+        7	"<e1> Ann Lee </e1> runs the bakery <e2> Crumb & Co </e2> ."
+        per:employee_of(e1,e2)
+
+        8	"<e1> Oslo </e1> has never met <e2> Ann Lee </e2> ."
+        no_relation
+
+    Both arguments become entities of the type ENTITY. KBP37 in the form of TACRED's JSON is read by
+    `tacred_to_docs`.
+
+    path (str | Path): The file.
+    nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
+    types (str | Path | TypeNames | None): A types file, to check the names against.
+    on_error (Callable[[ConversionError], None]): What to do about a bad record. If it does not
+        raise, the record is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Is added to.
+    YIELDS (Doc): The Docs.
+    RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
+    """
+    report = ConversionReport() if report is None else report
+    names = as_types(types)
+    vocab = get_vocab(nlp)
+
+    def to_doc(sentence: TaggedSentence) -> Doc:
+        pieces = [piece.split() for piece in sentence.pieces]
+        words = [word for piece in pieces for word in piece]
+        head, tail = sentence.offsets([len(piece) for piece in pieces])
+        entities, relations = one_relation(
+            Entity(*head, ENTITY), Entity(*tail, ENTITY), sentence.label
+        )
+        return make_doc(
+            vocab, words, entities, relations, place=sentence.place, report=report, types=names
+        )
+
+    yield from tagged_to_docs(path, to_doc, on_error=on_error, report=report)

@@ -1,0 +1,81 @@
+"""The text form of SemEval-2010 Task 8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from .common import (
+    ConversionReport,
+    Entity,
+    ErrorHandler,
+    TypeNames,
+    annotate_doc,
+    as_types,
+    char_entity,
+    one_relation,
+    raise_error,
+)
+from .tagged import ENTITY, TaggedSentence, tagged_to_docs
+
+
+def semeval_to_docs(
+    path: str | Path,
+    *,
+    nlp: Language | None = None,
+    types: str | Path | TypeNames | None = None,
+    on_error: ErrorHandler = raise_error,
+    report: ConversionReport | None = None,
+) -> Iterator[Doc]:
+    """Read the text form of SemEval-2010 Task 8, one Doc a sentence.
+
+    A sentence line (id, tab, sentence with tags, in quotes), a label line, perhaps a comment line
+    (which is ignored), a blank line. The head is always e1, the tail e2: the direction is in the
+    label. The label Other is a relation like any other. Sample::
+
+        12	"The <e1>smoke</e1> came from a damp <e2>candle</e2>."
+        Cause-Effect(e2,e1)
+        Comment: a candle that was put out
+
+        13	"Our <e1>boat</e1> sleeps under a <e2>blanket</e2>."
+        Other
+
+    Both arguments become entities of the type ENTITY. One that ends inside a token is widened to
+    whole tokens and reported.
+
+    The sentences are tokenized, so their Docs know their spaces.
+
+    path (str | Path): The file.
+    nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
+    types (str | Path | TypeNames | None): A types file, to check the names against.
+    on_error (Callable[[ConversionError], None]): What to do about a bad record. If it does not
+        raise, the record is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Is added to.
+    YIELDS (Doc): The Docs.
+    RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
+    """
+    report = ConversionReport() if report is None else report
+    names = as_types(types)
+    pipeline = nlp or spacy.blank("en")
+
+    def to_doc(sentence: TaggedSentence) -> Doc:
+        text = "".join(sentence.pieces)
+        doc = pipeline.make_doc(text)
+        arguments: list[Entity] = []
+        for start, end in sentence.offsets([len(piece) for piece in sentence.pieces]):
+            argument = text[start:end]
+            # Blanks inside the tags are no part of the argument.
+            start += len(argument) - len(argument.lstrip())
+            end = start + len(argument.strip())
+            arguments.append(
+                char_entity(doc, start, end, ENTITY, place=sentence.place, report=report)
+            )
+        entities, relations = one_relation(arguments[0], arguments[1], sentence.label)
+        annotate_doc(doc, entities, relations, place=sentence.place, report=report, types=names)
+        return doc
+
+    yield from tagged_to_docs(path, to_doc, on_error=on_error, report=report)

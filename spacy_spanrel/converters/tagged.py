@@ -1,0 +1,184 @@
+"""Lines with a sentence in which two arguments are tagged: SemEval-2010 Task 8 and KBP37.
+
+A record is a sentence line (id, tab, sentence), a label line and perhaps a comment line. The next
+record begins after a blank line, or with the next sentence line. A sentence may have quotes around
+it, which are no part of it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+
+from spacy.tokens import Doc
+
+from .common import (
+    ConversionError,
+    ConversionErrors,
+    ConversionReport,
+    ErrorHandler,
+    Place,
+    read_lines,
+    short,
+)
+
+# The formats do not say of which type an argument is.
+ENTITY = "ENTITY"
+COMMENT = "Comment:"
+# Nothing else in angle brackets is markup.
+_TAG = re.compile("(</?e[12]>)")
+
+Line = tuple[int, str]
+Offsets = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class TaggedSentence:
+    """One record.
+
+    place (Place): The sentence line, with the id.
+    pieces (tuple[str, ...]): The sentence, cut at its tags, without them.
+    e1, e2 (tuple[int, int]): Which pieces each argument has, end exclusive.
+    label (str): As it stands, with the direction that it may name.
+    """
+
+    place: Place
+    pieces: tuple[str, ...]
+    e1: Offsets
+    e2: Offsets
+    label: str
+
+    def offsets(self, sizes: Sequence[int]) -> tuple[Offsets, Offsets]:
+        """Return start and exclusive end of both arguments, in what `sizes` counts.
+
+        sizes (Sequence[int]): Characters, or tokens, of each piece.
+        """
+        borders = [0, *accumulate(sizes)]
+        (start1, end1), (start2, end2) = self.e1, self.e2
+        return (borders[start1], borders[end1]), (borders[start2], borders[end2])
+
+
+def tagged_to_docs(
+    path: str | Path,
+    make: Callable[[TaggedSentence], Doc],
+    *,
+    on_error: ErrorHandler,
+    report: ConversionReport,
+) -> Iterator[Doc]:
+    """Read a file of tagged sentences, one Doc a record.
+
+    path (str | Path): The file.
+    make (Callable[[TaggedSentence], Doc]): Makes the gold Doc of a record.
+    on_error (Callable[[ConversionError], None]): What to do about a bad record.
+    report (ConversionReport): Is added to.
+    YIELDS (Doc): The Docs.
+    RAISES (ConversionError): If the file, or unless `on_error` goes on a record, is bad.
+    """
+    empty = True
+    for lines, follower in _records(read_lines(path)):
+        empty = False
+        try:
+            doc = make(_parse_record(lines, follower, str(path)))
+        except ConversionError as error:
+            report.skip(error, on_error)
+            continue
+        yield doc
+    if empty:
+        raise Place(str(path)).error(
+            ConversionErrors.E609, found="an empty file", expected="sentences"
+        )
+
+
+def _records(lines: Iterable[Line]) -> Iterator[tuple[list[Line], str]]:
+    """Yield the lines of each record, and in words what follows them."""
+    record: list[Line] = []
+    for number, line in lines:
+        is_blank = not line.strip()
+        if record and (is_blank or _looks_like_sentence(line)):
+            kind = "a blank line" if is_blank else "the next sentence"
+            yield record, f"{kind} (line {number})"
+            record = []
+        if not is_blank:
+            record.append((number, line))
+    if record:
+        yield record, "the end of the file"
+
+
+def _looks_like_sentence(line: str) -> bool:
+    """A bad sentence line, without tab or without tags, spoils its own record only."""
+    return not _is_comment(line) and ("\t" in line.strip() or _TAG.search(line) is not None)
+
+
+def _is_comment(line: str) -> bool:
+    return line.lstrip().startswith(COMMENT)
+
+
+def _parse_record(lines: Sequence[Line], follower: str, file: str) -> TaggedSentence:
+    (number, line), *rest = lines
+    place = Place(file, f"line {number}")
+    record_id, tab, sentence = line.partition("\t")
+    record_id = record_id.strip()
+    if not tab or len(record_id.split()) != 1:
+        raise place.error(
+            ConversionErrors.E610,
+            found=f"id {short(record_id)}" if tab else f"{short(line)}, without a tab",
+            expected="an id of one word, a tab and the sentence",
+        )
+    place = Place(file, place.name, record_id)
+    if not rest or _is_comment(rest[0][1]):
+        raise place.error(
+            ConversionErrors.E610,
+            found=short(rest[0][1].strip()) if rest else follower,
+            expected="the label on the line after the sentence",
+        )
+    label = rest[0][1].strip()
+    surplus = rest[2:] if len(rest) > 1 and _is_comment(rest[1][1]) else rest[1:]
+    if surplus:
+        number, line = surplus[0]
+        raise Place(file, f"line {number}", record_id).error(
+            ConversionErrors.E610,
+            found=short(line.strip()),
+            expected=f"after the label at most one line '{COMMENT} ...', then a blank line or the "
+            "next sentence",
+        )
+    parts = _TAG.split(_without_quotes(sentence))
+    pieces, tags = tuple(parts[::2]), parts[1::2]
+    e1, e2 = (_argument(name, pieces, tags, place) for name in ("e1", "e2"))
+    return TaggedSentence(place, pieces, e1, e2, label)
+
+
+def _without_quotes(sentence: str) -> str:
+    sentence = sentence.strip()
+    if len(sentence) > 1 and sentence[0] == sentence[-1] == '"':
+        return sentence[1:-1].strip()
+    return sentence
+
+
+def _argument(name: str, pieces: Sequence[str], tags: Sequence[str], place: Place) -> Offsets:
+    """Return which pieces are between the tags of an argument."""
+    opening, closing = f"<{name}>", f"</{name}>"
+    for tag in (opening, closing):
+        if tags.count(tag) != 1:
+            raise place.error(
+                ConversionErrors.E610,
+                found=f"{tag} {tags.count(tag)} times" if tag in tags else f"no {tag}",
+                expected="<e1>, </e1>, <e2> and </e2>, each once",
+            )
+    # Piece 0 is before tag 0.
+    start, end = tags.index(opening) + 1, tags.index(closing) + 1
+    if start > end:
+        raise place.error(
+            ConversionErrors.E610,
+            found=f"{closing} before {opening}",
+            expected=f"{opening}, the argument and then {closing}",
+        )
+    if not "".join(pieces[start:end]).strip():
+        raise place.error(
+            ConversionErrors.E610,
+            found=f"nothing between {opening} and {closing}",
+            expected="some text there",
+        )
+    return start, end
