@@ -1,39 +1,54 @@
 """spaCy components that read relations and answers out of text with transformers.
 
-Importing the package registers the extensions `doc._.relations`, `doc._.relation_scores` and
-`span._.relations`, and loads nothing heavy: torch and transformers are imported by the components
-that need them.
+Importing the package registers the extensions `doc._.relations`, `doc._.relation_scores`,
+`span._.relations`, `doc._.questions` and `doc._.answers`, and loads nothing heavy: torch and
+transformers are imported by the components that need them.
 """
 
 from contextlib import suppress
 
 from .about import __version__
 from .annotations import (
+    Answer,
     PairScores,
+    Question,
     Relation,
+    get_answers,
     get_entities,
     get_pair_scores,
+    get_questions,
     get_relations,
     register_extensions,
+    register_qa_extensions,
+    set_answers,
     set_entities,
     set_pair_scores,
+    set_questions,
     set_relations,
 )
 
 __all__ = [
+    "Answer",
     "PairScores",
+    "Question",
     "Relation",
     "__version__",
+    "get_answers",
     "get_entities",
     "get_pair_scores",
+    "get_questions",
     "get_relations",
     "register_extensions",
+    "register_qa_extensions",
+    "set_answers",
     "set_entities",
     "set_pair_scores",
+    "set_questions",
     "set_relations",
 ]
 
-# Where another package owns the name, the import must not fail for that (spaCy imports every entry
+# Where another package owns a name, the import must not fail for that (spaCy imports every entry
 # point); the component that wants the name raises when it is built.
-with suppress(ValueError):
-    register_extensions()
+for _register in (register_extensions, register_qa_extensions):
+    with suppress(ValueError):
+        _register()  # type: ignore[operator]

@@ -23,7 +23,23 @@ class Errors:
         "[E_SR103] Relation '{label}' has an argument of another Doc. Head and tail must be spans "
         "of the Doc on which the relation is set."
     )
-    E104 = "[E_SR104] The score of a relation is a probability from 0 to 1 or None, not {score!r}."
+    E104 = "[E_SR104] A score is a probability from 0 to 1 or None, not {score!r}."
+    E105 = (
+        "[E_SR105] Questions of one Doc must have different ids; used more than once: {ids}. "
+        "Questions given as texts get ids of their own."
+    )
+    E106 = (
+        "[E_SR106] {found!r} is no question. Expected a text, a Question, a pair (id, text), or a "
+        "table with 'id' and 'text'."
+    )
+    E107 = (
+        "[E_SR107] The answer to question '{id}' has the character offsets {start} to {end}, but the "
+        "Doc has {length} characters. Expected 0 <= start < end <= {length}."
+    )
+    E108 = (
+        "[E_SR108] The answer to question '{id}' belongs to another Doc. Answers must be made for "
+        "the Doc on which they are set."
+    )
 
     # Encoding
     E201 = (

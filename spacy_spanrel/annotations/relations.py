@@ -1,4 +1,4 @@
-"""What the components write on a Doc, and the only code that knows how it is stored.
+"""Relations and entities on a Doc, and the only code that knows how they are stored.
 
 Relations live in a native ``SpanGroup`` as consecutive (head, tail) spans, because span groups
 survive ``DocBin`` with default settings, ``Doc.to_bytes``, ``Doc.from_docs`` (which drops scores)
@@ -10,14 +10,15 @@ relation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from spacy.tokens import Doc, Span, SpanGroup
 
-from .errors import Errors
+from ..errors import Errors
+from .extensions import register
 
 ENTITIES_KEY = "entities"
 RELATIONS_KEY = "relations"
@@ -239,35 +240,21 @@ def register_extensions(
     RAISES (ValueError): If other code, or a component with another key, owns a name.
     """
     # Partials of module-level functions: extensions travel to worker processes by pickle.
-    wanted: list[tuple[Any, str, Callable[..., Any], Callable[..., Any] | None]] = [
-        (
-            Doc,
-            f"{prefix}relations",
-            partial(get_relations, key=relations_key),
-            partial(set_relations, key=relations_key),
-        ),
-        (
-            Doc,
-            f"{prefix}relation_scores",
-            partial(get_pair_scores, key=relations_key),
-            None,
-        ),
-        (Span, f"{prefix}relations", partial(relations_of_span, key=relations_key), None),
-    ]
-    for kind, name, getter, _ in wanted:
-        if kind.has_extension(name) and not _same_partial(kind.get_extension(name)[2], getter):
-            owner = kind.get_extension(name)[2] or "a plain attribute or method"
-            raise ValueError(Errors.E101.format(kind=kind.__name__.lower(), name=name, owner=owner))
-    if check_only:
-        return
-    for kind, name, getter, setter in wanted:
-        if not kind.has_extension(name):
-            kind.set_extension(name, getter=getter, setter=setter)
-
-
-def _same_partial(found: Any, wanted: Any) -> bool:
-    return (
-        isinstance(found, partial)
-        and found.func is wanted.func
-        and found.keywords == wanted.keywords
+    register(
+        [
+            (
+                Doc,
+                f"{prefix}relations",
+                partial(get_relations, key=relations_key),
+                partial(set_relations, key=relations_key),
+            ),
+            (
+                Doc,
+                f"{prefix}relation_scores",
+                partial(get_pair_scores, key=relations_key),
+                None,
+            ),
+            (Span, f"{prefix}relations", partial(relations_of_span, key=relations_key), None),
+        ],
+        check_only=check_only,
     )
