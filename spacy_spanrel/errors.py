@@ -175,6 +175,19 @@ class Errors:
         "the other modes."
     )
 
+    # extractive_qa
+    E801 = (
+        "[E_SR801] max_length = {max_length} pieces, less max_question_length = {max_question_length} "
+        "and {special} special tokens, leaves {capacity} for the text. It must leave at least "
+        "doc_stride = {doc_stride}, the step from one window to the next, or text would be skipped; "
+        "and all of them must be at least 1."
+    )
+    E802 = (
+        "[E_SR802] '{name}' ({kind}) does not give a start and an end logit for each piece: networks "
+        "that search answers with beams and pad on the left (XLNet, XLM) are not supported. Choose "
+        "another checkpoint."
+    )
+
 
 class Warnings:
     """Texts of warnings."""
@@ -212,4 +225,12 @@ class Warnings:
         "[W_SR108] The tokenizer of '{name}' lower-cases text, but its vocabulary has upper-case "
         "letters, which it can never use. If its model was trained on cased text, correct "
         "do_lower_case in its tokenizer_config.json."
+    )
+    W109 = (
+        "[W_SR109] {n} question(s) were longer than max_question_length = {limit} pieces and were cut. "
+        "First of them: {examples}"
+    )
+    W110 = (
+        "[W_SR110] {n} gold answer(s) cover no word piece of the predicted Docs, and their questions "
+        "were left out of training. First of them: {examples}"
     )

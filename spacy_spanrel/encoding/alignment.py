@@ -75,6 +75,22 @@ def non_space_offsets(text: str) -> IntArray:
     return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(solid)])
 
 
+def project_chars(source: str, target: str, start: int, end: int) -> tuple[int, int]:
+    """Project a range of characters onto another text that differs in white space only.
+
+    source, target (str): The texts.
+    start, end (int): The range in `source`, end exclusive.
+    RETURNS (tuple[int, int]): The range in `target` of the same characters other than white space.
+    """
+    if source == target:
+        return (start, end)
+    counts, places = non_space_offsets(source), non_space_offsets(target)
+    # The last position before the first character, and the first one behind the last.
+    first = int(np.searchsorted(places, counts[start], side="right")) - 1
+    last = int(np.searchsorted(places, counts[end], side="left"))
+    return (first, max(first, last))
+
+
 class SpanProjector:
     """Projects spans of one Doc onto the tokens of another one with the same text.
 

@@ -54,20 +54,29 @@ class HFModule(nn.Module):
         limits = [self.pieces.max_length, _position_limit(self.transformer)]
         return min([limit for limit in limits if limit] or [_DEFAULT_MAX_LENGTH])
 
-    def outputs(self, ids: Tensor, mask: Tensor, casing: Tensor | None = None) -> Any:
+    def outputs(
+        self,
+        ids: Tensor,
+        mask: Tensor,
+        casing: Tensor | None = None,
+        types: Tensor | None = None,
+    ) -> Any:
         """Run the network on padded rows.
 
         ids (Tensor): Piece ids, int64. *Shape:* ``(batch, length)``
         mask (Tensor): 1 for pieces, 0 for padding, int64. *Shape:* ``(batch, length)``
         casing (Tensor | None): Letter case of each piece, int64, where the network is told it.
             *Shape:* ``(batch, length)``
+        types (Tensor | None): Segment ids, int64; None for the network's own default.
+            *Shape:* ``(batch, length)``
         RETURNS (ModelOutput): As transformers defines it for this network.
         """
+        more = {} if types is None else {"token_type_ids": types}
         if self.casing is None:
-            return self.transformer(input_ids=ids, attention_mask=mask)
+            return self.transformer(input_ids=ids, attention_mask=mask, **more)
         embedded = self.transformer.get_input_embeddings()(ids)  # type: ignore[operator]
         embedded = embedded + self.casing(casing)
-        return self.transformer(inputs_embeds=embedded, attention_mask=mask)
+        return self.transformer(inputs_embeds=embedded, attention_mask=mask, **more)
 
     def forward(self, ids: Tensor, mask: Tensor, casing: Tensor | None = None) -> Tensor:
         """Return the first output of the network: hidden states, or the logits of a task.

@@ -28,6 +28,30 @@ class TextPieces:
     chars: IntArray
 
 
+@dataclass(frozen=True)
+class PairTemplate:
+    """What a tokenizer puts around two texts, as ids and as segment ids.
+
+    prefix, middle, suffix (list[int]): Special tokens before, between and behind the texts.
+    prefix_types, middle_types, suffix_types (list[int]): Their segments.
+    first_type, second_type (int): The segments of the texts.
+    """
+
+    prefix: list[int]
+    middle: list[int]
+    suffix: list[int]
+    prefix_types: list[int]
+    middle_types: list[int]
+    suffix_types: list[int]
+    first_type: int
+    second_type: int
+
+    @property
+    def n_special(self) -> int:
+        """Special tokens around a pair."""
+        return len(self.prefix) + len(self.middle) + len(self.suffix)
+
+
 class PieceTokenizer:
     """A fast tokenizer, reduced to what the components need and made safe.
 
@@ -42,6 +66,7 @@ class PieceTokenizer:
     """
 
     def __init__(self, tokenizer: Any, name: str):
+        self.name = name
         if not getattr(tokenizer, "is_fast", False):
             raise ValueError(Errors.E201.format(name=name, kind=type(tokenizer).__name__))
         self._backend = tokenizer.backend_tokenizer
@@ -54,6 +79,7 @@ class PieceTokenizer:
             self.suffix: list[int] = probe.ids[inner[-1] + 1 :]
         else:
             self.prefix, self.suffix = list(probe.ids), []
+        self.pair = _probe_pair(self._backend)
         if hasattr(self._backend, "encode_special_tokens"):
             self._backend.encode_special_tokens = True
         limit = getattr(tokenizer, "model_max_length", None)
@@ -92,6 +118,25 @@ class PieceTokenizer:
             )
             for encoding in encodings
         ]
+
+
+def _probe_pair(backend: Any) -> PairTemplate:
+    probe = backend.encode("a", "b", add_special_tokens=True)
+    sides = list(probe.sequence_ids)
+    first = [i for i, side in enumerate(sides) if side == 0]
+    second = [i for i, side in enumerate(sides) if side == 1]
+    ids, types = list(probe.ids), list(probe.type_ids)
+    middle = slice(first[-1] + 1, second[0])
+    return PairTemplate(
+        prefix=ids[: first[0]],
+        middle=ids[middle],
+        suffix=ids[second[-1] + 1 :],
+        prefix_types=types[: first[0]],
+        middle_types=types[middle],
+        suffix_types=types[second[-1] + 1 :],
+        first_type=types[first[0]],
+        second_type=types[second[0]],
+    )
 
 
 # Letter case of a piece: no letters, all lower, first letter upper, all upper (two or more), mixed.

@@ -10,7 +10,7 @@ different tokenization of gold and prediction does not matter.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from spacy import registry
 from spacy.tokens import Doc, Span
@@ -21,6 +21,7 @@ from ..encoding.alignment import non_space_offsets
 from ..scoring import LabelledCounts
 
 
+@runtime_checkable  # spaCy checks it where a config says scorer = null
 class RelationScorer(Protocol):
     """Scores Examples; takes a component's `cfg` as keyword arguments."""
 

@@ -12,6 +12,7 @@ from spacy.tokens import Span, SpanGroup
 from spacy.training import Corpus, Example
 from spacy.util import filter_spans
 
+from ..annotations import QA_KEY, get_questions, set_questions
 from ..errors import Errors
 
 ENTS = "ents"
@@ -44,6 +45,47 @@ def create_corpus_reader(
         limit=limit,
         augmenter=augmenter,
     )
+
+
+@registry.readers("spacy-spanrel.QuestionCorpus.v1")
+def create_question_reader(
+    path: Optional[Union[str, Path]],  # noqa: UP007, UP045 (resolved at run time)
+    qa_key: str = QA_KEY,
+    limit: int = 0,
+) -> Callable[[Language], Iterable[Example]]:
+    """Read a DocBin for training question answering: an Example asks one question.
+
+    The batches of `spacy train` then hold questions about different texts, whatever the number of
+    questions that a text has. The Examples of a text share their gold Doc.
+
+    path (str | Path): File or folder of .spacy files.
+    qa_key (str): The span group of questions and answers.
+    limit (int): As in "spacy.Corpus.v1", in Docs.
+    RETURNS (Callable[[Language], Iterable[Example]]): The reader.
+    """
+    if path is None:
+        raise ValueError(Errors.E502)
+    return QuestionCorpus(path, qa_key=qa_key, limit=limit)
+
+
+class QuestionCorpus(Corpus):
+    """`spacy.training.Corpus` that yields an Example for each question of a Doc.
+
+    path (str | Path): File or folder of .spacy files.
+    qa_key (str), limit (int): As in `create_question_reader`.
+    """
+
+    def __init__(self, path: str | Path, *, qa_key: str = QA_KEY, limit: int = 0):
+        super().__init__(path, limit=limit)
+        self.qa_key = qa_key
+
+    def __call__(self, nlp: Language) -> Iterator[Example]:
+        """Yield the Examples. nlp (Language): Its tokenizer makes the predicted Docs."""
+        for example in super().__call__(nlp):
+            for question in get_questions(example.reference, self.qa_key):
+                predicted = example.predicted.copy()
+                set_questions(predicted, question, self.qa_key)
+                yield Example(predicted, example.reference)
 
 
 class InputCorpus(Corpus):

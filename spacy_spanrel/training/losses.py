@@ -49,3 +49,14 @@ def pair_loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
     RETURNS (tuple[float, Tensor]): Value and gradient.
     """
     return with_gradient(lambda z: F.binary_cross_entropy_with_logits(z, targets), logits)
+
+
+def ends_loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+    """Mean of the cross-entropies of the first and the last piece, averaged over rows (BERT for
+    question answering, Devlin et al. 2019).
+
+    logits (Tensor): -inf beyond a row's end. *Shape:* ``(n_rows, longest, 2)``
+    targets (Tensor): Columns of the first and the last piece, int64. *Shape:* ``(n_rows, 2)``
+    RETURNS (tuple[float, Tensor]): Value and gradient.
+    """
+    return with_gradient(lambda z: F.cross_entropy(z, targets), logits)

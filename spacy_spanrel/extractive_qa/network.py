@@ -1,0 +1,45 @@
+"""The network of `extractive_qa`: rows in, start and end logits out."""
+
+from __future__ import annotations
+
+import inspect
+
+import torch
+from torch import Tensor, nn
+
+from ..encoding.checkpoint import HFModule
+from ..errors import Errors
+
+
+class SpanNetwork(nn.Module):
+    """A Hugging Face question-answering network.
+
+    encoder (HFModule): The network and its tokenizer.
+    RAISES (ValueError): If the network is none that gives start and end logits.
+    """
+
+    def __init__(self, encoder: HFModule):
+        super().__init__()
+        self.encoder = encoder
+        accepted = inspect.signature(encoder.transformer.forward).parameters
+        if "start_positions" not in accepted or hasattr(encoder.transformer, "start_logits"):
+            # XLNet and XLM search with beams, and pad on the left.
+            raise ValueError(
+                Errors.E802.format(
+                    name=encoder.pieces.name, kind=type(encoder.transformer).__name__
+                )
+            )
+        self._takes_types = "token_type_ids" in accepted
+
+    def forward(
+        self, ids: Tensor, mask: Tensor, types: Tensor, casing: Tensor | None = None
+    ) -> Tensor:
+        """Return the logits of each piece as first and last of the answer.
+
+        ids, mask, casing (Tensor): As in `HFModule`, ``(batch, length)``.
+        types (Tensor): Segment ids, int64. *Shape:* ``(batch, length)``
+        RETURNS (Tensor): float32, -inf for padding. *Shape:* ``(batch, length, 2)``
+        """
+        found = self.encoder.outputs(ids, mask, casing, types if self._takes_types else None)
+        logits = torch.stack([found.start_logits, found.end_logits], dim=-1).float()
+        return logits.masked_fill(mask[:, :, None] == 0, float("-inf"))
