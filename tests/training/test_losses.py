@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spacy_spanrel.training.losses import pair_loss, class_loss, with_gradient
+from spacy_spanrel.training.losses import class_loss, pair_loss, with_gradient
 
 
 def head(n_out: int) -> tuple[nn.Module, torch.Tensor]:
