@@ -31,18 +31,15 @@ CONFIG = Path(__file__).parent.parent / "configs" / "relation_classifier_minilm.
 PIPE = "components.relation_classifier"
 BATCH = 32
 SUBSET = 4000
+MODES = ("text", "ner", "text_ner", "ner_text")
 
-UNCASED = {f"{PIPE}.model.casing": False}
 # name: (epochs, learning rate, learning rate of the head, all sentences?, other overrides)
 VARIANTS: dict[str, tuple[int, float, float | None, bool, dict[str, Any]]] = {
     # configs/relation_classifier_minilm.cfg as it is.
-    "typed_markers": (5, 3e-4, None, False, {}),
-    "typed_markers, not cased": (5, 3e-4, None, False, UNCASED),
-    "text": (5, 3e-4, None, False, {f"{PIPE}.mode": "text"}),
-    "ner": (5, 3e-4, None, False, {f"{PIPE}.mode": "ner"}),
-    "text_ner": (5, 3e-4, None, False, {f"{PIPE}.mode": "text_ner"}),
-    "ner_text": (5, 3e-4, None, False, {f"{PIPE}.mode": "ner_text"}),
-    "typed_markers, all sentences": (5, 3e-4, None, True, {}),
+    "typed_markers": (5, 3e-4, 1e-3, False, {}),
+    **{mode: (5, 3e-4, 1e-3, False, {f"{PIPE}.mode": mode}) for mode in MODES},
+    "typed_markers, head no faster": (5, 3e-4, None, False, {}),
+    "typed_markers, all sentences": (5, 3e-4, 1e-3, True, {}),
 }
 
 

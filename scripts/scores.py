@@ -21,6 +21,13 @@ KINDS = (
     ("Relations (and both entity types)", "rel_strict"),
 )
 HEADER = ("", "P", "R", "F")
+# Questions: title and middle of the names in the file.
+QUESTIONS = (
+    ("all", ""),
+    ("with an answer", "has_ans_"),
+    ("without an answer", "no_ans_"),
+    ("best threshold", "best_"),
+)
 
 
 def score_rows(scores: dict[str, Any], prefix: str) -> list[tuple[str, ...]]:
@@ -48,6 +55,13 @@ def main() -> None:
             msg.divider(title)
             rows = score_rows(scores, prefix)
             msg.table(rows, header=HEADER, divider=True, aligns=("l", "r", "r", "r"))
+    if "qa_f1" in scores:
+        msg.divider("Questions")
+        rows = [
+            (title, *(percent(scores.get(f"qa_{middle}{key}")) for key in ("exact", "f1")))
+            for title, middle in QUESTIONS
+        ]
+        msg.table(rows, header=("", "Exact", "F1"), divider=True, aligns=("l", "r", "r"))
 
 
 if __name__ == "__main__":

@@ -83,13 +83,16 @@ QuestionLike = str | Question | tuple[str, str] | Mapping[str, str]
 def make_questions(given: QuestionLike | Iterable[QuestionLike]) -> tuple[Question, ...]:
     """Make questions with ids of their own.
 
-    given: One or more questions: a text, a `Question`, a pair (id, text), or a table with "id" and
-        "text" (or "question"). Those without an id get "q1", "q2", ... by their place.
+    given: One question (a text, a `Question`, or a table with "text" or "question", and perhaps
+        "id"), or several: a list of these and of pairs (id, text). Those without an id get "q1",
+        "q2", ... by their place.
     RETURNS (tuple[Question, ...]): In that order.
     RAISES (ValueError): If two have the same id, or something is no question.
     """
     if isinstance(given, (str, Question, Mapping)):
         given = [given]
+    if not isinstance(given, Iterable):
+        raise ValueError(Errors.E106.format(found=given))
     made = [_question(item, f"q{i}") for i, item in enumerate(given, start=1)]
     ids = [question.id for question in made]
     twice = sorted({i for i in ids if ids.count(i) > 1}) if len(set(ids)) < len(ids) else []
@@ -99,14 +102,15 @@ def make_questions(given: QuestionLike | Iterable[QuestionLike]) -> tuple[Questi
 
 
 def _question(item: Any, default_id: str) -> Question:
-    if isinstance(item, Question):
+    if isinstance(item, Question) and isinstance(item.id, str) and isinstance(item.text, str):
         return item
     if isinstance(item, str):
         return Question(default_id, item)
     if isinstance(item, Mapping):
         text = item.get("text", item.get("question"))
         if isinstance(text, str):
-            return Question(str(item.get("id", default_id)), text)
+            own_id = item.get("id")
+            return Question(default_id if own_id is None else str(own_id), text)
     elif (
         isinstance(item, (tuple, list))
         and len(item) == 2
@@ -200,7 +204,7 @@ def make_answer(
     span = None
     if 0 <= start_char < end_char <= len(doc.text):
         span = doc.char_span(start_char, end_char, alignment_mode="expand")
-    if span is None:
+    if span is None or not len(span):  # the blank behind a token is part of none
         raise ValueError(
             Errors.E107.format(id=question.id, start=start_char, end=end_char, length=len(doc.text))
         )

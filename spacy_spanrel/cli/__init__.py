@@ -5,6 +5,8 @@ Importing a command's module registers it.
 
 from ._app import app
 from .convert import convert
+from .export import export
+from .find_null_threshold import find_null_threshold
 from .import_spert import write_pipeline
 
-__all__ = ["app", "convert", "write_pipeline"]
+__all__ = ["app", "convert", "export", "find_null_threshold", "write_pipeline"]

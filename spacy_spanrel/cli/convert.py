@@ -26,6 +26,7 @@ from ..converters import (
     scierc_to_docs,
     semeval_to_docs,
     spert_to_docs,
+    squad_to_docs,
     tacred_to_docs,
 )
 from ..converters.common import (
@@ -45,6 +46,7 @@ CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
     "scierc": scierc_to_docs,
     "semeval": semeval_to_docs,
     "spert": spert_to_docs,
+    "squad": squad_to_docs,
     "tacred": tacred_to_docs,
 }
 SUFFIX = ".spacy"
@@ -59,6 +61,7 @@ class Format(str, Enum):
     scierc = "scierc"
     semeval = "semeval"
     spert = "spert"
+    squad = "squad"
     tacred = "tacred"
 
 
@@ -113,21 +116,21 @@ def convert_cli(
         typer.Option(
             "--lang",
             "-l",
-            help="Language of the vocabulary and, for ade and semeval, of the tokenizer",
+            help="Language of the vocabulary and, for ade, semeval and squad, of the tokenizer",
         ),
     ] = "en",
     quiet: Annotated[
         bool, typer.Option("--quiet", "-q", help="Print errors and warnings only")
     ] = False,
 ) -> None:
-    """Convert annotated entities and relations to spaCy's binary format.
+    """Convert annotated entities and relations, or questions and answers, to spaCy's binary format.
 
     Several inputs go into one output. Nothing is written if anything fails, and texts without
-    entities or relations are kept. A report is printed at the end.
+    entities, relations or questions are kept. A report is printed at the end.
 
     Formats: ade (DRUG-AE.rel), conll04 (conll04.corp), kbp37 (text form of KBP37), scierc (JSON
     lines of SciERC or DyGIE++), semeval (text form of SemEval-2010 Task 8), spert (JSON of SpERT),
-    tacred (JSON of TACRED or Re-TACRED).
+    squad (JSON of SQuAD 1.1 or 2.0), tacred (JSON of TACRED or Re-TACRED).
 
     Examples:
 
@@ -138,6 +141,7 @@ def convert_cli(
     $ python -m spacy spanrel convert spert train.json train.spacy --negatives no_relation
     $ python -m spacy spanrel convert tacred train.json train.spacy
     $ python -m spacy spanrel convert semeval TRAIN_FILE.TXT train.spacy
+    $ python -m spacy spanrel convert squad train-v2.0.json train.spacy --lang es
     """
     try:
         report = convert(
@@ -182,7 +186,8 @@ def convert(
     inputs (Sequence[str | Path]): Files, all of that format.
     output (str | Path): The file to write; its folder is made if needed.
     skip_invalid (bool): Leave bad records out instead of raising.
-    types (str | Path | None): Types file, to check names against.
+    types (str | Path | None): Types file, to check names against. This and the next three are of
+        no use to the format squad.
     max_span_size (int | None): Report entities of more tokens.
     unit ("sentence" | "document" | None): Of the format scierc only.
     negatives (str | None): Label for the pairs of entities without a relation, see
@@ -205,6 +210,14 @@ def convert(
         if data_format != "scierc":
             raise _argument_error("--unit", f"format {data_format!r}", "the format 'scierc'")
         to_docs = partial(to_docs, unit=unit)
+    if data_format == "squad":
+        for option, value in (
+            ("--types", types),
+            ("--max-span-size", max_span_size),
+            ("--negatives", negatives),
+        ):
+            if value is not None:
+                raise _argument_error(option, "format 'squad'", "a format of entities")
     if negatives is not None:
         check_negative_label(negatives, "--negatives")
     try:
@@ -212,8 +225,10 @@ def convert(
     except ImportError as error:
         raise _argument_error("--lang", repr(lang), "a language code of spaCy") from error
     report = ConversionReport(max_span_size=max_span_size)
-    names = None if types is None else read_types(types)
-    symmetric = names.symmetric if names is not None else frozenset()
+    symmetric: frozenset[str] = frozenset()
+    if types is not None:
+        names = read_types(types)
+        to_docs, symmetric = partial(to_docs, types=names), names.symmetric
     doc_bin = DocBin(store_user_data=True)
     # disable=None: no bar where stderr is no terminal. The delay spares short work the bar.
     with tqdm(desc="Docs", unit=" docs", delay=1.0, disable=True if quiet else None) as bar:
@@ -221,7 +236,6 @@ def convert(
             for doc in to_docs(
                 path,
                 nlp=nlp,
-                types=names,
                 on_error=_go_on if skip_invalid else raise_error,
                 report=report,
             ):
@@ -277,8 +291,16 @@ def print_report(report: ConversionReport, output: Path) -> None:
         ("Relations", report.n_relations),
         ("Longest entity, in tokens", report.longest_entity),
     ]
+    if report.questions or report.docs_without_questions:
+        rows = [("Docs", report.docs), ("Tokens", report.tokens), ("Questions", report.questions)]
     # Of these, only what happened.
     more: list[tuple[str, int]] = [
+        ("Docs without questions", report.docs_without_questions),
+        ("Questions without an answer", report.unanswerable),
+        ("Reference answers", report.answers),
+        ("Answers that begin or end inside a token, kept", report.misaligned_answers),
+        ("Answers found elsewhere than stated", len(report.repaired_answers)),
+        ("Answers that are not in the text, left out", len(report.lost_answers)),
         (f"Entities longer{long}", len(report.too_long)),
         ("Entities widened to token borders", len(report.misaligned)),
         ("Overlapping entities that are not in doc.ents", report.overlapping_entities),
@@ -300,6 +322,8 @@ def print_report(report: ConversionReport, output: Path) -> None:
         (f"Entities longer{long}", report.too_long),
         ("Entities widened to token borders", report.misaligned),
         ("Relations lost", report.lost_relations),
+        ("Answers found elsewhere than stated", report.repaired_answers),
+        ("Answers that are not in the text, left out", report.lost_answers),
         ("Records skipped", [_as_finding(error) for error in report.skipped]),
     ):
         if findings:

@@ -84,6 +84,23 @@ class ConversionErrors:
         "The first error was: {first}"
     )
     E613 = "[E_SR613] {where}: wrong argument. Found: {found}. Expected: {expected}."
+    E614 = (
+        "[E_SR614] {where}: an id is used more than once. Found: {found}. Expected: {expected}. "
+        "Give each question an id of its own."
+    )
+    E615 = (
+        "[E_SR615] {where}: it is not clear whether the question has an answer. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E616 = (
+        "[E_SR616] {where}: no answer to the question is a part of the text. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E617 = (
+        "[E_SR617] {where}: the text cannot be tokenized as it is. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E618 = "[E_SR618] {where}: answers are missing. Found: {found}. Expected: {expected}."
 
 
 class ConversionError(ValueError):
@@ -184,6 +201,12 @@ class ConversionReport:
     duplicate_entities, duplicate_relations (int): Repeated within a record, kept once.
     duplicate_ids (int): Records whose id came before; kept.
     self_relations (int): Relations of a span with itself, which no model predicts; kept.
+    questions, unanswerable (int): Questions, and how many of them have no answer.
+    answers (int): Reference answers to the others.
+    docs_without_questions (int): They are kept.
+    misaligned_answers (int): Reference answers that begin or end inside a token; kept as they are.
+    repaired_answers (list[Finding]): Those that were found elsewhere than stated.
+    lost_answers (list[Finding]): Those that do not occur in their text, and were left out.
     notes (Counter[str]): What else happened, in words, and how often.
     """
 
@@ -204,6 +227,13 @@ class ConversionReport:
     duplicate_relations: int = 0
     duplicate_ids: int = 0
     self_relations: int = 0
+    questions: int = 0
+    unanswerable: int = 0
+    answers: int = 0
+    docs_without_questions: int = 0
+    misaligned_answers: int = 0
+    repaired_answers: list[Finding] = field(default_factory=list)
+    lost_answers: list[Finding] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     _ids: set[RecordId] = field(default_factory=set, init=False, repr=False)
 

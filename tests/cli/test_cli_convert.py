@@ -13,7 +13,7 @@ from spacy.cli._util import app as spacy_app
 from spacy.tokens import Doc, DocBin, Span
 from typer.testing import CliRunner
 
-from spacy_spanrel.annotations import Relation, get_relations, set_relations
+from spacy_spanrel.annotations import Relation, get_answers, get_relations, set_relations
 from spacy_spanrel.cli import app, convert
 from spacy_spanrel.cli.convert import CONVERTERS, Format, UnitName
 from spacy_spanrel.converters import (
@@ -59,6 +59,30 @@ SINGLE = {
     "kbp37": TAGGED.format(id="good-1") + TAGGED.format(id="bad-1").replace("<e2>", ""),
     "semeval": TAGGED.format(id="good-1") + TAGGED.format(id="bad-1").replace("<e2>", ""),
     "tacred": json.dumps([TACRED, {**TACRED, "id": "bad-1", "obj_end": 3}]),
+}
+
+ANSWERED = {
+    "id": "good-1",
+    "question": "Where?",
+    "answers": [{"text": "Oslo", "answer_start": 9}, {"text": "in Oslo", "answer_start": 10}],
+}
+SQUAD = {
+    "version": "v2.0",
+    "data": [
+        {
+            "title": "Oslo",
+            "paragraphs": [
+                {
+                    "context": "Ann lives in Oslo-West.",
+                    "qas": [
+                        ANSWERED,
+                        {"id": "good-2", "question": "Why?", "answers": [], "is_impossible": True},
+                        {**ANSWERED, "id": "bad-1", "answers": [{"text": "Bo", "answer_start": 0}]},
+                    ],
+                }
+            ],
+        }
+    ],
 }
 
 
@@ -466,6 +490,62 @@ def test_negatives_of_documents(write, output):
     assert report.relations == {"R": 1, "none": 2}
     (doc,) = read(output)
     assert [r.to_triple() for r in doc._.relations][1:] == [("a", "none", "b"), ("b", "none", "a")]
+
+
+def test_squad(write, output):
+    source = write(SQUAD)
+    result = run("convert", "squad", source, output)
+    assert result.exit_code == 1
+    place = "data[0].paragraphs[0].qas[2]"
+    for text in ("E_SR616", str(source), place, "(id 'bad-1')", "Found: ", "Expected: "):
+        assert text in result.stderr
+    assert not output.exists()
+    result = run("convert", "squad", source, output, "--skip-invalid")
+    assert result.exit_code == 0, result.output
+    assert "1 record(s) skipped" in result.stderr
+    (doc,) = read(output)
+    first, second = get_answers(doc)
+    assert [answer.text for answer in (first, *first.alternatives)] == ["Oslo", "in Oslo"]
+    assert not second
+    assert doc.text == "Ann lives in Oslo-West."
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    for expected in (
+        "Docs 1",
+        "Questions 2",
+        "Questions without an answer 1",
+        "Reference answers 2",
+        "Answers found elsewhere than stated 1",
+        "good-1 'Oslo' at 13 instead of 9",
+        "Records skipped 1",
+    ):
+        assert expected in lines
+    assert "entit" not in result.stdout.lower()
+    assert "relation" not in result.stdout.lower()
+    assert "Answers that are not" not in result.stdout  # only what happened
+
+
+def test_reports_of_relations_have_no_questions(write, output):
+    result = run("convert", "spert", write([GOOD]), output)
+    for text in ("uestion", "nswer"):
+        assert text not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "option", [("--types", "types.json"), ("--max-span-size", 3), ("--negatives", "none")]
+)
+def test_options_of_entities_do_not_fit_squad(write, output, option):
+    result = run("convert", "squad", write(SQUAD), output, *option)
+    assert result.exit_code == 1
+    for text in ("E_SR613", option[0], "'squad'"):
+        assert text in result.stderr
+    assert not output.exists()
+
+
+def test_language_of_squad(write, output):
+    data = {"data": [{"paragraphs": [{"context": "L'aspirina", "qas": []}]}]}
+    for lang, words in (("it", ["L'", "aspirina"]), ("en", ["L'aspirina"])):
+        convert("squad", [write(data)], output, lang=lang)
+        assert [token.text for token in read(output)[0]] == words
 
 
 def test_names_agree():

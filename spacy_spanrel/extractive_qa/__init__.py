@@ -1,0 +1,1 @@
+"""`extractive_qa`: answers to questions in the words of a text."""

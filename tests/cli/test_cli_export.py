@@ -1,0 +1,413 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import spacy
+import srsly
+from spacy.cli._util import app as spacy_app
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Example
+from typer.testing import CliRunner
+
+from spacy_spanrel import (
+    Answer,
+    Question,
+    get_answers,
+    get_questions,
+    set_answers,
+    set_questions,
+)
+from spacy_spanrel.annotations import make_answer
+from spacy_spanrel.cli import app, convert, export, find_null_threshold
+from spacy_spanrel.converters import ConversionError
+
+NLP = spacy.blank("en")
+TEXT = "Ann Lee lives in Oslo. Bo läuft ☂."
+
+
+def run(*args, main=app):
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def one_line(output: str) -> str:
+    """Undo the wrapping of lines, which may cut paths."""
+    return "".join(output.split())
+
+
+def part(doc: Doc, name: str, text: str, **more) -> Answer:
+    start = doc.text.index(text)
+    return make_answer(doc, Question(name, f"{name}?"), start, start + len(text), **more)
+
+
+def combined(first: Answer, *others: Answer) -> Answer:
+    return Answer(**{**first.__dict__, "alternatives": others})
+
+
+def gold() -> Doc:
+    doc = NLP.make_doc(TEXT)
+    ann = combined(part(doc, "a", "Ann Lee"), part(doc, "a", "Ann"))
+    set_answers(doc, [ann, Answer(Question("b", "b?"))])
+    return doc
+
+
+def predicted() -> Doc:
+    doc = NLP.make_doc(TEXT)
+    scores = {"score": 0.5, "null_score": 1.0}
+    null = Answer(Question("b", "b?"), **scores)
+    set_answers(
+        doc,
+        [
+            part(doc, "a", "läuft ☂", logit=3.0, **scores),
+            combined(null, part(doc, "b", "Bo", logit=0.5, **scores)),
+            Answer(Question("c", "c?"), **scores),
+        ],
+    )
+    return doc
+
+
+@pytest.fixture
+def save(tmp_path):
+    def _save(*docs, name="in.spacy"):
+        DocBin(docs=docs).to_disk(tmp_path / name)
+        return tmp_path / name
+
+    return _save
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+# export
+
+
+def test_squad(save, folder, tmp_path):
+    output = folder / "new" / "gold.json"
+    source = save(gold(), gold())
+    result = run("spanrel", "export", "squad", source, output, main=spacy_app)
+    assert result.exit_code == 0, result.output
+    assert f"4 questions with their answers written to {output}" in " ".join(result.stdout.split())
+    data = srsly.read_json(output)
+    (article,) = data["data"]
+    assert [p["context"] for p in article["paragraphs"]] == [TEXT, TEXT]
+    assert article["paragraphs"][0]["qas"] == [
+        {
+            "question": "a?",
+            "id": "a",
+            "answers": [{"text": "Ann Lee", "answer_start": 0}, {"text": "Ann", "answer_start": 0}],
+            "is_impossible": False,
+        },
+        {"question": "b?", "id": "b", "answers": [], "is_impossible": True},
+    ]
+    assert "☂" in output.read_text("utf-8")  # as it is, not escaped
+    assert os.listdir(output.parent) == [output.name]
+    # And back.
+    convert("squad", [output], tmp_path / "again.spacy")
+    docs = DocBin().from_disk(tmp_path / "again.spacy").get_docs(NLP.vocab)
+    assert [get_answers(doc)[0].text for doc in docs] == ["Ann Lee", "Ann Lee"]
+
+
+def test_predictions(save, folder):
+    output = folder / "predictions.json"
+    result = run("export", "squad-predictions", save(predicted()), output)
+    assert result.exit_code == 0, result.output
+    assert srsly.read_json(output) == {"a": "läuft ☂", "b": "", "c": ""}
+    odds = folder / "predictions_null_odds.json"
+    # JSON has no infinity.
+    assert srsly.read_json(odds) == {"a": -2.0, "b": 0.5, "c": 1e300}
+    assert sorted(os.listdir(folder)) == ["predictions.json", "predictions_null_odds.json"]
+    for path in (output, odds):
+        assert str(path) in one_line(result.stdout)
+    result = run("export", "squad-predictions", save(predicted()), output, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_another_key(save, folder):
+    doc = predicted()
+    doc.spans["other"] = doc.spans.pop("qa")
+    output = folder / "x.json"
+    result = run("export", "squad", save(doc), output)
+    assert result.exit_code == 1
+    assert "doc.spans['qa']" in result.stderr
+    assert run("export", "squad", save(doc), output, "--key", "other").exit_code == 0
+
+
+def unanswered() -> Doc:
+    doc = NLP.make_doc(TEXT)
+    set_questions(doc, ["Who?"])
+    return doc
+
+
+@pytest.mark.parametrize("old", [None, b"old"])
+@pytest.mark.parametrize(
+    ("data_format", "docs", "parts"),
+    [
+        ("squad", [gold(), unanswered()], ["E_SR618", "in.spacy', Doc 1", "q1"]),
+        ("squad", [NLP.make_doc(TEXT)], ["E_SR609", "1 Docs without questions"]),
+        ("squad", [], ["E_SR609", "0 Docs without questions"]),
+        ("squad-predictions", [gold()], ["E_SR618", "in.spacy', Doc 0 (id 'a')", "scores"]),
+        ("squad-predictions", [predicted()] * 2, ["E_SR614", "'a' again"]),
+    ],
+)
+def test_failure_leaves_the_output_as_it_was(save, folder, data_format, docs, parts, old):
+    output = folder / "x.json"
+    if old is not None:
+        output.write_bytes(old)
+    result = run("export", data_format, save(*docs), output)
+    assert result.exit_code == 1
+    assert not result.stdout
+    for text in (*parts, "Nothing written", "in.spacy", "Found: ", "Expected: "):
+        assert text in result.stderr
+    assert "Traceback" not in result.output
+    assert os.listdir(folder) == ([] if old is None else [output.name])
+    assert old is None or output.read_bytes() == old
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"\x00" * 50])
+def test_input_that_is_no_docbin(folder, content):
+    source = folder / "in.spacy"
+    if content is not None:
+        source.write_bytes(content)
+    result = run("export", "squad", source, folder / "x.json")
+    assert result.exit_code == 1
+    for text in ("E_SR601", str(source), "a file of Docs"):
+        assert text in result.stderr
+    assert not (folder / "x.json").exists()
+
+
+def test_failure_while_writing_leaves_nothing(save, folder, monkeypatch):
+    def fail(*args):
+        raise OSError("disk full")
+
+    source = save(predicted())
+    monkeypatch.setattr(os, "replace", fail)
+    result = run("export", "squad-predictions", source, folder / "x.json")
+    assert result.exit_code == 1
+    assert "disk full" in result.stderr
+    assert not os.listdir(folder)
+
+
+def test_wrong_arguments(save, folder):
+    source = save(gold())
+    with pytest.raises(ConversionError, match="E_SR613.*'FORMAT'.*'brat'.*squad-predictions"):
+        export("brat", source, folder / "x.json")
+    before = source.read_bytes()
+    with pytest.raises(ConversionError, match="E_SR613.*'OUTPUT'"):
+        export("squad", source, source)
+    assert source.read_bytes() == before
+    assert run("export", "brat", source, folder / "x.json").exit_code == 2
+
+
+def test_help_has_examples():
+    for command in ("export", "find-null-threshold"):
+        result = run(command, "--help")
+        assert result.exit_code == 0
+        assert f"$ python -m spacy spanrel {command} " in result.stdout
+
+
+# find-null-threshold
+
+
+class StubQA:
+    """Answers each question with the text and difference that stand in it: "Bo: -1.5"."""
+
+    def __init__(self, cfg):
+        self.cfg = cfg
+
+    def __call__(self, doc):
+        return doc
+
+    def answer_gold(self, examples):
+        for example in examples:
+            doc = example.predicted.copy()
+            answers = []
+            for question in get_questions(example.reference, self.cfg["qa_key"]):
+                text, difference = question.text.split(": ")
+                scores = {} if difference == "?" else {"score": 0.5, "null_score": 0.0}
+                start = doc.text.index(text)
+                logit = -float(difference) if scores else None
+                best = make_answer(doc, question, start, start + len(text), logit=logit, **scores)
+                if scores and -logit > self.cfg["null_threshold"]:
+                    best = combined(Answer(question, **scores), best)
+                answers.append(best)
+            set_answers(doc, answers, self.cfg["qa_key"])
+            yield Example(doc, example.reference)
+
+    def to_disk(self, path, exclude=()):
+        path.mkdir(exist_ok=True)
+        srsly.write_json(path / "cfg", self.cfg)
+
+    def from_disk(self, path, exclude=()):
+        self.cfg = srsly.read_json(path / "cfg")
+        return self
+
+
+@pytest.fixture
+def stub_factory():
+    def make(nlp, name, null_threshold: float, qa_key: str, no_answer: bool):
+        settings = {"null_threshold": null_threshold, "qa_key": qa_key, "no_answer": no_answer}
+        return StubQA({**settings, "language": None})
+
+    Language.factory(
+        "spanrel_test_qa",
+        func=make,
+        default_config={"null_threshold": 0.0, "qa_key": "qa", "no_answer": True},
+    )
+    return "spanrel_test_qa"
+
+
+@pytest.fixture
+def model(stub_factory, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe(stub_factory, name="extractive_qa")
+    nlp.add_pipe("sentencizer")
+    nlp.to_disk(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def corpus_doc(rows, key="qa"):
+    """For each question the text that the stub finds, its difference, and the right answer."""
+    doc = NLP.make_doc(TEXT)
+    answers = []
+    for i, (found, difference, right) in enumerate(rows):
+        question = Question(f"q{i}", f"{found}: {difference}")
+        start = doc.text.index(right)
+        answers.append(make_answer(doc, question, start, start + len(right)))
+    set_answers(doc, answers, key)
+    return doc
+
+
+# At 0 two right answers are missed, and a question without an answer gets one.
+ROWS = [
+    ("Ann", -3.0, "Ann"),
+    ("Oslo", 1.5, "Oslo"),
+    ("Lee", 1.25, "Lee"),
+    ("Bo", -1.0, ""),
+    ("läuft", 2.0, ""),
+]
+
+
+@pytest.fixture
+def corpus(save):
+    return save(corpus_doc(ROWS[:2]), corpus_doc(ROWS[2:]), name="dev.spacy")
+
+
+def snapshot(folder):
+    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_threshold_is_found_and_only_printed(model, corpus):
+    before = snapshot(model)
+    found = find_null_threshold(model, corpus)
+    # All but one are right now.
+    assert (found.before, found.after) == (0.0, 1.5)
+    assert (found.exact_before, found.f1_before) == (40.0, 40.0)
+    assert (found.exact_after, found.f1_after) == (80.0, 80.0)
+    assert found.questions == 5
+    result = run("spanrel", "find-null-threshold", model, corpus, main=spacy_app)
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "before 0.0000 40.00 40.00" in lines
+    assert "after 1.5000 80.00 80.00" in lines
+    assert "null_threshold = 1.5 (5 questions)" in lines
+    assert "Saved" not in result.stdout
+    assert snapshot(model) == before
+
+
+@pytest.mark.parametrize("way", ["output", "overwrite"])
+def test_threshold_is_saved(model, corpus, tmp_path, way):
+    before = snapshot(model)
+    output = tmp_path / "new" / "model"
+    options = ["--output", output] if way == "output" else ["--overwrite"]
+    result = run("find-null-threshold", model, corpus, *options)
+    assert result.exit_code == 0, result.output
+    saved = output if way == "output" else model
+    assert f"Savedpipelineto{saved}" in one_line(result.stdout)
+    nlp = spacy.load(saved)
+    assert nlp.get_pipe("extractive_qa").cfg["null_threshold"] == 1.5
+    # The config says the same.
+    assert nlp.config["components"]["extractive_qa"]["null_threshold"] == 1.5
+    assert nlp.pipe_names == ["extractive_qa", "sentencizer"]
+    if way == "output":
+        assert snapshot(model) == before
+        assert os.listdir(output.parent) == [output.name]
+    again = find_null_threshold(saved, corpus)
+    assert (again.before, again.after, again.f1_before) == (1.5, 1.5, 80.0)
+
+
+def test_failure_leaves_the_pipeline_as_it_was(model, corpus, monkeypatch):
+    before, beside = snapshot(model), sorted(os.listdir(model.parent))
+    replace = os.replace
+
+    def fail(source, target):
+        if Path(source).name == "new":
+            raise OSError("disk full")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    result = run("find-null-threshold", model, corpus, "--overwrite")
+    assert result.exit_code == 1
+    assert "disk full" in result.stderr
+    assert snapshot(model) == before
+    assert sorted(os.listdir(model.parent)) == beside
+
+
+def test_settings_of_the_component_count(stub_factory, save, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe(stub_factory, name="reader", config={"qa_key": "other", "null_threshold": -9.0})
+    nlp.to_disk(tmp_path / "model")
+    corpus = save(corpus_doc(ROWS, key="other"))
+    found = find_null_threshold(tmp_path / "model", corpus, component="reader")
+    assert (found.before, found.after, found.f1_before) == (-9.0, 1.5, 40.0)
+
+
+def test_no_answer_must_be_possible(stub_factory, corpus, tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe(stub_factory, name="extractive_qa", config={"no_answer": False})
+    nlp.to_disk(tmp_path / "model")
+    with pytest.raises(ConversionError, match="E_SR613.*--component.*no_answer = false"):
+        find_null_threshold(tmp_path / "model", corpus)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (["--component", "parser"], ["E_SR613", "'parser'", "extractive_qa, sentencizer"]),
+        (["--component", "sentencizer"], ["E_SR613", "'sentencizer'", "answers questions"]),
+        (["--overwrite", "--output", "x"], ["E_SR613", "--overwrite", "one of the two"]),
+        (["--output", "."], ["exists already"]),
+    ],
+)
+def test_wrong_options(model, corpus, options, parts):
+    result = run("find-null-threshold", model, corpus, *options)
+    assert result.exit_code == 1
+    for text in parts:
+        assert text in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_wrong_inputs(model, save, folder):
+    plain = save(NLP.make_doc(TEXT), name="plain.spacy")
+    (folder / "broken.spacy").write_bytes(b"{}")
+    gold = save(corpus_doc([("Bo", "?", "Bo")]), name="no_scores.spacy")
+    cases = [
+        (model, plain, ["E_SR609", "plain.spacy", "no gold answers in doc.spans['qa']"]),
+        (model, folder / "none.spacy", ["none.spacy"]),
+        (model, folder / "broken.spacy", ["E_SR601", "broken.spacy"]),
+        (model, gold, ["E_SR618", "no_scores.spacy", "without scores"]),
+        (folder / "none", plain, ["E050", "none"]),
+    ]
+    for pipeline, corpus, parts in cases:
+        result = run("find-null-threshold", pipeline, corpus)
+        assert result.exit_code == 1, (corpus, result.output)
+        for text in parts:
+            assert text in result.stderr
+    with pytest.raises(ConversionError, match="the folder of a pipeline"):
+        find_null_threshold("en_core_none", plain, overwrite=True)
+    assert json.loads((model / "extractive_qa" / "cfg").read_text())["null_threshold"] == 0.0
