@@ -174,6 +174,10 @@ class Errors:
         "'{checkpoint}' cannot bring along: set pretrained = false in [components.{name}], or one of "
         "the other modes."
     )
+    E708 = (
+        "[E_SR708] max_length = {max_length} pieces leave no room for two arguments with their "
+        "markers: at least {least} are needed."
+    )
 
     # extractive_qa
     E801 = (

@@ -58,8 +58,8 @@ class TorchPipe(TrainablePipe):
 
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> TorchPipe:
         """Load from bytes. exclude (Iterable[str]): Fields to leave out."""
-        super().from_bytes(data, exclude=exclude)
-        self._restore_settings()
+        with self._config_wins():
+            super().from_bytes(data, exclude=exclude)
         return self
 
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
@@ -69,8 +69,8 @@ class TorchPipe(TrainablePipe):
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> TorchPipe:
         """Load from a folder. exclude (Iterable[str]): Fields to leave out."""
-        super().from_disk(path, exclude=exclude)
-        self._restore_settings()
+        with self._config_wins():
+            super().from_disk(path, exclude=exclude)
         return self
 
     @contextmanager
@@ -82,7 +82,14 @@ class TorchPipe(TrainablePipe):
         finally:
             self.cfg.pop("configured", None)
 
-    def _restore_settings(self) -> None:
+    @contextmanager
+    def _config_wins(self) -> Iterator[None]:
+        """Keep the settings of this load where they differ from those of the saved pipeline."""
+        # thinc restores the attrs of a model with its weights; ours are settings of the config.
+        attrs = [dict(node.attrs) for node in self.model.walk()]
+        yield
+        for node, own in zip(self.model.walk(), attrs, strict=True):
+            node.attrs.update(own)
         saved = self.cfg.pop("configured", {})
         for key, value in self._settings.items():
             if key in saved and srsly.json_dumps(value) != srsly.json_dumps(saved[key]):

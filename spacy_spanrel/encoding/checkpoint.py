@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
@@ -118,6 +120,19 @@ def locate_checkpoint(name: str) -> str:
     return name
 
 
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep transformers from logging anything below an error."""
+    from transformers import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+
+
 def load_checkpoint(
     name: str,
     tokenizer: str | None = None,
@@ -149,13 +164,12 @@ def load_checkpoint(
         settings["num_labels"] = n_labels
     if fresh_head:
         settings["ignore_mismatched_sizes"] = True
-    verbosity = transformers.logging.get_verbosity()
-    # What the log would say of new and missing weights is what was asked for, or raised below.
-    transformers.logging.set_verbosity_error()
     try:
-        network, info = getattr(transformers, kind).from_pretrained(
-            place, output_loading_info=True, **settings
-        )
+        # What the log would say of new and missing weights is what was asked for, or raised below.
+        with quiet_transformers():
+            network, info = getattr(transformers, kind).from_pretrained(
+                place, output_loading_info=True, **settings
+            )
         tok = load_tokenizer(tokenizer or name)
     except (OSError, ValueError) as error:
         raise OSError(Errors.E202.format(name=name, error=error)) from error
@@ -163,8 +177,6 @@ def load_checkpoint(
         if "size mismatch" not in str(error) and "mismatched" not in str(error):
             raise
         raise ValueError(Errors.E211.format(name=name, n_labels=n_labels, error=error)) from error
-    finally:
-        transformers.logging.set_verbosity(verbosity)
     if kind != "AutoModel" and not fresh_head and info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"]))
         raise ValueError(Errors.E210.format(name=name, kind=kind, missing=missing))
@@ -250,6 +262,9 @@ def _dropout_settings(place: str, dropout: float) -> dict[str, Any]:
         "attention_probs_dropout_prob",
         "dropout",
         "attention_dropout",
+        "classifier_dropout",
+        "seq_classif_dropout",
+        "qa_dropout",
     )
     config = read_config(place)
     return {name: dropout for name in names if hasattr(config, name)}
@@ -291,7 +306,8 @@ def resize_embeddings(module: HFModule, n_new: int) -> tuple[int, dict[str, byte
     """
     network: Any = module.transformer
     first = int(network.get_input_embeddings().weight.shape[0])
-    network.resize_token_embeddings(first + n_new)
+    with quiet_transformers():
+        network.resize_token_embeddings(first + n_new)
     with tempfile.TemporaryDirectory() as folder:
         network.config.save_pretrained(folder)
         return first, {"config.json": (Path(folder) / "config.json").read_bytes()}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from numpy.typing import NDArray
 from ..errors import Errors
 
 IntArray = NDArray[np.int64]
+
+_UNUSED = re.compile(r"\[unused\d+\]")
 
 
 @dataclass(frozen=True)
@@ -82,10 +85,24 @@ class PieceTokenizer:
         self.pair = _probe_pair(self._backend)
         if hasattr(self._backend, "encode_special_tokens"):
             self._backend.encode_special_tokens = True
+        # Free entries that were added as words would be found in texts.
+        self.hide_from_text(i for word, i in self.vocabulary.items() if _UNUSED.fullmatch(word))
         limit = getattr(tokenizer, "model_max_length", None)
         self.max_length: int | None = int(limit) if limit and limit < 1_000_000 else None
         pad_id = tokenizer.pad_token_id
         self.pad_id: int = 0 if pad_id is None else int(pad_id)
+
+    def hide_from_text(self, ids: Iterable[int]) -> None:
+        """Let no text be word-pieced to certain entries: what it holds of them is spelt.
+
+        ids (Iterable[int]): Ids of entries.
+        """
+        wanted = set(ids)
+        added = self._backend.get_added_tokens_decoder()
+        words = [token.content for i, token in added.items() if i in wanted and not token.special]
+        if words:
+            # Special tokens in a text are ordinary characters.
+            self._backend.add_special_tokens(words)
 
     @property
     def vocabulary(self) -> dict[str, int]:

@@ -145,7 +145,8 @@ def make_relation_classifier(
 ) -> RelationClassifier:
     """Make a `relation_classifier` component.
 
-    pairs (Callable[[Doc], list[tuple[Span, Span]]]): Says which pairs of a Doc are classified.
+    pairs (Callable[[Doc, str], list[tuple[Span, Span]]]): Says which pairs of a Doc are classified;
+        it is also given `relations_key`.
     relations_key (str): Span group behind `doc._.relations`.
     extension_prefix (str): Put before the names of the extensions, where another package owns
         `doc._.relations`.
@@ -503,7 +504,7 @@ class RelationClassifier(TorchPipe):
         RETURNS (list[DocPrediction]): One for each.
         """
         docs = list(docs)
-        return self.classify(docs, [self.pairs(doc) for doc in docs])
+        return self.classify(docs, [self._pairs_of(doc) for doc in docs])
 
     def classify(
         self, docs: Sequence[Doc], pairs: Sequence[Sequence[SpanPair]]
@@ -521,9 +522,12 @@ class RelationClassifier(TorchPipe):
             found.extend(self._classify_chunk(list(docs[part]), requests[part]))
         return found
 
+    def _pairs_of(self, doc: Doc) -> list[SpanPair]:
+        return self.pairs(doc, self.cfg["relations_key"])
+
     def typed_pairs(self, doc: Doc) -> list[TypedPair]:
         """Return the rows that the network is shown for a Doc. doc (Doc): The Doc."""
-        return self._request(self.pairs(doc)).rows
+        return self._request(self._pairs_of(doc)).rows
 
     def _request(self, pairs: Sequence[SpanPair]) -> _Request:
         """Say what the network is asked about the pairs of a Doc."""
@@ -563,14 +567,19 @@ class RelationClassifier(TorchPipe):
         table = self.cfg["learned_type_pairs"] if learned else setting
         if setting == "off" or table is None:
             return None
-        sets = [{tuple(row) for row in table.get(label, ())} for label in self.labels]
+        # Labels that the table does not name are free.
+        sets = [
+            {tuple(row) for row in table[label]} if label in table else None
+            for label in self.labels
+        ]
         heads, tails = set(self.cfg["head_types"]), set(self.cfg["tail_types"])
         negative = self._negative
 
         def allowed(head_type: str, tail_type: str) -> BoolArray:
             # Nothing was learned about types that the training data did not have.
             free = learned and (head_type not in heads or tail_type not in tails)
-            mask = np.asarray([free or (head_type, tail_type) in rows for rows in sets], dtype=bool)
+            pair = (head_type, tail_type)
+            mask = np.asarray([free or rows is None or pair in rows for rows in sets], dtype=bool)
             if negative is not None:
                 mask[negative] = False
             return mask
@@ -600,15 +609,16 @@ class RelationClassifier(TorchPipe):
         )[kept]
         # Pairs that are too long for a row have none.
         classified, compact = np.unique(pair_of_row, return_inverse=True)
-        best = best_variants(probabilities, compact, len(classified), self._negative)
-        probabilities = probabilities[best]
         constraint = self._constraint()
-        allowed = None
+        allowed = np.ones(probabilities.shape, dtype=bool)
         if constraint is not None:
             masks = {row[2:]: constraint(*row[2:]) for row in set(rows)}
-            shown = [rows[i] for i in kept[best].tolist()]
-            allowed = np.asarray([masks[row[2:]] for row in shown], dtype=bool)
-            allowed = allowed.reshape(-1, n_labels)
+            for i, row in enumerate(kept.tolist()):
+                allowed[i] = masks[rows[row][2:]]
+        best = best_variants(
+            np.where(allowed, probabilities, 0.0), compact, len(classified), self._negative
+        )
+        probabilities, allowed = probabilities[best], allowed[best]
         labels, scores = best_labels(probabilities, self._negative, self.cfg["threshold"], allowed)
         found = []
         borders = np.searchsorted(classified, offsets)
@@ -635,11 +645,13 @@ class RelationClassifier(TorchPipe):
         symmetric = {names.index(label) for label in self.cfg["symmetric"]}
         if symmetric and len(rows):
             spans = [span for i in rows.tolist() for span in pairs[i]]
-            index = np.arange(len(spans), dtype=np.int64).reshape(-1, 2)
             places = np.asarray([(s.start, s.end) for s in spans], dtype=np.int64)
             # Equal spans get one number, so that both directions of a pair meet.
-            first = np.unique(places, axis=0, return_index=True, return_inverse=True)
-            index = first[1][first[2].reshape(-1)][index]
+            first: dict[tuple[int, int, int], int] = {}
+            index = np.asarray(
+                [first.setdefault((s.start, s.end, s.label), i) for i, s in enumerate(spans)],
+                dtype=np.int64,
+            ).reshape(-1, 2)
             merged, keep = merge_symmetric(index, labels[rows], scores[rows], places, symmetric)
             return [
                 ((spans[head], spans[tail]), names[labels[row]], float(scores[row]))
@@ -662,7 +674,8 @@ class RelationClassifier(TorchPipe):
                 Relation(head, tail, label, score) for (head, tail), label, score in found.relations
             ]
             if self.cfg["existing"] == "extend":
-                relations = _union([r for r in get_relations(doc, key) if r.label], relations)
+                old = [relation for relation in get_relations(doc, key) if relation.label]
+                relations = _union(old, relations, self.cfg["symmetric"])
             set_relations(doc, relations, key)
             attrs = doc.spans[key].attrs
             if found.left_out:
@@ -728,8 +741,14 @@ class RelationClassifier(TorchPipe):
             if self.cfg["train_pairs"] == "gold":
                 labelled = [(found.pair, found.label) for found in gold.values()]
             else:
-                pairs = nearest_pairs(self.pairs(example.predicted), self.cfg["max_pairs"])
-                of_pair = {key: found.label for key, found in gold.items()}
+                pairs = nearest_pairs(self._pairs_of(example.predicted), self.cfg["max_pairs"])
+                symmetric = self.cfg["symmetric"]
+                of_pair = {
+                    key[2:] + key[:2]: found.label
+                    for key, found in gold.items()
+                    if found.label in symmetric
+                }
+                of_pair |= {key: found.label for key, found in gold.items()}
                 labelled = [
                     (pair, of_pair.get(_key(pair), self.cfg["negative_label"])) for pair in pairs
                 ]
@@ -905,11 +924,16 @@ def _key(pair: SpanPair) -> tuple[int, int, int, int]:
     return (head.start, head.end, tail.start, tail.end)
 
 
-def _union(old: Sequence[Relation], new: Sequence[Relation]) -> list[Relation]:
+def _union(
+    old: Sequence[Relation], new: Sequence[Relation], symmetric: Sequence[str]
+) -> list[Relation]:
     """Join two lists of relations; of equal ones the one with the better score stays."""
     found: dict[tuple[Any, ...], Relation] = {}
     for relation in (*old, *new):
-        key = (relation.label, *_key((relation.head, relation.tail)))
+        places = _key((relation.head, relation.tail))
+        if relation.label in symmetric:
+            places = min(places, places[2:] + places[:2])
+        key = (relation.label, *places)
         known = found.get(key)
         if known is None or (known.score or 0.0) < (relation.score or 0.0):
             found[key] = relation

@@ -39,7 +39,7 @@ def best_labels(
         return np.full(n_pairs, NO_RELATION), np.zeros(n_pairs, dtype=np.float32)
     labels = candidates.argmax(axis=1)
     scores = candidates[np.arange(n_pairs), labels]
-    holds = (scores >= threshold) & (scores >= 0)
+    holds = scores >= threshold
     if negative is not None:
         holds &= scores > probabilities[:, negative]
     return np.where(holds, labels, NO_RELATION), scores

@@ -154,6 +154,15 @@ class Marker:
         """Tell whether there are markers for a pair of types."""
         return all(name in self.table for name in marker_names(self.mode, [head_type], [tail_type]))
 
+    @property
+    def least_length(self) -> int:
+        """Pieces of the shortest row that shows two arguments of one piece each."""
+        special = len(self.prefix) + len(self.suffix)
+        markers = len(marker_names(self.mode, [""], [""]))
+        # Two segments behind the sentence, each with the special tokens that end it.
+        appended = 2 * len(self.suffix) if self.mode in ("text_ner", "ner_text") else 0
+        return special + markers + appended + (0 if self.mode == "ner" else 2)
+
     def mark(
         self, context: Range, head: Range, tail: Range, head_type: str, tail_type: str
     ) -> MarkedRow | None:

@@ -86,6 +86,7 @@ PairModel = Model[PairInput, PairOutput]
 def build_pair_network(cfg: dict[str, Any], files: dict[str, bytes]) -> PairNetwork:
     """Make the network with fresh weights from a shim's settings and files."""
     encoder = build_hf_module(cfg["encoder"], files)
+    encoder.pieces.hide_from_text(cfg["markers"].values())
     head = None if cfg["head"] is None else MarkerHead(**cfg["head"])
     return PairNetwork(encoder, head)
 
@@ -172,6 +173,7 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
         table = assign_markers(scheme.markers, module.pieces.vocabulary, scheme.vocabulary)
     except KeyError as error:
         raise ValueError(Errors.E704.format(entry=error.args[0], name=attrs["name"])) from error
+    module.pieces.hide_from_text(index for index in table.values() if index is not None)
     missing = [name for name, index in table.items() if index is None]
     if missing:
         first, changed = resize_embeddings(module, len(missing))
@@ -200,6 +202,11 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
     pair_shim(model).set_module(network, settings, files)
     if not model.has_dim("nO"):
         model.set_dim("nO", scheme.n_labels)
+    marker = make_marker(model)
+    if marker.least_length > marker.max_length:
+        raise ValueError(
+            Errors.E708.format(max_length=marker.max_length, least=marker.least_length)
+        )
 
 
 def _init(model: PairModel, X: Any = None, Y: Any = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 from typing import Literal, NamedTuple, Optional
 
 import numpy as np
@@ -15,7 +15,8 @@ from ..annotations import RELATIONS_KEY, get_entities, get_relations
 
 # Head and tail (subject and object) of each pair, labelled with their entity types.
 SpanPair = tuple[Span, Span]
-PairGenerator = Callable[[Doc], list[SpanPair]]
+# Of a Doc, and the span group of the component's relations.
+PairGenerator = Callable[[Doc, str], list[SpanPair]]
 Scope = Literal["sentence", "doc"]
 
 
@@ -45,19 +46,19 @@ def EntityPairs(
     scope (str): "sentence" pairs entities of one sentence (of the whole Doc, where nothing has set
         sentence boundaries); "doc" pairs across sentences.
     max_distance (int | None): Most tokens between the two; None for no limit.
-    given (bool): A Doc with relations that have no label in `doc._.relations` asks for exactly
-        those pairs.
-    RETURNS (Callable[[Doc], list[tuple[Span, Span]]]): The generator.
+    given (bool): A Doc with relations that have no label in the component's `relations_key` asks
+        for exactly those pairs.
+    RETURNS (Callable[[Doc, str], list[tuple[Span, Span]]]): The generator.
     """
     return _EntityPairs(entities_key, scope, max_distance, given)
 
 
 @registry.misc("spacy-spanrel.GivenPairs.v1")
-def GivenPairs(key: str = RELATIONS_KEY) -> PairGenerator:
+def GivenPairs(key: Optional[str] = None) -> PairGenerator:  # noqa: UP045
     """Take exactly the pairs of the relations that a Doc has already, whatever their labels.
 
-    key (str): The span group that holds them; by default the one behind `doc._.relations`.
-    RETURNS (Callable[[Doc], list[tuple[Span, Span]]]): The generator.
+    key (str | None): The span group that holds them; None for the component's `relations_key`.
+    RETURNS (Callable[[Doc, str], list[tuple[Span, Span]]]): The generator.
     """
     return _GivenPairs(key)
 
@@ -69,9 +70,10 @@ class _EntityPairs:
     max_distance: int | None
     given: bool
 
-    def __call__(self, doc: Doc) -> list[SpanPair]:
+    def __call__(self, doc: Doc, relations_key: str = RELATIONS_KEY) -> list[SpanPair]:
         if self.given:
-            asked = [(r.head, r.tail) for r in get_relations(doc) if not r.label]
+            relations = get_relations(doc, relations_key)
+            asked = [(r.head, r.tail) for r in relations if not r.label]
             if asked:
                 return _distinct(asked)
         if self.entities_key is None:
@@ -93,10 +95,11 @@ class _EntityPairs:
 
 @dataclass(frozen=True)
 class _GivenPairs:
-    key: str
+    key: str | None
 
-    def __call__(self, doc: Doc) -> list[SpanPair]:
-        return _distinct([(r.head, r.tail) for r in get_relations(doc, self.key)])
+    def __call__(self, doc: Doc, relations_key: str = RELATIONS_KEY) -> list[SpanPair]:
+        key = relations_key if self.key is None else self.key
+        return _distinct([(r.head, r.tail) for r in get_relations(doc, key)])
 
 
 def _distinct(pairs: Sequence[SpanPair]) -> list[SpanPair]:
@@ -182,6 +185,11 @@ def variants(
     """
     heads, tails = (list(type_map.get(label, [label])) for label in (head_type, tail_type))
     found = [(head, tail) for head in heads for tail in tails if knows(head, tail)]
-    if not found and backoff is not None:
-        found = [(h, t) for h in [*heads, backoff] for t in [*tails, backoff] if knows(h, t)][:1]
-    return found
+    if found or backoff is None:
+        return found
+    # As little of it as can be: for one argument, if that is enough.
+    for choice in (product([backoff], tails), product(heads, [backoff]), [(backoff, backoff)]):
+        found = [pair for pair in choice if knows(*pair)]
+        if found:
+            return found
+    return []

@@ -15,14 +15,12 @@ class Preset:
     mode (str): The input mode.
     markers (Mapping[str, str]): Vocabulary entry of each marker.
     labels (tuple[str, ...]): Labels in the order of the classes.
-    negative_label (str): The label that says "no relation".
     type_map (str): Name of the map from the types of spaCy's NER.
     """
 
     mode: Mode
     markers: Mapping[str, str]
     labels: tuple[str, ...]
-    negative_label: str
     type_map: str
 
 
@@ -100,7 +98,6 @@ SPANBERT_TACRED = Preset(
         "org:dissolved",
         "per:country_of_death",
     ),
-    negative_label="no_relation",
     type_map="ontonotes-tacred",
 )
 

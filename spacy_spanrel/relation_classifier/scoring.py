@@ -55,9 +55,10 @@ def score_pairs(
         counts.add(_flat(gold), _flat(predicted))
         for pair in {**gold, **predicted}:
             labels, found = gold.get(pair, set()), predicted.get(pair, set())
-            for label in labels - found or ({none} if not labels else set()):
-                for other in found - labels or ({none} if not found else set()):
-                    confused[label, other] += 1
+            if labels != found:
+                for label in labels - found or {none}:
+                    for other in found - labels or {none}:
+                        confused[label, other] += 1
     return {
         **counts.scores("rel"),
         "rel_confusions": [

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from spacy import registry
+from spacy.tokens import Doc, Span
+from spacy.vocab import Vocab
+
+from spacy_spanrel import Relation, set_relations
+from spacy_spanrel.relation_classifier.pairs import (
+    ONTONOTES_TO_TACRED,
+    TYPE_MAPS,
+    EntityPairs,
+    GivenPairs,
+    SpanPair,
+    distance,
+    nearest_pairs,
+    sentence_of_tokens,
+    variants,
+)
+from spacy_spanrel.relation_classifier.presets import SPANBERT_TACRED
+
+from ..util import make_doc
+
+VOCAB = Vocab()
+WORDS = [f"w{i}" for i in range(12)]
+Place = tuple[int, int]
+
+A, B, C = (0, 2, "PER"), (4, 5, "ORG"), (9, 10, "LOC")
+
+
+def places(pairs: Sequence[SpanPair]) -> list[tuple[Place, Place]]:
+    return [((h.start, h.end), (t.start, t.end)) for h, t in pairs]
+
+
+def both_ways(*spans: Place) -> set[tuple[Place, Place]]:
+    return {(a, b) for a in spans for b in spans if a != b}
+
+
+def start_sentences(doc: Doc, *starts: int) -> Doc:
+    for token in doc:
+        token.is_sent_start = token.i in starts
+    return doc
+
+
+def abc(*starts: int, **settings: Any) -> Doc:
+    doc = make_doc(VOCAB, WORDS, [A, B, C], **settings)
+    return start_sentences(doc, *starts) if starts else doc
+
+
+def test_pairs_of_ents_in_both_directions() -> None:
+    pairs = EntityPairs()(abc())
+    assert len(pairs) == 6
+    assert set(places(pairs)) == both_ways(A[:2], B[:2], C[:2])
+    assert {(h.label_, t.label_) for h, t in pairs} == {
+        (x, y) for x in ("PER", "ORG", "LOC") for y in ("PER", "ORG", "LOC") if x != y
+    }
+
+
+def test_pairs_of_a_span_group() -> None:
+    doc = make_doc(VOCAB, WORDS, [A, B, (1, 2, "NAME")], key="mine")
+    doc.set_ents([Span(doc, 7, 8, label="LOC"), Span(doc, 9, 10, label="LOC")])
+    assert set(places(EntityPairs("mine")(doc))) == both_ways(A[:2], B[:2], (1, 2))
+    assert set(places(EntityPairs()(doc))) == both_ways((7, 8), (9, 10))
+    # Not `doc.ents` instead.
+    assert EntityPairs("other")(doc) == []
+
+
+@pytest.mark.parametrize("entities", [[], [A]])
+@pytest.mark.parametrize("scope", ["sentence", "doc"])
+def test_nothing_to_pair(entities: list[tuple[int, int, str]], scope: Any) -> None:
+    assert EntityPairs(scope=scope)(make_doc(VOCAB, WORDS, entities)) == []
+    assert EntityPairs(scope=scope)(Doc(VOCAB)) == []
+
+
+def test_sentences() -> None:
+    doc = abc(0, 7)
+    assert set(places(EntityPairs()(doc))) == both_ways(A[:2], B[:2])
+    assert set(places(EntityPairs(scope="doc")(doc))) == both_ways(A[:2], B[:2], C[:2])
+    # Where nothing has set boundaries the Doc is one sentence.
+    assert len(EntityPairs()(abc())) == 6
+
+
+def test_entity_across_a_sentence_border() -> None:
+    doc = start_sentences(make_doc(VOCAB, WORDS, [A, (6, 8, "X"), B, C], key="mine"), 0, 7)
+    assert set(places(EntityPairs("mine")(doc))) == both_ways(A[:2], B[:2])
+    everything = both_ways(A[:2], B[:2], C[:2], (6, 8))
+    assert set(places(EntityPairs("mine", scope="doc")(doc))) == everything
+
+
+@pytest.mark.parametrize(
+    ("limit", "n"), [(None, 6), (7, 6), (6, 4), (4, 4), (3, 2), (2, 2), (1, 0)]
+)
+def test_max_distance(limit: int | None, n: int) -> None:
+    # Between the three stand 2, 4 and 7 tokens.
+    assert len(EntityPairs(max_distance=limit)(abc())) == n
+
+
+def test_distance() -> None:
+    doc = Doc(VOCAB, words=WORDS)
+    spans = {(a, b): distance(doc[slice(*a)], doc[slice(*b)]) for a, b in both_ways(*PLACES)}
+    for ((a, b), (c, d)), found in spans.items():
+        assert found == len(set(range(min(a, c), max(b, d))) - {*range(a, b)} - {*range(c, d)})
+    assert spans[(0, 2), (2, 3)] == spans[(0, 4), (1, 2)] == 0
+    assert spans[(0, 2), (7, 9)] == spans[(7, 9), (0, 2)] == 5
+
+
+PLACES = [(0, 2), (2, 3), (0, 4), (1, 2), (7, 9), (10, 12)]
+
+
+def test_repetitions() -> None:
+    doc = make_doc(VOCAB, WORDS, [A, B, A, B, B], key="mine")
+    pairs = EntityPairs("mine")(doc)
+    assert len(pairs) == 2
+    assert set(places(pairs)) == both_ways(A[:2], B[:2])
+    # One place with two types is two entities, but no pair.
+    doc = make_doc(VOCAB, WORDS, [A, B, (4, 5, "LOC")], key="mine")
+    pairs = EntityPairs("mine")(doc)
+    assert len(pairs) == 4
+    assert set(places(pairs)) == both_ways(A[:2], B[:2])
+    assert {t.label_ for h, t in pairs if h.label_ == "PER"} == {"ORG", "LOC"}
+
+
+def test_pairs_that_are_asked_for() -> None:
+    doc = abc(relations=[(2, 0, ""), (0, 1, "works"), (2, 0, "")])
+    (pair,) = EntityPairs()(doc)
+    assert [(s.start, s.end, s.label_) for s in pair] == [C, A]
+    assert len(EntityPairs(given=False)(doc)) == 6
+    # Across sentences and however far: they were asked for.
+    start_sentences(doc, 0, 7)
+    assert places(EntityPairs(max_distance=0)(doc)) == [(C[:2], A[:2])]
+    # Relations that are there already ask for nothing.
+    assert len(EntityPairs()(abc(relations=[(0, 1, "works")]))) == 6
+
+
+def test_given_pairs() -> None:
+    doc = abc(relations=[(2, 0, ""), (0, 1, "works"), (0, 1, "no_relation"), (0, 0, "odd")])
+    pairs = GivenPairs()(doc)
+    assert places(pairs) == [(C[:2], A[:2]), (A[:2], B[:2])]
+    assert [(h.label_, t.label_) for h, t in pairs] == [("LOC", "PER"), ("PER", "ORG")]
+    assert GivenPairs("other")(doc) == []
+    set_relations(doc, [Relation(doc.ents[1], doc.ents[2], "based")], "other")
+    assert places(GivenPairs("other")(doc)) == [(B[:2], C[:2])]
+    assert GivenPairs()(abc()) == []
+
+
+def test_generators_are_registered() -> None:
+    assert registry.misc.get("spacy-spanrel.EntityPairs.v1") is EntityPairs
+    assert registry.misc.get("spacy-spanrel.GivenPairs.v1") is GivenPairs
+
+
+# Too many
+
+SPANS = st.tuples(st.integers(0, 9), st.integers(1, 3)).map(lambda s: (s[0], s[0] + s[1]))
+
+
+@given(st.lists(st.tuples(SPANS, SPANS), max_size=10), st.integers(1, 12))
+def test_nearest_pairs(pairs: list[tuple[Place, Place]], n: int) -> None:
+    doc = Doc(VOCAB, words=WORDS)
+    spans = [(doc[slice(*head)], doc[slice(*tail)]) for head, tail in pairs]
+    ranked = sorted(range(len(pairs)), key=lambda i: (distance(*spans[i]), i))
+    found = nearest_pairs(spans, n)
+    assert places(found) == [pairs[i] for i in sorted(ranked[:n])]
+
+
+def test_nearest_pairs_keep_their_order() -> None:
+    pairs = EntityPairs()(abc())
+    near = nearest_pairs(pairs, 4)
+    assert set(places(near)) == both_ways(A[:2], B[:2]) | both_ways(B[:2], C[:2])
+    assert places(near) == [pair for pair in places(pairs) if pair in places(near)]
+
+
+# Sentences
+
+
+def test_sentence_of_tokens() -> None:
+    assert sentence_of_tokens(abc()).tolist() == [0] * 12
+    assert sentence_of_tokens(abc(0, 3, 7)).tolist() == [0] * 3 + [1] * 4 + [2] * 5
+    # The first token starts a sentence, whether it was said or not.
+    assert sentence_of_tokens(abc(3)).tolist() == [0] * 3 + [1] * 9
+    doc = abc()
+    doc[4].is_sent_start = True
+    assert sentence_of_tokens(doc).tolist() == [0] * 4 + [1] * 8
+    assert sentence_of_tokens(Doc(VOCAB)).tolist() == []
+
+
+@given(st.sets(st.integers(0, 11)))
+def test_sentences_are_those_of_the_doc(starts: set[int]) -> None:
+    doc = start_sentences(Doc(VOCAB, words=WORDS), *starts)
+    expected = np.concatenate([[i] * len(sentence) for i, sentence in enumerate(doc.sents)])
+    assert sentence_of_tokens(doc).tolist() == expected.tolist()
+
+
+# Types
+
+
+def knows(*names: tuple[str, str]) -> Any:
+    return lambda head, tail: (head, tail) in names
+
+
+def test_variants() -> None:
+    known = knows(("P", "C"), ("P", "S"), ("P", "O"), ("X", "O"))
+    types = {"PER": ["P"], "GPE": ["C", "K", "S"], "ORG": ["O"]}
+    assert variants("PER", "GPE", types, None, known) == [("P", "C"), ("P", "S")]
+    assert variants("PER", "ORG", types, None, known) == [("P", "O")]
+    assert variants("GPE", "PER", types, None, known) == []
+    # What the map does not name keeps its name; what it names is called so only.
+    assert variants("P", "O", types, None, known) == [("P", "O")]
+    assert variants("P", "ORG", {}, None, known) == []
+
+
+def test_backoff() -> None:
+    known = knows(("P", "O"), ("X", "O"), ("P", "X"))
+    assert variants("P", "O", {}, "X", known) == [("P", "O")]
+    assert variants("Q", "O", {}, "X", known) == [("X", "O")]
+    assert variants("P", "Q", {}, "X", known) == [("P", "X")]
+    assert variants("Q", "Q", {}, "X", known) == []
+    assert variants("Q", "Q", {}, "X", knows(("X", "X"))) == [("X", "X")]
+    assert variants("Q", "O", {}, None, known) == []
+    # One stand-in is enough.
+    types = {"Q": ["Q", "R"]}
+    assert len(variants("Q", "Q", types, "X", knows(("X", "X"), ("Q", "X"), ("X", "R")))) == 1
+
+
+def test_ontonotes_map() -> None:
+    # B17
+    markers = {tuple(name.split("=")) for name in SPANBERT_TACRED.markers if "=" in name}
+    targets = {name for names in ONTONOTES_TO_TACRED.values() for name in names}
+    assert targets <= {name for _, name in markers}
+    assert ("SUBJ", "LOCATION") not in markers
+    assert {name for role, name in markers if role == "SUBJ"} == {"PERSON", "ORGANIZATION"}
+    assert TYPE_MAPS[SPANBERT_TACRED.type_map] is ONTONOTES_TO_TACRED
+
+    def known(head: str, tail: str) -> bool:
+        return ("SUBJ", head) in markers and ("OBJ", tail) in markers
+
+    def called(head: str, tail: str, backoff: str | None = None) -> list[tuple[str, str]]:
+        return variants(head, tail, ONTONOTES_TO_TACRED, backoff, known)
+
+    assert {tail for _, tail in called("PERSON", "GPE")} == {
+        "CITY",
+        "COUNTRY",
+        "STATE_OR_PROVINCE",
+    }
+    assert called("ORG", "LOC") == [("ORGANIZATION", "LOCATION")]
+    assert called("GPE", "PERSON") == called("LOC", "PERSON") == []
+    assert called("PERSON", "MONEY") == []
+    assert called("LOC", "PERSON", "ORGANIZATION") == [("ORGANIZATION", "PERSON")]
+
+
+def test_ontonotes_labels() -> None:
+    left_out = {"LANGUAGE", "MONEY", "ORDINAL", "PERCENT", "TIME"}
+    assert not left_out & set(ONTONOTES_TO_TACRED)
+    assert len(left_out | set(ONTONOTES_TO_TACRED)) == 18
+    assert all(ONTONOTES_TO_TACRED.values())
