@@ -39,7 +39,7 @@ VARIANTS: dict[str, tuple[int, float, float | None, bool, dict[str, Any]]] = {
     "typed_markers": (5, 3e-4, 1e-3, False, {}),
     **{mode: (5, 3e-4, 1e-3, False, {f"{PIPE}.mode": mode}) for mode in MODES},
     "typed_markers, head no faster": (5, 3e-4, None, False, {}),
-    "typed_markers, all sentences": (5, 3e-4, 1e-3, True, {}),
+    "typed_markers, all sentences": (3, 3e-4, 1e-3, True, {}),
 }
 
 
