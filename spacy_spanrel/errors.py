@@ -115,7 +115,7 @@ class Errors:
     )
     E307 = (
         "[E_SR307] precision = 'float16' predicts but does not train (its gradients underflow). "
-        "Set precision = 'bfloat16' or 'float32' in [components.{name}.model.encoder]."
+        "Set precision = 'bfloat16' or 'float32' under [components.{name}.model]."
     )
 
     # Original SpERT checkpoints
@@ -148,7 +148,7 @@ class Errors:
         "[E_SR702] Component '{name}' takes over the classifier of '{checkpoint}' (pretrained = "
         "true), but how its pairs were marked is not known: {missing}. It is stored in no "
         "checkpoint and must not be guessed. Set mode and markers in [components.{name}] to those "
-        'of its training, e.g. mode = "ner" and markers = {{"SUBJ=PERSON": "[unused5]", ...}}, '
+        'of its training, e.g. mode = "ner" and markers = [["SUBJ=PERSON", "[unused5]"], ...], '
         "or choose a preset: {presets}."
     )
     E703 = (
@@ -177,6 +177,11 @@ class Errors:
     E708 = (
         "[E_SR708] max_length = {max_length} pieces leave no room for two arguments with their "
         "markers: at least {least} are needed."
+    )
+    E709 = (
+        "[E_SR709] The network of component '{name}' was trained with mode = '{own}' and with markers of "
+        "its own, which a setting cannot change. Found: mode = '{mode}', other markers for {markers}. "
+        "Leave both settings as they were saved."
     )
 
     # extractive_qa
@@ -237,4 +242,9 @@ class Warnings:
     W110 = (
         "[W_SR110] {n} gold answer(s) cover no word piece of the predicted Docs, and their questions "
         "were left out of training. First of them: {examples}"
+    )
+    W111 = (
+        "[W_SR111] The training data of component '{name}' has no pair with the label '{negative}': "
+        "the classifier will find a relation in every pair. Add unrelated pairs ('spanrel convert "
+        "... --negatives {negative}' makes them), or set negative_label = null if that is meant."
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -135,3 +137,36 @@ def merge_symmetric(
         else:
             keep[i] = False
     return pairs, keep
+
+
+def type_pair_table(
+    setting: Mapping[str, Sequence[Sequence[str]]] | Sequence[Sequence[str]],
+) -> dict[str, list[tuple[str, str]]]:
+    """Read which types of head and tail relations may have.
+
+    setting: A table {label: [[head, tail], ...]} or rows [[label, head, tail], ...].
+    RETURNS (dict[str, list[tuple[str, str]]]): The pairs of each label that is named.
+    """
+    if isinstance(setting, Mapping):
+        return {label: [(row[0], row[1]) for row in rows] for label, rows in setting.items()}
+    table: dict[str, list[tuple[str, str]]] = {}
+    for label, head, tail in setting:
+        table.setdefault(label, []).append((head, tail))
+    return table
+
+
+def is_type_pair_setting(setting: object) -> bool:
+    """Tell whether a setting has one of the forms that `type_pair_table` reads, and survives in a
+    config file."""
+    if isinstance(setting, Mapping):
+        return survives_as_table(setting) and all(
+            len(row) == 2 for rows in setting.values() for row in rows
+        )
+    return isinstance(setting, Sequence) and all(
+        not isinstance(row, str) and len(row) == 3 for row in setting
+    )
+
+
+def survives_as_table(setting: Mapping[str, object]) -> bool:
+    """Tell whether a config file can hold a table: in its keys ":" and "=" would end them."""
+    return not any(char in key for key in setting for char in ":=")

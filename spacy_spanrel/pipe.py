@@ -46,6 +46,9 @@ class TorchPipe(TrainablePipe):
         if any(shim.dtype == torch.float16 for shim in torch_shims(self.model)):
             raise ValueError(Errors.E307.format(name=self.name))
 
+    def check_loaded(self) -> None:
+        """Check settings against what was loaded. RAISES (ValueError): If they contradict it."""
+
     def finish_update(self, sgd: Optimizer) -> None:
         """Step all weights together, with one norm of the gradient."""
         step(torch_shims(self.model), sgd)
@@ -94,3 +97,4 @@ class TorchPipe(TrainablePipe):
         for key, value in self._settings.items():
             if key in saved and srsly.json_dumps(value) != srsly.json_dumps(saved[key]):
                 self.cfg[key] = value
+        self.check_loaded()

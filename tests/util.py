@@ -127,6 +127,8 @@ def _wordpiece(words: list[str], cased: bool) -> Tokenizer:
     if not cased:
         words = [word.lower() for word in words]
     chars = [char for char in string.printable if not char.isspace()]
+    if not cased:
+        chars = [char for char in chars if not char.isupper()]
     pieces = [*BERT_SPECIAL, *UNUSED, *chars, *(f"##{char}" for char in chars), *words]
     pieces += [f"##{word}" for word in words if word.islower() and len(word) <= 4]
     vocab: dict[str, int] = {}

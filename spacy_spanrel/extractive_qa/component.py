@@ -34,6 +34,7 @@ from ..encoding.alignment import project_chars
 from ..encoding.batching import chunks_by_size
 from ..encoding.pieces import TextPieces
 from ..errors import Errors, Warnings
+from ..pairing import survives_as_table
 from ..pipe import TorchPipe
 from ..training.losses import ends_loss
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
@@ -107,7 +108,7 @@ def make_extractive_qa(
     qa_key: str,
     extension_prefix: str,
     pretrained: bool,
-    questions: Union[list[str], dict[str, str]],  # noqa: UP007 (resolved at run time)
+    questions: Union[list[str], list[list[str]], dict[str, str]],  # noqa: UP007 (resolved at run time)
     no_answer: bool,
     null_threshold: float,
     max_answer_length: int,
@@ -122,8 +123,8 @@ def make_extractive_qa(
     extension_prefix (str): Put before the names of the extensions, where another package owns them.
     pretrained (bool): Take over the checkpoint's own question-answering head, ready to predict;
         false draws a new one to be trained.
-    questions (list[str] | dict[str, str]): Asked of every Doc besides its own; a table gives them
-        ids.
+    questions (list[str] | list[list[str]] | dict[str, str]): Asked of every Doc besides its own; a
+        table, or pairs [id, question], give them ids.
     no_answer (bool): Whether "no answer" is an option. False for checkpoints that were trained
         without it (SQuAD 1.1): there is an answer to everything then.
     null_threshold (float): There is no answer where the null score exceeds the best answer's logit
@@ -545,7 +546,12 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
     fixed = settings["questions"]
-    texts = list(fixed.values()) if isinstance(fixed, dict) else list(fixed)
+    texts = (
+        list(fixed.values())
+        if isinstance(fixed, dict)
+        else [row[1] if not isinstance(row, str) and len(row) == 2 else row for row in fixed]
+    )
+    texts += [] if not isinstance(fixed, dict) or survives_as_table(fixed) else [None]
     checks: list[tuple[str, bool, str]] = [
         (key, whole(settings[key]), "a whole number of at least 1")
         for key in ("max_answer_length", "n_best", "top_k")
@@ -554,7 +560,8 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
         (
             "questions",
             all(isinstance(text, str) and text.strip() for text in texts),
-            "a list of questions, or a table {id: question}, none of them blank",
+            "a list of questions, a table {id: question}, or pairs [id, question] (where an id has "
+            "':' or '='), none of them blank",
         )
     )
     checks.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,13 +33,26 @@ from ..encoding.alignment import SpanProjector
 from ..encoding.batching import chunks_by_size
 from ..encoding.checkpoint import read_config
 from ..errors import Errors, Warnings
-from ..pairing import merge_symmetric
+from ..pairing import (
+    is_type_pair_setting,
+    merge_symmetric,
+    survives_as_table,
+    type_pair_table,
+)
 from ..pipe import TorchPipe
 from ..span_relation.scoring import RelationScorer
 from ..training.losses import class_loss
 from .decoding import NO_RELATION, best_labels, best_variants
 from .markers import HEAD, MODES, TAIL, Mode, marker_names, uses_types
-from .model import Backprop, PairInput, PairModel, Scheme, make_marker, pair_shim
+from .model import (
+    Backprop,
+    PairInput,
+    PairModel,
+    Scheme,
+    make_marker,
+    pair_encoder,
+    pair_shim,
+)
 from .pairs import (
     TYPE_MAPS,
     PairGenerator,
@@ -78,6 +92,8 @@ max_distance = null
 given = true
 """
 
+_MARKER = re.compile(r"(SUBJ|OBJ)(_START|_END|_START=.+|_END=.+|=.+)", re.DOTALL)
+
 # Pairs that are classified together in prediction: many batches of similar length can be made of
 # them, and memory stays bounded.
 _CHUNK_PAIRS = 2048
@@ -94,7 +110,7 @@ _CHUNK_PAIRS = 2048
         "preset": None,
         "pretrained": None,
         "mode": None,
-        "markers": {},
+        "markers": [],
         "negative_label": "no_relation",
         "context": "sentence",
         "type_map": None,
@@ -128,12 +144,14 @@ def make_relation_classifier(
     preset: Optional[str],  # noqa: UP045 (spaCy resolves these annotations at run time)
     pretrained: Optional[bool],  # noqa: UP045
     mode: Optional[Mode],  # noqa: UP045
-    markers: dict[str, str],
+    markers: list[list[str]],
     negative_label: Optional[str],  # noqa: UP045
     context: Literal["sentence", "doc"],
-    type_map: Optional[Union[str, dict[str, list[str]]]],  # noqa: UP007, UP045
+    type_map: Optional[Union[str, dict[str, list[str]], list[list[str]]]],  # noqa: UP007, UP045
     backoff_type: Optional[str],  # noqa: UP045
-    type_constraints: Union[Literal["off", "learned"], dict[str, list[list[str]]]],  # noqa: UP007
+    type_constraints: Union[  # noqa: UP007
+        Literal["off", "learned"], dict[str, list[list[str]]], list[list[str]]
+    ],
     symmetric: list[str],
     threshold: float,
     max_pairs: int,
@@ -157,19 +175,20 @@ def make_relation_classifier(
     mode (str | None): How a pair is shown to the network: "ner", "text", "text_ner", "ner_text"
         (as in SpanBERT's run_tacred) or "typed_markers"; None is the preset's, else
         "typed_markers".
-    markers (dict[str, str]): Vocabulary entries of markers, such as {"SUBJ=PERSON": "[unused5]"};
-        the others are chosen and stored at initialization.
+    markers (list[list[str]]): Vocabulary entries of markers, such as
+        [["SUBJ=PERSON", "[unused5]"]]; the others are chosen and stored at initialization.
     negative_label (str | None): The label that says "no relation".
     context (str): What is read for a pair: "sentence" (the whole Doc, where nothing has set
         sentence boundaries) or "doc". What is longer than a row is cut around the arguments.
     type_map (str | dict | None): What the network calls the types of entities: "ontonotes-tacred",
-        "off", or {type: [names]}; several names are tried, and the best result counts. None is the
-        preset's, else "off".
+        "off", {type: [names]}, or rows [[type, name], ...]; several names are tried, and the best
+        result counts. None is the preset's, else "off".
     backoff_type (str | None): Stands for types that the network does not know; None skips their
         pairs, and counts them in `doc.spans[relations_key].attrs["skipped_types"]`.
     type_constraints (str | dict): Which types of head and tail a relation may have: "off" for any,
         "learned" for those in the training data (types that never occurred there are free), or
-        given as {label: [[head, tail], ...]}.
+        given as {label: [[head, tail], ...]} or, where a label has ":" or "=", as rows
+        [[label, head, tail], ...].
     symmetric (list[str]): Relations whose direction means nothing: of both directions of a pair
         one is kept.
     threshold (float): Smallest probability of a relation.
@@ -280,7 +299,7 @@ class RelationClassifier(TorchPipe):
         self.set_settings(
             settings, labels=[], head_types=[], tail_types=[], learned_type_pairs=None
         )
-        self._warned_too_long = False
+        self._warned: set[str] = set()
 
     # What was learned or stated
 
@@ -341,7 +360,28 @@ class RelationClassifier(TorchPipe):
             setting = self._preset.type_map if self._preset is not None else "off"
         if isinstance(setting, str):
             return {} if setting == "off" else TYPE_MAPS[setting]
-        return cast(TypeMap, setting)
+        if isinstance(setting, dict):
+            return setting
+        table: TypeMap = {}
+        for kind, name in setting:
+            table.setdefault(kind, []).append(name)
+        return table
+
+    def check_loaded(self) -> None:
+        """Refuse a mode or markers that the loaded network was not made for."""
+        if not self.is_initialized:
+            return
+        mode, table = self.cfg["mode"], self.markers
+        vocabulary = pair_encoder(self.model).pieces.vocabulary
+        other = [
+            name
+            for name, entry in self.cfg["markers"]
+            if name in table and table[name] != vocabulary.get(entry)
+        ]
+        if (mode is not None and mode != self.mode) or other:
+            raise ValueError(
+                Errors.E709.format(name=self.name, mode=mode, own=self.mode, markers=other)
+            )
 
     # Initialization
 
@@ -376,7 +416,7 @@ class RelationClassifier(TorchPipe):
         if pretrained is None:
             pretrained = preset is not None
         mode = self.cfg["mode"] or (preset.mode if preset is not None else None)
-        vocabulary = {**(preset.markers if preset is not None else {}), **self.cfg["markers"]}
+        vocabulary = {**(preset.markers if preset is not None else {}), **dict(self.cfg["markers"])}
         if pretrained:
             chosen = self._labels_of_checkpoint(list(given.get("labels", [])))
             self._check_pretrained(mode, vocabulary)
@@ -393,6 +433,9 @@ class RelationClassifier(TorchPipe):
             self.vocab.strings.add(label)
         self._check_label_settings()
         survey.warn()
+        negative = self.cfg["negative_label"]
+        if survey.labels and negative is not None and negative not in chosen:
+            warnings.warn(Warnings.W111.format(name=self.name, negative=negative), stacklevel=2)
         self.model.set_dim("nO", len(chosen), force=True)
         self.model.attrs["scheme"] = Scheme(
             mode=cast(Mode, mode),
@@ -406,7 +449,7 @@ class RelationClassifier(TorchPipe):
         finally:
             # Saved pipelines have its outcome, not the plan.
             del self.model.attrs["scheme"]
-        self._warned_too_long = False
+        self._warned = set()
 
     def _labels_of_data(self, survey: _Survey) -> list[str]:
         preset, negative = self._preset, self.cfg["negative_label"]
@@ -481,8 +524,8 @@ class RelationClassifier(TorchPipe):
 
     def _check_label_settings(self) -> None:
         named = {"symmetric": self.cfg["symmetric"]}
-        if isinstance(self.cfg["type_constraints"], dict):
-            named["type_constraints"] = list(self.cfg["type_constraints"])
+        if not isinstance(self.cfg["type_constraints"], str):
+            named["type_constraints"] = list(type_pair_table(self.cfg["type_constraints"]))
         for setting, names in named.items():
             for label in names:
                 if label not in self.labels:
@@ -523,7 +566,17 @@ class RelationClassifier(TorchPipe):
         return found
 
     def _pairs_of(self, doc: Doc) -> list[SpanPair]:
-        return self.pairs(doc, self.cfg["relations_key"])
+        pairs = self.pairs(doc, self.cfg["relations_key"])
+        if all(span.label for pair in pairs for span in pair):
+            return pairs
+        # Pairs may be asked for without types: those of the Doc's entities at these places.
+        types = {(span.start, span.end): span.label for span in doc.ents}
+
+        def typed(span: Span) -> Span:
+            label = span.label or types.get((span.start, span.end), 0)
+            return Span(doc, span.start, span.end, label=label)
+
+        return [(typed(head), typed(tail)) for head, tail in pairs]
 
     def typed_pairs(self, doc: Doc) -> list[TypedPair]:
         """Return the rows that the network is shown for a Doc. doc (Doc): The Doc."""
@@ -532,25 +585,28 @@ class RelationClassifier(TorchPipe):
     def _request(self, pairs: Sequence[SpanPair]) -> _Request:
         """Say what the network is asked about the pairs of a Doc."""
         request = _Request()
-        kept = nearest_pairs(list(pairs), self.cfg["max_pairs"])
-        request.left_out = len(pairs) - len(kept)
         marker = make_marker(self.model)
         type_map, constraint = self._type_map, self._constraint()
         known: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        for head, tail in kept:
+        possible: dict[tuple[str, str], list[tuple[str, str]]] = {}
+        candidates: list[SpanPair] = []
+        for head, tail in pairs:
             types = (head.label_, tail.label_)
             if types not in known:
                 known[types] = variants(*types, type_map, self.cfg["backoff_type"], marker.knows)
+                possible[types] = [
+                    v for v in known[types] if constraint is None or constraint(*v).any()
+                ]
             if not known[types]:
                 request.skipped[self._unknown_type(*types)] += 1
-                continue
-            allowed = [v for v in known[types] if constraint is None or constraint(*v).any()]
-            if not allowed:
-                continue
-            for names in allowed:
-                request.pair_of_row.append(len(request.pairs))
+            elif possible[types]:
+                candidates.append((head, tail))
+        request.pairs = nearest_pairs(candidates, self.cfg["max_pairs"])
+        request.left_out = len(candidates) - len(request.pairs)
+        for number, (head, tail) in enumerate(request.pairs):
+            for names in possible[head.label_, tail.label_]:
+                request.pair_of_row.append(number)
                 request.rows.append(_typed_pair(head, tail, names))
-            request.pairs.append((head, tail))
         return request
 
     def _unknown_type(self, head_type: str, tail_type: str) -> str:
@@ -564,14 +620,12 @@ class RelationClassifier(TorchPipe):
         """Which labels a pair of types may have, the negative one left out; None for all."""
         setting = self.cfg["type_constraints"]
         learned = setting == "learned"
-        table = self.cfg["learned_type_pairs"] if learned else setting
-        if setting == "off" or table is None:
+        given = self.cfg["learned_type_pairs"] if learned else setting
+        if setting == "off" or given is None:
             return None
+        table = type_pair_table(given)
         # Labels that the table does not name are free.
-        sets = [
-            {tuple(row) for row in table[label]} if label in table else None
-            for label in self.labels
-        ]
+        sets = [set(table[label]) if label in table else None for label in self.labels]
         heads, tails = set(self.cfg["head_types"]), set(self.cfg["tail_types"])
         negative = self._negative
 
@@ -735,13 +789,17 @@ class RelationClassifier(TorchPipe):
         marker = make_marker(self.model)
         rows: list[list[TypedPair]] = []
         targets: list[int] = []
+        lost: list[str] = []
         for example in examples:
             gold, _ = self._gold(example)
+            missed = set(gold)
             labelled: list[tuple[SpanPair, str | None]]
             if self.cfg["train_pairs"] == "gold":
                 labelled = [(found.pair, found.label) for found in gold.values()]
             else:
-                pairs = nearest_pairs(self._pairs_of(example.predicted), self.cfg["max_pairs"])
+                found_pairs = self._pairs_of(example.predicted)
+                missed -= {_key(pair) for pair in found_pairs}
+                pairs = nearest_pairs(found_pairs, self.cfg["max_pairs"])
                 symmetric = self.cfg["symmetric"]
                 of_pair = {
                     key[2:] + key[:2]: found.label
@@ -751,6 +809,11 @@ class RelationClassifier(TorchPipe):
                 of_pair |= {key: found.label for key, found in gold.items()}
                 labelled = [
                     (pair, of_pair.get(_key(pair), self.cfg["negative_label"])) for pair in pairs
+                ]
+                lost += [
+                    f"{gold[key].label}({gold[key].pair[0]}, {gold[key].pair[1]})"
+                    for key in sorted(missed)
+                    if gold[key].label != self.cfg["negative_label"]
                 ]
             rows.append([])
             for (head, tail), label in labelled:
@@ -784,15 +847,20 @@ class RelationClassifier(TorchPipe):
                             text=example.reference.text,
                         )
                     )
+        if lost and "lost" not in self._warned:
+            self._warned.add("lost")
+            warnings.warn(
+                Warnings.W105.format(n=len(lost), examples="; ".join(lost[:5])), stacklevel=4
+            )
         return rows, np.asarray(targets, dtype=np.int64)
 
     def _warn_too_long(
         self, docs: Sequence[Doc], pairs: list[list[TypedPair]], kept: IntArray
     ) -> None:
         n_pairs = sum(map(len, pairs))
-        if len(kept) == n_pairs or self._warned_too_long:
+        if len(kept) == n_pairs or "too long" in self._warned:
             return
-        self._warned_too_long = True
+        self._warned.add("too long")
         places = [(doc, pair) for doc, part in zip(docs, pairs, strict=True) for pair in part]
         lost = [places[i] for i in sorted(set(range(n_pairs)) - set(kept.tolist()))]
         texts = [f"{doc[slice(*p.head)]} / {doc[slice(*p.tail)]}"[:80] for doc, p in lost[:5]]
@@ -959,17 +1027,21 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
         ),
         (
             "type_map",
-            kinds in (None, "off", *TYPE_MAPS)
-            if not isinstance(kinds, dict)
-            else all(isinstance(names, list) and names for names in kinds.values()),
-            f"null, 'off', one of {', '.join(map(repr, TYPE_MAPS))}, or a table {{type: [names]}}",
+            _is_type_map(kinds),
+            f"null, 'off', one of {', '.join(map(repr, TYPE_MAPS))}, a table {{type: [names]}}, or "
+            "rows [[type, name], ...] (where a type has ':' or '=')",
         ),
         (
             "type_constraints",
-            given in ("off", "learned")
-            if not isinstance(given, dict)
-            else all(len(pair) == 2 for pairs in given.values() for pair in pairs),
-            "'off', 'learned', or a table {label: [[head type, tail type], ...]}",
+            given in ("off", "learned") if isinstance(given, str) else is_type_pair_setting(given),
+            "'off', 'learned', a table {label: [[head type, tail type], ...]}, or rows "
+            "[[label, head type, tail type], ...] (where a label has ':' or '=')",
+        ),
+        (
+            "markers",
+            _is_marker_table(settings["markers"]),
+            "rows [[marker, vocabulary entry], ...], each only once; markers are called like "
+            "'SUBJ_START', 'OBJ=CITY' or 'OBJ_END=CITY'",
         ),
         ("threshold", 0 <= settings["threshold"] <= 1, "a number from 0 to 1"),
         (
@@ -991,3 +1063,24 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
                     name=name, setting=setting, value=settings[setting], expected=expected
                 )
             )
+
+
+def _is_type_map(setting: Any) -> bool:
+    if setting is None or isinstance(setting, str):
+        return setting in (None, "off", *TYPE_MAPS)
+    if isinstance(setting, dict):
+        return survives_as_table(setting) and all(
+            isinstance(names, list) and names for names in setting.values()
+        )
+    return all(not isinstance(row, str) and len(row) == 2 for row in setting)
+
+
+def _is_marker_table(rows: Any) -> bool:
+    if isinstance(rows, dict) or any(isinstance(row, str) or len(row) != 2 for row in rows):
+        return False
+    names, entries = [row[0] for row in rows], [row[1] for row in rows]
+    return (
+        all(_MARKER.fullmatch(name) for name in names)
+        and len(set(names)) == len(names)
+        and len(set(entries)) == len(entries)
+    )

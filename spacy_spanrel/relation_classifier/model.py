@@ -17,6 +17,7 @@ from torch import Tensor
 from ..encoding.alignment import token_char_ranges, token_piece_ranges
 from ..encoding.batching import padded_batches
 from ..encoding.checkpoint import (
+    HFModule,
     build_hf_module,
     head_names,
     load_checkpoint,
@@ -143,6 +144,13 @@ def pair_shim(model: PairModel) -> TorchShim:
     shim = model.shims[0]
     assert isinstance(shim, TorchShim)
     return shim
+
+
+def pair_encoder(model: PairModel) -> HFModule:
+    """The Hugging Face network of an initialized model."""
+    network = pair_shim(model).module
+    assert isinstance(network, PairNetwork)
+    return network.encoder
 
 
 def initialize(model: PairModel, scheme: Scheme) -> None:

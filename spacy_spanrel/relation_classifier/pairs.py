@@ -12,6 +12,7 @@ from spacy import registry
 from spacy.tokens import Doc, Span
 
 from ..annotations import RELATIONS_KEY, get_entities, get_relations
+from ..errors import Errors
 
 # Head and tail (subject and object) of each pair, labelled with their entity types.
 SpanPair = tuple[Span, Span]
@@ -50,6 +51,15 @@ def EntityPairs(
         for exactly those pairs.
     RETURNS (Callable[[Doc, str], list[tuple[Span, Span]]]): The generator.
     """
+    if max_distance is not None and max_distance < 0:
+        raise ValueError(
+            Errors.E302.format(
+                name="spacy-spanrel.EntityPairs.v1",
+                setting="max_distance",
+                value=max_distance,
+                expected="null or a whole number of at least 0",
+            )
+        )
     return _EntityPairs(entities_key, scope, max_distance, given)
 
 

@@ -34,7 +34,13 @@ from ..encoding.alignment import SpanProjector
 from ..encoding.batching import chunks_by_size
 from ..encoding.encoder import EncodedDocs
 from ..errors import Errors, Warnings
-from ..pairing import allowed_mask, entity_pairs, merge_symmetric
+from ..pairing import (
+    allowed_mask,
+    entity_pairs,
+    is_type_pair_setting,
+    merge_symmetric,
+    type_pair_table,
+)
 from ..pipe import TorchPipe
 from ..training.losses import class_loss, pair_loss
 from .candidates import (
@@ -130,7 +136,9 @@ def make_span_relation(
     entities_key: Optional[str],  # noqa: UP045 (spaCy resolves these annotations at run time)
     relation_threshold: float,
     overlaps: Literal["allow", "best"],
-    type_constraints: Union[Literal["off", "learned"], dict[str, list[list[str]]]],  # noqa: UP007
+    type_constraints: Union[  # noqa: UP007
+        Literal["off", "learned"], dict[str, list[list[str]]], list[list[str]]
+    ],
     symmetric: list[str],
     max_span_size: int,
     max_pairs: int,
@@ -154,7 +162,8 @@ def make_span_relation(
     overlaps (str): "best" keeps the best-scored of overlapping entities; "allow" keeps all, as the
         original SpERT program does.
     type_constraints (str | dict): Which types of head and tail a relation may have: "off" for any,
-        "learned" for those in the training data, or given as {label: [[head, tail], ...]}.
+        "learned" for those in the training data, or given as {label: [[head, tail], ...]} or, where
+        a label has ":" or "=", as rows [[label, head, tail], ...].
     symmetric (list[str]): Relations whose direction means nothing.
     max_span_size (int): Longest entity in tokens.
     max_pairs (int): Most pairs that are classified in a Doc, the nearest first.
@@ -375,8 +384,8 @@ class SpanRelation(TorchPipe):
     def _check_label_settings(self) -> None:
         given = self.cfg["type_constraints"]
         named = {"symmetric": self.cfg["symmetric"]}
-        if isinstance(given, dict):
-            named["type_constraints"] = list(given)
+        if not isinstance(given, str):
+            named["type_constraints"] = list(type_pair_table(given))
         for setting, names in named.items():
             for label in names:
                 if label not in self.relation_labels:
@@ -477,8 +486,7 @@ class SpanRelation(TorchPipe):
         setting = self.cfg["type_constraints"]
         if setting == "off":
             return None
-        pairs = self.cfg["learned_type_pairs"] if setting == "learned" else setting
-        return {label: [(head, tail) for head, tail in rows] for label, rows in pairs.items()}
+        return type_pair_table(self.cfg["learned_type_pairs"] if setting == "learned" else setting)
 
     def _split(
         self,
@@ -850,13 +858,13 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
     if not 0 <= settings["relation_threshold"] <= 1:
         wrong.append("relation_threshold")
     expected["type_constraints"] = (
-        "'off', 'learned', or a table {label: [[head type, tail type], ...]}"
+        "'off', 'learned', a table {label: [[head type, tail type], ...]}, or rows "
+        "[[label, head type, tail type], ...] (where a label has ':' or '=')"
     )
     given = settings["type_constraints"]
-    if isinstance(given, dict):
-        if any(len(pair) != 2 for pairs in given.values() for pair in pairs):
-            wrong.append("type_constraints")
-    elif given not in ("off", "learned"):
+    if given not in ("off", "learned") and (
+        isinstance(given, str) or not is_type_pair_setting(given)
+    ):
         wrong.append("type_constraints")
     if wrong:
         key = wrong[0]

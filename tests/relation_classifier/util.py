@@ -128,6 +128,8 @@ def make_nlp(
     """A blank pipeline with the component, in float32 on the CPU; not yet initialized."""
     nlp = spacy.blank("en")
     model = {"name": str(checkpoint), "precision": "float32", "device": "cpu", **(model or {})}
+    if isinstance(settings.get("markers"), Mapping):
+        settings["markers"] = [list(row) for row in settings["markers"].items()]
     pipe = nlp.add_pipe("relation_classifier", config={**settings, "model": model})
     assert isinstance(pipe, RelationClassifier)
     return nlp, pipe
