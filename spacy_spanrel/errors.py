@@ -65,7 +65,7 @@ class Errors:
     )
     E205 = (
         "[E_SR205] max_length = {max_length} is more than '{name}' can take: {limit} pieces. "
-        "Lower it, or use 'auto' for the model's own limit."
+        "Lower it (where the setting takes 'auto', that is the model's own limit)."
     )
     E206 = "[E_SR206] precision = '{value}' is not one of 'auto', 'float32', 'bfloat16', 'float16'."
     E207 = (

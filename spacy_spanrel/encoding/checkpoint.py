@@ -171,7 +171,8 @@ def load_checkpoint(
                 place, output_loading_info=True, **settings
             )
         tok = load_tokenizer(tokenizer or name)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, ImportError, TypeError) as error:
+        # Without tokenizer files transformers may miss a package that would not help.
         raise OSError(Errors.E202.format(name=name, error=error)) from error
     except RuntimeError as error:
         if "size mismatch" not in str(error) and "mismatched" not in str(error):

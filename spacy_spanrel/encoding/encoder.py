@@ -74,7 +74,8 @@ def HFEncoder(
         encoder takes. Longer texts are read in overlapping windows, never cut.
     window_overlap (int): Pieces that neighbouring windows share (at most a quarter of a window).
     batch_pieces (int | "auto"): Padded pieces in a batch.
-    dropout (float | None): Dropout inside the encoder in training; None keeps the checkpoint's.
+    dropout (float | None): Dropout inside the encoder in training; None keeps the checkpoint's. As
+        name, tokenizer and casing it is settled at initialization.
     casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
         in training. For encoders of lower-cased text, where names matter.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).

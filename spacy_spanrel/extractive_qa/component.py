@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Optional, Protocol, Union, cast, runtime_checkable
 
@@ -49,7 +49,7 @@ FloatArray = NDArray[np.float32]
 DEFAULT_CONFIG = """
 [model]
 @architectures = "spacy-spanrel.SpanQA.v1"
-name = "distilbert/distilbert-base-cased-distilled-squad"
+name = "deepset/minilm-uncased-squad2"
 tokenizer = null
 max_length = 384
 doc_stride = 128
@@ -130,8 +130,8 @@ def make_extractive_qa(
     null_threshold (float): There is no answer where the null score exceeds the best answer's logit
         by more than this.
     max_answer_length (int): Longest answer in pieces.
-    n_best (int): Answers among which probability is divided.
-    top_k (int): Answers that are kept for each question, at most `n_best`.
+    n_best (int): Answers among which probability is divided; never fewer than are kept.
+    top_k (int): Answers that are kept for each question.
     language (str | None): Score as MLQA does for this language; None as SQuAD does.
     scorer (Callable | None): The scoring method.
     """
@@ -206,7 +206,7 @@ class ExtractiveQA(TorchPipe):
         """Ask questions about a text.
 
         text (Doc | str): The text; a Doc is left as it is.
-        questions: One question (a text or a `Question`), or several: any form of
+        questions: One question (a text, a `Question` or a table), or several: any form of
             `doc._.questions`.
         top_k (int | None): Answers wanted for each question, the best one included; None for the
             setting.
@@ -214,7 +214,7 @@ class ExtractiveQA(TorchPipe):
             alternatives; a tuple for several questions, in their order.
         """
         (answers,) = self.ask_pipe([(text, questions)], top_k=top_k)
-        return answers[0] if isinstance(questions, (str, Question)) else answers
+        return answers[0] if isinstance(questions, (str, Question, Mapping)) else answers
 
     def ask_pipe(
         self,
@@ -260,9 +260,13 @@ class ExtractiveQA(TorchPipe):
             return own
         if isinstance(fixed, dict):
             fixed = [Question(str(key), text) for key, text in fixed.items()]
-        ids = {question.id for question in own}
-        more = [question for question in make_questions(fixed) if question not in own]
-        return own + tuple(Question(f"fixed-{q.id}", q.text) if q.id in ids else q for q in more)
+        asked = {question.id: question for question in own}
+        for question in make_questions(fixed):
+            # An id that the Doc uses otherwise gets a prefix: the same one whenever it passes.
+            while asked.get(question.id, question).text != question.text:
+                question = Question(f"fixed-{question.id}", question.text)
+            asked[question.id] = question
+        return tuple(asked.values())
 
     def answer(
         self,
@@ -522,10 +526,18 @@ def _with_alternatives(answer: Answer, others: Sequence[Answer]) -> Answer:
 
 
 def _solid(text: str, pieces: TextPieces) -> NDArray[np.bool_]:
-    """Tell which pieces stand for more than white space."""
-    return np.asarray(
-        [bool(text[start:end].strip()) for start, end in pieces.chars.tolist()], dtype=bool
-    )
+    """Tell with which pieces an answer may begin, and with which it may end, (n_pieces, 2).
+
+    They stand for more than white space. Where a character is several pieces (bytes, say), an answer
+    begins with the first of them and ends with the last, so that a place is one answer.
+    """
+    chars = pieces.chars
+    solid = np.asarray([bool(text[start:end].strip()) for start, end in chars.tolist()], dtype=bool)
+    same = np.all(chars[1:] == chars[:-1], axis=1)
+    begins, ends = solid.copy(), solid
+    begins[1:] &= ~same
+    ends[:-1] &= ~same
+    return np.stack([begins, ends], axis=1)
 
 
 def _windows(rows: QARows, logits: FloatArray, first: int, last: int) -> list[WindowLogits]:

@@ -59,20 +59,22 @@ def best_candidates(
     and the question are never among them, however high their logits.
 
     windows (Sequence[WindowLogits]): At least one.
-    solid (bool array, (n_pieces,)): Pieces of the text with which an answer may begin and end.
+    solid (bool array, (n_pieces,) or (n_pieces, 2)): Pieces of the text with which an answer may
+        begin and end; or those with which it may begin, and those with which it may end.
     n_best (int): How many spans are wanted.
     max_answer_length (int): Longest answer in pieces.
     RETURNS (Candidates): At most `n_best` different spans; ties go to the earlier, shorter one.
     """
+    begins, finishes = (solid, solid) if solid.ndim == 1 else (solid[:, 0], solid[:, 1])
     spans: list[IntArray] = []
     logits: list[FloatArray] = []
     for window in windows:
         length = len(window.starts)
         if not length:
             continue
-        usable = solid[window.start : window.start + length]
-        starts = np.where(window.owned & usable, window.starts, -np.inf)
-        ends = np.where(usable, window.ends, -np.inf)
+        part = slice(window.start, window.start + length)
+        starts = np.where(window.owned & begins[part], window.starts, -np.inf)
+        ends = np.where(finishes[part], window.ends, -np.inf)
         padding = np.full(max_answer_length - 1, -np.inf)
         scores = starts[:, None] + sliding_window_view(
             np.concatenate([ends, padding]), max_answer_length

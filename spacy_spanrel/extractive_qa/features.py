@@ -166,5 +166,6 @@ def pieces_of_range(chars: IntArray, start: int, end: int) -> tuple[int, int] | 
     RETURNS (tuple[int, int] | None): First and last piece (inclusive), None if no piece has any of
         these characters.
     """
-    touching = np.flatnonzero((chars[:, 0] < end) & (chars[:, 1] > start))
+    solid = chars[:, 0] < chars[:, 1]
+    touching = np.flatnonzero(solid & (chars[:, 0] < end) & (chars[:, 1] > start))
     return (int(touching[0]), int(touching[-1])) if len(touching) else None

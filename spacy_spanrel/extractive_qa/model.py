@@ -103,7 +103,8 @@ def SpanQA(
         `run_squad`. (The `stride` of the tokenizers library is what two windows share.)
     max_question_length (int): Longest question in pieces; the rest is cut, with a warning.
     batch_pieces (int | "auto"): Padded pieces in a batch.
-    dropout (float | None): Dropout inside the network in training; None keeps the checkpoint's.
+    dropout (float | None): Dropout inside the network in training; None keeps the checkpoint's. As
+        name, tokenizer and casing it is settled at initialization.
     casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
         in training. For encoders of lower-cased text.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from ..encoding.checkpoint import HFModule
 from ..errors import Errors
 
+# They search answers with beams, and pad on the left.
+_BEAMS = ("xlnet", "xlm", "flaubert")
+
 
 class SpanNetwork(nn.Module):
     """A Hugging Face question-answering network.
@@ -22,8 +25,8 @@ class SpanNetwork(nn.Module):
         super().__init__()
         self.encoder = encoder
         accepted = inspect.signature(encoder.transformer.forward).parameters
-        if "start_positions" not in accepted or hasattr(encoder.transformer, "start_logits"):
-            # XLNet and XLM search with beams, and pad on the left.
+        kind = encoder.transformer.config.model_type  # type: ignore[union-attr]
+        if "start_positions" not in accepted or kind in _BEAMS:
             raise ValueError(
                 Errors.E802.format(
                     name=encoder.pieces.name, kind=type(encoder.transformer).__name__

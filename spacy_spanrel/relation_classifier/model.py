@@ -114,6 +114,7 @@ def PairClassifier(
         what the network takes.
     batch_pieces (int | "auto"): Padded pieces in a batch.
     dropout (float | None): Dropout inside the network in training; None keeps the checkpoint's.
+        As name, tokenizer and casing it is settled at initialization.
     head_dropout (float): Dropout of the head on the markers.
     casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
         in training. For encoders of lower-cased text.

@@ -1,0 +1,592 @@
+"""Every setting has an effect, is saved, and is refused if it is wrong (B30)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from thinc.api import Config
+
+from spacy_spanrel.annotations import Question, get_questions, make_answer, set_answers
+from spacy_spanrel.extractive_qa.component import DEFAULT_CONFIG, ExtractiveQA
+from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows, qa_shim
+
+from ..span_relation.util import initialize, train
+from .util import (
+    ROWS,
+    TEXTS,
+    answer_all,
+    asking,
+    assert_same_answers,
+    edit_json,
+    every,
+    expected,
+    found,
+    lexicon_checkpoint,
+    make_examples,
+    make_nlp,
+    network_of,
+    output_of,
+    qa_checkpoint,
+    ready,
+)
+
+GOLD = [expected(row) for row in ROWS]
+WHO = "who ?"
+SCORER = {"@scorers": "spacy-spanrel.qa_scorer.v1"}
+# Legal values that are no defaults.
+CHANGED: dict[str, Any] = {
+    "qa_key": "links",
+    "pretrained": False,
+    "questions": {"a": WHO},
+    "no_answer": False,
+    "null_threshold": -1.5,
+    "max_answer_length": 7,
+    "n_best": 9,
+    "top_k": 3,
+    "language": "es",
+    "extension_prefix": "kept_",
+}
+ARCHITECTURE: dict[str, Any] = {
+    "max_length": 48,
+    "doc_stride": 8,
+    "max_question_length": 12,
+    "batch_pieces": 33,
+    "dropout": 0.25,
+    "precision": "bfloat16",
+    "device": "cpu",
+}
+# These make the network that is saved; with another one it cannot be loaded.
+FIXED = {"name", "tokenizer", "casing"}
+
+
+def the_pipe(nlp: Language) -> ExtractiveQA:
+    pipe = nlp.get_pipe("extractive_qa")
+    assert isinstance(pipe, ExtractiveQA)
+    return pipe
+
+
+def defaults() -> dict[str, Any]:
+    return dict(Language.get_factory_meta("extractive_qa").default_config)
+
+
+@pytest.fixture(scope="module")
+def lexicon(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ "John" begins answers and "Mary" ends them; no answer has the logit 4."""
+    table = {"[CLS]": (2.0, 2.0), "John": (2.0, -1.0), "Mary": (-1.0, 1.0)}
+    return lexicon_checkpoint(tmp_path_factory.mktemp("lexicon") / "bert", table)
+
+
+@pytest.fixture(scope="module")
+def _reader(lexicon: Path) -> ExtractiveQA:
+    return ready(lexicon)
+
+
+@pytest.fixture
+def reader(_reader: ExtractiveQA) -> ExtractiveQA:
+    """A component over `lexicon`. Settings that a test changes in `cfg` are put back."""
+    kept = dict(_reader.cfg)
+    yield _reader
+    _reader.cfg = kept
+
+
+def test_all_settings_are_here() -> None:
+    assert set(defaults()) == {*CHANGED, "model", "scorer"}
+    architecture = Config().from_str(DEFAULT_CONFIG)["model"]
+    assert set(architecture) - {"@architectures"} == {*ARCHITECTURE, *FIXED}
+    assert all(defaults()[key] != value for key, value in CHANGED.items())
+    assert defaults()["model"] == architecture
+
+
+# What they do
+
+
+def test_key_and_prefix(checkpoint: Path) -> None:
+    nlp, _ = make_nlp(checkpoint, pretrained=True, qa_key="links", extension_prefix="my_")
+    nlp.initialize()
+    doc = nlp.make_doc(TEXTS[0])
+    doc._.my_questions = [WHO]
+    doc = the_pipe(nlp)(doc)
+    assert set(doc.spans) == {"links"}
+    assert len(doc._.my_answers) == 1
+    assert get_questions(doc, "links") == (Question("q1", WHO),)
+    # Questions under other keys are not its own.
+    other = nlp(asking(make_nlp(checkpoint)[0], ROWS[0]))
+    assert "links" not in other.spans
+
+
+def test_pretrained(checkpoint: Path) -> None:
+    taken, drawn = (ready(checkpoint, pretrained=value) for value in (True, False))
+    head = network_of(taken).encoder.transformer.qa_outputs.weight
+    assert not torch.equal(head, network_of(drawn).encoder.transformer.qa_outputs.weight)
+
+
+def test_questions(reader: ExtractiveQA) -> None:
+    for questions, ids in (([WHO, "where ?"], ["q1", "q2"]), ({"x": WHO}, ["x"]), ([], [])):
+        reader.cfg["questions"] = questions
+        (answers,) = reader.predict([reader._make_doc("Mary")])
+        assert [answer.question.id for answer in answers] == ids
+
+
+def test_no_answer(reader: ExtractiveQA) -> None:
+    # John to Mary has the logit 3, no answer 4.
+    answer = reader.ask("John and Mary", WHO)
+    assert not answer
+    reader.cfg["no_answer"] = False
+    other = reader.ask("John and Mary", WHO)
+    assert other.text == "John and Mary"
+    (best,) = answer.alternatives
+    assert best.text == other.text
+    # The probability that there is none is given to the answers.
+    assert other.score == pytest.approx(best.score / (1 - answer.score))
+    assert other.null_score == pytest.approx(4.0)
+    reader.cfg["null_threshold"] = -100.0
+    assert reader.ask("John and Mary", WHO)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "there_is_one"), [(-50.0, False), (0.0, False), (0.9, False), (1.1, True)]
+)
+def test_null_threshold(reader: ExtractiveQA, threshold: float, there_is_one: bool) -> None:
+    reader.cfg["null_threshold"] = threshold
+    answer = reader.ask("John and Mary", WHO)
+    assert bool(answer) == there_is_one
+    assert answer.null_score == pytest.approx(4.0, abs=1e-5)
+    (best,) = every(answer)
+    assert (best.text, best.logit) == ("John and Mary", pytest.approx(3.0, abs=1e-5))
+    # Probabilities do not depend on it: six spans, and none.
+    total = sum(math.exp(logit) for logit in (1, 2, 3, 0, 1, 0, 4))
+    assert best.score == pytest.approx(math.exp(3) / total, abs=1e-5)
+    assert answer.score == pytest.approx(math.exp(3 if answer else 4) / total, abs=1e-5)
+
+
+def test_null_threshold_is_exceeded_or_not(tmp_path: Path) -> None:
+    # Logits that floats hold exactly: no answer has 2, the word 1.
+    table = {"[CLS]": (1.0, 1.0), "Mary": (1.0, 0.0)}
+    pipe = ready(lexicon_checkpoint(tmp_path / "bert", table))
+    answer = pipe.ask("Mary", WHO)
+    (best,) = answer.alternatives
+    difference = answer.null_score - best.logit
+    assert difference == pytest.approx(1.0, abs=1e-5)
+    for threshold, there_is_one in ((difference, True), (difference - 1e-6, False)):
+        pipe.cfg["null_threshold"] = threshold
+        assert bool(pipe.ask("Mary", WHO)) == there_is_one
+
+
+@pytest.mark.parametrize("longest", [1, 2, 3, 30])
+def test_max_answer_length(reader: ExtractiveQA, longest: int) -> None:
+    reader.cfg.update(max_answer_length=longest, no_answer=False, n_best=100, top_k=100)
+    answer = reader.ask("John and Mary and John", WHO)
+    lengths = {len(part.span) for part in every(answer)}
+    assert lengths == set(range(1, min(longest, 5) + 1))
+    assert (answer.text == "John and Mary") == (longest >= 3)
+
+
+def test_n_best(reader: ExtractiveQA) -> None:
+    """Probability is divided among so many answers."""
+    reader.cfg["no_answer"] = False
+    logits = [part.logit for part in every(reader.ask("John and Mary", WHO, top_k=20))]
+    assert logits == pytest.approx([3, 2, 1, 1, 0, 0], abs=1e-5)
+    for n_best in (1, 2, 6, 20):
+        reader.cfg["n_best"] = n_best
+        score = reader.ask("John and Mary", WHO).score
+        assert score == pytest.approx(
+            math.exp(logits[0]) / sum(math.exp(logit) for logit in logits[:n_best])
+        )
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 5])
+def test_top_k(reader: ExtractiveQA, top_k: int) -> None:
+    reader.cfg.update(top_k=top_k, no_answer=False, questions=[WHO])
+    doc = reader(reader._make_doc("John and Mary"))
+    (answer,) = doc._.answers
+    assert len(answer.alternatives) == top_k - 1
+    assert len(doc.spans["qa"]) == top_k
+    assert_same_answers([answer], [reader.ask("John and Mary", WHO)])
+
+
+def test_language(lexicon: Path) -> None:
+    """MLQA's rules of a language take its articles away before answers are compared."""
+    scores = {}
+    for language in (None, "en", "es"):
+        nlp, pipe = make_nlp(lexicon, lang="es", language=language, scorer=SCORER)
+        gold = nlp.make_doc("vive en la ciudad")
+        predicted = nlp.make_doc(gold.text)
+        question = Question("a", "¿ dónde vive ?")
+        set_answers(gold, [make_answer(gold, question, 11, 17)])
+        set_answers(predicted, [make_answer(predicted, question, 8, 17, score=0.9)])
+        assert predicted._.answers[0].text == "la ciudad"
+        scores[language] = pipe.score([Example(predicted, gold)])["qa_exact"]
+    assert scores == {None: 0.0, "en": 0.0, "es": 1.0}
+
+
+def test_scorer(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint, scorer=None)
+    nlp.initialize()
+    examples = make_examples(nlp)
+    assert pipe.score(examples) == {}
+    nlp, pipe = make_nlp(checkpoint, scorer=SCORER)
+    nlp.initialize()
+    assert {"qa_exact", "qa_f1"} <= set(pipe.score(make_examples(nlp)))
+
+
+def rows_of(pipe: ExtractiveQA, text: str, question: str) -> list[Any]:
+    return make_qa_rows(pipe.model, QAInput([pipe._make_doc(text)], [[question]])).rows
+
+
+def test_windows(checkpoint: Path) -> None:
+    text = " ".join(TEXTS * 5)
+    for max_length, doc_stride in ((64, 16), (64, 8), (48, 16), (44, 1)):
+        pipe = ready(checkpoint, model={"max_length": max_length, "doc_stride": doc_stride})
+        rows = rows_of(pipe, text, WHO)
+        assert max(len(row.ids) for row in rows) == max_length
+        assert {b.start - a.start for a, b in zip(rows, rows[1:], strict=False)} == {doc_stride}
+    # A window is as long as its question leaves room for.
+    assert len(rows_of(pipe, text, WHO * 4)[0].owned) < len(rows_of(pipe, text, WHO)[0].owned)
+
+
+@pytest.mark.parametrize("limit", [1, 3, 20])
+def test_max_question_length(checkpoint: Path, limit: int) -> None:
+    pipe = ready(checkpoint, model={"max_question_length": limit})
+    with pytest.warns(UserWarning, match=rf"W_SR109.*max_question_length = {limit} pieces"):
+        pipe.ask("Mary", "John " * 21)
+    (row,) = rows_of(pipe, "Mary", "John " * 21)
+    assert len(row.ids) == 1 + limit + 1 + 1 + 1
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "electra"])
+def test_dropout(tmp_path: Path, kind: Any) -> None:
+    folder = qa_checkpoint(tmp_path / kind, kind)  # its own dropout is 0.1
+    for dropout, same in ((None, False), (0.0, True), (0.5, False)):
+        assert (len(_losses(folder, dropout)) == 1) == same
+
+
+def test_dropout_before_the_head(tmp_path: Path) -> None:
+    folder = qa_checkpoint(tmp_path / "distilbert", "distilbert")
+    assert len(_losses(folder, 0.0)) == 1
+    edit_json(folder / "config.json", qa_dropout=0.1)  # as it is by default
+    assert len(_losses(folder, 0.0)) == 1
+
+
+def _losses(folder: Path, dropout: float | None) -> set[float]:
+    """Different losses that the same batch gives."""
+    nlp, _ = make_nlp(folder, model={"dropout": dropout})
+    examples = make_examples(nlp, ROWS[:2])
+    initialize(nlp, examples)
+    return {round(train(nlp, examples, 1, learn_rate=0.0)[0], 5) for _ in range(3)}
+
+
+def test_dropout_is_for_training(checkpoint: Path) -> None:
+    pipe = ready(checkpoint, model={"dropout": 0.5})
+    first, second = (pipe.ask(TEXTS[0], WHO) for _ in range(2))
+    assert_same_answers([first], [second], 1e-7)
+
+
+def test_precision(checkpoint: Path) -> None:
+    # B2
+    exact, rough = (
+        ready(checkpoint, model={"precision": precision}) for precision in ("float32", "bfloat16")
+    )
+    one, other = (output_of(pipe, TEXTS[:1], [[WHO]]).logits for pipe in (exact, rough))
+    assert one.dtype == other.dtype == torch.float32
+    assert not torch.equal(one, other)
+    torch.testing.assert_close(one, other, atol=0.5, rtol=0.1)
+    assert all(p.dtype == torch.float32 for p in network_of(rough).parameters())
+
+
+def test_bfloat16_is_close(trained: Language) -> None:
+    shim = qa_shim(the_pipe(trained).model)
+    shim.precision_setting = "bfloat16"
+    try:
+        docs = answer_all(trained)
+        assert [found(doc) for doc in docs] == GOLD
+        assert all(type(a.score) is float for doc in docs for a in doc._.answers)
+    finally:
+        shim.precision_setting = "float32"
+
+
+def test_learns_in_bfloat16(bert_checkpoint: Path) -> None:
+    nlp, _ = make_nlp(bert_checkpoint, model={"precision": "bfloat16"})
+    examples = make_examples(nlp)
+    initialize(nlp, examples)
+    train(nlp, examples, 40)
+    assert [found(doc) for doc in answer_all(nlp)] == GOLD
+
+
+def test_casing(tmp_path: Path) -> None:
+    """An encoder of lower-cased text learns what only the letter case tells."""
+    folder = qa_checkpoint(tmp_path / "bert", cased=False, std=0.1)
+    text = "mary MARY mary"
+    row = (text, [("a", WHO, "MARY")])
+    for casing in (True, False):
+        nlp, _ = make_nlp(folder, model={"casing": casing})
+        examples = make_examples(nlp, [row, ("MARY mary mary", [("a", WHO, "MARY")])])
+        initialize(nlp, examples)
+        losses = train(nlp, examples, 60)
+        assert (losses[-1] < 0.1) == casing
+
+
+def test_name(checkpoint: Path, tmp_path: Path) -> None:
+    other = qa_checkpoint(tmp_path / "other", seed=1)
+    first, second = (ready(folder).ask(TEXTS[0], WHO) for folder in (checkpoint, other))
+    assert first.null_score != pytest.approx(second.null_score, abs=1e-3)
+
+
+def test_device(checkpoint: Path) -> None:
+    assert qa_shim(ready(checkpoint, model={"device": "cpu"}).model).device.type == "cpu"
+    with pytest.raises(ValueError, match=r"E_SR209.*'cuda:99'"):
+        ready(checkpoint, model={"device": "cuda:99"})
+
+
+# Saving
+
+
+@pytest.fixture(scope="module")
+def changed_path(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline on disk in which no setting is a default."""
+    nlp, _ = make_nlp(checkpoint, scorer=None, model=ARCHITECTURE, **CHANGED)
+    nlp.initialize()
+    path = tmp_path_factory.mktemp("changed") / "pipeline"
+    nlp.to_disk(path)
+    return path
+
+
+def test_settings_survive(changed_path: Path, checkpoint: Path) -> None:
+    nlp = spacy.load(changed_path)
+    pipe = the_pipe(nlp)
+    assert pipe.cfg == pipe._settings == CHANGED
+    assert Doc.has_extension("kept_answers")
+    assert pipe.scorer is None
+    attrs = pipe.model.attrs
+    for key, value in ARCHITECTURE.items():
+        if key not in ("precision", "device"):
+            assert attrs[key] == value, key
+    assert attrs["name"] == str(checkpoint)
+    assert qa_shim(pipe.model).precision_setting == "bfloat16"
+    assert qa_shim(pipe.model).device_setting == "cpu"
+    config = nlp.config["components"]["extractive_qa"]
+    assert {key: config["model"][key] for key in ARCHITECTURE} == ARCHITECTURE
+    assert {key: config[key] for key in CHANGED} == CHANGED
+    # They are obeyed, too.
+    assert max(len(row.ids) for row in rows_of(pipe, " ".join(TEXTS * 3), WHO)) == 48
+    dropout = network_of(pipe).encoder.transformer.config.hidden_dropout_prob
+    assert dropout == 0.25
+
+
+OVERRIDES: dict[str, Any] = {
+    "qa_key": "others",
+    "pretrained": True,
+    "questions": ["where ?"],
+    "no_answer": True,
+    "null_threshold": 2.5,
+    "max_answer_length": 8,
+    "n_best": 10,
+    "top_k": 4,
+    "language": None,
+    "extension_prefix": "again_",
+}
+
+
+@pytest.mark.parametrize("key", OVERRIDES)
+def test_override_at_load(changed_path: Path, key: str) -> None:
+    value = OVERRIDES[key]
+    settings = {key: value}
+    if key == "qa_key":  # names of extensions belong to one key
+        settings["extension_prefix"] = "others_"
+    config = {"components": {"extractive_qa": settings}}
+    pipe = the_pipe(spacy.load(changed_path, config=config))
+    assert pipe.cfg == {**CHANGED, **settings}
+
+
+def test_override_of_the_scorer(changed_path: Path) -> None:
+    config = {"components": {"extractive_qa": {"scorer": SCORER}}}
+    assert the_pipe(spacy.load(changed_path, config=config)).scorer is not None
+
+
+def test_questions_overridden_by_a_table(checkpoint: Path, tmp_path: Path) -> None:
+    nlp, _ = make_nlp(checkpoint, questions={"a": WHO, "b": "where ?"})
+    nlp.initialize()
+    nlp.to_disk(tmp_path / "pipeline")
+    config = {"components": {"extractive_qa": {"questions": {"a": "when ?"}}}}
+    pipe = the_pipe(spacy.load(tmp_path / "pipeline", config=config))
+    # spaCy merges the tables of a config.
+    assert pipe.cfg["questions"] == {"a": "when ?", "b": "where ?"}
+
+
+NEW_ARCHITECTURE: dict[str, Any] = {
+    "max_length": 60,
+    "doc_stride": 9,
+    "max_question_length": 13,
+    "batch_pieces": 44,
+    "dropout": 0.5,
+    "precision": "float32",
+    "device": "auto",
+}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [key for key in NEW_ARCHITECTURE if key != "dropout"],  # settled at initialization
+)
+def test_override_of_the_architecture_at_load(changed_path: Path, key: str) -> None:
+    value = NEW_ARCHITECTURE[key]
+    config = {"components": {"extractive_qa": {"model": {key: value}}}}
+    pipe = the_pipe(spacy.load(changed_path, config=config))
+    shim = qa_shim(pipe.model)
+    if key == "precision":
+        assert shim.dtype == torch.float32
+    elif key == "device":
+        assert shim.device_setting == "auto"
+    elif key == "dropout":
+        assert network_of(pipe).encoder.transformer.config.hidden_dropout_prob == value
+    elif key == "batch_pieces":
+        assert pipe.model.attrs[key] == value
+    else:
+        text, question = " ".join(TEXTS * 3), "John " * 30
+        with pytest.warns(UserWarning, match="W_SR109"):
+            pipe.ask(text, question)
+        first, second, *_ = rows_of(pipe, text, question)
+        got = {
+            "max_length": len(first.ids),
+            "doc_stride": second.start - first.start,
+            "max_question_length": first.context - 2,
+        }
+        assert got[key] == value
+
+
+def test_a_name_at_load_is_not_looked_for(changed_path: Path) -> None:
+    """A saved pipeline holds everything."""
+    config = {"components": {"extractive_qa": {"model": {"name": "nowhere/at-all"}}}}
+    pipe = the_pipe(spacy.load(changed_path, config=config))
+    assert_same_answers(
+        [pipe.ask("Mary", WHO)], [the_pipe(spacy.load(changed_path)).ask("Mary", WHO)]
+    )
+
+
+def test_changes_before_saving_are_kept_and_overrides_win(
+    trained: Language, tmp_path: Path
+) -> None:
+    the_pipe(trained).cfg.update(null_threshold=0.7, top_k=2, questions={"a": WHO})
+    trained.to_disk(tmp_path / "pipeline")
+    assert "configured" not in the_pipe(trained).cfg
+    plain = spacy.load(tmp_path / "pipeline")
+    cfg = dict(the_pipe(plain).cfg)
+    assert cfg.pop("null_threshold") == pytest.approx(0.7)
+    assert cfg == {k: v for k, v in the_pipe(trained).cfg.items() if k != "null_threshold"}
+    override = {"components": {"extractive_qa": {"null_threshold": 0.9, "n_best": 5}}}
+    chosen = the_pipe(spacy.load(tmp_path / "pipeline", config=override))
+    assert chosen.cfg["null_threshold"] == 0.9
+    assert chosen.cfg["n_best"] == 5
+    assert chosen.cfg["top_k"] == 2
+    again = the_pipe(plain.from_bytes(trained.to_bytes()))
+    assert again.cfg["null_threshold"] == pytest.approx(0.7)
+    assert again.cfg["questions"] == {"a": WHO}
+
+
+# Bad settings
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("max_answer_length", 0),
+        ("max_answer_length", -3),
+        ("n_best", 0),
+        ("top_k", 0),
+        ("questions", ["who ?", " "]),
+        ("questions", {"a": ""}),
+    ],
+)
+def test_bad_value(checkpoint: Path, setting: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=rf"E_SR302.*'{setting}' of component 'reader'") as error:
+        make_nlp(checkpoint, name="reader", **{setting: value})
+    assert repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize("value", [math.inf, math.nan])
+def test_null_threshold_that_is_no_number(checkpoint: Path, value: float) -> None:
+    # No config can hold it.
+    nlp, pipe = make_nlp(checkpoint)
+    settings = {**pipe.cfg, "null_threshold": value}
+    with pytest.raises(ValueError, match=r"E_SR302.*'null_threshold' of component 'reader'"):
+        ExtractiveQA(nlp.vocab, pipe.model, "reader", **settings)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("no_answer", "perhaps"),
+        ("pretrained", "perhaps"),
+        ("null_threshold", "high"),
+        ("max_answer_length", "long"),
+        ("n_best", 2.5),
+        ("top_k", "all"),
+        ("questions", "who ?"),
+        ("questions", [3.5]),
+        ("language", ["en", "es"]),
+        ("no_such_setting", 1),
+    ],
+)
+def test_bad_kind(checkpoint: Path, setting: str, value: Any) -> None:
+    # Refused by spaCy's check of the config, or by ours; with the setting's name in any case.
+    with pytest.raises(ValueError, match=setting):
+        make_nlp(checkpoint, **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("max_length", "auto"),
+        ("doc_stride", None),
+        ("batch_pieces", "all"),
+        ("dropout", "some"),
+        ("casing", "upper"),
+        ("precision", "float64"),
+        ("no_such_setting", 1),
+    ],
+)
+def test_bad_kind_of_architecture(checkpoint: Path, setting: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=setting):
+        make_nlp(checkpoint, model={setting: value})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_length": 384, "doc_stride": 384},
+        {"max_length": 64, "doc_stride": 16, "max_question_length": 64},
+        {"max_length": 384, "doc_stride": 317},
+        {"doc_stride": 0},
+        {"doc_stride": -128},
+        {"max_question_length": 0},
+        {"max_length": 0},
+    ],
+)
+def test_windows_that_would_skip_text(checkpoint: Path, settings: dict[str, int]) -> None:
+    # B39: when the pipeline is built, not in the middle of a corpus.
+    whole = {"max_length": 384, "doc_stride": 128, "max_question_length": 64, **settings}
+    with pytest.raises(ValueError, match="E_SR801") as error:
+        make_nlp(checkpoint, model=whole)
+    for key, value in whole.items():
+        assert f"{key} = {value}" in str(error.value)
+
+
+def test_float16_is_not_for_the_cpu(checkpoint: Path) -> None:
+    pipe = ready(checkpoint, model={"precision": "float16"})
+    with pytest.raises(ValueError, match=r"E_SR208.*'cpu'"):
+        pipe.ask(TEXTS[0], WHO)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_float16_does_not_train(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint, model={"precision": "float16", "device": "cuda"})
+    nlp.initialize()
+    with pytest.raises(ValueError, match="E_SR307"):
+        pipe.update(make_examples(nlp))
