@@ -481,10 +481,10 @@ def test_extensions_of_others_are_not_overwritten(doc, name, foreign: dict[str, 
     assert Doc.get_extension(name) == theirs
     other = {"questions": "answers", "answers": "questions"}[name]
     assert not Doc.has_extension(other)  # all or nothing
-    register_qa_extensions(prefix="my_")
-    doc._.my_answers = make(doc, *ROWS)
-    assert rows_of(doc._.my_answers) == ROWS
-    assert doc._.my_questions == (WHO, WHERE, WHY)
+    register_qa_extensions(prefix="unclaimed_")
+    doc._.unclaimed_answers = make(doc, *ROWS)
+    assert rows_of(doc._.unclaimed_answers) == ROWS
+    assert doc._.unclaimed_questions == (WHO, WHERE, WHY)
 
 
 @pytest.mark.usefixtures("fresh_extensions")
