@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .errors import Errors
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
@@ -170,3 +173,24 @@ def is_type_pair_setting(setting: object) -> bool:
 def survives_as_table(setting: Mapping[str, object]) -> bool:
     """Tell whether a config file can hold a table: in its keys ":" and "=" would end them."""
     return not any(char in key for key in setting for char in ":=")
+
+
+def check_label_settings(name: str, cfg: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """Refuse settings that name relations which a component does not have.
+
+    name (str): Of the component.
+    cfg (Mapping[str, Any]): Its settings: "symmetric" and "type_constraints" are looked at.
+    labels (Sequence[str]): Its relation labels.
+    RAISES (ValueError): If a label is none of them.
+    """
+    named = {"symmetric": cfg["symmetric"]}
+    if not isinstance(cfg["type_constraints"], str):
+        named["type_constraints"] = list(type_pair_table(cfg["type_constraints"]))
+    for setting, names in named.items():
+        for label in names:
+            if label not in labels:
+                raise ValueError(
+                    Errors.E304.format(
+                        label=label, setting=setting, name=name, labels=", ".join(labels)
+                    )
+                )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
 import typer
 from spacy.cli._util import app as spacy_app
+from spacy.language import Language
 from wasabi.printer import Printer
+
+from ..converters.common import ConversionError, ConversionErrors, Place
 
 NAME = "spanrel"
 HELP = "Commands for relations and answers: convert data, import models."
@@ -27,3 +32,24 @@ def nothing_written(output: Path, error: Exception) -> NoReturn:
     typer.echo(Printer(no_print=True).fail(f"Nothing written to {output}"), err=True)
     typer.echo(str(error), err=True)
     raise typer.Exit(1) from None
+
+
+def save_whole(nlp: Language, folder: Path) -> None:
+    """Save a pipeline so that the folder is there as a whole, and an old one stays till then."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        made, old = Path(name) / "new", Path(name) / "old"
+        nlp.to_disk(made)
+        if folder.exists():
+            os.replace(folder, old)
+        try:
+            os.replace(made, folder)
+        except OSError:
+            if old.exists():
+                os.replace(old, folder)
+            raise
+
+
+def argument_error(name: str, found: str, expected: str) -> ConversionError:
+    """Return the error for a wrong argument of a command."""
+    return Place(name).error(ConversionErrors.E613, found=found, expected=expected)

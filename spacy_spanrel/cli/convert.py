@@ -32,12 +32,11 @@ from ..converters import (
 from ..converters.common import (
     ConversionErrors,
     Finding,
-    Place,
     check_negative_label,
     raise_error,
 )
 from ..converters.scierc import Unit
-from ._app import app, nothing_written
+from ._app import app, argument_error, nothing_written
 
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
     "ade": ade_to_docs,
@@ -199,16 +198,16 @@ def convert(
     """
     output = Path(output)
     if data_format not in CONVERTERS:
-        raise _argument_error("FORMAT", repr(data_format), "one of " + ", ".join(CONVERTERS))
+        raise argument_error("FORMAT", repr(data_format), "one of " + ", ".join(CONVERTERS))
     if output.suffix != SUFFIX:
         # Other files are not seen by spaCy's corpus readers.
-        raise _argument_error("OUTPUT", repr(str(output)), f"a file name that ends in {SUFFIX}")
+        raise argument_error("OUTPUT", repr(str(output)), f"a file name that ends in {SUFFIX}")
     if not inputs:
-        raise _argument_error("INPUT", "no file", "one or more files")
+        raise argument_error("INPUT", "no file", "one or more files")
     to_docs = CONVERTERS[data_format]
     if unit is not None:
         if data_format != "scierc":
-            raise _argument_error("--unit", f"format {data_format!r}", "the format 'scierc'")
+            raise argument_error("--unit", f"format {data_format!r}", "the format 'scierc'")
         to_docs = partial(to_docs, unit=unit)
     if data_format == "squad":
         for option, value in (
@@ -217,13 +216,13 @@ def convert(
             ("--negatives", negatives),
         ):
             if value is not None:
-                raise _argument_error(option, "format 'squad'", "a format of entities")
+                raise argument_error(option, "format 'squad'", "a format of entities")
     if negatives is not None:
         check_negative_label(negatives, "--negatives")
     try:
         nlp = spacy.blank(lang)
     except ImportError as error:
-        raise _argument_error("--lang", repr(lang), "a language code of spaCy") from error
+        raise argument_error("--lang", repr(lang), "a language code of spaCy") from error
     report = ConversionReport(max_span_size=max_span_size)
     symmetric: frozenset[str] = frozenset()
     if types is not None:
@@ -257,10 +256,6 @@ def convert(
 
 def _go_on(error: ConversionError) -> None:
     """Do nothing about an error: the report lists it."""
-
-
-def _argument_error(name: str, found: str, expected: str) -> ConversionError:
-    return Place(name).error(ConversionErrors.E613, found=found, expected=expected)
 
 
 def write_whole(path: Path, data: bytes) -> None:

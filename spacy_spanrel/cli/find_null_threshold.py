@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +14,9 @@ from spacy.training import Corpus, Example
 from wasabi.printer import Printer
 
 from ..annotations import QA_KEY
-from ..converters import ConversionError
 from ..converters.common import ConversionErrors, Place
 from ..extractive_qa.scoring import best_null_threshold, gather_answers, squad_scores
-from ._app import app, nothing_written
+from ._app import app, argument_error, nothing_written, save_whole
 
 SETTING = "null_threshold"
 
@@ -157,7 +154,7 @@ def find_null_threshold(
     # So that config.cfg says the same, and a training from it starts there.
     nlp.get_pipe_config(component)[SETTING] = threshold
     if target is not None:
-        _save(nlp, target)
+        save_whole(nlp, target)
     return NullThreshold(
         before=old,
         after=threshold,
@@ -172,10 +169,10 @@ def find_null_threshold(
 def _target(model: str, output: str | Path | None, overwrite: bool) -> Path | None:
     """Return the folder to save in; None for none."""
     if output is not None and overwrite:
-        raise _argument_error("--overwrite", f"--output {output}", "one of the two")
+        raise argument_error("--overwrite", f"--output {output}", "one of the two")
     if overwrite:
         if not Path(model).is_dir():
-            raise _argument_error("--overwrite", f"MODEL {model!r}", "the folder of a pipeline")
+            raise argument_error("--overwrite", f"MODEL {model!r}", "the folder of a pipeline")
         return Path(model)
     if output is None:
         return None
@@ -186,14 +183,14 @@ def _target(model: str, output: str | Path | None, overwrite: bool) -> Path | No
 
 def _get_component(nlp: Language, name: str) -> Answerer:
     if name not in nlp.pipe_names:
-        raise _argument_error(
+        raise argument_error(
             "--component", repr(name), "one of " + (", ".join(nlp.pipe_names) or "(none)")
         )
     pipe: Any = nlp.get_pipe(name)
     if not hasattr(pipe, "answer_gold") or SETTING not in getattr(pipe, "cfg", {}):
-        raise _argument_error("--component", repr(name), "a component that answers questions")
+        raise argument_error("--component", repr(name), "a component that answers questions")
     if pipe.cfg.get("no_answer") is False:
-        raise _argument_error(
+        raise argument_error(
             "--component",
             f"{name!r} with no_answer = false",
             "one that may find no answer; set no_answer = true in its config",
@@ -215,23 +212,3 @@ def _read_examples(path: str | Path, nlp: Language) -> list[Example]:
             found=f"{type(error).__name__}: {error}",
             expected="a file of Docs, as DocBin.to_disk writes it",
         ) from error
-
-
-def _save(nlp: Language, folder: Path) -> None:
-    """Save a pipeline so that the folder is there as a whole, and an old one stays till then."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
-        made, old = Path(name) / "new", Path(name) / "old"
-        nlp.to_disk(made)
-        if folder.exists():
-            os.replace(folder, old)
-        try:
-            os.replace(made, folder)
-        except OSError:
-            if old.exists():
-                os.replace(old, folder)
-            raise
-
-
-def _argument_error(name: str, found: str, expected: str) -> ConversionError:
-    return Place(name).error(ConversionErrors.E613, found=found, expected=expected)

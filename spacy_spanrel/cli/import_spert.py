@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from wasabi.printer import Printer
 
-from ._app import app, nothing_written
+from ._app import app, nothing_written, save_whole
 
 
 @app.command("import-spert", no_args_is_help=True)
@@ -104,10 +101,4 @@ def write_pipeline(
     nlp = import_spert(
         checkpoint, types, lang=lang, name=name, lowercase=lowercase, settings=settings
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=output.parent) as folder:
-        made = Path(folder) / "pipeline"
-        nlp.to_disk(made)
-        if output.exists():
-            shutil.rmtree(output)
-        os.replace(made, output)
+    save_whole(nlp, output)

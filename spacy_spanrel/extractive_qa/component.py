@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Any, Optional, Protocol, Union, cast, runtime_checkable
+from typing import Any, Optional, Union, cast
 
 import numpy as np
 import torch
@@ -40,6 +41,7 @@ from ..training.losses import ends_loss
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
 from .features import pieces_of_range
 from .model import Backprop, QAInput, QAModel, QARows
+from .scoring import QAScorer
 
 logger = logging.getLogger(__name__)
 
@@ -64,13 +66,6 @@ device = "auto"
 # Characters of text, times questions, that are read together in prediction: many batches of similar
 # length can be made of them, and memory stays bounded.
 _CHUNK_CHARS = 400_000
-
-
-@runtime_checkable
-class QAScorer(Protocol):
-    """Scores Examples; takes a component's `cfg` as keyword arguments."""
-
-    def __call__(self, examples: Iterable[Example], **cfg: Any) -> dict[str, Any]: ...
 
 
 @Language.factory(
@@ -361,7 +356,7 @@ class ExtractiveQA(TorchPipe):
                 alternatives=tuple(made),
             )
         first_answer, *others = made
-        return _with_alternatives(first_answer, others)
+        return replace(first_answer, alternatives=tuple(others))
 
     def _warn_cut(self, cut: list[str]) -> None:
         if cut and "cut" not in self._warned:
@@ -519,10 +514,6 @@ class ExtractiveQA(TorchPipe):
         copies = dict(zip(missing, docs, strict=True))
         for i, example in enumerate(examples):
             yield Example(copies[i], example.reference) if i in copies else example
-
-
-def _with_alternatives(answer: Answer, others: Sequence[Answer]) -> Answer:
-    return Answer(**{**answer.__dict__, "alternatives": tuple(others)})
 
 
 def _solid(text: str, pieces: TextPieces) -> NDArray[np.bool_]:

@@ -12,18 +12,16 @@ import re
 import string
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from spacy import registry
 from spacy.training import Example
 
 from ..annotations import QA_KEY, Answer, get_answers
-
-AnswerScorer = Callable[..., dict[str, Any]]
 
 # Parts of the data, by our names and the official script's.
 _PARTS = {"": "", "has_ans_": "HasAns_", "no_ans_": "NoAns_"}
@@ -45,6 +43,13 @@ LANGUAGES = ("en", "es", "hi", "vi", "de", "ar", "zh")
 
 _ASCII_PUNCTUATION = str.maketrans("", "", string.punctuation)
 _CHINESE = re.compile("([\u4e00-\u9fa5])")
+
+
+@runtime_checkable
+class QAScorer(Protocol):
+    """Scores Examples; takes a component's `cfg` as keyword arguments."""
+
+    def __call__(self, examples: Iterable[Example], **cfg: Any) -> dict[str, Any]: ...
 
 
 class ScoringErrors:
@@ -398,7 +403,7 @@ def gather_answers(examples: Iterable[Example], qa_key: str = QA_KEY) -> Gathere
 
 
 @registry.scorers("spacy-spanrel.qa_scorer.v1")
-def make_qa_scorer() -> AnswerScorer:
+def make_qa_scorer() -> QAScorer:
     """Make the scorer of components that answer questions."""
     return score_answers
 

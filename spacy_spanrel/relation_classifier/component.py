@@ -34,6 +34,7 @@ from ..encoding.batching import chunks_by_size
 from ..encoding.checkpoint import read_config
 from ..errors import Errors, Warnings
 from ..pairing import (
+    check_label_settings,
     is_type_pair_setting,
     merge_symmetric,
     survives_as_table,
@@ -431,7 +432,7 @@ class RelationClassifier(TorchPipe):
         self.cfg["learned_type_pairs"] = self._learned_type_pairs(survey, given)
         for label in chosen:
             self.vocab.strings.add(label)
-        self._check_label_settings()
+        check_label_settings(self.name, self.cfg, self.labels)
         survey.warn()
         negative = self.cfg["negative_label"]
         if survey.labels and negative is not None and negative not in chosen:
@@ -521,22 +522,6 @@ class RelationClassifier(TorchPipe):
         if not found:
             return None
         return {label: sorted(list(row) for row in rows) for label, rows in sorted(found.items())}
-
-    def _check_label_settings(self) -> None:
-        named = {"symmetric": self.cfg["symmetric"]}
-        if not isinstance(self.cfg["type_constraints"], str):
-            named["type_constraints"] = list(type_pair_table(self.cfg["type_constraints"]))
-        for setting, names in named.items():
-            for label in names:
-                if label not in self.labels:
-                    raise ValueError(
-                        Errors.E304.format(
-                            label=label,
-                            setting=setting,
-                            name=self.name,
-                            labels=", ".join(self.labels),
-                        )
-                    )
 
     # Prediction
 

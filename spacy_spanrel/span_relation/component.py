@@ -36,6 +36,7 @@ from ..encoding.encoder import EncodedDocs
 from ..errors import Errors, Warnings
 from ..pairing import (
     allowed_mask,
+    check_label_settings,
     entity_pairs,
     is_type_pair_setting,
     merge_symmetric,
@@ -373,30 +374,13 @@ class SpanRelation(TorchPipe):
             for label, pairs in sorted(type_pairs.items())
         }
         survey.warn(self.name, self.cfg["relations_key"], bool(relation_labels))
-        self._check_label_settings()
+        check_label_settings(self.name, self.cfg, self.relation_labels)
         self.model.set_dim("n_entity_types", len(entity_labels), force=True)
         self.model.set_dim("n_relation_types", len(relation_labels), force=True)
         self.model.initialize()
         # spaCy seeds numpy's global generator from [training] seed.
         self._rng = np.random.default_rng(np.random.randint(2**31))
         self._warned_lost_relations = False
-
-    def _check_label_settings(self) -> None:
-        given = self.cfg["type_constraints"]
-        named = {"symmetric": self.cfg["symmetric"]}
-        if not isinstance(given, str):
-            named["type_constraints"] = list(type_pair_table(given))
-        for setting, names in named.items():
-            for label in names:
-                if label not in self.relation_labels:
-                    raise ValueError(
-                        Errors.E304.format(
-                            label=label,
-                            setting=setting,
-                            name=self.name,
-                            labels=", ".join(self.relation_labels),
-                        )
-                    )
 
     # Prediction
 
