@@ -27,6 +27,11 @@ def _group() -> None:
     pass
 
 
+def main() -> None:
+    """Run `spacy-spanrel`."""
+    app(prog_name="spacy-spanrel")
+
+
 def nothing_written(output: Path, error: Exception) -> NoReturn:
     """End a command that left its output as it was: the reason on stderr, exit code 1."""
     typer.echo(Printer(no_print=True).fail(f"Nothing written to {output}"), err=True)
