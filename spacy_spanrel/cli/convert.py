@@ -20,8 +20,12 @@ from ..converters import (
     ConversionReport,
     add_negatives,
     ade_to_docs,
+    brat_to_docs,
     conll04_to_docs,
+    doccano_to_docs,
     kbp37_to_docs,
+    labelstudio_to_docs,
+    prodigy_to_docs,
     read_types,
     scierc_to_docs,
     semeval_to_docs,
@@ -35,13 +39,18 @@ from ..converters.common import (
     check_negative_label,
     raise_error,
 )
+from ..converters.doccano import DoccanoOffsets
 from ..converters.scierc import Unit
 from ._app import app, argument_error, nothing_written
 
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
     "ade": ade_to_docs,
+    "brat": brat_to_docs,
     "conll04": conll04_to_docs,
+    "doccano": doccano_to_docs,
     "kbp37": kbp37_to_docs,
+    "labelstudio": labelstudio_to_docs,
+    "prodigy": prodigy_to_docs,
     "scierc": scierc_to_docs,
     "semeval": semeval_to_docs,
     "spert": spert_to_docs,
@@ -55,8 +64,12 @@ class Format(str, Enum):
     """Formats that the command reads."""
 
     ade = "ade"
+    brat = "brat"
     conll04 = "conll04"
+    doccano = "doccano"
     kbp37 = "kbp37"
+    labelstudio = "labelstudio"
+    prodigy = "prodigy"
     scierc = "scierc"
     semeval = "semeval"
     spert = "spert"
@@ -71,6 +84,14 @@ class UnitName(str, Enum):
     document = "document"
 
 
+class OffsetsName(str, Enum):
+    """What the offsets of doccano count."""
+
+    auto = "auto"
+    utf16 = "utf-16"
+    code_points = "code-points"
+
+
 @app.command("convert", no_args_is_help=True)
 def convert_cli(
     data_format: Annotated[
@@ -78,7 +99,8 @@ def convert_cli(
         typer.Argument(metavar="FORMAT", help="One of: " + ", ".join(CONVERTERS)),
     ],
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="Files to read, one or more")
+        list[Path],
+        typer.Argument(metavar="INPUT...", help="Files to read, one or more (brat: or folders)"),
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
     skip_invalid: Annotated[
@@ -101,6 +123,27 @@ def convert_cli(
             "--unit", "-u", help="scierc: one Doc a sentence (if not given) or a document"
         ),
     ] = None,
+    text_key: Annotated[
+        str | None,
+        typer.Option(
+            "--text-key",
+            metavar="KEY",
+            help="labelstudio: the annotated text in a task's data, where it has several",
+        ),
+    ] = None,
+    offsets: Annotated[
+        OffsetsName | None,
+        typer.Option(
+            "--offsets",
+            help="doccano: what counts as a character; told by what fits (auto) if not given",
+        ),
+    ] = None,
+    keep_unannotated: Annotated[
+        bool,
+        typer.Option(
+            "--keep-unannotated", help="brat: a .txt without .ann is a text with nothing in it"
+        ),
+    ] = False,
     negatives: Annotated[
         str | None,
         typer.Option(
@@ -115,7 +158,7 @@ def convert_cli(
         typer.Option(
             "--lang",
             "-l",
-            help="Language of the vocabulary and, for ade, semeval and squad, of the tokenizer",
+            help="Language of the vocabulary and, for formats of texts, of the tokenizer",
         ),
     ] = "en",
     quiet: Annotated[
@@ -127,9 +170,11 @@ def convert_cli(
     Several inputs go into one output. Nothing is written if anything fails, and texts without
     entities, relations or questions are kept. A report is printed at the end.
 
-    Formats: ade (DRUG-AE.rel), conll04 (conll04.corp), kbp37 (text form of KBP37), scierc (JSON
-    lines of SciERC or DyGIE++), semeval (text form of SemEval-2010 Task 8), spert (JSON of SpERT),
-    squad (JSON of SQuAD 1.1 or 2.0), tacred (JSON of TACRED or Re-TACRED).
+    Formats: ade (DRUG-AE.rel), brat (.txt and .ann), conll04 (conll04.corp), doccano (JSON lines),
+    kbp37 (text form of KBP37), labelstudio (JSON, not JSON-MIN), prodigy (JSON lines of
+    rel.manual), scierc (JSON lines of SciERC or DyGIE++), semeval (text form of SemEval-2010
+    Task 8), spert (JSON of SpERT), squad (JSON of SQuAD 1.1 or 2.0), tacred (JSON of TACRED or
+    Re-TACRED).
 
     Examples:
 
@@ -140,6 +185,10 @@ def convert_cli(
     $ python -m spacy spanrel convert spert train.json train.spacy --negatives no_relation
     $ python -m spacy spanrel convert tacred train.json train.spacy
     $ python -m spacy spanrel convert semeval TRAIN_FILE.TXT train.spacy
+    $ python -m spacy spanrel convert prodigy annotations.jsonl train.spacy
+    $ python -m spacy spanrel convert doccano admin.jsonl train.spacy
+    $ python -m spacy spanrel convert labelstudio project-1.json train.spacy --text-key text
+    $ python -m spacy spanrel convert brat annotated_folder train.spacy
     $ python -m spacy spanrel convert squad train-v2.0.json train.spacy --lang es
     """
     try:
@@ -151,6 +200,9 @@ def convert_cli(
             types=types,
             max_span_size=max_span_size,
             unit=None if unit is None else unit.value,
+            text_key=text_key,
+            offsets=None if offsets is None else offsets.value,
+            keep_unannotated=keep_unannotated,
             negatives=negatives,
             lang=lang,
             quiet=quiet,
@@ -175,6 +227,9 @@ def convert(
     types: str | Path | None = None,
     max_span_size: int | None = None,
     unit: Unit | None = None,
+    text_key: str | None = None,
+    offsets: DoccanoOffsets | None = None,
+    keep_unannotated: bool = False,
     negatives: str | None = None,
     lang: str = "en",
     quiet: bool = True,
@@ -182,13 +237,16 @@ def convert(
     """Convert files to one `.spacy` file; on any failure the output stays as it was.
 
     data_format (str): A key of CONVERTERS.
-    inputs (Sequence[str | Path]): Files, all of that format.
+    inputs (Sequence[str | Path]): Files, all of that format; of the format brat also folders.
     output (str | Path): The file to write; its folder is made if needed.
     skip_invalid (bool): Leave bad records out instead of raising.
     types (str | Path | None): Types file, to check names against. This and the next three are of
         no use to the format squad.
     max_span_size (int | None): Report entities of more tokens.
     unit ("sentence" | "document" | None): Of the format scierc only.
+    text_key (str | None): Of the format labelstudio only: the key of the annotated text.
+    offsets ("auto" | "utf-16" | "code-points" | None): Of the format doccano only: what they count.
+    keep_unannotated (bool): Of the format brat only: keep texts without an .ann file.
     negatives (str | None): Label for the pairs of entities without a relation, see
         `add_negatives`. It need not be among `types`.
     lang (str): Language of the blank pipeline that gives vocabulary and tokenizer.
@@ -205,10 +263,17 @@ def convert(
     if not inputs:
         raise argument_error("INPUT", "no file", "one or more files")
     to_docs = CONVERTERS[data_format]
-    if unit is not None:
-        if data_format != "scierc":
-            raise argument_error("--unit", f"format {data_format!r}", "the format 'scierc'")
-        to_docs = partial(to_docs, unit=unit)
+    own: tuple[tuple[str, str, str, object], ...] = (
+        ("scierc", "--unit", "unit", unit),
+        ("labelstudio", "--text-key", "text_key", text_key),
+        ("doccano", "--offsets", "offsets", offsets),
+        ("brat", "--keep-unannotated", "keep_unannotated", keep_unannotated or None),
+    )
+    for owner, option, name, value in own:
+        if value is not None:
+            if data_format != owner:
+                raise argument_error(option, f"format {data_format!r}", f"the format {owner!r}")
+            to_docs = partial(to_docs, **{name: value})
     if data_format == "squad":
         for option, value in (
             ("--types", types),
@@ -243,10 +308,11 @@ def convert(
                 doc_bin.add(doc)
                 bar.update()
     if not report.docs:
+        notes = [f"{note}: {n}" for note, n in sorted(report.notes.items())]
         raise ConversionError(
             ConversionErrors.E612,
             file=", ".join(map(str, inputs)),
-            found=f"{len(report.skipped)} bad record(s)",
+            found="; ".join([f"{len(report.skipped)} bad record(s)", *notes]),
             expected=f"records of the format {data_format!r}",
             first=str(report.skipped[0]) if report.skipped else "none",
         )
@@ -299,6 +365,7 @@ def print_report(report: ConversionReport, output: Path) -> None:
         (f"Entities longer{long}", len(report.too_long)),
         ("Entities widened to token borders", len(report.misaligned)),
         ("Overlapping entities that are not in doc.ents", report.overlapping_entities),
+        ("Entities lost", len(report.lost_entities)),
         ("Relations lost", len(report.lost_relations)),
         ("Relations of a span with itself", report.self_relations),
         ("Duplicate entities, left out", report.duplicate_entities),
@@ -316,6 +383,7 @@ def print_report(report: ConversionReport, output: Path) -> None:
     for title, findings in (
         (f"Entities longer{long}", report.too_long),
         ("Entities widened to token borders", report.misaligned),
+        ("Entities lost", report.lost_entities),
         ("Relations lost", report.lost_relations),
         ("Answers found elsewhere than stated", report.repaired_answers),
         ("Answers that are not in the text, left out", report.lost_answers),

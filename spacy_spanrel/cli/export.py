@@ -1,130 +1,595 @@
-"""`python -m spacy spanrel export`: Docs of a `.spacy` file to the files of other programs."""
+"""`python -m spacy spanrel export`: Docs of `.spacy` files to the files of other programs."""
 
 from __future__ import annotations
 
+import csv
 import json
 import math
-from enum import Enum
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, TextIO
 
 import typer
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc, DocBin, SpanGroup
 from spacy.vocab import Vocab
+from tqdm import tqdm
 from wasabi.printer import Printer
 
-from ..annotations import QA_KEY
-from ..converters import ConversionError, answers_to_predictions, docs_to_squad
-from ..converters.common import ConversionErrors, Place
-from ._app import app, nothing_written
-from .convert import write_whole
+from ..annotations import (
+    ENTITIES_KEY,
+    PAIR_SCORES_SUFFIX,
+    QA_KEY,
+    RELATIONS_KEY,
+    get_answers,
+    get_entities,
+    get_questions,
+)
+from ..converters import (
+    ConversionError,
+    add_negatives,
+    answers_to_predictions,
+    docs_to_ade,
+    docs_to_brat,
+    docs_to_conll04,
+    docs_to_doccano,
+    docs_to_kbp37,
+    docs_to_labelstudio,
+    docs_to_prodigy,
+    docs_to_scierc,
+    docs_to_semeval,
+    docs_to_spert,
+    docs_to_squad,
+    docs_to_tacred,
+    docs_to_triples,
+)
+from ..converters.common import (
+    ORIG_ID_ATTR,
+    ConversionErrors,
+    ExportReport,
+    Place,
+    check_negative_label,
+)
+from ..converters.scierc import Unit
+from ..converters.triples import COLUMNS as TRIPLE_COLUMNS
+from ..converters.writing import add_notes
+from ._app import app, argument_error, nothing_written, place_whole
+from .convert import UnitName, write_whole
 
 NULL_ODDS_SUFFIX = "_null_odds.json"
 # JSON has no infinity.
 INFINITE = 1e300
 
 
-class ExportFormat(str, Enum):
-    """Formats that the command writes."""
-
-    squad = "squad"
-    squad_predictions = "squad-predictions"
+# How records become files. Each function writes all or nothing.
 
 
-@app.command("export", no_args_is_help=True)
+class TextAndAnnotation(Protocol):
+    """A Doc as a pair of files, `name`.txt and `name`.ann."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def ann(self) -> str: ...
+
+
+@contextmanager
+def open_whole(path: Path) -> Iterator[TextIO]:
+    """Open a text file that is there as a whole, and an old one stays till then; as `write_whole`,
+    but for what does not fit in memory."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, because a file can be replaced in one step only within a file system.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            yield file
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def to_json(record: Any, **settings: Any) -> str:
+    """Return JSON that holds text as it is, and nothing that only Python reads (NaN)."""
+    return json.dumps(record, ensure_ascii=False, allow_nan=False, **settings)
+
+
+def write_json_list(records: Iterable[Any], path: Path) -> None:
+    """Write one JSON list, a record a line."""
+    with open_whole(path) as file:
+        file.write("[")
+        for i, record in enumerate(records):
+            file.write((",\n" if i else "\n") + to_json(record))
+        file.write("\n]\n")
+
+
+def write_json_lines(records: Iterable[Any], path: Path) -> None:
+    """Write JSON, a record a line."""
+    write_lines(map(to_json, records), path)
+
+
+def write_lines(records: Iterable[str], path: Path) -> None:
+    """Write lines of text."""
+    with open_whole(path) as file:
+        file.writelines(f"{line}\n" for line in records)
+
+
+def write_csv(records: Iterable[dict[str, Any]], path: Path) -> None:
+    """Write a table with the columns of the triples."""
+    with open_whole(path) as file:
+        table = csv.DictWriter(file, TRIPLE_COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(records)
+
+
+def write_json(records: Iterable[Any], path: Path) -> None:
+    """Write the one record as one JSON value."""
+    (record,) = records
+    write_whole(path, f"{to_json(record, indent=1)}\n".encode())
+
+
+def write_predictions(
+    records: Iterable[tuple[dict[str, str], dict[str, float]]], path: Path
+) -> None:
+    """Write the two files of the official SQuAD script."""
+    ((predictions, null_odds),) = records
+    finite = {name: INFINITE if odds == math.inf else odds for name, odds in null_odds.items()}
+    write_json([finite], null_odds_path(path))
+    write_json([predictions], path)
+
+
+def null_odds_path(path: Path) -> Path:
+    """Return where the null odds of predictions go."""
+    return path.with_name(path.stem + NULL_ODDS_SUFFIX)
+
+
+def write_folder(records: Iterable[TextAndAnnotation], folder: Path) -> None:
+    """Write a folder with two files a record.
+
+    RAISES (ConversionError): If two records have one name, or the folder exists and holds a file
+        that none of these would replace.
+    """
+
+    def write(made: Path) -> None:
+        made.mkdir()
+        for record in records:
+            for suffix, text in ((".txt", record.text), (".ann", record.ann)):
+                path = made / f"{record.name}{suffix}"
+                try:
+                    # The file system decides whether "a" and "A" are two names.
+                    with path.open("x", encoding="utf-8", newline="") as file:
+                        file.write(text)
+                except FileExistsError as error:
+                    raise Place(str(folder)).error(
+                        ConversionErrors.E642, found=repr(path.name), expected="different names"
+                    ) from error
+        names = set(os.listdir(made))
+        others = sorted(set(os.listdir(folder)) - names) if folder.exists() else []
+        if others:
+            more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+            raise Place(str(folder)).error(
+                ConversionErrors.E641,
+                found=", ".join(map(repr, others[:3])) + more,
+                expected=f"nothing but the {len(names)} files to be written",
+            )
+
+    place_whole(folder, write)
+
+
+# The formats
+
+
+@dataclass(frozen=True)
+class Writer:
+    """How a format is written.
+
+    about (str): The format, in words.
+    records (Callable[..., Iterable[Any]]): Makes records of Docs; adds to a report.
+    write (Callable[[Iterable[Any], Path], None]): Writes these.
+    needs (str | None): Which Docs give a record; None if there need be none.
+    options (frozenset[str]): Arguments that `records` takes beside Docs and report.
+    written (str): What to tell in the end.
+    """
+
+    about: str
+    records: Callable[..., Iterable[Any]]
+    write: Callable[[Iterable[Any], Path], None]
+    needs: str | None = "Docs with tokens"
+    options: frozenset[str] = frozenset()
+    written: str = "{docs} Docs, {entities} entities and {relations} relations written to {output}"
+
+    @property
+    def has_questions(self) -> bool:
+        """Whether the format is one of questions and answers."""
+        return "key" in self.options
+
+
+def _squad(
+    docs: Iterable[Doc], report: ExportReport, *, key: str = QA_KEY, source: str
+) -> Iterator[dict[str, Any]]:
+    def noted() -> Iterator[Doc]:
+        for doc in docs:
+            scored = [answer for answer in get_answers(doc, key) if answer.score is not None]
+            others = sum(len(answer.alternatives) for answer in scored)
+            add_notes(
+                report,
+                {
+                    "scores of answers, left out": len(scored),
+                    "predicted answers other than the best, left out": others,
+                },
+            )
+            yield doc
+
+    data = docs_to_squad(noted(), key=key, source=source)
+    paragraphs = [paragraph for article in data["data"] for paragraph in article["paragraphs"]]
+    report.docs += len(paragraphs)
+    report.questions += sum(len(paragraph["qas"]) for paragraph in paragraphs)
+    if report.questions:
+        yield data
+
+
+def _squad_predictions(
+    docs: Iterable[Doc], report: ExportReport, *, key: str = QA_KEY, source: str
+) -> Iterator[tuple[dict[str, str], dict[str, float]]]:
+    predictions, null_odds = answers_to_predictions(docs, key=key, source=source)
+    report.questions += len(predictions)
+    if predictions:
+        yield predictions, null_odds
+
+
+# What the formats of pairs need.
+RELATIONS = "Docs with relations"
+
+# Format -> how it is written.
+WRITERS: dict[str, Writer] = {
+    "ade": Writer(
+        "rows of ADE's DRUG-AE.rel",
+        docs_to_ade,
+        write_lines,
+        needs="relations Adverse-Effect of an Adverse-Effect to a Drug",
+    ),
+    "brat": Writer("a folder of standoff files", docs_to_brat, write_folder, needs="Docs"),
+    "conll04": Writer("rows of conll04.corp", docs_to_conll04, write_lines),
+    "csv": Writer("a table, a row a relation", docs_to_triples, write_csv, needs=None),
+    "doccano": Writer("JSON lines of doccano", docs_to_doccano, write_json_lines, needs="Docs"),
+    "kbp37": Writer(
+        "text form of KBP37, a record a relation", docs_to_kbp37, write_lines, needs=RELATIONS
+    ),
+    "labelstudio": Writer(
+        "tasks with annotations for Label Studio",
+        docs_to_labelstudio,
+        write_json_list,
+        needs="Docs",
+    ),
+    "prodigy": Writer(
+        "JSON lines of Prodigy's rel.manual", docs_to_prodigy, write_json_lines, needs="Docs"
+    ),
+    "scierc": Writer(
+        "JSON lines of SciERC or DyGIE++",
+        docs_to_scierc,
+        write_json_lines,
+        options=frozenset({"unit"}),
+    ),
+    "semeval": Writer(
+        "text form of SemEval-2010 Task 8, a record a relation",
+        docs_to_semeval,
+        write_lines,
+        needs=RELATIONS,
+    ),
+    "spert": Writer("JSON of SpERT", docs_to_spert, write_json_list),
+    "squad": Writer(
+        "gold questions and answers as JSON of SQuAD 2.0",
+        _squad,
+        write_json,
+        needs="Docs with questions and answers",
+        options=frozenset({"key", "source"}),
+        written="{questions} questions with their answers written to {output}",
+    ),
+    "squad-predictions": Writer(
+        f"answers for the official script; beside OUTPUT its --na-prob-file, *{NULL_ODDS_SUFFIX}",
+        _squad_predictions,
+        write_predictions,
+        needs="Docs with questions and answers",
+        options=frozenset({"key", "source"}),
+        written="{questions} answers written to {output}, their null odds to {null_odds}",
+    ),
+    "tacred": Writer(
+        "JSON of TACRED, a record a relation", docs_to_tacred, write_json_list, needs=RELATIONS
+    ),
+    "triples": Writer(
+        "JSON lines, a line a relation", docs_to_triples, write_json_lines, needs=None
+    ),
+}
+
+
+def _known_format(name: str) -> str:
+    if name not in WRITERS:
+        raise typer.BadParameter(f"{name!r} is not one of {', '.join(WRITERS)}.")
+    return name
+
+
+def _list_formats() -> str:
+    width = max(map(len, WRITERS))
+    rows = [f"  {name:{width}}  {writer.about}" for name, writer in WRITERS.items()]
+    return "\n".join(["\b", "Formats:", *rows])
+
+
+@app.command("export", no_args_is_help=True, epilog=_list_formats())
 def export_cli(
     data_format: Annotated[
-        ExportFormat,
+        str,
         typer.Argument(
-            metavar="FORMAT", help="One of: " + ", ".join(item.value for item in ExportFormat)
+            metavar="FORMAT", help="One of: " + ", ".join(WRITERS), callback=_known_format
         ),
     ],
-    source: Annotated[Path, typer.Argument(metavar="INPUT", help="The .spacy file to read")],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help=".spacy files to read, one or more")
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="The file, or for brat the folder, to write")
+    ],
+    unit: Annotated[
+        UnitName | None,
+        typer.Option(
+            "--unit", "-u", help="scierc: a Doc is a sentence (if not given) or a document"
+        ),
+    ] = None,
+    negatives: Annotated[
+        str | None,
+        typer.Option(
+            "--negatives",
+            "-n",
+            metavar="LABEL",
+            help="Give each ordered pair of entities of a sentence without a relation this label",
+        ),
+    ] = None,
+    entities_key: Annotated[
+        str,
+        typer.Option("--entities-key", help="Span group of entities; doc.ents where there is none"),
+    ] = ENTITIES_KEY,
+    relations_key: Annotated[
+        str, typer.Option("--relations-key", help="Span group of relations")
+    ] = RELATIONS_KEY,
     key: Annotated[
-        str, typer.Option("--key", "-k", help="Span group of questions and answers")
-    ] = QA_KEY,
+        str | None,
+        typer.Option(
+            "--key", "-k", help="squad formats: span group of questions and answers (if not: qa)"
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only")] = False,
 ) -> None:
-    """Write the Docs of a .spacy file in a format of other programs.
+    """Write the Docs of .spacy files, gold or predicted, in a format of other programs.
 
-    Formats: squad (gold questions and answers as JSON of SQuAD 2.0), squad-predictions (predicted
-    answers for the official evaluation script: OUTPUT with an answer to each question, and beside
-    it a file with the same name and _null_odds.json at its end, for the script's --na-prob-file).
+    Several inputs go into one output. What the format cannot hold is counted and listed at the end.
+    Nothing is written if anything fails.
 
     Examples:
 
     \b
+    $ python -m spacy spanrel export spert train.spacy dev.spacy train_dev.json
+    $ python -m spacy spanrel export scierc train.spacy train.json --unit document
+    $ python -m spacy spanrel export tacred dev.spacy dev.json --negatives no_relation
+    $ python -m spacy spanrel export brat predicted.spacy predicted_brat
+    $ python -m spacy spanrel export csv predicted.spacy relations.csv
     $ python -m spacy spanrel export squad dev.spacy dev.json
     $ python -m spacy spanrel export squad-predictions answered.spacy predictions.json
     """
+    report = ExportReport()
     try:
-        written = export(data_format.value, source, output, key=key)
-    except (ConversionError, OSError) as error:
+        export(
+            data_format,
+            inputs,
+            output,
+            unit=None if unit is None else unit.value,
+            negatives=negatives,
+            entities_key=entities_key,
+            relations_key=relations_key,
+            key=key,
+            report=report,
+            quiet=quiet,
+        )
+    except (OSError, ValueError) as error:
         nothing_written(output, error)
     if not quiet:
-        for path, text in written.items():
-            typer.echo(Printer(no_print=True).good(f"{text} written to {path}"))
+        print_report(report, WRITERS[data_format], output)
 
 
 def export(
-    data_format: str, source: str | Path, output: str | Path, *, key: str = QA_KEY
-) -> dict[Path, str]:
-    """Write the Docs of a `.spacy` file in another format; each file is written whole or not at all.
+    data_format: str,
+    inputs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    unit: Unit | None = None,
+    negatives: str | None = None,
+    entities_key: str = ENTITIES_KEY,
+    relations_key: str = RELATIONS_KEY,
+    key: str | None = None,
+    report: ExportReport | None = None,
+    quiet: bool = True,
+) -> ExportReport:
+    """Write the Docs of `.spacy` files in another format; on any failure the output stays as it was.
 
-    data_format (str): "squad" or "squad-predictions".
-    source (str | Path): The `.spacy` file.
-    output (str | Path): The file to write; its folder is made if needed.
-    key (str): Span group of questions and answers.
-    RETURNS (dict[Path, str]): The files that were written, and what is in them.
-    RAISES (ConversionError): If the input or an argument is wrong, or there are no questions.
+    data_format (str): A key of WRITERS.
+    inputs (str | Path | Sequence[str | Path]): The `.spacy` files.
+    output (str | Path): The file or folder to write; the folder around it is made if needed.
+    unit ("sentence" | "document" | None): Of the format scierc only.
+    negatives (str | None): Label for the pairs of entities without a relation, see `add_negatives`.
+    entities_key (str): Span group of entities. A Doc without the default one gives its `doc.ents`.
+    relations_key (str): Span group of relations.
+    key (str | None): Span group of questions and answers, of the squad formats only.
+    report (ExportReport | None): Is added to.
+    quiet (bool): Show no progress bar. It is only ever shown on a terminal.
+    RETURNS (ExportReport): What was done.
+    RAISES (ConversionError): If an input or argument is wrong, or there is nothing to write.
     """
-    source, output = Path(source), Path(output)
-    formats = [item.value for item in ExportFormat]
-    if data_format not in formats:
-        raise Place("FORMAT").error(
-            ConversionErrors.E613, found=repr(data_format), expected="one of " + ", ".join(formats)
-        )
-    odds_output = output.with_name(output.stem + NULL_ODDS_SUFFIX)
-    if source.resolve() in (output.resolve(), odds_output.resolve()):
-        raise Place("OUTPUT").error(
-            ConversionErrors.E613, found=repr(str(output)), expected="another file than INPUT"
-        )
-    docs = read_docs(source)
-    contents: dict[Path, tuple[Any, str]] = {}
-    if data_format == "squad":
-        data = docs_to_squad(docs, key=key, source=str(source))
-        n = sum(len(p["qas"]) for article in data["data"] for p in article["paragraphs"])
-        contents[output] = (data, f"{n} questions with their answers")
-    else:
-        predictions, null_odds = answers_to_predictions(docs, key=key, source=str(source))
-        n = len(predictions)
-        finite = {
-            name: INFINITE if value == math.inf else value for name, value in null_odds.items()
-        }
-        contents[odds_output] = (finite, f"{n} null odds")
-        contents[output] = (predictions, f"{n} answers")
-    if not n:
-        raise Place(str(source)).error(
-            ConversionErrors.E609,
-            found=f"{len(docs)} Docs without questions in doc.spans[{key!r}]",
-            expected="Docs with questions and answers",
-        )
-    for path, (content, _) in contents.items():
-        text = json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False)
-        write_whole(path, f"{text}\n".encode())
-    return {path: text for path, (_, text) in contents.items()}
+    report = ExportReport() if report is None else report
+    if data_format not in WRITERS:
+        raise argument_error("FORMAT", repr(data_format), "one of " + ", ".join(WRITERS))
+    writer = WRITERS[data_format]
+    paths = [Path(inputs)] if isinstance(inputs, str | Path) else [Path(path) for path in inputs]
+    if not paths:
+        raise argument_error("INPUT", "no file", "one or more files")
+    output = Path(output)
+    _check_output(output, writer, paths)
+    options: dict[str, Any] = {"source": ", ".join(map(str, paths))}
+    for option, name, value in (("--unit", "unit", unit), ("--key", "key", key)):
+        if value is None:
+            continue
+        if name not in writer.options:
+            fitting = [name_ for name_, other in WRITERS.items() if name in other.options]
+            raise argument_error(
+                option, f"format {data_format!r}", "one of the formats " + ", ".join(fitting)
+            )
+        options[name] = value
+    if negatives is not None:
+        if writer.has_questions:
+            raise argument_error("--negatives", f"format {data_format!r}", "a format of relations")
+        check_negative_label(negatives, "--negatives")
+    keys = {"--entities-key": (entities_key, ENTITIES_KEY)}
+    keys["--relations-key"] = (relations_key, RELATIONS_KEY)
+    for option, (wanted, home) in keys.items():
+        if writer.has_questions and wanted != home:
+            raise argument_error(option, f"format {data_format!r}", "a format of relations")
+    docs = _Docs(paths, report, writer.has_questions, negatives, keys, quiet)
+    options = {name: value for name, value in options.items() if name in writer.options}
+    try:
+        records = writer.records(docs, report, **options)
+        writer.write(_not_nothing(records, writer, docs, report, options), output)
+    except (ConversionError, OSError):
+        raise
+    except ValueError as error:
+        raise docs.place.error(
+            ConversionErrors.E640, found=str(error), expected="annotations as the package sets them"
+        ) from error
+    return report
 
 
-def read_docs(path: str | Path) -> list[Doc]:
+def _check_output(output: Path, writer: Writer, inputs: Sequence[Path]) -> None:
+    made = {output.resolve()}
+    if writer.write is write_predictions:
+        made.add(null_odds_path(output).resolve())
+    if any(path.resolve() in made for path in inputs):
+        raise argument_error("OUTPUT", repr(str(output)), "another file than INPUT")
+    if writer.write is write_folder and output.exists() and not output.is_dir():
+        raise argument_error("OUTPUT", f"the file {str(output)!r}", "the name of a folder")
+    if writer.write is not write_folder and output.is_dir():
+        raise argument_error("OUTPUT", f"the folder {str(output)!r}", "the name of a file")
+
+
+def _not_nothing(
+    records: Iterable[Any],
+    writer: Writer,
+    docs: _Docs,
+    report: ExportReport,
+    options: dict[str, Any],
+) -> Iterator[Any]:
+    """Pass records on; raise if there are none at all, but should be."""
+    empty = True
+    for record in records:
+        empty = False
+        yield record
+    if not empty or (docs.n and writer.needs is None):
+        return
+    found = f"{docs.n} Docs"
+    if writer.has_questions:
+        found += f" without questions in doc.spans[{options.get('key', QA_KEY)!r}]"
+    notes = [f"{note}: {n}" for note, n in sorted(report.notes.items())]
+    raise Place(", ".join(map(str, docs.paths))).error(
+        ConversionErrors.E609,
+        found="; ".join([found, *notes]),
+        expected=writer.needs or "Docs",
+    )
+
+
+class _Docs:
+    """The Docs of several files, one after the other.
+
+    paths (Sequence[Path]): The files.
+    report (ExportReport): Gets notes on annotations of the other kind: questions, or relations.
+    questions (bool): Whether it is questions that are written.
+    negatives (str | None): Label for pairs without a relation.
+    keys (dict[str, tuple[str, str]]): By option, a span group and where the writers look for it.
+    quiet (bool): Show no progress bar.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        report: ExportReport,
+        questions: bool,
+        negatives: str | None,
+        keys: dict[str, tuple[str, str]],
+        quiet: bool,
+    ) -> None:
+        self.paths = paths
+        self.report = report
+        self.questions = questions
+        self.negatives = negatives
+        self.keys = keys
+        self.quiet = quiet
+        self.n = 0
+        # Of the last Doc: whoever fails does so with this one.
+        self.place = Place("")
+
+    def __iter__(self) -> Iterator[Doc]:
+        missing = {option for option, (key, home) in self.keys.items() if key != home}
+        disable = True if self.quiet else None  # None: no bar where stderr is no terminal
+        with tqdm(desc="Docs", unit=" docs", delay=1.0, disable=disable) as bar:
+            for path in self.paths:
+                for number, doc in enumerate(read_docs(path)):
+                    self.place = Place(str(path), f"Doc {number}")
+                    self.n += 1
+                    missing -= {o for o, (key, _) in self.keys.items() if key in doc.spans}
+                    self._prepare(doc)
+                    yield doc
+                    bar.update()
+        if missing and self.n:
+            raise argument_error(
+                min(missing),
+                repr(self.keys[min(missing)][0]),
+                "a span group that at least one of the Docs has",
+            )
+
+    def _prepare(self, doc: Doc) -> None:
+        for key, home in self.keys.values():
+            if key != home:
+                _move_group(doc, key, home)
+        if self.negatives is not None:
+            add_negatives(doc, self.negatives)
+        if self.questions:
+            n_relations = len(doc.spans[RELATIONS_KEY]) // 2 if RELATIONS_KEY in doc.spans else 0
+            others = {"entities": len(get_entities(doc)), "relations": n_relations}
+        else:
+            others = {"questions": len(get_questions(doc))}
+        add_notes(self.report, {f"{kind}, left out": n for kind, n in others.items()})
+
+
+def _move_group(doc: Doc, key: str, home: str) -> None:
+    """Put a span group where the writers look; the id of the Doc stays."""
+    for suffix in ("", PAIR_SCORES_SUFFIX):
+        old = doc.spans.pop(home + suffix, None)
+        if key + suffix in doc.spans:
+            doc.spans[home + suffix] = doc.spans[key + suffix]
+        elif not suffix:
+            doc.spans[home] = SpanGroup(doc, name=home)
+        if old is not None and ORIG_ID_ATTR in old.attrs:
+            doc.spans[home + suffix].attrs.setdefault(ORIG_ID_ATTR, old.attrs[ORIG_ID_ATTR])
+
+
+def read_docs(path: str | Path) -> Iterator[Doc]:
     """Read the Docs of a `.spacy` file.
 
     path (str | Path): The file.
-    RETURNS (list[Doc]): The Docs, of a new vocabulary.
+    YIELDS (Doc): The Docs, of a new vocabulary.
     RAISES (ConversionError): If there is no such file, or it is something else.
     """
     try:
-        return list(DocBin().from_disk(path).get_docs(Vocab()))
+        yield from DocBin().from_disk(path).get_docs(Vocab())
+        return
     except OSError as error:
         found = error.strerror or str(error)
     except Exception as error:  # whatever unpacking other bytes leads to
@@ -132,3 +597,21 @@ def read_docs(path: str | Path) -> list[Doc]:
     raise Place(str(path)).error(
         ConversionErrors.E601, found=found, expected="a file of Docs, as DocBin.to_disk writes it"
     )
+
+
+def print_report(report: ExportReport, writer: Writer, output: Path) -> None:
+    """Print what was written, and what the format could not hold."""
+    text = writer.written.format(
+        docs=report.docs,
+        entities=report.entities,
+        relations=report.relations,
+        questions=report.questions,
+        output=output,
+        null_odds=null_odds_path(output),
+    )
+    msg = Printer()
+    msg.good(text)
+    if report.notes:
+        msg.divider("Not in the file as it is in the Docs")
+        rows = [(note[:1].upper() + note[1:], n) for note, n in sorted(report.notes.items())]
+        msg.table(rows, aligns=("l", "r"), max_col=120)

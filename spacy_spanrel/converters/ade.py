@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,8 +17,11 @@ from .common import (
     ConversionErrors,
     ConversionReport,
     Edge,
+    Entity,
     ErrorHandler,
+    ExportReport,
     Place,
+    RecordId,
     TypeNames,
     annotate_doc,
     as_types,
@@ -27,6 +30,7 @@ from .common import (
     read_lines,
     short,
 )
+from .writing import add_notes, doc_id, line_text, one_word, read_annotations
 
 EFFECT = "Adverse-Effect"
 DRUG = "Drug"
@@ -193,3 +197,104 @@ def _occurrences(text: str, part: str) -> list[int]:
         starts.append(start)
         start = text.find(part, start + 1)
     return starts
+
+
+# Back to rows
+
+
+def docs_to_ade(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
+    """Make the rows of ADE's ``DRUG-AE.rel``: what `ade_to_docs` reads.
+
+    A row is one relation Adverse-Effect with a head of the type Adverse-Effect and a tail of the type
+    Drug; there is nothing else in the format. Offsets count from the start of the sentence, as
+    abstracts are not known. Of an id "pubmed id:number of the sentence" the number is not written:
+    reading counts the sentences anew.
+
+    docs (Iterable[Doc]): Gold or predicted Docs.
+    report (ExportReport): Is added to.
+    YIELDS (str): The rows, without their ends.
+    """
+    numbers: Counter[str] = Counter()
+    seen: set[tuple[str, str]] = set()
+    for number, doc in enumerate(docs):
+        entities, edges = read_annotations(doc, report)
+        chosen = [edge for edge in edges if _is_effect(edge, entities)]
+        add_notes(
+            report,
+            {
+                f"relations other than {RELATION} of {EFFECT} to {DRUG}, left out": (
+                    len(edges) - len(chosen)
+                )
+            },
+        )
+        sentence = line_text(doc, report) if chosen else ""
+        rows: dict[Edge, str] = {}
+        for edge in chosen:
+            mentions = [_mention(doc, entities[i]) for i in (edge.head, edge.tail)]
+            row = _to_row(sentence, mentions, report)
+            if row is not None:
+                rows[edge] = row
+        arguments = {i for edge in rows for i in (edge.head, edge.tail)}
+        add_notes(
+            report,
+            {
+                "entities in no row, left out": len(entities) - len(arguments),
+                "Docs without rows, left out": not rows,
+            },
+        )
+        if not rows:
+            continue
+        orig_id = doc_id(doc, number, report)
+        pubmed_id = one_word(_without_number(orig_id), report, banned="|")
+        if (pubmed_id, sentence) in seen:
+            report.notes["Docs with id and text of an earlier one, which are read as one"] += 1
+        else:
+            seen.add((pubmed_id, sentence))
+            read_as = f"{pubmed_id}:{numbers[pubmed_id]}"
+            numbers[pubmed_id] += 1
+            add_notes(report, {"ids whose number changes": read_as != str(orig_id)})
+        report.docs += 1
+        report.entities += len(arguments)
+        report.relations += len(rows)
+        yield from (f"{pubmed_id}|{row}" for row in rows.values())
+
+
+def _is_effect(edge: Edge, entities: Sequence[Entity]) -> bool:
+    labels = (entities[edge.head].label, edge.label, entities[edge.tail].label)
+    return labels == (EFFECT, RELATION, DRUG)
+
+
+def _without_number(orig_id: RecordId) -> str:
+    pubmed_id, colon, number = str(orig_id).rpartition(":")
+    return pubmed_id if pubmed_id and number.isascii() and number.isdigit() else str(orig_id)
+
+
+def _mention(doc: Doc, entity: Entity) -> _Mention:
+    span = doc[entity.start : entity.end]
+    return _Mention(span.start_char, span.end_char, entity.label)
+
+
+def _to_row(sentence: str, mentions: Sequence[_Mention], report: ExportReport) -> str | None:
+    """Make a row without the id; None if it could not be read back."""
+    texts = [sentence[mention.start_char : mention.end_char] for mention in mentions]
+    fields = [sentence]
+    for mention, text in zip(mentions, texts, strict=True):
+        fields.extend((text, str(mention.start_char), str(mention.end_char)))
+    line = "|".join(fields)
+    try:
+        row, place = _parse_row(f"0|{line}", Place("", "row"))
+        found = _locate(row, place, ConversionReport())
+        is_same = [row.sentence, row.effect, row.drug] == [sentence, *texts]
+    except ConversionError:
+        is_same = False
+    if not is_same:
+        report.notes["relations with blank arguments or with | in them, left out"] += 1
+        return None
+    add_notes(
+        report,
+        {
+            "relations read at the first of several places with the same texts": found
+            != (*mentions,)
+        },
+    )
+    return line

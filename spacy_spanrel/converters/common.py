@@ -46,6 +46,9 @@ BRACKETS = {
     "-RCB-": "}",
 }
 
+# The type of an argument where a format does not say of which it is.
+ENTITY = "ENTITY"
+
 # What msgpack can hold; a larger id is kept as text.
 _INT64 = range(-(2**63), 2**63)
 
@@ -101,6 +104,30 @@ class ConversionErrors:
         "Expected: {expected}."
     )
     E618 = "[E_SR618] {where}: answers are missing. Found: {found}. Expected: {expected}."
+    E620 = (
+        "[E_SR620] {where}: the line is too long. Found: {found}. Expected: {expected}. "
+        "Are these JSON lines, a record a line?"
+    )
+    E621 = "[E_SR621] {where}: an id is used more than once. Found: {found}. Expected: {expected}."
+    E622 = (
+        "[E_SR622] {where}: the tokens do not make up the text. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E623 = (
+        "[E_SR623] {where}: the quoted text is not at its offsets. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E624 = (
+        "[E_SR624] {where}: it is not clear which text is annotated. Found: {found}. "
+        "Expected: {expected}. Name its key (text_key, on the command line --text-key)."
+    )
+    E625 = "[E_SR625] {where}: a file is missing. Found: {found}. Expected: {expected}."
+    E640 = "[E_SR640] {where}: the Doc cannot be written. Found: {found}. Expected: {expected}."
+    E641 = (
+        "[E_SR641] {where}: the folder holds other files, which stay as they are. Found: {found}. "
+        "Expected: {expected}. Choose another folder, or empty this one."
+    )
+    E642 = "[E_SR642] {where}: two Docs would share a file. Found: {found}. Expected: {expected}."
 
 
 class ConversionError(ValueError):
@@ -195,7 +222,7 @@ class ConversionReport:
     longest_entity (int): In tokens.
     too_long (list[Finding]): Entities that a model with `max_span_size` can never predict.
     misaligned (list[Finding]): Entities widened to token borders.
-    lost_relations (list[Finding]): Relations that could not be kept.
+    lost_entities, lost_relations (list[Finding]): Those that could not be kept.
     skipped (list[ConversionError]): Records left out because `on_error` did not raise.
     overlapping_entities (int): Entities in the span group for which doc.ents has no room.
     duplicate_entities, duplicate_relations (int): Repeated within a record, kept once.
@@ -220,6 +247,7 @@ class ConversionReport:
     longest_entity: int = 0
     too_long: list[Finding] = field(default_factory=list)
     misaligned: list[Finding] = field(default_factory=list)
+    lost_entities: list[Finding] = field(default_factory=list)
     lost_relations: list[Finding] = field(default_factory=list)
     skipped: list[ConversionError] = field(default_factory=list)
     overlapping_entities: int = 0
@@ -258,6 +286,23 @@ class ConversionReport:
             return
         self.duplicate_ids += orig_id in self._ids
         self._ids.add(orig_id)
+
+
+@dataclass
+class ExportReport:
+    """What an export did; several outputs may add to one report.
+
+    docs (int): Docs of which something was written.
+    entities, relations, questions (int): How many were written.
+    notes (Counter[str]): What the format cannot hold and what was done about it, in words, and how
+        often: "scores of relations, left out".
+    """
+
+    docs: int = 0
+    entities: int = 0
+    relations: int = 0
+    questions: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(frozen=True)
@@ -547,9 +592,15 @@ def _bounds(span: Span) -> tuple[int, int]:
 # Reading files
 
 
-def read_text(path: str | Path) -> str:
-    """Read a UTF-8 file, with or without a byte order mark; errors name file and byte."""
-    place = Place(str(path))
+def read_text(path: str | Path, record: RecordId | None = None) -> str:
+    """Read a UTF-8 file, with or without a byte order mark; errors name file and byte.
+
+    path (str | Path): The file.
+    record (str | int | None): What errors call it, if the file is one record.
+    RETURNS (str): The text.
+    RAISES (ConversionError): If it cannot be read or is no UTF-8.
+    """
+    place = Place(str(path), "", record)
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -567,12 +618,12 @@ def read_text(path: str | Path) -> str:
     return text.removeprefix("\ufeff")
 
 
-def read_lines(path: str | Path) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, line without its end).
+def read_lines(path: str | Path, record: RecordId | None = None) -> Iterator[tuple[int, str]]:
+    """Yield (number from 1, line without its end); arguments as in `read_text`.
 
     Only a line feed ends a line: `str.splitlines` also cuts at characters that occur inside texts.
     """
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path, record).split("\n"), start=1):
         yield number, line.removesuffix("\r")
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from spacy.language import Language
@@ -17,6 +18,7 @@ from .common import (
     Edge,
     Entity,
     ErrorHandler,
+    ExportReport,
     Place,
     TypeNames,
     as_types,
@@ -25,10 +27,24 @@ from .common import (
     raise_error,
     read_lines,
 )
+from .writing import (
+    add_notes,
+    divide_words,
+    doc_id,
+    one_word,
+    read_annotations,
+    select_entities,
+    without_overlaps,
+    words_of,
+)
 
 ROW_COLUMNS = 9
 RELATION_COLUMNS = 3
 ESCAPES = {"COMMA": ",", **BRACKETS}
+
+_ESCAPED = {char: name for name, char in ESCAPES.items()}
+# The part of speech of tokens that have none.
+NO_TAG = "X"
 
 Line = tuple[int, list[str]]
 
@@ -197,3 +213,109 @@ def _row_number(text: str, place: Place) -> int:
             ConversionErrors.E610, found=f"row number {text!r}", expected="a number from 0"
         )
     return int(text)
+
+
+# Back to rows
+
+
+def docs_to_conll04(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
+    """Make the lines of the raw CoNLL04 corpus: what `conll04_to_docs` reads.
+
+    A sentence is a whole Doc. An entity is one row, so of overlapping ones the longest (and of those
+    the first) is kept. Commas and brackets are spelt COMMA, -LRB- ..., tokens are free of white
+    space, and ids are text. The column of the parts of speech holds `token.tag_`, or X.
+
+    docs (Iterable[Doc]): Gold or predicted Docs.
+    report (ExportReport): Is added to.
+    YIELDS (str): The lines, without their ends.
+    """
+    for number, doc in enumerate(docs):
+        entities, edges = without_overlaps(doc, *read_annotations(doc, report), report)
+        words, borders = divide_words(words_of(doc, report), report)
+        if not words:
+            report.notes["Docs without tokens, left out"] += 1
+            continue
+        keep = [borders[entity.start] < borders[entity.end] for entity in entities]
+        add_notes(report, {"entities of white space, left out": len(keep) - sum(keep)})
+        entities, edges = select_entities(entities, edges, keep, report)
+        entities = [Entity(borders[e.start], borders[e.end], e.label) for e in entities]
+        tags = [
+            _tag(token.tag_)
+            for token, (start, end) in zip(doc, pairwise(borders), strict=True)
+            for _ in range(start, end)
+        ]
+        name = one_word(doc_id(doc, number, report), report)
+        lines = _to_lines(name, words, tags, entities, edges)
+        if not _reads_back(lines, entities, edges):
+            report.notes[
+                "Docs with labels that are O, or have blanks at their ends, tabs or line breaks, "
+                "left out"
+            ] += 1
+            continue
+        add_notes(
+            report,
+            {
+                "Docs without parts of speech": all(tag == NO_TAG for tag in tags),
+                "tokens like COMMA and -LRB-, which are read as what they stand for": sum(
+                    word in ESCAPES for word in words
+                ),
+                "tokens with slashes in entities of several tokens, which are divided there": sum(
+                    "/" in word
+                    for entity in entities
+                    for word in words[entity.start : entity.end]
+                    if entity.end - entity.start > 1
+                ),
+            },
+        )
+        report.docs += 1
+        report.entities += len(entities)
+        report.relations += len(edges)
+        yield from lines
+
+
+def _tag(tag: str) -> str:
+    # A slash or white space would be read as the border of a tag or column.
+    return NO_TAG if not tag or "/" in tag or tag.split() != [tag] else tag
+
+
+def _to_lines(
+    name: str,
+    words: Sequence[str],
+    tags: Sequence[str],
+    entities: Sequence[Entity],
+    edges: Sequence[Edge],
+) -> list[str]:
+    starts = {entity.start: i for i, entity in enumerate(entities)}
+    rows: list[str] = []
+    row_of_entity: dict[int, int] = {}
+    start = 0
+    while start < len(words):
+        index = starts.get(start)
+        end, label = start + 1, "O"
+        if index is not None:
+            end, label = entities[index].end, entities[index].label
+            row_of_entity[index] = len(rows)
+        word = "/".join(_ESCAPED.get(word, word) for word in words[start:end])
+        columns = [name, label, str(len(rows)), "O", "/".join(tags[start:end]), word]
+        rows.append("\t".join([*columns, "O", "O", "O"]))
+        start = end
+    relations = [
+        f"{row_of_entity[edge.head]}\t{row_of_entity[edge.tail]}\t{edge.label}" for edge in edges
+    ]
+    return [*rows, "", *relations, ""]
+
+
+def _reads_back(lines: Sequence[str], entities: Sequence[Entity], edges: Sequence[Edge]) -> bool:
+    """Tell whether the labels are there when the lines are read."""
+    blocks = list(_sentences(enumerate("\n".join(lines).split("\n"), start=1)))
+    if len(blocks) != 1:
+        return False
+    place = Place("", "", blocks[0][0][1][0])
+    try:
+        _, found, relations = _parse_sentence(blocks[0], place, ConversionReport())
+    except ConversionError:
+        return False
+    in_order = sorted(entities, key=lambda entity: entity.start)
+    return [e.label for e in found] == [e.label for e in in_order] and (
+        [e.label for e in relations] == [e.label for e in edges]
+    )

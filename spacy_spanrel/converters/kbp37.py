@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from .common import (
+    ENTITY,
     ConversionReport,
     Entity,
     ErrorHandler,
+    ExportReport,
     TypeNames,
     as_types,
     get_vocab,
@@ -19,7 +21,8 @@ from .common import (
     one_relation,
     raise_error,
 )
-from .tagged import ENTITY, TaggedSentence, tagged_to_docs
+from .tagged import TaggedSentence, tagged_lines, tagged_to_docs
+from .writing import divide_words, read_pairs, words_of
 
 
 def kbp37_to_docs(
@@ -70,3 +73,30 @@ def kbp37_to_docs(
         )
 
     yield from tagged_to_docs(path, to_doc, on_error=on_error, report=report)
+
+
+# Back to text
+
+
+def docs_to_kbp37(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
+    """Make the lines of KBP37's text form: what `kbp37_to_docs` reads.
+
+    A record is one relation, its sentence the whole Doc. The head is e1, the tail e2, and labels are
+    written as they are, negative ones too; there are no types. Tokens stand between blanks, the
+    sentence in quotes, and ids are text.
+
+    docs (Iterable[Doc]): Gold or predicted Docs. The records of a Doc with several relations have
+        the id "id of the Doc:number of the relation".
+    report (ExportReport): Is added to.
+    YIELDS (str): The lines, without their ends: three a record.
+    """
+    for number, doc in enumerate(docs):
+        pairs = read_pairs(doc, number, report)
+        if not pairs:
+            continue
+        words, borders = divide_words(words_of(doc, report), report)
+
+        def offsets(entity: Entity, borders: list[int] = borders) -> tuple[int, int]:
+            return borders[entity.start], borders[entity.end]
+
+        yield from tagged_lines(pairs, words, offsets, report)

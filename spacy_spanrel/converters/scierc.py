@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -17,8 +17,10 @@ from .common import (
     Edge,
     Entity,
     ErrorHandler,
+    ExportReport,
     Finding,
     Place,
+    RecordId,
     TypeNames,
     as_types,
     expect_dict,
@@ -35,6 +37,11 @@ from .common import (
     read_lines,
     wrong_kind,
 )
+from .writing import add_notes, doc_id, read_annotations, sentences_of, words_of
+
+# How many sentences may be missing in a document before another: an id like "log:20240131" is no
+# reason for millions of empty ones.
+MAX_GAP = 1000
 
 Unit = Literal["sentence", "document"]
 
@@ -85,12 +92,7 @@ def scierc_to_docs(
     RAISES (ConversionError): If the file, or with the default `on_error` a document, is bad.
     """
     file = Place(str(path))
-    if unit not in get_args(Unit):
-        raise file.error(
-            ConversionErrors.E613,
-            found=f"unit {unit!r}",
-            expected=" or ".join(map(repr, get_args(Unit))),
-        )
+    _check_unit(unit, file)
     report = ConversionReport() if report is None else report
     names = as_types(types)
     vocab = get_vocab(nlp)
@@ -223,3 +225,149 @@ def _per_sentence(
         for s, items in enumerate(lists)
         for i, item in enumerate(expect_list(items, place.at(f"{key}[{s}]")))
     ]
+
+
+def _check_unit(unit: str, place: Place) -> None:
+    if unit not in get_args(Unit):
+        raise place.error(
+            ConversionErrors.E613,
+            found=f"unit {unit!r}",
+            expected=" or ".join(map(repr, get_args(Unit))),
+        )
+
+
+# Back to JSON
+
+
+@dataclass
+class _Document:
+    """A document that grows by Docs."""
+
+    key: RecordId
+    sentences: list[list[str]] = field(default_factory=list)
+    ner: list[list[list[Any]]] = field(default_factory=list)
+    relations: list[list[list[Any]]] = field(default_factory=list)
+    n_tokens: int = 0
+
+    def takes(self, key: RecordId, index: int) -> bool:
+        """Tell whether a sentence may follow, perhaps after a few that are missing."""
+        return self.key == key and 0 <= index - len(self.sentences) <= MAX_GAP
+
+    def pad(self, n: int) -> None:
+        """Add empty sentences until there are n."""
+        for items in (self.sentences, self.ner, self.relations):
+            items.extend([] for _ in range(n - len(items)))
+
+    def add(
+        self,
+        words: Sequence[str],
+        borders: Sequence[tuple[int, int]],
+        entities: Sequence[Entity],
+        edges: Sequence[Edge],
+    ) -> None:
+        """Add the sentences of a Doc; each annotation goes where it, or its head, begins."""
+        first, offset = len(self.sentences), self.n_tokens
+        home = [first + i for i, (start, end) in enumerate(borders) for _ in range(start, end)]
+        self.sentences.extend(list(words[start:end]) for start, end in borders)
+        self.pad(len(self.sentences))
+        self.n_tokens += len(words)
+        places = [[e.start + offset, e.end + offset - 1] for e in entities]
+        for entity, place in zip(entities, places, strict=True):
+            self.ner[home[entity.start]].append([*place, entity.label])
+        for edge in edges:
+            row = [*places[edge.head], *places[edge.tail], edge.label]
+            self.relations[home[entities[edge.head].start]].append(row)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "doc_key": self.key,
+            "sentences": self.sentences,
+            "ner": self.ner,
+            "relations": self.relations,
+        }
+
+
+def docs_to_scierc(
+    docs: Iterable[Doc], report: ExportReport, *, unit: Unit = "sentence"
+) -> Iterator[dict[str, Any]]:
+    """Make documents of SciERC's JSON lines: what `scierc_to_docs` reads with the same unit.
+
+    docs (Iterable[Doc]): Gold or predicted Docs.
+    report (ExportReport): Is added to.
+    unit ("sentence" | "document"): What a Doc is. Sentences that follow each other and have the ids
+        "key:0", "key:1" ... become one document; empty ones stand where a number is missing. Other
+        Docs are documents of one sentence. Docs of documents have the sentences that they say.
+    YIELDS (dict[str, Any]): The documents.
+    RAISES (ConversionError): If there is no such unit.
+    """
+    _check_unit(unit, Place("docs_to_scierc"))
+    current: _Document | None = None
+    keys: set[RecordId] = set()
+    is_document = unit == "document"
+    for number, doc in enumerate(docs):
+        if not len(doc):
+            report.notes["Docs without tokens, left out"] += 1
+            continue
+        entities, edges = read_annotations(doc, report)
+        words = words_of(doc, report, has_sentences=is_document)
+        borders = sentences_of(doc) if is_document else [(0, len(doc))]
+        _note_losses(borders, entities, edges, report)
+        name = doc_id(doc, number, report)
+        key, index = (name, 0) if is_document else _split_id(name)
+        if current is None or not current.takes(key, index):
+            if current is not None:
+                yield current.to_dict()
+            if index > MAX_GAP:
+                key, index = name, 0
+            current = _Document(key)
+            add_notes(report, {"documents with the key of an earlier one": key in keys})
+            keys.add(key)
+        add_notes(
+            report,
+            {
+                "empty sentences, in the place of missing ones": index - len(current.sentences),
+                "ids that get ':0', as they name no sentence": not is_document and key == name,
+            },
+        )
+        current.pad(index)
+        current.add(words, borders, entities, edges)
+        report.docs += 1
+        report.entities += len(entities)
+        report.relations += len(edges)
+    if current is not None:
+        yield current.to_dict()
+
+
+def _split_id(name: RecordId) -> tuple[RecordId, int]:
+    """Return key of the document and number of the sentence; the id and 0 if it has no number."""
+    key, _, number = str(name).rpartition(":")
+    if key and number.isascii() and number.isdigit() and str(int(number)) == number:
+        return key, int(number)
+    return name, 0
+
+
+def _note_losses(
+    borders: Sequence[tuple[int, int]],
+    entities: Sequence[Entity],
+    edges: Sequence[Edge],
+    report: ExportReport,
+) -> None:
+    sentence = [i for i, (start, end) in enumerate(borders) for _ in range(start, end)]
+    first: dict[tuple[int, int], int] = {}
+    for i, entity in enumerate(entities):
+        first.setdefault((entity.start, entity.end), i)
+    places = [(entity.start, entity.end) for entity in entities]
+    add_notes(
+        report,
+        {
+            "entities across sentences, listed with their first": sum(
+                sentence[start] != sentence[end - 1] for start, end in places
+            ),
+            "relations across sentences, listed with that of the head": sum(
+                sentence[entities[e.head].start] != sentence[entities[e.tail].start] for e in edges
+            ),
+            "relations of a span with several types, of which the first will be taken": sum(
+                any(first[places[end]] != end for end in (e.head, e.tail)) for e in edges
+            ),
+        },
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import spacy
@@ -10,9 +10,11 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from .common import (
+    ENTITY,
     ConversionReport,
     Entity,
     ErrorHandler,
+    ExportReport,
     TypeNames,
     annotate_doc,
     as_types,
@@ -20,7 +22,8 @@ from .common import (
     one_relation,
     raise_error,
 )
-from .tagged import ENTITY, TaggedSentence, tagged_to_docs
+from .tagged import TaggedSentence, tagged_lines, tagged_to_docs
+from .writing import add_notes, line_text, read_pairs
 
 
 def semeval_to_docs(
@@ -79,3 +82,41 @@ def semeval_to_docs(
         return doc
 
     yield from tagged_to_docs(path, to_doc, on_error=on_error, report=report)
+
+
+# Back to text
+
+
+def docs_to_semeval(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
+    """Make the lines of the text form of SemEval-2010 Task 8: what `semeval_to_docs` reads.
+
+    A record is one relation, its sentence the text of the whole Doc on one line. The head is e1, the
+    tail e2, and labels are written as they are, negative ones too: nothing is added that names a
+    direction. There are no types and no tokens, and ids are text.
+
+    docs (Iterable[Doc]): Gold or predicted Docs. The records of a Doc with several relations have
+        the id "id of the Doc:number of the relation".
+    report (ExportReport): Is added to.
+    YIELDS (str): The lines, without their ends: three a record.
+    """
+    for number, doc in enumerate(docs):
+        pairs = read_pairs(doc, number, report)
+        if not pairs:
+            continue
+        text = line_text(doc, report)
+
+        def offsets(entity: Entity, doc: Doc = doc) -> tuple[int, int]:
+            span = doc[entity.start : entity.end]
+            return span.start_char, span.end_char
+
+        arguments = {text[slice(*offsets(e))] for pair in pairs for e in (pair.head, pair.tail)}
+        add_notes(
+            report,
+            {
+                "Docs with blanks around their text, cut off": text != text.strip(),
+                "arguments with blanks at their ends, cut off": sum(
+                    part != part.strip() for part in arguments
+                ),
+            },
+        )
+        yield from tagged_lines(pairs, text, offsets, report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from .common import (
     Edge,
     Entity,
     ErrorHandler,
+    ExportReport,
     Place,
     TypeNames,
     as_types,
@@ -27,11 +28,13 @@ from .common import (
     expect_name,
     expect_offsets,
     expect_words,
+    get_orig_id,
     get_vocab,
     make_doc,
     raise_error,
     read_records,
 )
+from .writing import read_annotations, words_of
 
 
 def spert_to_docs(
@@ -117,3 +120,32 @@ def _relations(fields: dict[str, Any], n_entities: int, place: Place) -> list[Ed
             ends.append(index)
         relations.append(Edge(ends[0], ends[1], label))
     return relations
+
+
+# Back to JSON
+
+
+def docs_to_spert(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
+    """Make records of SpERT's JSON: what `spert_to_docs` reads. A file is a list of them.
+
+    docs (Iterable[Doc]): Gold or predicted Docs. One without an id gives a record without one.
+    report (ExportReport): Is added to.
+    YIELDS (dict[str, Any]): The records.
+    """
+    for doc in docs:
+        if not len(doc):
+            report.notes["Docs without tokens, left out"] += 1
+            continue
+        entities, edges = read_annotations(doc, report)
+        record: dict[str, Any] = {
+            "tokens": words_of(doc, report),
+            "entities": [{"type": e.label, "start": e.start, "end": e.end} for e in entities],
+            "relations": [{"type": e.label, "head": e.head, "tail": e.tail} for e in edges],
+        }
+        orig_id = get_orig_id(doc)
+        if orig_id is not None:
+            record["orig_id"] = orig_id
+        report.docs += 1
+        report.entities += len(entities)
+        report.relations += len(edges)
+        yield record

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from .common import (
     ConversionReport,
     Entity,
     ErrorHandler,
+    ExportReport,
     Place,
     TypeNames,
     as_types,
@@ -31,6 +32,7 @@ from .common import (
     raise_error,
     read_records,
 )
+from .writing import add_notes, count_pairs, read_pairs, words_of
 
 
 def tacred_to_docs(
@@ -101,3 +103,46 @@ def _argument(
     )
     label = expect_name(expect_key(fields, f"{name}_type", place), place.at(f"{name}_type"))
     return Entity(start, end, label)
+
+
+# Back to JSON
+
+
+def docs_to_tacred(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
+    """Make records of TACRED's JSON: what `tacred_to_docs` reads. A file is a list of them.
+
+    A record is one relation, its text the whole Doc. A negative label is a label like any other, so
+    a pair that shall be there as a negative example needs one (`add_negatives`). Brackets are
+    written as they are, not as -LRB-. Keys that nothing here knows (docid, stanford_ ...) are not
+    written.
+
+    docs (Iterable[Doc]): Gold or predicted Docs. The records of a Doc with several relations have
+        the id "id of the Doc:number of the relation".
+    report (ExportReport): Is added to.
+    YIELDS (dict[str, Any]): The records.
+    """
+    for number, doc in enumerate(docs):
+        pairs = read_pairs(doc, number, report)
+        if not pairs:
+            continue
+        words = words_of(doc, report)
+        add_notes(
+            report,
+            {
+                "tokens like -LRB-, which are read as brackets": sum(
+                    word.upper() in BRACKETS for word in words
+                )
+            },
+        )
+        for pair in count_pairs(pairs, report):
+            yield {
+                "id": pair.id,
+                "relation": pair.label,
+                "token": words,
+                "subj_start": pair.head.start,
+                "subj_end": pair.head.end - 1,
+                "obj_start": pair.tail.start,
+                "obj_end": pair.tail.end - 1,
+                "subj_type": pair.head.label,
+                "obj_type": pair.tail.label,
+            }

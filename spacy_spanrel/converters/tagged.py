@@ -10,23 +10,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from spacy.tokens import Doc
 
 from .common import (
+    ENTITY,
     ConversionError,
     ConversionErrors,
     ConversionReport,
+    Entity,
     ErrorHandler,
+    ExportReport,
     Place,
     read_lines,
     short,
 )
+from .writing import Pair, add_notes, count_pairs, one_word
 
-# The formats do not say of which type an argument is.
-ENTITY = "ENTITY"
 COMMENT = "Comment:"
 # Nothing else in angle brackets is markup.
 _TAG = re.compile("(</?e[12]>)")
@@ -182,3 +184,74 @@ def _argument(name: str, pieces: Sequence[str], tags: Sequence[str], place: Plac
             expected="some text there",
         )
     return start, end
+
+
+# Back to lines
+
+
+def tagged_lines(
+    pairs: Iterable[Pair],
+    sentence: str | Sequence[str],
+    offsets: Callable[[Entity], Offsets],
+    report: ExportReport,
+) -> Iterator[str]:
+    """Make the lines of the relations of a Doc: sentence, label and a blank line for each.
+
+    A relation that could not be read back from them is left out and noted.
+
+    pairs (Iterable[Pair]): The relations.
+    sentence (str | Sequence[str]): The text; or tokens, between which there are blanks.
+    offsets (Callable[[Entity], tuple[int, int]]): Where in it an argument is, end exclusive.
+    report (ExportReport): Is added to.
+    YIELDS (str): The lines, without their ends.
+    """
+    glue = "" if isinstance(sentence, str) else " "
+    records: dict[Pair, list[str]] = {}
+    for pair in pairs:
+        tags = _place_tags(offsets(pair.head), offsets(pair.tail))
+        places = [0, *(place for place, _ in tags), len(sentence)]
+        pieces = [glue.join(sentence[start:end]) for start, end in pairwise(places)]
+        parts = [pieces[0]]
+        for (_, tag), piece in zip(tags, pieces[1:], strict=True):
+            parts.extend((tag, piece))
+        name = one_word(pair.id, report)
+        text = glue.join(part for part in parts if part).strip()
+        lines = [f'{name}\t"{text}"', pair.label, ""]
+        if _reads_back(lines, name, pieces, pair.label):
+            records[pair] = lines
+        else:
+            report.notes[
+                "relations with an empty argument, or tags, tabs or line breaks in text or label, "
+                "left out"
+            ] += 1
+    typed = {e for pair in records for e in (pair.head, pair.tail) if e.label != ENTITY}
+    add_notes(report, {"types of entities, left out": len(typed)})
+    for pair in count_pairs(records, report):
+        yield from records[pair]
+
+
+def _place_tags(head: Offsets, tail: Offsets) -> list[tuple[int, str]]:
+    """Return the tags with the borders where they stand, in the order of the sentence."""
+    (start1, end1), (start2, end2) = head, tail
+    # Where tags meet, what ends does so before what begins, and the shorter of two is inside.
+    rows = [
+        (start1, 1, -end1, 1, "<e1>"),
+        (end1, 0, -start1, -1, "</e1>"),
+        (start2, 1, -end2, 2, "<e2>"),
+        (end2, 0, -start2, -2, "</e2>"),
+    ]
+    return [(row[0], row[-1]) for row in sorted(rows)]
+
+
+def _reads_back(lines: Sequence[str], name: str, pieces: Sequence[str], label: str) -> bool:
+    records = list(_records(enumerate("\n".join(lines).split("\n"), start=1)))
+    if len(records) != 1:
+        return False
+    try:
+        found = _parse_record(*records[0], "")
+    except ConversionError:
+        return False
+    # Blanks around the sentence are no part of it.
+    return (found.place.id, found.label) == (name, label) and (
+        [piece.split() for piece in found.pieces] == [piece.split() for piece in pieces]
+    )

@@ -252,7 +252,7 @@ def test_unit(write, output):
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"data_format": "brat"}, "FORMAT"),
+        ({"data_format": "conllu"}, "FORMAT"),
         ({"output": "x.json"}, "OUTPUT"),
         ({"inputs": []}, "INPUT"),
         ({"lang": "zz"}, "--lang"),

@@ -1,28 +1,36 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import spacy
 import srsly
 from spacy.cli._util import app as spacy_app
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_spanrel import (
     Answer,
     Question,
+    Relation,
     get_answers,
     get_questions,
+    get_relations,
     set_answers,
+    set_entities,
     set_questions,
+    set_relations,
 )
 from spacy_spanrel.annotations import make_answer
 from spacy_spanrel.cli import app, convert, export, find_null_threshold
+from spacy_spanrel.cli.export import WRITERS, write_folder
 from spacy_spanrel.converters import ConversionError
 
 NLP = spacy.blank("en")
@@ -195,13 +203,287 @@ def test_failure_while_writing_leaves_nothing(save, folder, monkeypatch):
 
 def test_wrong_arguments(save, folder):
     source = save(gold())
-    with pytest.raises(ConversionError, match="E_SR613.*'FORMAT'.*'brat'.*squad-predictions"):
-        export("brat", source, folder / "x.json")
+    with pytest.raises(ConversionError, match="E_SR613.*'FORMAT'.*'conll'.*squad-predictions"):
+        export("conll", source, folder / "x.json")
     before = source.read_bytes()
     with pytest.raises(ConversionError, match="E_SR613.*'OUTPUT'"):
         export("squad", source, source)
     assert source.read_bytes() == before
-    assert run("export", "brat", source, folder / "x.json").exit_code == 2
+    with pytest.raises(ConversionError, match="E_SR613.*'OUTPUT'"):
+        export("squad-predictions", save(name="x_null_odds.json"), source.parent / "x.json")
+    with pytest.raises(ConversionError, match="E_SR613.*'INPUT'.*one or more"):
+        export("spert", [], folder / "x.json")
+    for arguments in (["conll", source, folder / "x.json"], ["spert", source], ["spert"]):
+        assert run("export", *arguments).exit_code == 2
+    assert "conll04" in run("export", "conll", source, folder / "x.json").output
+    assert not os.listdir(folder)
+
+
+def test_a_file_is_no_folder(save, folder):
+    source = save(related())
+    (folder / "file").write_text("old")
+    for data_format, output, text in (
+        ("spert", folder, "a file"),
+        ("brat", folder / "file", "folder"),
+    ):
+        result = run("export", data_format, source, output)
+        assert result.exit_code == 1
+        assert "E_SR613" in result.stderr
+        assert text in result.stderr
+    assert (folder / "file").read_text() == "old"
+    assert os.listdir(folder) == ["file"]
+
+
+# export, of relations
+
+
+def related(name="d", score=0.5) -> Doc:
+    doc = NLP.make_doc(TEXT)
+    spans = [Span(doc, 0, 2, label="Peop"), Span(doc, 4, 5, label="Loc"), Span(doc, 6, 7, "Peop")]
+    doc.spans["entities"] = SpanGroup(doc, spans=spans, attrs={"orig_id": name})
+    set_relations(doc, [Relation(spans[0], spans[1], "Live_In", score)])
+    return doc
+
+
+def rows(output: str) -> dict[str, str]:
+    """The rows of the printed table, by their text."""
+    found = (re.fullmatch(r"(.*\S) +(\d+)", line) for line in output.splitlines())
+    return {row[1]: row[2] for row in found if row}
+
+
+def test_relations_and_what_is_lost(save, folder):
+    sources = [save(related(1), related(2), name="a.spacy"), save(related(3, None), name="b.spacy")]
+    output = folder / "new" / "x.json"
+    result = run("spanrel", "export", "spert", *sources, output, main=spacy_app)
+    assert result.exit_code == 0, result.output
+    assert not result.stderr
+    text = f"3 Docs, 9 entities and 3 relations written to {output}"
+    assert one_line(text) in one_line(result.stdout)
+    assert rows(result.stdout) == {
+        "Docs whose blanks between tokens are lost": "3",
+        "Scores of relations, left out": "2",
+    }
+    records = srsly.read_json(output)
+    assert [record["orig_id"] for record in records] == [1, 2, 3]
+    assert records[0]["relations"] == [{"type": "Live_In", "head": 0, "tail": 1}]
+    assert "läuft" in output.read_text("utf-8")
+    assert os.listdir(output.parent) == [output.name]
+    result = run("export", "spert", *sources, output, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+RELATION_FORMATS = [name for name, writer in WRITERS.items() if not writer.has_questions]
+
+
+@pytest.mark.parametrize("data_format", sorted({*RELATION_FORMATS} - {"ade"}))
+def test_each_format_is_written_and_read(data_format, save, folder):
+    source, output = save(related(), name="in.spacy"), folder / "x"
+    result = run("export", data_format, source, output)
+    assert result.exit_code == 0, result.output
+    text = f"1Docs,[23]entitiesand1relationswrittento{re.escape(str(output))}"
+    assert re.search(text, one_line(result.stdout))
+    assert os.listdir(folder) == ["x"]
+    if data_format in ("csv", "triples"):
+        return
+    convert(data_format, [output], folder / "again.spacy")
+    (doc,) = DocBin().from_disk(folder / "again.spacy").get_docs(NLP.vocab)
+    ((head, label, tail),) = [relation.to_triple() for relation in get_relations(doc)]
+    assert (head, label, tail) == ("Ann Lee", "Live_In", "Oslo")
+
+
+def test_tables(save, folder):
+    doc = NLP.make_doc('He said "a;b",\r\nthen left.')
+    spans = [Span(doc, 0, 1, "Peop"), Span(doc, 2, len(doc) - 3, "Quote")]
+    set_relations(doc, [Relation(*spans, "Say")])
+    source = save(related("é,1", 0.25), doc)
+    for data_format in ("csv", "triples"):
+        result = run("export", data_format, source, folder / data_format)
+        assert result.exit_code == 0, result.output
+        assert rows(result.stdout)["Docs without an id, numbered from 0"] == "1"
+    lines = list(srsly.read_jsonl(folder / "triples"))
+    with (folder / "csv").open(encoding="utf-8", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert lines[0] == {
+        "doc": "é,1",
+        "head": "Ann Lee",
+        "head_label": "Peop",
+        "head_start": 0,
+        "head_end": 7,
+        "relation": "Live_In",
+        "tail": "Oslo",
+        "tail_label": "Loc",
+        "tail_start": 17,
+        "tail_end": 21,
+        "score": 0.25,
+    }
+    assert lines[1]["doc"] == 1
+    assert lines[1]["tail"] == doc.text[lines[1]["tail_start"] : lines[1]["tail_end"]]
+    assert "\r\n" in lines[1]["tail"]
+    assert lines[1]["score"] is None
+    assert table == [
+        {name: "" if value is None else str(value) for name, value in row.items()} for row in lines
+    ]
+
+
+def test_no_relation_is_a_table_without_rows(save, folder):
+    source = save(NLP.make_doc("x"))
+    assert run("export", "csv", source, folder / "x.csv").exit_code == 0
+    assert (folder / "x.csv").read_text().splitlines() == [
+        "doc,head,head_label,head_start,head_end,relation,tail,tail_label,tail_start,tail_end,score"
+    ]
+    assert run("export", "triples", source, folder / "x.jsonl").exit_code == 0
+    assert (folder / "x.jsonl").read_bytes() == b""
+
+
+@pytest.mark.parametrize("data_format", RELATION_FORMATS)
+def test_nothing_to_write(data_format, save, folder):
+    empty = save(name="empty.spacy")
+    result = run("export", data_format, empty, folder / "x")
+    assert result.exit_code == 1
+    for text in ("E_SR609", "empty.spacy", "0 Docs", "Nothing written"):
+        assert text in result.stderr
+    assert not os.listdir(folder)
+
+
+@pytest.mark.parametrize("data_format", ["ade", "kbp37", "semeval", "tacred"])
+def test_no_relations_for_a_format_of_pairs(data_format, save, folder):
+    (folder / "x").write_text("old")
+    result = run("export", data_format, save(NLP.make_doc("a b")), folder / "x")
+    assert result.exit_code == 1
+    for text in ("E_SR609", "1 Docs; Docs without r", ": 1", "relations"):
+        assert text in result.stderr
+    assert (folder / "x").read_text() == "old"
+    assert os.listdir(folder) == ["x"]
+
+
+def test_negatives(save, folder):
+    result = run("export", "tacred", save(related()), folder / "x", "--negatives", "none")
+    assert result.exit_code == 0, result.output
+    labels = [record["relation"] for record in srsly.read_json(folder / "x")]
+    assert labels == ["Live_In", *["none"] * 5]
+    assert (
+        rows(result.stdout)["Docs of several relations, which become records with ids of their own"]
+        == "1"
+    )
+
+
+def test_unit(save, folder):
+    sentences = [related("key:0"), related("key:1")]
+    assert run("export", "scierc", save(*sentences), folder / "x").exit_code == 0
+    (document,) = srsly.read_jsonl(folder / "x")
+    assert (document["doc_key"], len(document["sentences"])) == ("key", 2)
+    assert document["relations"][1] == [[10, 11, 14, 14, "Live_In"]]
+    whole = related("key:0")
+    for token in whole:
+        token.is_sent_start = token.i in (0, 6)
+    result = run("export", "scierc", save(whole), folder / "x", "--unit", "document")
+    assert result.exit_code == 0
+    (document,) = srsly.read_jsonl(folder / "x")
+    assert (document["doc_key"], [len(s) for s in document["sentences"]]) == ("key:0", [6, 4])
+    assert [len(items) for items in document["ner"]] == [2, 1]
+
+
+def test_other_span_groups(save, folder):
+    doc = related("d")
+    set_entities(doc, [Span(doc, 6, 7, "Other")], [0.5])
+    doc.spans["sc"] = doc.spans["entities"]
+    doc.spans["entities"] = SpanGroup(doc, spans=[doc[0:1]], attrs={"orig_id": "d"})
+    set_relations(doc, [Relation(doc[6:7], doc[0:1], "R", 0.5)], key="rel")
+    source, output = save(doc), folder / "x"
+    keys = ["--entities-key", "sc", "--relations-key", "rel"]
+    result = run("export", "spert", source, output, *keys)
+    assert result.exit_code == 0, result.output
+    (record,) = srsly.read_json(output)
+    assert [entity["type"] for entity in record["entities"]] == ["Other", "ENTITY"]
+    assert record["relations"] == [{"type": "R", "head": 0, "tail": 1}]
+    assert record["orig_id"] == "d"
+    output.unlink()
+    result = run("export", "spert", source, output, "--relations-key", "none")
+    assert result.exit_code == 1
+    assert "--relations-key" in result.stderr
+    assert "'none'" in result.stderr
+    assert not os.listdir(folder)
+
+
+@pytest.mark.parametrize(
+    ("data_format", "options", "parts"),
+    [
+        ("spert", ["--unit", "document"], ["--unit", "'spert'", "scierc"]),
+        ("spert", ["--key", "qa"], ["--key", "'spert'", "squad, squad-predictions"]),
+        ("squad", ["--negatives", "x"], ["--negatives", "'squad'"]),
+        ("squad", ["--entities-key", "x"], ["--entities-key", "'squad'"]),
+        ("spert", ["--negatives", " "], ["--negatives", "' '"]),
+    ],
+)
+def test_options_of_other_formats(data_format, options, parts, save, folder):
+    result = run("export", data_format, save(related()), folder / "x", *options)
+    assert result.exit_code == 1
+    for text in ("E_SR613", *parts):
+        assert text in result.stderr
+    assert not os.listdir(folder)
+
+
+def test_annotations_of_the_other_kind(save, folder):
+    doc = related()
+    set_answers(doc, [part(doc, "a", "Ann Lee")])
+    result = run("export", "spert", save(doc), folder / "x")
+    assert rows(result.stdout)["Questions, left out"] == "1"
+    result = run("export", "squad", save(doc), folder / "x")
+    assert rows(result.stdout) == {"Entities, left out": "3", "Relations, left out": "1"}
+    result = run("export", "squad", save(predicted()), folder / "x")
+    assert rows(result.stdout) == {
+        "Predicted answers other than the best, left out": "1",
+        "Scores of answers, left out": "3",
+    }
+
+
+def test_a_broken_doc_is_named(save, folder):
+    doc = related()
+    doc.spans["relations"] = SpanGroup(doc, spans=[doc[0:1]], attrs={"scores": [0.5]})
+    for data_format in ("spert", "brat", "csv"):
+        result = run("export", data_format, save(related(), doc), folder / "x")
+        assert result.exit_code == 1
+        for text in ("E_SR640", "in.spacy', Doc 1", "'relations'"):
+            assert text in result.stderr
+        assert not os.listdir(folder)
+
+
+def test_several_inputs_one_of_them_broken(save, folder):
+    (folder / "broken.spacy").write_bytes(b"{}")
+    inputs = [save(related()), folder / "broken.spacy"]
+    for data_format in ("spert", "brat"):
+        result = run("export", data_format, *inputs, folder / "x")
+        assert result.exit_code == 1
+        assert "E_SR601" in result.stderr
+        assert "broken.spacy" in result.stderr
+        assert os.listdir(folder) == ["broken.spacy"]
+
+
+def test_a_folder_with_other_files_stays(save, folder):
+    source = save(related("a"), related("b"))
+    assert run("export", "brat", source, folder).exit_code == 0  # it is empty
+    assert sorted(os.listdir(folder)) == ["a.ann", "a.txt", "b.ann", "b.txt"]
+    before = snapshot(folder)
+    (folder / "a.ann").write_text("")
+    assert run("export", "brat", source, folder).exit_code == 0
+    assert snapshot(folder) == before
+    for name in ("z.ann", "annotation.conf"):
+        (folder / name).write_text("mine")
+    before = snapshot(folder)
+    for docs in ([related("a"), related("b")], [related("c")]):
+        result = run("export", "brat", save(*docs), folder)
+        assert result.exit_code == 1
+        for text in ("E_SR641", str(folder), "'annotation.conf'", "nothing but the "):
+            assert text in result.stderr
+        assert snapshot(folder) == before
+    assert sorted(os.listdir(folder.parent)) == ["in.spacy", folder.name]
+
+
+def test_two_records_of_one_name(tmp_path):
+    record = SimpleNamespace(name="a", text="x", ann="")
+    with pytest.raises(ConversionError, match="E_SR642.*'a.txt'"):
+        write_folder([record, record], tmp_path / "x")
+    assert not os.listdir(tmp_path)
 
 
 def test_help_has_examples():
@@ -306,7 +588,7 @@ def test_threshold_is_found_and_only_printed(model, corpus):
     before = snapshot(model)
     found = find_null_threshold(model, corpus)
     # All but one are right now.
-    assert (found.before, found.after) == (0.0, 1.5)
+    assert (found.before, found.after) == (0.0, 1.75)
     assert (found.exact_before, found.f1_before) == (40.0, 40.0)
     assert (found.exact_after, found.f1_after) == (80.0, 80.0)
     assert found.questions == 5
@@ -314,8 +596,8 @@ def test_threshold_is_found_and_only_printed(model, corpus):
     assert result.exit_code == 0, result.output
     lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert "before 0.0000 40.00 40.00" in lines
-    assert "after 1.5000 80.00 80.00" in lines
-    assert "null_threshold = 1.5 (5 questions)" in lines
+    assert "after 1.7500 80.00 80.00" in lines
+    assert "null_threshold = 1.75 (5 questions)" in lines
     assert "Saved" not in result.stdout
     assert snapshot(model) == before
 
@@ -330,15 +612,15 @@ def test_threshold_is_saved(model, corpus, tmp_path, way):
     saved = output if way == "output" else model
     assert f"Savedpipelineto{saved}" in one_line(result.stdout)
     nlp = spacy.load(saved)
-    assert nlp.get_pipe("extractive_qa").cfg["null_threshold"] == 1.5
+    assert nlp.get_pipe("extractive_qa").cfg["null_threshold"] == 1.75
     # The config says the same.
-    assert nlp.config["components"]["extractive_qa"]["null_threshold"] == 1.5
+    assert nlp.config["components"]["extractive_qa"]["null_threshold"] == 1.75
     assert nlp.pipe_names == ["extractive_qa", "sentencizer"]
     if way == "output":
         assert snapshot(model) == before
         assert os.listdir(output.parent) == [output.name]
     again = find_null_threshold(saved, corpus)
-    assert (again.before, again.after, again.f1_before) == (1.5, 1.5, 80.0)
+    assert (again.before, again.after, again.f1_before) == (1.75, 1.75, 80.0)
 
 
 def test_failure_leaves_the_pipeline_as_it_was(model, corpus, monkeypatch):
@@ -364,7 +646,7 @@ def test_settings_of_the_component_count(stub_factory, save, tmp_path):
     nlp.to_disk(tmp_path / "model")
     corpus = save(corpus_doc(ROWS, key="other"))
     found = find_null_threshold(tmp_path / "model", corpus, component="reader")
-    assert (found.before, found.after, found.f1_before) == (-9.0, 1.5, 40.0)
+    assert (found.before, found.after, found.f1_before) == (-9.0, 1.75, 40.0)
 
 
 def test_no_answer_must_be_possible(stub_factory, corpus, tmp_path):

@@ -1,0 +1,446 @@
+"""Standoff files of brat, a .txt and an .ann each: to gold Docs and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from .common import (
+    ConversionError,
+    ConversionErrors,
+    ConversionReport,
+    Edge,
+    Entity,
+    ErrorHandler,
+    ExportReport,
+    Finding,
+    Place,
+    RecordId,
+    TypeNames,
+    annotate_doc,
+    as_types,
+    raise_error,
+    read_lines,
+    read_text,
+    short,
+)
+from .tools import Fragments, QuotedSpan, locate, read_text_annotations, text_entity, tokenize
+
+TEXT_SUFFIX, ANN_SUFFIX = ".txt", ".ann"
+EQUIV = "Equiv"
+# First letter of an id -> what the line is, and this module does not read.
+UNREAD = {
+    "E": "events",
+    "A": "attributes",
+    "M": "attributes of the old form",
+    "N": "normalizations",
+    "#": "comments",
+}
+_OFFSETS = re.compile(r"[0-9]{1,18} [0-9]{1,18}(?:;[0-9]{1,18} [0-9]{1,18})*")
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+
+
+def brat_to_docs(
+    path: str | Path,
+    *,
+    nlp: Language | None = None,
+    types: str | Path | TypeNames | None = None,
+    keep_unannotated: bool = False,
+    on_error: ErrorHandler = raise_error,
+    report: ConversionReport | None = None,
+) -> Iterator[Doc]:
+    """Read standoff files of brat, one Doc a text.
+
+    A text is a pair of files, DOC.txt and DOC.ann. Offsets count characters, ends are exclusive;
+    columns are separated by tabs. Sample of an .ann file for the text "Ann Lee lives in Oslo"::
+
+        T1	Person 0 7	Ann Lee
+        T2	City 17 21	Oslo
+        R1	Lives_In Arg1:T1 Arg2:T2
+
+    - The head of a relation is its argument Arg1, the tail Arg2; with other names the first is the
+      head. A line ``*	Equiv T1 T2 ...`` relates each two of its entities, in the order of the text.
+    - An entity of several fragments is read if there are only blanks between them, as where it
+      crosses the end of a line. Otherwise it is left out with its relations, and all are reported.
+    - Events, attributes, normalizations and comments are not read, but counted. Relations with an
+      event are left out and reported.
+    - The quoted texts must be at their offsets; where they are if offsets are taken as UTF-16 units
+      or a line end of two characters as one, the offsets are converted, and that is counted.
+    - An entity that ends inside a token is widened to whole tokens and reported.
+
+    The id of a Doc is the name of its files, in a folder with the path from there.
+
+    path (str | Path): An .ann or .txt file, or a folder, of which all pairs are read, also those in
+        folders inside it, in the order of their names; hidden files are not.
+    nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
+    types (str | Path | TypeNames | None): A types file, to check the names against.
+    keep_unannotated (bool): Take a .txt without .ann as a text in which there is nothing.
+        Otherwise it is left out and counted, or an error if it is the only one.
+    on_error (Callable[[ConversionError], None]): What to do about a bad text. If it does not raise,
+        the text is skipped.
+    report (ConversionReport | None): Is added to.
+    YIELDS (Doc): The Docs.
+    RAISES (ConversionError): If there is nothing to read, or with the default `on_error` a text is
+        bad.
+    """
+    report = ConversionReport() if report is None else report
+    names = as_types(types)
+    pipeline = nlp or spacy.blank("en")
+    for name, stem in _find_texts(Path(path), keep_unannotated, report):
+        text_path, ann_path = (Path(f"{stem}{suffix}") for suffix in (TEXT_SUFFIX, ANN_SUFFIX))
+        place = Place(str(ann_path), "", name)
+        try:
+            if not text_path.is_file():
+                raise place.error(
+                    ConversionErrors.E625, found="no text", expected=f"the file {str(text_path)!r}"
+                )
+            text = read_text(text_path, name)
+            if ann_path.is_file():
+                standoff = _parse(ann_path, place, report)
+            else:
+                report.notes["texts without an .ann file, kept"] += 1
+                standoff = _Standoff()
+            doc = tokenize(pipeline, text, Place(str(text_path), "", name))
+            entities, relations = _resolve(standoff, doc, text, place, report)
+            annotate_doc(doc, entities, relations, place=place, report=report, types=names)
+        except ConversionError as error:
+            report.skip(error, on_error)
+            continue
+        yield doc
+
+
+def _find_texts(
+    path: Path, keep_unannotated: bool, report: ConversionReport
+) -> list[tuple[str, Path]]:
+    """Return name and path, without suffix, of each text."""
+    place = Place(str(path))
+    if not path.exists():
+        raise place.error(
+            ConversionErrors.E601,
+            found="no such file or folder",
+            expected=f"a folder, or a file with the suffix {ANN_SUFFIX} or {TEXT_SUFFIX}",
+        )
+    if path.is_dir():
+        with_text, with_ann = (
+            {
+                file.with_suffix("").relative_to(path).as_posix()
+                for file in path.rglob(f"*{suffix}")
+                if file.is_file()
+                and not any(part.startswith(".") for part in file.relative_to(path).parts)
+            }
+            for suffix in (TEXT_SUFFIX, ANN_SUFFIX)
+        )
+        without = len(with_text - with_ann)
+        if without and not keep_unannotated:
+            report.notes["texts without an .ann file, left out"] += without
+        names = with_ann | (with_text if keep_unannotated else set())
+        if not names:
+            raise place.error(
+                ConversionErrors.E609,
+                found=f"a folder with {without} {TEXT_SUFFIX} and no {ANN_SUFFIX} files",
+                expected=f"{ANN_SUFFIX} files"
+                + (", or that texts without are kept" * bool(without)),
+            )
+        return [(name, path / name) for name in sorted(names)]
+    if path.suffix not in (TEXT_SUFFIX, ANN_SUFFIX):
+        raise place.error(
+            ConversionErrors.E613,
+            found=f"the suffix {path.suffix!r}",
+            expected=f"a folder, or a file with the suffix {ANN_SUFFIX} or {TEXT_SUFFIX}",
+        )
+    annotations = path.with_suffix(ANN_SUFFIX)
+    if not annotations.is_file() and not keep_unannotated:
+        raise place.error(
+            ConversionErrors.E625,
+            found="a text without annotations",
+            expected=f"the file {str(annotations)!r}, or that texts without are kept "
+            "(keep_unannotated, on the command line --keep-unannotated)",
+        )
+    return [(path.stem, path.with_suffix(""))]
+
+
+# Reading
+
+
+@dataclass(frozen=True)
+class _TextBound:
+    label: str
+    span: QuotedSpan
+
+
+@dataclass(frozen=True)
+class _Relation:
+    """A relation of two arguments, or an equivalence of two or more."""
+
+    name: str
+    label: str
+    arguments: tuple[str, ...]
+    is_symmetric: bool
+    place: Place
+
+
+@dataclass
+class _Standoff:
+    """What is in an .ann file.
+
+    text_bounds (dict[str, _TextBound]): By their ids.
+    relations (list[_Relation]): In the order of the file.
+    unread (dict[str, str]): Ids of other annotations, and what they are.
+    """
+
+    text_bounds: dict[str, _TextBound] = field(default_factory=dict)
+    relations: list[_Relation] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
+
+
+def _parse(path: Path, file: Place, report: ConversionReport) -> _Standoff:
+    standoff = _Standoff()
+    for number, line in read_lines(path, file.id):
+        if not line.strip():
+            continue
+        place = file.at(f"line {number}")
+        name, tab, rest = line.partition("\t")
+        kind = name[:1]
+        if not tab or (kind not in {"T", "R", "*"} and kind not in UNREAD):
+            raise place.error(
+                ConversionErrors.E610,
+                found=short(line),
+                expected="an id that begins with one of T R * " + " ".join(UNREAD) + ", and a tab",
+            )
+        if name in standoff.text_bounds or name in standoff.unread:
+            raise place.error(
+                ConversionErrors.E621, found=f"{short(name)} again", expected="different ids"
+            )
+        if kind == "T":
+            standoff.text_bounds[name] = _parse_text_bound(rest, place)
+        elif kind in UNREAD:
+            report.notes[f"{UNREAD[kind]} of brat, not read"] += 1
+            standoff.unread[name] = UNREAD[kind]
+        else:
+            standoff.relations.append(_parse_relation(name, rest, place))
+    return standoff
+
+
+def _parse_text_bound(rest: str, place: Place) -> _TextBound:
+    data, tab, quote = rest.partition("\t")
+    label, _, offsets = data.partition(" ")
+    offsets = offsets.strip()
+    if not label or not _OFFSETS.fullmatch(offsets):
+        raise place.error(
+            ConversionErrors.E610,
+            found=short(rest),
+            expected="a type without blanks, start and end (or several, as 0 3;5 9), a tab and the "
+            "text",
+        )
+    pairs = [fragment.split(" ") for fragment in offsets.split(";")]
+    fragments = tuple((int(start), int(end)) for start, end in pairs)
+    return _TextBound(label, QuotedSpan(fragments, quote if tab else None, place))
+
+
+def _parse_relation(name: str, rest: str, place: Place) -> _Relation:
+    # What is behind a second tab is no part of the relation.
+    label, *parts = rest.partition("\t")[0].split() or [""]
+    if name == "*":
+        if len(parts) < 2:
+            raise place.error(
+                ConversionErrors.E610,
+                found=short(rest),
+                expected=f"{EQUIV} and two or more ids",
+            )
+        return _Relation(name, label, tuple(parts), True, place)
+    pairs = [part.partition(":") for part in parts]
+    roles = [role for role, _, _ in pairs]
+    if len(pairs) != 2 or not all(role and target for role, _, target in pairs):
+        raise place.error(
+            ConversionErrors.E610,
+            found=short(rest),
+            expected="a type and two arguments, as Origin Arg1:T1 Arg2:T2",
+        )
+    if roles == ["Arg2", "Arg1"]:
+        pairs.reverse()
+    return _Relation(name, label, tuple(target for _, _, target in pairs), False, place)
+
+
+def _resolve(
+    standoff: _Standoff, doc: Doc, text: str, place: Place, report: ConversionReport
+) -> tuple[list[Entity], list[Edge]]:
+    """Return entities by tokens, and relations by indices of entities."""
+    entities: list[Entity] = []
+    index: dict[str, int] = {}
+    lost: dict[str, str] = {
+        name: f"is one of the {kind}, which are not read" for name, kind in standoff.unread.items()
+    }
+    located = locate(text, [bound.span for bound in standoff.text_bounds.values()], report)
+    for (name, bound), fragments in zip(standoff.text_bounds.items(), located, strict=True):
+        parts = _join(fragments, text)
+        if len(parts) > 1:
+            words = " ... ".join(text[start:end] for start, end in parts)
+            report.lost_entities.append(
+                Finding(place.ref, f"{name} {short(words)} ({bound.label}) is discontinuous")
+            )
+            lost[name] = "is discontinuous"
+            continue
+        if len(fragments) > 1:
+            report.notes["entities in fragments with only blanks between, read as one"] += 1
+        ((start, end),) = parts
+        index[name] = len(entities)
+        entities.append(
+            text_entity(doc, text, start, end, bound.label, place=bound.span.place, report=report)
+        )
+    edges: list[Edge] = []
+    for relation in standoff.relations:
+        for target in relation.arguments:
+            if target not in index and target not in lost:
+                raise relation.place.error(
+                    ConversionErrors.E607,
+                    found=f"{relation.name} with the argument {short(target)}",
+                    expected="ids of the file's entities",
+                )
+        gone = [target for target in relation.arguments if target in lost]
+        if gone:
+            reasons = ", ".join(f"{target} {lost[target]}" for target in gone)
+            what = f"{relation.name} {relation.label} of {', '.join(relation.arguments)}"
+            report.lost_relations.append(Finding(place.ref, f"{what}: {reasons}"))
+        there = [index[target] for target in relation.arguments if target in index]
+        if relation.is_symmetric:
+            # Without a direction: that of the text.
+            there = sorted(
+                dict.fromkeys(there), key=lambda i: (entities[i].start, entities[i].end, i)
+            )
+            edges.extend(Edge(a, b, relation.label) for a, b in combinations(there, 2))
+        elif not gone:
+            edges.append(Edge(there[0], there[1], relation.label))
+    return entities, edges
+
+
+def _join(fragments: Fragments, text: str) -> Fragments:
+    """Join fragments with nothing but blanks between them."""
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(fragments):
+        if joined and not text[joined[-1][1] : start].strip():
+            joined[-1] = (joined[-1][0], max(end, joined[-1][1]))
+        else:
+            joined.append((start, end))
+    return tuple(joined)
+
+
+# Writing
+
+
+@dataclass(frozen=True)
+class BratDocument:
+    """A Doc as a pair of files, to be written as they are, in UTF-8.
+
+    name (str): What both files are called, without suffix.
+    text (str): Of the .txt file.
+    ann (str): Of the .ann file.
+    """
+
+    name: str
+    text: str
+    ann: str
+
+
+def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocument]:
+    """Make standoff files of Docs, gold or predicted.
+
+    - Names are the ids of the Docs, with _ for what does not suit a file name, and different from
+      each other in more than case; Docs without an id are numbered.
+    - Relations called Equiv become lines ``*	Equiv``, which have no direction.
+    - An entity over several lines is written in fragments, one a line; line ends around it are cut
+      off, and one of nothing but blanks is left out. Blanks in labels become _.
+
+    docs (Iterable[Doc]): The Docs.
+    report (ExportReport): Is added to. Scores are left out.
+    YIELDS (BratDocument): The files of each Doc; `brat_to_docs` reads them.
+    """
+    taken: set[str] = set()
+    for number, doc in enumerate(docs):
+        found = read_text_annotations(doc, report)
+        name = _file_name(found.id, number, taken, report)
+        lines: list[str] = []
+        ids: dict[int, str] = {}
+        for i, (entity, (start, end)) in enumerate(zip(found.entities, found.bounds, strict=True)):
+            fragments = _fragments(found.text, start, end)
+            if not fragments:
+                report.notes["entities of nothing but blanks, left out"] += 1
+                continue
+            if (fragments[0][0], fragments[-1][1]) != (start, end):
+                report.notes["entities with line ends around them, cut off"] += 1
+            ids[i] = f"T{len(ids) + 1}"
+            offsets = ";".join(f"{first} {last}" for first, last in fragments)
+            quote = " ".join(found.text[first:last] for first, last in fragments)
+            label = _without_blanks(entity.label, report)
+            lines.append(f"{ids[i]}\t{label} {offsets}\t{quote}\n")
+        n_relations = 0
+        for edge in found.relations:
+            if edge.head not in ids or edge.tail not in ids:
+                report.notes["relations of entities that are left out, left out"] += 1
+                continue
+            head, tail = ids[edge.head], ids[edge.tail]
+            if edge.label == EQUIV and edge.head != edge.tail:
+                lines.append(f"*\t{EQUIV} {head} {tail}\n")
+                report.notes[f"relations {EQUIV}, written without direction"] += 1
+            else:
+                label = _without_blanks(edge.label, report)
+                lines.append(f"R{n_relations + 1}\t{label} Arg1:{head} Arg2:{tail}\n")
+            n_relations += 1
+        report.docs += 1
+        report.entities += len(ids)
+        report.relations += n_relations
+        yield BratDocument(name, found.text, "".join(lines))
+
+
+def _fragments(text: str, start: int, end: int) -> Fragments:
+    """Return the parts of an entity between line ends, as Python and brat see them."""
+    part = text[start:end]
+    before = part[: len(part) - len(part.lstrip())]
+    if _has_line_end(before):
+        start += len(before)
+    behind = part[len(part.rstrip()) :]
+    if _has_line_end(behind):
+        end -= len(behind)
+    fragments = []
+    for line in text[start:end].splitlines(keepends=True):
+        content = line.splitlines()[0]
+        if content:
+            fragments.append((start, start + len(content)))
+        start += len(line)
+    return tuple(fragments) if part.strip() else ()
+
+
+def _has_line_end(text: str) -> bool:
+    return "".join(text.splitlines()) != text
+
+
+def _without_blanks(label: str, report: ExportReport) -> str:
+    name = "_".join(label.split()) or "_"
+    if name != label:
+        report.notes[f"labels {short(label)}, written as {name}"] += 1
+    return name
+
+
+def _file_name(orig_id: RecordId | None, number: int, taken: set[str], report: ExportReport) -> str:
+    """Return a name that no file system refuses, and note it as taken."""
+    if orig_id is None:
+        base = f"doc-{number:06d}"
+    else:
+        safe = _NOT_IN_NAMES.sub("_", str(orig_id)).lstrip(".")
+        # File systems count bytes.
+        base = safe.encode()[:150].decode(errors="ignore").rstrip(".") or f"doc-{number:06d}"
+    name = base
+    repeats = 1
+    while name.casefold() in taken:
+        repeats += 1
+        name = f"{base}-{repeats}"
+    taken.add(name.casefold())
+    if orig_id is not None and name != str(orig_id):
+        report.notes["ids that are no names of files or come again, changed"] += 1
+    return name

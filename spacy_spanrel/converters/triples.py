@@ -1,0 +1,79 @@
+"""Relations as rows of a table: JSON lines and CSV for other programs, which nothing here reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from spacy.tokens import Doc, Span
+
+from ..annotations import get_entities, get_relations
+from .common import ExportReport
+from .writing import add_notes, doc_id, note_scores
+
+COLUMNS = (
+    "doc",
+    "head",
+    "head_label",
+    "head_start",
+    "head_end",
+    "relation",
+    "tail",
+    "tail_label",
+    "tail_start",
+    "tail_end",
+    "score",
+)
+
+
+def docs_to_triples(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
+    """Make a row of each relation, for JSON lines or a table. Sample (here on several lines)::
+
+        {"doc": "A7", "head": "Ann Lee", "head_label": "Person", "head_start": 0, "head_end": 7,
+         "relation": "LIVES-IN", "tail": "Oslo", "tail_label": "Place", "tail_start": 17,
+         "tail_end": 21, "score": 0.98}
+
+    Offsets count characters of the Doc's text, ends are exclusive. A gold relation has the score
+    None. The text itself is not written.
+
+    docs (Iterable[Doc]): Gold or predicted Docs.
+    report (ExportReport): Is added to.
+    YIELDS (dict[str, Any]): The rows; their keys are COLUMNS.
+    """
+    for number, doc in enumerate(docs):
+        note_scores(doc, report)
+        relations = get_relations(doc)
+        arguments = {_key(span) for r in relations for span in (r.head, r.tail)}
+        entities = {_key(span) for span in get_entities(doc)}
+        add_notes(
+            report,
+            {
+                "Docs without relations, left out": not relations,
+                "entities in no relation, left out": len(entities - arguments),
+            },
+        )
+        if not relations:
+            continue
+        add_notes(
+            report,
+            {
+                "Docs with given tokens: offsets count in these, joined by blanks": (
+                    doc.has_unknown_spaces
+                )
+            },
+        )
+        name = doc_id(doc, number, report)
+        report.docs += 1
+        report.entities += len(arguments)
+        report.relations += len(relations)
+        for relation in relations:
+            values = (name, *_cells(relation.head), relation.label, *_cells(relation.tail))
+            yield dict(zip(COLUMNS, (*values, relation.score), strict=True))
+
+
+def _key(span: Span) -> tuple[int, int, str]:
+    return span.start, span.end, span.label_
+
+
+def _cells(span: Span) -> tuple[str, str, int, int]:
+    return span.text, span.label_, span.start_char, span.end_char

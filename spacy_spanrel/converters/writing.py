@@ -1,0 +1,279 @@
+"""What the writers of formats share: how they see a Doc, and the notes on what is lost.
+
+The opposite of how ``common`` makes gold Docs. A writer is a generator ``docs_to_<format>(docs,
+report)`` of plain records. What its format cannot hold it changes or leaves out, and counts in
+``report.notes`` by kind.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from spacy.tokens import Doc, Span
+from spacy.util import filter_spans
+
+from ..annotations import (
+    ENTITIES_KEY,
+    SCORES_ATTR,
+    get_entities,
+    get_pair_scores,
+    get_relations,
+)
+from .common import ENTITY, Edge, Entity, ExportReport, RecordId, get_orig_id
+
+
+def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list[Edge]]:
+    """Read what `annotate_doc` writes, of a gold or predicted Doc.
+
+    Entities come in their order, each once. Arguments of relations that are none of them follow; an
+    argument without a type is the first entity in its place. Entities without a type get the type
+    ENTITY.
+
+    doc (Doc): The Doc.
+    report (ExportReport): Gets notes on these, and on scores, which are not read.
+    RETURNS (tuple[list[Entity], list[Edge]]): Entities and the relations between them.
+    """
+    note_scores(doc, report)
+    notes: Counter[str] = Counter()
+    relations = get_relations(doc)
+    notes["scores of relations, left out"] += sum(r.score is not None for r in relations)
+    index: dict[Entity, int] = {}
+    by_place: dict[tuple[int, int], int] = {}
+
+    def add(span: Span) -> int:
+        typed = bool(span.label_.strip())
+        entity = Entity(span.start, span.end, span.label_ if typed else ENTITY)
+        if entity not in index:
+            notes[f"entities without a type, written as {ENTITY}"] += not typed
+            index[entity] = len(index)
+            by_place.setdefault((span.start, span.end), index[entity])
+        return index[entity]
+
+    for span in get_entities(doc):
+        if len(span):
+            n = len(index)
+            add(span)
+            notes["duplicate entities, written once"] += len(index) == n
+        else:
+            notes["entities without tokens, left out"] += 1
+    edges: dict[Edge, None] = {}
+    for relation in relations:
+        if not (len(relation.head) and len(relation.tail) and relation.label.strip()):
+            notes["relations without a label or with an empty argument, left out"] += 1
+            continue
+        ends = []
+        for span in (relation.head, relation.tail):
+            place = (span.start, span.end)
+            if not span.label_.strip() and place in by_place:
+                ends.append(by_place[place])
+            else:
+                n = len(index)
+                ends.append(add(span))
+                notes["arguments of relations that are no entities, written as such"] += (
+                    len(index) > n
+                )
+        edge = Edge(ends[0], ends[1], relation.label)
+        notes["duplicate relations, written once"] += edge in edges
+        edges[edge] = None
+    add_notes(report, notes)
+    return list(index), list(edges)
+
+
+def note_scores(doc: Doc, report: ExportReport) -> None:
+    """Note the scores of entities and of pairs without relations, which no format has."""
+    scores = doc.spans[ENTITIES_KEY].attrs.get(SCORES_ATTR) if ENTITIES_KEY in doc.spans else None
+    add_notes(
+        report,
+        {
+            "scores of entities, left out": sum(score is not None for score in scores or ()),
+            "pairs whose scores for all labels are left out": len(get_pair_scores(doc)),
+        },
+    )
+
+
+def add_notes(report: ExportReport, notes: Mapping[str, int]) -> None:
+    """Add counts to a report's notes, without those that are zero."""
+    report.notes.update({note: n for note, n in notes.items() if n})
+
+
+# Ids
+
+
+def doc_id(doc: Doc, number: int, report: ExportReport) -> RecordId:
+    """Return the id of the record from which a Doc was made; else its number among the Docs."""
+    orig_id = get_orig_id(doc)
+    if orig_id is None:
+        report.notes["Docs without an id, numbered from 0"] += 1
+        return number
+    return orig_id
+
+
+def one_word(name: RecordId, report: ExportReport, *, banned: str = "") -> str:
+    """Return an id as text without white space and banned characters, which become "_"."""
+    text = str(name)
+    # A byte order mark would be lost at the start of the file.
+    banned += "\ufeff"
+    word = "".join("_" if char.isspace() or char in banned else char for char in text)
+    if word != text:
+        report.notes["ids with characters that the format cannot hold, changed"] += 1
+    return word
+
+
+# Tokens and text
+
+
+def words_of(doc: Doc, report: ExportReport, *, has_sentences: bool = False) -> list[str]:
+    """Return the tokens of a Doc, for a format that has tokens and no text.
+
+    doc (Doc): The Doc.
+    report (ExportReport): Gets notes on what tokens do not tell.
+    has_sentences (bool): Whether the format has borders of sentences.
+    RETURNS (list[str]): The tokens.
+    """
+    words = [token.text for token in doc]
+    add_notes(
+        report,
+        {
+            "Docs whose blanks between tokens are lost": not doc.has_unknown_spaces
+            and doc.text != " ".join(words),
+            "Docs whose sentence borders are lost": not has_sentences
+            and len(sentences_of(doc)) > 1,
+        },
+    )
+    return words
+
+
+def sentences_of(doc: Doc) -> list[tuple[int, int]]:
+    """Return start and exclusive end of each sentence; of one, if there are no borders."""
+    starts = [0, *(token.i for token in doc if token.i and token.is_sent_start)]
+    return list(zip(starts, [*starts[1:], len(doc)], strict=True)) if len(doc) else []
+
+
+def divide_words(words: Sequence[str], report: ExportReport) -> tuple[list[str], list[int]]:
+    """Divide tokens at white space, for a format that has it between tokens.
+
+    words (Sequence[str]): The tokens.
+    report (ExportReport): Gets notes on tokens of white space and with white space.
+    RETURNS (tuple[list[str], list[int]]): The new tokens; and for each border of old tokens the
+        number of new ones before it, so that the span (start, end) becomes (borders[start],
+        borders[end]).
+    """
+    parts = [word.split() for word in words]
+    add_notes(
+        report,
+        {
+            "tokens of white space, left out": sum(not part for part in parts),
+            "tokens with white space, divided or cut": sum(
+                bool(part) and part != [word] for word, part in zip(words, parts, strict=True)
+            ),
+        },
+    )
+    return [word for part in parts for word in part], [0, *accumulate(map(len, parts))]
+
+
+def line_text(doc: Doc, report: ExportReport) -> str:
+    """Return the text of a Doc on one line, for a format without tokens; offsets stay right."""
+    text: str = doc.text
+    line = text.replace("\n", " ").replace("\r", " ")
+    add_notes(
+        report,
+        {
+            "Docs with given tokens, which stand between blanks and may be lost": (
+                doc.has_unknown_spaces
+            ),
+            "Docs whose line breaks became blanks": line != text,
+            "Docs whose sentence borders are lost": len(sentences_of(doc)) > 1,
+        },
+    )
+    # Nobody wrote the blank behind the last of the given tokens.
+    return line.removesuffix(" ") if doc.has_unknown_spaces else line
+
+
+# Choosing entities and relations
+
+
+def without_overlaps(
+    doc: Doc, entities: Sequence[Entity], edges: Sequence[Edge], report: ExportReport
+) -> tuple[list[Entity], list[Edge]]:
+    """Leave out entities that overlap with longer or earlier ones, and their relations."""
+    spans = [Span(doc, entity.start, entity.end, label=entity.label) for entity in entities]
+    kept = {Entity(span.start, span.end, span.label_) for span in filter_spans(spans)}
+    add_notes(report, {"overlapping entities, left out": len(entities) - len(kept)})
+    return select_entities(entities, edges, [entity in kept for entity in entities], report)
+
+
+def select_entities(
+    entities: Sequence[Entity], edges: Sequence[Edge], keep: Sequence[bool], report: ExportReport
+) -> tuple[list[Entity], list[Edge]]:
+    """Leave out entities, and note their relations, which are left out with them."""
+    new_index = [n - 1 for n in accumulate(map(int, keep))]
+    chosen = [
+        Edge(new_index[edge.head], new_index[edge.tail], edge.label)
+        for edge in edges
+        if keep[edge.head] and keep[edge.tail]
+    ]
+    add_notes(report, {"relations of entities left out": len(edges) - len(chosen)})
+    return [entity for entity, kept in zip(entities, keep, strict=True) if kept], chosen
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A relation as a record of its own.
+
+    id (str | int): The Doc's id, with ":number of the relation" if there are several.
+    head, tail (Entity): The arguments.
+    label (str): The label.
+    """
+
+    id: RecordId
+    head: Entity
+    tail: Entity
+    label: str
+
+
+def read_pairs(doc: Doc, number: int, report: ExportReport) -> list[Pair]:
+    """Read the relations of a Doc, for a format with one relation a record.
+
+    doc (Doc): The Doc.
+    number (int): Its number among the Docs, from 0.
+    report (ExportReport): Gets notes on what no record holds.
+    RETURNS (list[Pair]): The relations; those with a negative label are relations like any other.
+    """
+    entities, edges = read_annotations(doc, report)
+    arguments = {index for edge in edges for index in (edge.head, edge.tail)}
+    ends = Counter((edge.head, edge.tail) for edge in edges)
+    add_notes(
+        report,
+        {
+            "Docs without relations, left out": not edges,
+            "entities in no relation, left out": len(entities) - len(arguments),
+            "Docs of several relations, which become records with ids of their own": len(edges) > 1,
+            "pairs with several relations, in a record each": sum(n > 1 for n in ends.values()),
+        },
+    )
+    if not edges:
+        return []
+    name = doc_id(doc, number, report)
+    return [
+        Pair(
+            name if len(edges) == 1 else f"{name}:{i}",
+            entities[edge.head],
+            entities[edge.tail],
+            edge.label,
+        )
+        for i, edge in enumerate(edges)
+    ]
+
+
+def count_pairs(pairs: Iterable[Pair], report: ExportReport) -> Iterator[Pair]:
+    """Pass on the pairs of a Doc of which something is written, and count what they hold."""
+    arguments: set[Entity] = set()
+    for pair in pairs:
+        arguments |= {pair.head, pair.tail}
+        report.relations += 1
+        yield pair
+    report.entities += len(arguments)
+    report.docs += bool(arguments)
