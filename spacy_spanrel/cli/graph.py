@@ -1,0 +1,116 @@
+"""`python -m spacy spanrel graph`: the relations of `.spacy` files as one graph."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from spacy.tokens import Doc
+from tqdm import tqdm
+from wasabi.printer import Printer
+
+from ..annotations import RELATIONS_KEY
+from ..converters.common import ConversionErrors, Place
+from ..visualize.graph import check_suffix, relation_graph, write_graph
+from ..visualize.network import MAX_NODES
+from ._app import app, argument_error, nothing_written
+from .export import read_docs
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+
+@app.command("graph", no_args_is_help=True)
+def graph_cli(
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help=".spacy files to read, one or more")
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUTPUT", help="The .graphml or .html file to write")
+    ],
+    key: Annotated[
+        str, typer.Option("--key", "-k", help="Span group of the relations")
+    ] = RELATIONS_KEY,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--exclude", "-x", metavar="LABEL", help="Leave out relations with it; may be repeated"
+        ),
+    ] = None,
+    max_nodes: Annotated[
+        int,
+        typer.Option("--max-nodes", "-n", min=2, help="Best-connected nodes of an .html picture"),
+    ] = MAX_NODES,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only")] = False,
+) -> None:
+    """Gather the relations of .spacy files in one graph.
+
+    Its nodes are the arguments, the same where text and type are (case and spacing do not count); its
+    edges are the relations, with how often they occur, the best score and the Docs. GraphML is for
+    other programs and has everything; the .html page is a picture of the best-connected nodes.
+
+    Examples:
+
+    \b
+    $ python -m spacy spanrel graph train.spacy dev.spacy relations.graphml
+    $ python -m spacy spanrel graph train.spacy relations.html --max-nodes 80
+    $ python -m spacy spanrel graph tacred.spacy relations.html --exclude no_relation
+    """
+    try:
+        made = graph(
+            inputs, output, key=key, exclude=exclude or (), max_nodes=max_nodes, quiet=quiet
+        )
+    except (OSError, ValueError) as error:
+        nothing_written(output, error)
+    if not quiet:
+        text = f"{made.number_of_nodes()} nodes and {made.number_of_edges()} edges"
+        typer.echo(Printer(no_print=True).good(f"{text} written to {output}"))
+
+
+def graph(
+    inputs: Sequence[str | Path],
+    output: str | Path,
+    *,
+    key: str = RELATIONS_KEY,
+    exclude: Collection[str] = (),
+    max_nodes: int = MAX_NODES,
+    quiet: bool = True,
+) -> nx.MultiDiGraph:
+    """Write the graph of the relations of `.spacy` files.
+
+    inputs (Sequence[str | Path]): The files.
+    output (str | Path): The `.graphml` or `.html` file; its folder is made if needed.
+    key (str): Span group of the relations.
+    exclude (Collection[str]): Labels to leave out.
+    max_nodes (int): Nodes of an `.html` picture.
+    quiet (bool): Show no progress bar. It is only ever shown on a terminal.
+    RETURNS (nx.MultiDiGraph): The whole graph.
+    RAISES (ConversionError): If an input is wrong, or there are no relations.
+    RAISES (ValueError): If the output has another suffix.
+    """
+    output = Path(output)
+    check_suffix(output)
+    if not inputs:
+        raise argument_error("INPUT", "no file", "one or more files")
+    if any(Path(path).resolve() == output.resolve() for path in inputs):
+        raise argument_error("OUTPUT", repr(str(output)), "another file than INPUT")
+    made = relation_graph(_docs(inputs, quiet), key=key, exclude=exclude)
+    if not made.number_of_edges():
+        raise Place(", ".join(map(str, inputs))).error(
+            ConversionErrors.E609,
+            found=f"{made.graph['docs']} Docs without relations in doc.spans[{key!r}]",
+            expected="Docs with relations that are not excluded",
+        )
+    write_graph(made, output, max_nodes=max_nodes)
+    return made
+
+
+def _docs(inputs: Sequence[str | Path], quiet: bool) -> Iterator[Doc]:
+    # disable=None: no bar where stderr is no terminal. The delay spares short work the bar.
+    with tqdm(desc="Docs", unit=" docs", delay=1.0, disable=True if quiet else None) as bar:
+        for path in inputs:
+            for doc in read_docs(path):
+                yield doc
+                bar.update()

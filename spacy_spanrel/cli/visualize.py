@@ -1,0 +1,215 @@
+"""`python -m spacy spanrel visualize`: what a pipeline finds in a text, as a picture."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import webbrowser
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import spacy
+import typer
+from spacy.language import Language
+from wasabi.printer import Printer
+
+from ..annotations import ENTITIES_KEY, QA_KEY, RELATIONS_KEY, get_questions, set_questions
+from ..converters.common import read_text
+from ..visualize import render
+from ..visualize.display import Style
+from ._app import app, argument_error, nothing_written
+from .convert import write_whole
+
+STDIN = "-"
+HTML, SVG = ".html", ".svg"
+MAX_PATH = 256  # a longer argument is a text, and asking for such a file may be an error
+
+
+class StyleName(str, Enum):
+    """What the picture shows."""
+
+    relations = "relations"
+    answers = "answers"
+
+
+STYLES: dict[StyleName, Style] = {
+    StyleName.relations: "relations",
+    StyleName.answers: "answers",
+}
+
+
+@app.command("visualize", no_args_is_help=True)
+def visualize_cli(
+    model: Annotated[str, typer.Argument(help="Folder or package name of the pipeline")],
+    text: Annotated[str, typer.Argument(help="A text, a file with one, or - for standard input")],
+    question: Annotated[
+        list[str] | None,
+        typer.Option("--question", "-q", metavar="Q", help="Ask this; may be given several times"),
+    ] = None,
+    style: Annotated[
+        StyleName | None,
+        typer.Option("--style", "-s", help="If not given: answers with --question, else relations"),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="The .html file to write (relations: or .svg); a temporary one"
+        ),
+    ] = None,
+    width: Annotated[
+        int, typer.Option("--width", "-w", min=10, help="Characters in a row of relations")
+    ] = 90,
+    scores: Annotated[
+        bool | None,
+        typer.Option("--scores/--no-scores", help="Show scores; those of answers if not given"),
+    ] = None,
+    open_it: Annotated[
+        bool, typer.Option("--open", "-O", help="Open the picture in the web browser")
+    ] = False,
+) -> None:
+    """Draw the relations or the answers that a pipeline finds in a text.
+
+    The picture is one file that needs nothing else. Without --output it is written to a temporary
+    file, whose path is printed.
+
+    Examples:
+
+    \b
+    $ python -m spacy spanrel visualize training/model-best "Ada was born in Trondheim ." --open
+    $ python -m spacy spanrel visualize training/model-best text.txt --output relations.svg
+    $ python -m spacy spanrel visualize qa_model text.txt -q "Who is a chemist?" -o answers.html
+    """
+    try:
+        written = visualize(
+            model,
+            text,
+            questions=question or (),
+            style=None if style is None else STYLES[style],
+            output=output,
+            width=width,
+            scores=scores,
+        )
+    except (OSError, ValueError) as error:
+        nothing_written(output or Path("a temporary file"), error)
+    # Nothing but the path, so that other programs can take it.
+    typer.echo(str(written)) if output is None else typer.echo(
+        Printer(no_print=True).good(f"Picture written to {written}")
+    )
+    if open_it:
+        webbrowser.open(written.resolve().as_uri())
+
+
+def visualize(
+    model: str | Path,
+    text: str,
+    *,
+    questions: Sequence[str] = (),
+    style: Style | None = None,
+    output: str | Path | None = None,
+    width: int = 90,
+    scores: bool | None = None,
+) -> Path:
+    """Run a pipeline on a text and write a picture of what it found.
+
+    model (str | Path): The pipeline: its folder, or its package's name.
+    text (str): The text, the path of a file with it, or "-" for standard input.
+    questions (Sequence[str]): To ask, instead of those that the pipeline has in its config.
+    style ("relations" | "answers" | None): None for answers with questions, else relations.
+    output (str | Path | None): The file to write, `.html` or, of relations, `.svg`; None for a
+        temporary one.
+    width (int): Characters in a row of relations.
+    scores (bool | None): Show scores; None for those of answers only.
+    RETURNS (Path): The file.
+    RAISES (ConversionError): If an argument does not fit, or the pipeline does not find such things.
+    RAISES (OSError): If there is no such pipeline or file.
+    """
+    style = style or ("answers" if questions else "relations")
+    path = None if output is None else Path(output)
+    if style not in STYLES.values():
+        raise argument_error("--style", repr(style), "relations or answers")
+    if questions and style != "answers":
+        raise argument_error("--question", f"--style {style}", "--style answers")
+    suffixes = (HTML, SVG) if style == "relations" else (HTML,)
+    if path is not None and path.suffix.lower() not in suffixes:
+        raise argument_error(
+            "--output", repr(str(path)), "a file name that ends in " + " or ".join(suffixes)
+        )
+    source = _file(text)
+    if path is not None and source is not None and path.resolve() == source.resolve():
+        raise argument_error("--output", repr(str(path)), "another file than TEXT")
+    content = _read(text, source)
+    if not content.strip():
+        raise argument_error("TEXT", "no text", "a text, a file with one, or - for standard input")
+    nlp = spacy.load(model)
+    doc = nlp.make_doc(content)
+    keys = _find_keys(nlp, style)
+    if questions:
+        set_questions(doc, questions, keys["qa_key"])
+    doc = nlp(doc)
+    if style == "answers" and not get_questions(doc, keys["qa_key"]):
+        raise argument_error(
+            "--question", "none", "a question, as the pipeline has none of its own"
+        )
+    if source is not None:
+        doc.user_data.setdefault("title", source.name)
+    page = path is None or path.suffix.lower() == HTML
+    options = {**keys, "width": width, "scores": scores}
+    drawn = render([doc], style, page=page, jupyter=False, options=options)
+    if path is None:
+        with tempfile.NamedTemporaryFile(
+            prefix=f"spanrel-{style}-", suffix=HTML, delete=False
+        ) as file:
+            file.write(drawn.encode())
+        return Path(file.name)
+    write_whole(path, drawn.encode())
+    return path
+
+
+def _file(text: str) -> Path | None:
+    """Return the file that an argument names; None if it is a text."""
+    if text == STDIN or len(text) >= MAX_PATH or "\n" in text or "\0" in text:
+        return None
+    path = Path(text)
+    if path.is_file():
+        return path
+    if path.suffix == ".txt":
+        raise FileNotFoundError(f"There is no file {path}.")
+    return None
+
+
+def _read(text: str, source: Path | None) -> str:
+    if source is not None:
+        return read_text(source)
+    if text != STDIN:
+        return text
+    data = sys.stdin.buffer.read()
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise argument_error("TEXT", f"standard input: {error}", "UTF-8 text") from error
+
+
+def _find_keys(nlp: Language, style: str) -> dict[str, Any]:
+    """Return the span groups into which the pipeline writes, the last component's if there are several.
+
+    RAISES (ConversionError): If no component writes what the picture shows.
+    """
+    settings: dict[str, Any] = {}
+    for _, pipe in nlp.pipeline:
+        cfg = getattr(pipe, "cfg", None)
+        settings |= cfg if isinstance(cfg, dict) else {}
+    wanted = "relations_key" if style == "relations" else "qa_key"
+    if wanted not in settings:
+        names = ", ".join(nlp.pipe_names) or "(none)"
+        expected = {
+            "relations": "a component that finds relations (span_relation, relation_classifier)",
+            "answers": "a component that answers questions (extractive_qa)",
+        }[style]
+        raise argument_error("MODEL", f"the components {names}", expected)
+    return {
+        "entities_key": settings.get("spans_key") or ENTITIES_KEY,
+        "relations_key": settings.get("relations_key") or RELATIONS_KEY,
+        "qa_key": settings.get("qa_key") or QA_KEY,
+    }

@@ -1,0 +1,241 @@
+"""A text with the answers to its questions, as HTML."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from spacy.displacy import get_doc_settings
+from spacy.tokens import Doc, Span
+
+from ..annotations import Answer, Question, get_answers, get_questions
+from ..errors import Warnings
+from .layout import pack
+from .options import Options
+from .page import N_HUES, SANS, new_id, theme_css, themed
+from .relations import EMPTY, get_title
+from .text import ELLIPSIS, escape, runs_left
+
+AROUND = 40  # characters of context around an alternative
+UNDERLINE, UNDERLINE_GAP = 3, 2  # px
+
+
+@dataclass(frozen=True)
+class Highlight:
+    """An answer in the text.
+
+    start, end (int): Characters of the text that is drawn.
+    number (int): Of its question, counted from 0.
+    """
+
+    start: int
+    end: int
+    number: int
+
+
+def draw_answers(target: Doc | Span, options: Options) -> str:
+    """Draw a text with its answers, and below it each question with its answer, in their order.
+
+    Answers may overlap: each has its own line below the words. In a Span, answers that are not
+    wholly inside are listed but not marked.
+
+    target (Doc | Span): The text.
+    options (Options): Settings.
+    RETURNS (str): An HTML element that needs nothing else.
+    """
+    doc = target if isinstance(target, Doc) else target.doc
+    text, offset = (doc.text, 0) if isinstance(target, Doc) else (target.text, target.start_char)
+    questions = get_questions(doc, options.qa_key)
+    answers = {answer.question.id: answer for answer in get_answers(doc, options.qa_key)}
+    if not questions:
+        groups = ", ".join(doc.spans) or "none"
+        warnings.warn(Warnings.W131.format(key=options.qa_key, groups=groups), stacklevel=3)
+    highlights = [
+        Highlight(answer.start_char - offset, answer.end_char - offset, number)
+        for number, question in enumerate(questions)
+        if (answer := answers.get(question.id))
+        and offset <= answer.start_char
+        and answer.end_char <= offset + len(text)
+    ]
+    marked = {highlight.number for highlight in highlights}
+    own = new_id()
+    settings = get_doc_settings(doc)
+    direction = "rtl" if runs_left((t.text for t in target), settings["direction"]) else "ltr"
+    lang = f' lang="{escape(settings["lang"])}"' if settings["lang"] else ""
+    title = get_title(doc)
+    tips = [_tip(question, answers.get(question.id)) for question in questions]
+    items = "".join(
+        _item(number, question, answers.get(question.id), doc, options, number in marked)
+        for number, question in enumerate(questions)
+    )
+    listed = f"<ol>{items}</ol>" if questions else '<p class="none">No questions.</p>'
+    return (
+        f'<div id="{own}" class="spanrel-answers" role="group"'
+        f' aria-label="{escape(title or "Questions and answers")}" dir="{direction}"{lang}>'
+        f"<style>{_css('#' + own, options)}</style>"
+        + (f"<h3>{escape(title)}</h3>" if title else "")
+        + f'<p class="context">{mark_text(text, highlights, tips) or EMPTY}</p>{listed}</div>'
+    )
+
+
+def mark_text(text: str, highlights: Sequence[Highlight], tips: Sequence[str]) -> str:
+    """Return text as HTML with its answers marked.
+
+    text (str): The text.
+    highlights (Sequence[Highlight]): Answers, overlapping or not.
+    tips (Sequence[str]): What is said of each number when a reader points at it.
+    RETURNS (str): Markup; where answers overlap, an element for each piece between their borders.
+    """
+    slots = pack([(h.start, h.end) for h in highlights])
+    cuts = {0, len(text), *(h.start for h in highlights), *(h.end for h in highlights)}
+    borders = sorted(cuts)
+    parts = []
+    for start, end in zip(borders, borders[1:], strict=False):
+        over = [
+            (slot, h)
+            for slot, h in zip(slots, highlights, strict=True)
+            if h.start <= start and end <= h.end
+        ]
+        piece = escape(text[start:end])
+        if not over:
+            parts.append(piece)
+            continue
+        over.sort(key=lambda pair: pair[0])
+        first = [str(h.number + 1) for h in highlights if h.start == start]
+        numbers = f' data-n="{" ".join(first)}"' if first else ""
+        tip = escape("\n".join(tips[h.number] for _, h in over))
+        hue = over[0][1].number % N_HUES
+        parts.append(
+            f'<mark class="q{hue}"{numbers} title="{tip}" style="{_lines(over)}">{piece}</mark>'
+        )
+    return "".join(parts)
+
+
+def _lines(over: Sequence[tuple[int, Highlight]]) -> str:
+    """Return the style that draws a line for each answer, at its height."""
+    shadows = []
+    for slot, highlight in over:
+        top = slot * (UNDERLINE + UNDERLINE_GAP)
+        if top:
+            shadows.append(f"0 {top}px 0 var(--bg)")
+        shadows.append(f"0 {top + UNDERLINE}px 0 var(--r{highlight.number % N_HUES})")
+    return f"box-shadow:{','.join(shadows)}"
+
+
+def _tip(question: Question, answer: Answer | None) -> str:
+    return question.text + (f" {answer.score:.2f}" if answer and answer.score is not None else "")
+
+
+def _item(
+    number: int,
+    question: Question,
+    answer: Answer | None,
+    doc: Doc,
+    options: Options,
+    marked: bool,
+) -> str:
+    shown = question.text if question.text.strip() else f"({question.id})"
+    parts = [f'<p class="question" dir="auto">{escape(shown)}</p>']
+    if answer is None:
+        parts.append('<p class="answer none">Not answered yet: nothing has read this question.</p>')
+    else:
+        score = _score(answer.score, options)
+        if answer:
+            outside = "" if marked else ' <span class="where">(outside this excerpt)</span>'
+            parts.append(
+                f'<p class="answer"><b dir="auto">{escape(answer.text)}</b>{score}{outside}</p>'
+            )
+        else:
+            parts.append(f'<p class="answer none">No answer in this text{score}</p>')
+        if options.alternatives and answer.alternatives:
+            parts.append(_alternatives(answer, doc, options))
+    return f'<li class="q{number % N_HUES}">{"".join(parts)}</li>'
+
+
+def _alternatives(answer: Answer, doc: Doc, options: Options) -> str:
+    gold = answer.score is None and all(part.score is None for part in answer.alternatives)
+    if gold:
+        heading = "Also right"
+    elif answer:
+        heading = "Other answers found"
+    else:
+        heading = "Found, but not taken for an answer"
+    rows = []
+    for other in answer.alternatives:
+        score = _score(other.score, options)
+        if not other:
+            rows.append(f'<li><span class="none">no answer</span>{score}</li>')
+            continue
+        before, after = _around(doc.text, other.start_char, other.end_char)
+        rows.append(
+            f'<li><span class="excerpt">{escape(before)}<b>{escape(other.text)}</b>{escape(after)}'
+            f"</span>{score}</li>"
+        )
+    return f'<p class="heading">{heading}</p><ul>{"".join(rows)}</ul>'
+
+
+def _around(text: str, start: int, end: int) -> tuple[str, str]:
+    """Return what stands before and behind an answer, cut at words where there are any."""
+    first, last = max(start - AROUND, 0), min(end + AROUND, len(text))
+    before, after = text[first:start], text[end:last]
+    if first:
+        before = f"{ELLIPSIS} {before[before.find(' ') + 1 :]}"
+    if last < len(text):
+        after = f"{after[: after.rfind(' ')] if ' ' in after else after} {ELLIPSIS}"
+    return before, after
+
+
+def _score(score: float | None, options: Options) -> str:
+    if score is None or options.scores is False:
+        return ""
+    return (
+        f' <span class="score" title="probability"><span class="bar" aria-hidden="true">'
+        f'<span style="width:{100 * score:.0f}%"></span></span>{score:.2f}</span>'
+    )
+
+
+def _css(own: str, options: Options) -> str:
+    rules = {
+        "": (
+            f"font:15px/1.5 {SANS};padding:14px 18px;border-radius:6px;max-width:60em;"
+            f"{themed('background', 'bg')}{themed('color', 'fg')}"
+        ),
+        " h3": "margin:0 0 .5em;font-size:1.1em",
+        " .context": "margin:0 0 1em;line-height:2.1;white-space:pre-wrap;overflow-wrap:anywhere",
+        " mark": (
+            "color:inherit;padding:1px 0;-webkit-box-decoration-break:clone;"
+            "box-decoration-break:clone;background:rgba(128,128,128,.16)"
+        ),
+        " mark[data-n]::before": (
+            "content:attr(data-n);font-size:.65em;font-weight:bold;line-height:1;"
+            "vertical-align:super;margin-inline-end:2px;color:var(--q)"
+        ),
+        " ol": "margin:0;padding:0;list-style:none;counter-reset:q",
+        " ol>li": (
+            "counter-increment:q;margin:0 0 10px;padding-inline-start:10px;"
+            "border-inline-start:4px solid var(--q)"
+        ),
+        " p.question": "margin:0;font-weight:600",
+        " p.question::before": 'content:counter(q) ". ";color:var(--q)',
+        " p.answer": "margin:0",
+        " .none": f"font-style:italic;{themed('color', 'muted')}",
+        " .where": themed("color", "muted"),
+        " p.heading": f"margin:4px 0 0;font-size:.85em;{themed('color', 'muted')}",
+        " ul": f"margin:0;padding-inline-start:1.2em;font-size:.85em;{themed('color', 'muted')}",
+        " ul b": themed("color", "fg"),
+        " .score": (
+            "white-space:nowrap;font-style:normal;font-size:.85em;margin-inline-start:.6em;"
+            f"{themed('color', 'muted')}"
+        ),
+        " .bar": (
+            "display:inline-block;width:48px;height:7px;border-radius:4px;overflow:hidden;"
+            f"margin-inline-end:.4em;vertical-align:middle;{themed('background', 'faint')}"
+        ),
+        " .bar>span": f"display:block;height:100%;{themed('background', 'muted')}",
+    }
+    rules |= {f" .q{i}": f"--q:var(--r{i})" for i in range(N_HUES)}
+    # In a style element of HTML ">" may stand as it is; in XML too.
+    return theme_css(own, options.theme) + "".join(
+        f"{own}{name}{{{rule}}}" for name, rule in rules.items()
+    )

@@ -1,0 +1,185 @@
+"""The relations of many Docs as one graph."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spacy.tokens import Doc, Span
+
+from ..annotations import RELATIONS_KEY, get_relations
+from ..converters.common import get_orig_id
+from ..errors import Errors
+from .network import MAX_NODES, draw_graph
+from .page import Theme, make_page
+from .text import clean
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+SUFFIXES = (".graphml", ".html")
+NODE_ATTRS = ("text", "type", "count", "mentions")
+EDGE_ATTRS = ("label", "count", "score", "docs")
+
+NodeKey = tuple[str, str]
+
+
+def normalize(text: str) -> str:
+    """Return the form by which mentions are the same node: case and spacing do not count."""
+    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
+
+
+def relation_graph(
+    docs: Iterable[Doc], *, key: str = RELATIONS_KEY, exclude: Collection[str] = ()
+) -> nx.MultiDiGraph:
+    """Gather the relations of Docs.
+
+    A node is what arguments of the same text (without regard to case and spacing) and type have in
+    common, and is named (normalized text, type). An edge is a relation between two nodes; its key is
+    its label.
+
+    docs (Iterable[Doc]): The Docs. A Doc is called by its record's id if it has one, else by its
+        place, counted from 0.
+    key (str): Span group of the relations.
+    exclude (Collection[str]): Labels to leave out, such as "no_relation".
+    RETURNS (nx.MultiDiGraph): Nodes with "text" (the most frequent form), "type", "count" (mentions)
+        and "mentions" (tables with "doc", "start_char", "end_char" and "text"); edges with "label",
+        "count", "score" (the best, None without scores) and "docs" (ids). The graph itself has
+        "docs", their number.
+    """
+    # Late, because networkx takes time and the commands load this module.
+    import networkx as nx
+
+    mentions: defaultdict[NodeKey, dict[tuple[int, int, int], dict[str, Any]]] = defaultdict(dict)
+    edges: dict[tuple[NodeKey, NodeKey, str], dict[str, Any]] = {}
+    n_docs = 0
+    for place, doc in enumerate(docs):
+        n_docs += 1
+        name = _doc_id(doc, place)
+        for relation in get_relations(doc, key):
+            if relation.label in exclude:
+                continue
+            ends = []
+            for argument in (relation.head, relation.tail):
+                node = (normalize(argument.text), argument.label_)
+                at = (place, argument.start_char, argument.end_char)
+                mentions[node].setdefault(at, _mention(argument, name))
+                ends.append(node)
+            edge = edges.setdefault(
+                (ends[0], ends[1], relation.label),
+                {"label": relation.label, "count": 0, "score": None, "docs": []},
+            )
+            edge["count"] += 1
+            if relation.score is not None:
+                edge["score"] = max(relation.score, edge["score"] or 0.0)
+            if name not in edge["docs"]:
+                edge["docs"].append(name)
+    graph = nx.MultiDiGraph(docs=n_docs)
+    for node, found in mentions.items():
+        forms = Counter(mention["text"] for mention in found.values())
+        graph.add_node(
+            node,
+            text=forms.most_common(1)[0][0],
+            type=node[1],
+            count=len(found),
+            mentions=list(found.values()),
+        )
+    for (head, tail, label), attrs in edges.items():
+        graph.add_edge(head, tail, key=label, **attrs)
+    return graph
+
+
+def _doc_id(doc: Doc, place: int) -> str:
+    orig_id = get_orig_id(doc)
+    return str(place if orig_id is None else orig_id)
+
+
+def _mention(argument: Span, doc: str) -> dict[str, Any]:
+    return {
+        "doc": doc,
+        "start_char": argument.start_char,
+        "end_char": argument.end_char,
+        "text": argument.text,
+    }
+
+
+def write_graph(
+    graph: nx.MultiDiGraph, path: str | Path, *, max_nodes: int = MAX_NODES, theme: Theme = "auto"
+) -> None:
+    """Write a graph to a file, whole or not at all.
+
+    `.graphml` holds everything, for other programs and `networkx.read_graphml`: nodes are called n0,
+    n1, ..., "mentions" and "docs" are JSON, and a "score" that is None is left out. `.html` is a page
+    with a picture of the best-connected nodes, which says how many others there are.
+
+    graph (nx.MultiDiGraph): As `relation_graph` makes it.
+    path (str | Path): The file; its suffix decides.
+    max_nodes (int): Of the picture.
+    theme ("auto" | "light" | "dark"): Of the picture.
+    RAISES (ValueError): If the suffix is another one, or the graph lacks attributes.
+    """
+    path = Path(path)
+    check_suffix(path)
+    _check(graph)
+    if path.suffix.lower() == ".graphml":
+        data = _graphml(graph)
+    else:
+        picture = draw_graph(graph, max_nodes=max_nodes, theme=theme)
+        page = make_page(
+            f"<figure>{picture}</figure>",
+            title="Relations",
+            lang="en",
+            direction="ltr",
+            theme=theme,
+        )
+        data = page.encode()
+    # Late, because it brings all commands along.
+    from ..cli.convert import write_whole
+
+    write_whole(path, data)
+
+
+def check_suffix(path: Path) -> None:
+    """Check that a graph can be written to a file of that name. RAISES (ValueError): If not."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise ValueError(Errors.E915.format(path=path, known=" or ".join(SUFFIXES)))
+
+
+def _check(graph: nx.MultiDiGraph) -> None:
+    rows = [(f"node {node!r}", attrs, NODE_ATTRS) for node, attrs in graph.nodes(data=True)]
+    rows += [
+        (f"edge {head!r} to {tail!r}", attrs, EDGE_ATTRS)
+        for head, tail, attrs in graph.edges(data=True)
+    ]
+    for what, attrs, wanted in rows:
+        missing = [name for name in wanted if name not in attrs]
+        if missing:
+            raise ValueError(Errors.E916.format(what=what, missing=", ".join(missing)))
+
+
+def _graphml(graph: nx.MultiDiGraph) -> bytes:
+    """Return the graph with nothing in it but what GraphML can hold."""
+    import networkx as nx
+
+    plain = nx.MultiDiGraph(**{key: _plain(value) for key, value in graph.graph.items()})
+    names = {node: f"n{i}" for i, node in enumerate(graph)}
+    for node, attrs in graph.nodes(data=True):
+        plain.add_node(names[node], **{key: _plain(value) for key, value in attrs.items()})
+    for i, (head, tail, attrs) in enumerate(graph.edges(data=True)):
+        known = {key: _plain(value) for key, value in attrs.items() if value is not None}
+        # A key for each edge: GraphML takes it for the edge's id.
+        plain.add_edge(names[head], names[tail], key=f"e{i}", **known)
+    buffer = BytesIO()
+    nx.write_graphml_xml(plain, buffer)
+    return buffer.getvalue()
+
+
+def _plain(value: Any) -> str | int | float | bool:
+    if isinstance(value, (bool, int, float)):
+        return value
+    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,194 @@
+"""What all pictures share: colours in light and dark surroundings, ids, the HTML page."""
+
+from __future__ import annotations
+
+import re
+import uuid
+import warnings
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from spacy.displacy.render import DEFAULT_ENTITY_COLOR, EntityRenderer
+
+from ..errors import Errors, Warnings
+from .text import escape
+
+Theme = Literal["auto", "light", "dark"]
+THEMES: tuple[Theme, ...] = ("auto", "light", "dark")
+
+MONOSPACE = (
+    "ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','Liberation Mono',monospace"
+)
+SANS = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','Liberation Sans',Arial,sans-serif"
+
+# Names of the colours in CSS; r0, r1, ... are for relations and questions, readable as text.
+LIGHT = {"bg": "#ffffff", "fg": "#1f2328", "muted": "#656d76", "faint": "#d8dee4"}
+DARK = {"bg": "#181b20", "fg": "#e8eaed", "muted": "#9aa4af", "faint": "#3b424b"}
+_HUES = (
+    ("#0a5bb5", "#7fb9ff"),
+    ("#b3261e", "#ff9c91"),
+    ("#1a7335", "#7fdc97"),
+    ("#7b3fb5", "#cda9ff"),
+    ("#8f4b00", "#f3b76e"),
+    ("#00707a", "#62d5df"),
+    ("#a8306f", "#ff9fcd"),
+    ("#5f6100", "#d2d368"),
+)
+N_HUES = len(_HUES)
+LIGHT |= {f"r{i}": light for i, (light, _) in enumerate(_HUES)}
+DARK |= {f"r{i}": dark for i, (_, dark) in enumerate(_HUES)}
+
+# For entity types that displaCy has no colour for.
+PASTELS = (
+    "#f5a3c7",
+    "#8ecae6",
+    "#b8e08a",
+    "#ffb677",
+    "#c3a6ff",
+    "#ffe066",
+    "#7fd8be",
+    "#e5989b",
+    "#a0b8f8",
+    "#d4c49a",
+)
+
+# Surroundings that say whether they are light or dark, whatever the system prefers: JupyterLab,
+# Visual Studio Code, Colab, and the usual themes of MkDocs and Sphinx.
+_SAYS_LIGHT = (
+    '[data-jp-theme-light="true"]',
+    ".vscode-light",
+    'html[theme="light"]',
+    '[data-md-color-scheme="default"]',
+    '[data-theme="light"]',
+)
+_SAYS_DARK = (
+    '[data-jp-theme-light="false"]',
+    ".vscode-dark",
+    'html[theme="dark"]',
+    '[data-md-color-scheme="slate"]',
+    '[data-theme="dark"]',
+)
+
+_NUMBER = r"[-+]?[0-9.]+(?:%|deg|rad|turn)?"
+_COLOR = re.compile(
+    r"#[0-9a-f]{3,4}|#[0-9a-f]{6}|#[0-9a-f]{8}|[a-z]+"
+    rf"|(?:rgb|hsl)a?\(\s*{_NUMBER}(?:\s*[\s,/]\s*{_NUMBER}){{2,3}}\s*\)",
+    re.IGNORECASE,
+)
+
+
+def new_id() -> str:
+    """Return an id that no other picture of a page has."""
+    return f"spanrel-{uuid.uuid4().hex[:12]}"
+
+
+def theme_css(selector: str, theme: Theme = "auto") -> str:
+    """Return CSS that defines the colours below a selector.
+
+    selector (str): Of the picture's outermost element.
+    theme ("auto" | "light" | "dark"): "auto" follows the surroundings that say what they are, and
+        else what the reader's system prefers.
+    """
+    light = _variables(LIGHT, "light")
+    dark = _variables(DARK, "dark")
+    if theme != "auto":
+        return f"{selector}{{{light if theme == 'light' else dark}}}"
+    parts = [f"{selector}{{{light}}}"]
+    parts.append(f"@media (prefers-color-scheme:dark){{{selector}{{{dark}}}}}")
+    for names, variables in ((_SAYS_LIGHT, light), (_SAYS_DARK, dark)):
+        parts.append(",".join(f"{name} {selector}" for name in names) + f"{{{variables}}}")
+    return "".join(parts)
+
+
+def _variables(colors: Mapping[str, str], scheme: str) -> str:
+    return f"color-scheme:{scheme};" + "".join(f"--{k}:{v};" for k, v in colors.items())
+
+
+def themed(name: str, color: str) -> str:
+    """Return a CSS declaration with a colour of the theme.
+
+    It is given twice: programs that draw SVG and know no variables take the light one.
+
+    name (str): The property.
+    color (str): Name of the colour, a key of LIGHT.
+    """
+    return f"{name}:{LIGHT[color]};{name}:var(--{color});"
+
+
+def check_color(label: str, color: object) -> str:
+    """Return a colour of the options as it is. RAISES (ValueError): If it is none."""
+    if not isinstance(color, str) or not _COLOR.fullmatch(color.strip()):
+        raise ValueError(Errors.E911.format(label=label, found=color))
+    return color.strip()
+
+
+def entity_colors(labels: Iterable[str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """Choose a colour for each entity type.
+
+    First what the options say, then displaCy's own colours and those that packages register for it
+    (all without regard to case), then one of PASTELS: the same for a type in every picture, unless
+    two types of a picture would share it.
+
+    labels (Iterable[str]): The types; "" for none.
+    chosen (Mapping[str, str]): Colours of the options.
+    RETURNS (dict[str, str]): Colours, by label.
+    """
+    own = {label.upper(): color for label, color in chosen.items()}
+    displacy = EntityRenderer(options={}).colors
+    found: dict[str, str] = {"": DEFAULT_ENTITY_COLOR}
+    open_labels = []
+    for label in sorted(set(labels) - {""}):
+        color = own.get(label.upper()) or displacy.get(label.upper())
+        if color is not None and not _COLOR.fullmatch(color.strip()):
+            warnings.warn(Warnings.W132.format(label=label, found=color), stacklevel=2)
+            color = None
+        if color is None:
+            open_labels.append(label)
+        else:
+            found[label] = color
+    places = spread_labels(open_labels, len(PASTELS))
+    return found | {label: PASTELS[place] for label, place in places.items()}
+
+
+def spread_labels(labels: Iterable[str], n: int) -> dict[str, int]:
+    """Give each label one of `n` places, a free one as long as there are any.
+
+    The label alone decides where nothing else stands in the way, so that it mostly looks the same in
+    all pictures.
+    """
+    places: dict[str, int] = {}
+    taken: set[int] = set()
+    for label in sorted(set(labels)):
+        if len(taken) == n:
+            taken = set()
+        place = zlib.crc32(label.encode("utf8", "surrogatepass")) % n
+        while place in taken:
+            place = (place + 1) % n
+        taken.add(place)
+        places[label] = place
+    return places
+
+
+def make_page(content: str, *, title: str, lang: str, direction: str, theme: Theme = "auto") -> str:
+    """Return a whole HTML page, which is XML at the same time.
+
+    content (str): Markup.
+    title (str): Of the page.
+    lang (str), direction (str): Of its text.
+    theme ("auto" | "light" | "dark"): Colours of the page around the content.
+    """
+    scheme = "light dark" if theme == "auto" else theme
+    return (
+        "<!DOCTYPE html>\n"
+        f'<html lang="{escape(lang)}" dir="{escape(direction)}">\n'
+        '<head>\n<meta charset="utf-8"/>\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"/>\n'
+        f'<meta name="color-scheme" content="{scheme}"/>\n'
+        f"<title>{escape(title)}</title>\n"
+        f"<style>{theme_css('body', theme)}"
+        f"body{{margin:0;padding:2rem;font:16px/1.5 {SANS};"
+        f"{themed('background', 'bg')}{themed('color', 'fg')}}}"
+        "figure{margin:0 0 2.5rem;overflow-x:auto}</style>\n"
+        f"</head>\n<body>\n{content}\n</body>\n</html>\n"
+    )

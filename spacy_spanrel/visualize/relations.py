@@ -1,0 +1,383 @@
+"""A Doc with entities and relations as SVG: spans below the words, arcs above them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from spacy.displacy import get_doc_settings
+from spacy.tokens import Doc, Span
+
+from ..annotations import SCORES_ATTR, Relation, get_entities, get_relations
+from ..errors import Warnings
+from .layout import (
+    CORNER,
+    FONT,
+    LABEL_PAD,
+    SMALL,
+    Layout,
+    Link,
+    Mark,
+    PlacedArc,
+    PlacedMark,
+    Row,
+    Word,
+    label_width,
+    lay_out,
+)
+from .options import Options
+from .page import MONOSPACE, N_HUES, entity_colors, new_id, spread_labels, theme_css, themed
+from .text import em_width, escape, runs_left, shorten
+
+# Heights in px. Rows are measured from the base line of their words.
+MARGIN = 18.0
+ASCENT, DESCENT = 16.0, 6.0  # of a span's box
+SLOT, CHIP = 18.0, 15.0  # of a span's label, with and without the gap below
+LEVEL, FIRST_LEVEL = 25.0, 22.0
+NEST = 4.0  # by which the box of a span is higher than that of one inside it
+ROW_GAP = 20.0
+TITLE = 28.0
+EMPTY = "(empty text)"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is to be drawn: plain data, taken from a Doc.
+
+    words, marks, links: As `lay_out` takes them.
+    types (list[str]): Types of the marks, for their colours.
+    relations (list[Relation]): Behind the links.
+    """
+
+    words: list[Word]
+    marks: list[Mark]
+    links: list[Link]
+    types: list[str]
+    relations: list[Relation]
+    rtl: bool
+    lang: str
+    title: str
+
+
+def get_title(doc: Doc) -> str:
+    """Return the title that displaCy would show, "" for none."""
+    return str(doc.user_data.get("title") or "")
+
+
+def get_scene(target: Doc | Span, options: Options) -> Scene:
+    """Read what there is to draw of a Doc, or of a part of it.
+
+    Arguments of relations that are no entities of the Doc are drawn as spans of their own. In a Span,
+    what reaches beyond it is cut there, and a relation that leads out of it keeps the end inside.
+
+    target (Doc | Span): The text.
+    options (Options): Which annotation to draw.
+    RETURNS (Scene): The data.
+    """
+    doc = target if isinstance(target, Doc) else target.doc
+    first, last = (0, len(doc)) if isinstance(target, Doc) else (target.start, target.end)
+
+    def touches(span: Span) -> bool:
+        return span.start < last and first < span.end
+
+    relations = [
+        relation
+        for relation in get_relations(doc, options.relations_key)
+        if relation.label not in options.exclude
+        and (touches(relation.head) or touches(relation.tail))
+    ]
+    entities = get_entities(doc, options.entities_key)
+    group = doc.spans.get(options.entities_key)
+    scores = list(group.attrs.get(SCORES_ATTR) or ()) if group is not None else []
+    if not options.scores or len(scores) != len(entities):
+        scores = [None] * len(entities)
+    labels: dict[tuple[int, int, str], str] = {}
+    spans: dict[tuple[int, int, str], Span] = {}
+    for span, score in zip(entities, scores, strict=True):
+        if touches(span) and (options.ents is None or span.label_ in options.ents):
+            key = (span.start, span.end, span.label_)
+            spans.setdefault(key, span)
+            labels.setdefault(key, span.label_ if score is None else f"{span.label_} {score:.2f}")
+    by_bounds = {key[:2]: key for key in reversed(spans)}
+
+    def key_of(argument: Span) -> tuple[int, int, str]:
+        key = (argument.start, argument.end, argument.label_)
+        if key not in spans and not argument.label_:
+            key = by_bounds.get(key[:2], key)
+        if key not in spans:
+            spans[key], labels[key] = argument, argument.label_
+            by_bounds.setdefault(key[:2], key)
+        return key
+
+    pairs = [(key_of(relation.head), key_of(relation.tail)) for relation in relations]
+    keys = list(spans)
+    places = {key: i for i, key in enumerate(keys)}
+    marks = []
+    for key, span in spans.items():
+        start, end = span.start - first, span.end - first
+        if touches(span):
+            start, end = max(start, 0), min(end, last - first)
+            end = max(end, start + 1)  # an empty span is drawn at the word behind it
+        marks.append(Mark(start, end, labels[key], span.text))
+    words = [Word(token.text, bool(token.whitespace_)) for token in doc[first:last]]
+    settings = get_doc_settings(doc)
+    return Scene(
+        words=words,
+        marks=marks,
+        links=[
+            Link(places[head], places[tail], _label(relation, options))
+            for relation, (head, tail) in zip(relations, pairs, strict=True)
+        ],
+        types=[key[2] for key in keys],
+        relations=relations,
+        rtl=runs_left([word.text for word in words], settings["direction"]),
+        lang=settings["lang"] or "",
+        title=get_title(doc),
+    )
+
+
+def _label(relation: Relation, options: Options) -> str:
+    if options.scores and relation.score is not None:
+        return f"{relation.label} {relation.score:.2f}".strip()
+    return relation.label
+
+
+def draw_relations(target: Doc | Span, options: Options) -> str:
+    """Draw entities and relations.
+
+    target (Doc | Span): The text.
+    options (Options): Settings.
+    RETURNS (str): An SVG element that needs nothing else: a file of its own, or a part of a page.
+    """
+    scene = get_scene(target, options)
+    if not scene.marks and not scene.links:
+        doc = target if isinstance(target, Doc) else target.doc
+        warnings.warn(
+            Warnings.W130.format(
+                entities=options.entities_key,
+                relations=options.relations_key,
+                groups=", ".join(doc.spans) or "none",
+            ),
+            stacklevel=4,
+        )
+    layout = lay_out(scene.words, scene.marks, scene.links, columns=options.width, rtl=scene.rtl)
+    return _Drawing(scene, layout, options).svg()
+
+
+class _Drawing:
+    """Turns a layout into SVG."""
+
+    def __init__(self, scene: Scene, layout: Layout, options: Options) -> None:
+        self.scene, self.layout, self.options = scene, layout, options
+        self.id = new_id()
+        self.empty = not any(row.words for row in layout.rows)
+        title = em_width(scene.title) * FONT
+        note = em_width(EMPTY) * FONT if self.empty else 0.0
+        self.width = max(layout.width, title, note, 40.0) + 2 * MARGIN
+        self.types = entity_colors(scene.types, options.colors)
+        labels = [relation.label for relation in scene.relations]
+        self.hues = spread_labels(labels, N_HUES)
+        self.own = {label.upper(): color for label, color in options.colors.items()}
+
+    def x(self, x: float) -> float:
+        """Return where an x of the layout is in the picture."""
+        return self.width - MARGIN - x if self.scene.rtl else MARGIN + x
+
+    def svg(self) -> str:
+        parts: list[str] = []
+        y = MARGIN
+        if self.scene.title:
+            parts.append(self.line(self.scene.title, y + FONT, "heading"))
+            y += TITLE
+        if self.empty:
+            parts.append(self.line(EMPTY, y + FONT, "note"))
+            y += ASCENT + DESCENT
+        for number, row in enumerate(self.layout.rows):
+            base = y + _above(row)
+            parts.append(f'<g class="row" data-row="{number}">{self.row(row, base)}</g>')
+            y = base + _below(row) + (ROW_GAP if number + 1 < len(self.layout.rows) else 0.0)
+        height = y + MARGIN
+        size = f"width:{_n(self.width)}px;height:{_n(height)}px"
+        lang = f' xml:lang="{escape(self.scene.lang)}"' if self.scene.lang else ""
+        # Jupyter would shrink the picture without a size and max-width in its style.
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" id="{self.id}" class="spanrel-relations"'
+            f' width="{_n(self.width)}" height="{_n(height)}"'
+            f' viewBox="0 0 {_n(self.width)} {_n(height)}" style="max-width:none;{size}"'
+            f' role="img" aria-labelledby="{self.id}-title {self.id}-desc"{lang}>'
+            f'<title id="{self.id}-title">{escape(self.title())}</title>'
+            f'<desc id="{self.id}-desc">{escape(self.description())}</desc>'
+            f"<style>{self.css()}</style>"
+            f'<rect class="back" width="100%" height="100%" rx="6"/>{"".join(parts)}</svg>'
+        )
+
+    def title(self) -> str:
+        if self.scene.title:
+            return self.scene.title
+        text = _text(self.scene.words)
+        return f"Entities and relations in: {shorten(text, 60.0)}" if text else EMPTY
+
+    def description(self) -> str:
+        """Say in words what the picture shows."""
+        parts = [_text(self.scene.words) or EMPTY]
+        spans = [f"{mark.name} ({mark.label or 'no type'})" for mark in self.scene.marks]
+        parts.append("Entities: " + ("; ".join(spans) or "none"))
+        parts.append("Relations: " + ("; ".join(map(self.say, self.scene.links)) or "none"))
+        return "\n".join(parts)
+
+    def say(self, link: Link) -> str:
+        head, tail = self.scene.marks[link.head], self.scene.marks[link.tail]
+        return f"{head.name} \u2192 {link.label} \u2192 {tail.name}"
+
+    def css(self) -> str:
+        own = f"#{self.id}"
+        rules = {
+            "": f"font-family:{MONOSPACE};font-variant-ligatures:none;direction:ltr;",
+            " text": "white-space:pre;text-anchor:middle;stroke:none;",
+            " .back": themed("fill", "bg"),
+            " .word": f"font-size:{_n(FONT)}px;{themed('fill', 'fg')}",
+            " .heading": f"font-size:{_n(FONT)}px;font-weight:bold;{themed('fill', 'fg')}",
+            " .note": f"font-size:{_n(FONT)}px;{themed('fill', 'muted')}",
+            " .type": f"font-size:{_n(SMALL)}px;font-weight:bold;{themed('fill', 'fg')}",
+            " .box": "fill-opacity:.22;stroke-opacity:.55;",
+            " .chip": "fill-opacity:.5;",
+            " .line": "fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round;",
+            " .halo": f"fill:none;stroke-width:6;{themed('stroke', 'bg')}",
+            " .out": "stroke-dasharray:2 3;",
+            " .tip": "fill:currentColor;stroke:none;",
+            " .plate": themed("fill", "bg"),
+            " .label": f"font-size:{_n(SMALL)}px;font-weight:600;fill:currentColor;",
+        }
+        rules |= {f" .r{i}": themed("color", f"r{i}") for i in sorted(set(self.hues.values()))}
+        return theme_css(own, self.options.theme) + "".join(
+            f"{own}{name}{{{rule}}}" for name, rule in rules.items()
+        )
+
+    def line(self, text: str, y: float, kind: str) -> str:
+        """Return a line of text over the whole picture."""
+        return _text_at(self.width / 2, y, text, em_width(text) * FONT, kind)
+
+    def row(self, row: Row, base: float) -> str:
+        marks = sorted(row.marks, key=lambda mark: -mark.slot)
+        top = {mark.index: base - ASCENT - NEST * mark.slot for mark in row.marks}
+        parts = [self.box(mark, top[mark.index], base) for mark in marks]
+        for word in row.words:
+            if word.text.strip():
+                middle = self.x(word.x + word.width / 2)
+                full = self.scene.words[word.index].text
+                title = full if word.text.endswith("\u2026") and word.text != full else ""
+                parts.append(_text_at(middle, base, word.text, word.width, "word", title))
+        parts.extend(self.chip(mark, base) for mark in marks)
+        # Lower arcs last: they interrupt the lines of higher ones that cross them.
+        first = base - ASCENT - NEST * max(row.slots - 1, 0) - FIRST_LEVEL
+        for arc in sorted(row.arcs, key=lambda arc: (-arc.level, arc.index)):
+            link = self.scene.links[arc.index]
+            draw = partial(self.arc, arc, y=first - LEVEL * arc.level)
+            if arc.part == "whole":
+                parts.append(draw(top[link.head], top[link.tail]))
+            else:
+                at = top[link.head if arc.part == "head" else link.tail]
+                parts.append(draw(at, at))
+        return "".join(parts)
+
+    def box(self, mark: PlacedMark, top: float, base: float) -> str:
+        color = self.types[self.scene.types[mark.index]]
+        return "".join(
+            f'<rect class="box" x="{_n(min(self.x(lo), self.x(hi)))}" y="{_n(top)}"'
+            f' width="{_n(hi - lo)}" height="{_n(base + DESCENT - top)}" rx="4"'
+            f' fill="{color}" stroke="{color}"/>'
+            for lo, hi in mark.boxes
+        )
+
+    def chip(self, mark: PlacedMark, base: float) -> str:
+        """Return the bars below a span's words, with its label in the widest one."""
+        data = self.scene.marks[mark.index]
+        color = self.types[self.scene.types[mark.index]]
+        y = base + DESCENT + 2.0 + SLOT * mark.slot
+        height = CHIP if data.label else 4.0
+        parts = [f'<g class="span" data-span="{mark.index}">']
+        parts.append(f"<title>{escape(f'{data.name} ({data.label})')}</title>")
+        parts.extend(
+            f'<rect class="chip" x="{_n(min(self.x(lo), self.x(hi)))}" y="{_n(y)}"'
+            f' width="{_n(hi - lo)}" height="{_n(height)}" rx="3" fill="{color}"/>'
+            for lo, hi in mark.boxes
+        )
+        lo, hi = mark.boxes[0]
+        # A part of a span in another row may be narrower than its label.
+        room = (hi - lo - 2.0) / SMALL
+        text = shorten(data.label, room) if label_width(data.label) > hi - lo + 1 else data.label
+        if text:
+            middle = self.x((lo + hi) / 2)
+            width = em_width(text) * SMALL
+            parts.append(_text_at(middle, y + CHIP - 4.0, text, width, "type"))
+        return "".join(parts) + "</g>"
+
+    def arc(self, arc: PlacedArc, start_y: float, end_y: float, *, y: float) -> str:
+        relation = self.scene.relations[arc.index]
+        own = self.own.get(relation.label.upper())
+        style = f' style="color:{own}"' if own else ""
+        start, end = self.x(arc.start), self.x(arc.end)
+        whole = arc.part == "whole"
+        path = _bracket(start, start_y, end, end_y, y) if whole else _hook(start, start_y, end, y)
+        # The tip of the arrow is drawn by itself.
+        tip_x, tip_y = (end, end_y) if whole else (start, start_y)
+        middle = self.x(arc.middle)
+        dot = f'<circle class="tip" cx="{_n(start)}" cy="{_n(start_y)}" r="2.6"/>'
+        arrow = f'<path class="tip" d="M{_n(tip_x - 4.5)} {_n(tip_y - 8)}h9l-4.5 8z"/>'
+        tips = {"whole": dot + arrow, "head": dot, "tail": arrow}[arc.part]
+        return (
+            f'<g class="arc r{self.hues[relation.label]}"{style} data-relation="{arc.index}"'
+            f' data-part="{arc.part}" data-level="{arc.level}">'
+            f"<title>{escape(self.say(self.scene.links[arc.index]))}</title>"
+            f'<path class="halo" d="{path}"/><path class="line{"" if whole else " out"}" d="{path}"/>'
+            f"{tips}"
+            f'<rect class="plate" x="{_n(middle - arc.width / 2)}" y="{_n(y - 8)}"'
+            f' width="{_n(arc.width)}" height="16" rx="3"/>'
+            + _text_at(middle, y + 3.8, arc.text, arc.width - 2 * LABEL_PAD, "label")
+            + "</g>"
+        )
+
+
+def _above(row: Row) -> float:
+    """Height of a row above its base line."""
+    nested = NEST * max(row.slots - 1, 0)
+    arcs = FIRST_LEVEL + LEVEL * (row.levels - 1) + 10.0 if row.levels else 0.0
+    return ASCENT + nested + arcs
+
+
+def _below(row: Row) -> float:
+    return DESCENT + (2.0 + SLOT * row.slots if row.slots else 0.0)
+
+
+def _text(words: Sequence[Word]) -> str:
+    return "".join(word.text + " " * word.space for word in words).strip()
+
+
+def _text_at(x: float, y: float, text: str, width: float, kind: str, title: str = "") -> str:
+    """Return text around x that is as wide as was reckoned, in whatever font it is set."""
+    length = f' textLength="{_n(width)}" lengthAdjust="spacingAndGlyphs"' if width else ""
+    tooltip = f"<title>{escape(title)}</title>" if title else ""
+    return f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}"{length}>{tooltip}{escape(text)}</text>'
+
+
+def _bracket(x0: float, y0: float, x1: float, y1: float, y: float) -> str:
+    """Return the path of an arc: up, across with round corners, and down to the arrow's tip."""
+    r = min(CORNER, abs(x1 - x0) / 2)
+    side = r if x1 > x0 else -r
+    return (
+        f"M{_n(x0)} {_n(y0)}V{_n(y + r)}Q{_n(x0)} {_n(y)} {_n(x0 + side)} {_n(y)}"
+        f"H{_n(x1 - side)}Q{_n(x1)} {_n(y)} {_n(x1)} {_n(y + r)}V{_n(y1 - 6)}"
+    )
+
+
+def _hook(x0: float, y0: float, x1: float, y: float) -> str:
+    """Return the path from a span to the label of an arc that goes on in another row."""
+    side = CORNER if x1 > x0 else -CORNER
+    return f"M{_n(x0)} {_n(y0 - 6)}V{_n(y + CORNER)}Q{_n(x0)} {_n(y)} {_n(x0 + side)} {_n(y)}"
+
+
+def _n(value: float) -> str:
+    """Return a number as short as it may be."""
+    return f"{value:.1f}".removesuffix(".0")
