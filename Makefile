@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 BENCH ?= benchmarks/speed.py
 
-.PHONY: help install demo test lint bench clean
+.PHONY: help install demo test lint bench docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "make test      run the tests"
 	@echo "make lint      run ruff and mypy"
 	@echo "make bench     measure speed (BENCH='benchmarks/conll04.py --help' for another one)"
+	@echo "make docs      build the documentation into site/"
 	@echo "make clean     remove $(VENV) and all that was built or trained"
 
 install: $(STAMP)
@@ -42,7 +43,10 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python $(BENCH)
 
+docs: $(STAMP)
+	$(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf $(VENV) build dist corpus training metrics packages project.lock
+	rm -rf $(VENV) build dist site corpus training metrics packages project.lock
 	rm -rf *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -88,6 +88,29 @@ class Errors:
         "[E_SR211] The classifier of '{name}' has another number of classes than the {n_labels} labels "
         "given. Give the labels of its training in their order. ({error})"
     )
+    E212 = (
+        "[E_SR212] 'spacy-spanrel.ListenerEncoder.v1' reads a `transformer` component of "
+        "spacy-transformers, which is not installed: pip install 'spacy-spanrel[spacy-transformers]'."
+    )
+    E213 = (
+        "[E_SR213] Found no initialized `transformer` component that a listener with upstream = "
+        "'{upstream}' could read. Put one before this component in the pipeline (its factory is "
+        "'transformer', of spacy-transformers), and give its name."
+    )
+    E214 = (
+        "[E_SR214] '{upstream}' is in [training] frozen_components, but not in annotating_components: "
+        "'{name}', which listens to it, would have nothing to read in training. Put it there as well."
+    )
+    E215 = (
+        "[E_SR215] '{last}', the last component that listens to '{upstream}', is in [training] "
+        "frozen_components. The last one sends the gradients of all back, so '{upstream}' would learn "
+        "nothing. Put '{last}' before the others in the pipeline, or freeze '{upstream}' as well."
+    )
+    E216 = (
+        "[E_SR216] A Doc comes without the output of a `transformer` component (upstream = "
+        "'{upstream}'). It is disabled, or stands behind this component in the pipeline, or what it "
+        "wrote (`doc._.trf_data`) was removed."
+    )
 
     # span_relation
     E301 = (
@@ -197,6 +220,95 @@ class Errors:
         "another checkpoint."
     )
 
+    # evaluation
+    E930 = (
+        "[E_SR930] The pipeline '{model}' has no component of this package: found {components}, "
+        "expected at least one of {expected}. To score other components use 'spacy evaluate'."
+    )
+    E931 = (
+        "[E_SR931] The corpus '{path}' holds no Docs: there is nothing to evaluate. Give a .spacy file "
+        "with gold Docs, or a folder of such files (files of other names are not read)."
+    )
+    E932 = "[E_SR932] Nothing could be scored on '{corpus}':\n{reasons}"
+
+    # Loggers, commands
+    E940 = (
+        "[E_SR940] spacy-spanrel.TensorBoardLogger.v1 needs TensorBoard: {error}. Install it "
+        "(pip install 'spacy-spanrel[tensorboard]'), or choose another logger in [training.logger]."
+    )
+    E941 = (
+        "[E_SR941] Setting 'every' of spacy-spanrel.{name}.v1 is {found}, but it must be a whole "
+        "number of at least 0."
+    )
+    E942 = (
+        "[E_SR942] '{path}' has no gold relations in doc.spans['{key}'] of its {n} Docs, so no "
+        "threshold can be chosen by it. Give gold data."
+    )
+    E943 = (
+        "[E_SR943] Component '{name}' finds none of the {n} gold relations of '{path}' with any "
+        "threshold ({found} relations with threshold 0, all wrong). Is the pipeline trained, and "
+        "does it get the entities that it needs (--inputs)?"
+    )
+    E945 = (
+        "[E_SR945] The config has none of the components span_relation, relation_classifier and "
+        "extractive_qa to look at the data for. Its components: {names}."
+    )
+
+    # visualize
+    E910 = "[E_SR910] There is no option {found}. Options of a picture: {known}."
+    E911 = (
+        "[E_SR911] The colour of '{label}' is {found!r}. Expected a name of CSS, '#rrggbb' or a like "
+        "form, or rgb(...) or hsl(...); gradients cannot be drawn."
+    )
+    E912 = "[E_SR912] Option '{name}' of a picture is {found!r}, but it must be {expected}."
+    E913 = "[E_SR913] There is no style {found!r}. Choose one of: {known}."
+    E914 = "[E_SR914] Only Docs and Spans can be drawn, not {found!r} ({kind})."
+    E915 = "[E_SR915] A graph cannot be written to '{path}'. Expected a file name that ends in {known}."
+    E916 = (
+        "[E_SR916] Not a graph of relations: {what} lacks {missing}. Expected one that relation_graph "
+        "made, or with the same attributes."
+    )
+
+    # Annotating piles of texts
+    E920 = (
+        "[E_SR920] '{output}' is there already, and complete. Give another OUTPUT, or --force to "
+        "replace it once the new one is complete (--restart does so too)."
+    )
+    E921 = (
+        "[E_SR921] The unfinished run of '{output}' ({rows} rows are done) cannot be gone on with, "
+        "because something has changed since: {changed}. Put it back as it was, or begin anew with "
+        "--restart, which throws those rows away."
+    )
+    E922 = (
+        "[E_SR922] '{path}' is not as the unfinished run left it. Found: {found}. Expected: "
+        "{expected}. Begin anew with --restart."
+    )
+    E923 = (
+        "[E_SR923] Another process is writing '{output}' just now. Wait until it has ended, or give "
+        "another OUTPUT."
+    )
+    E924 = (
+        "[E_SR924] {failed} rows have failed, which is more than --max-errors {limit}. They are in "
+        "'{path}'. First error of this run: {first}\n"
+        "What is done is kept: the same command with a higher limit goes on."
+    )
+    E925 = (
+        "[E_SR925] All of {n} rows failed, from row {first} on, so that the settings or the pipeline "
+        "are at fault rather than the texts. {kept}. (--max-errors sets a limit of your own instead "
+        "of this rule.) First error: {error}"
+    )
+    E926 = (
+        "[E_SR926] Parquet needs pyarrow, which is not installed. Install it with: "
+        "pip install 'spacy-spanrel[parquet]'"
+    )
+    E927 = (
+        "[E_SR927] '{output}' would have more than {limit} tokens, which is too much for a single "
+        ".spacy file: it is put together, and read, in memory. Give a folder as OUTPUT, with "
+        "--output-format spacy. What is done so far is in the .spacy files of '{folder}'."
+    )
+    E928 = "[E_SR928] The pipeline made {n} Docs of one. Components must keep each Doc."
+    E929 = "[E_SR929] {where}: the row is too long. Found: {found}. Expected: {expected}."
+
 
 class Warnings:
     """Texts of warnings."""
@@ -247,4 +359,39 @@ class Warnings:
         "[W_SR111] The training data of component '{name}' has no pair with the label '{negative}': "
         "the classifier will find a relation in every pair. Add unrelated pairs ('spanrel convert "
         "... --negatives {negative}' makes them), or set negative_label = null if that is meant."
+    )
+    W140 = (
+        "[W_SR140] Component '{name}': the corpus has no gold {what}, so they have no scores "
+        "({n_predicted} were predicted)."
+    )
+    W141 = (
+        "[W_SR141] Component '{name}': {n} of the gold {what} have no {missing} in doc.spans['{key}'], "
+        "and {consequence}."
+    )
+    W142 = (
+        "[W_SR142] Component '{name}' has a scorer of its own. Counts and single outcomes follow the "
+        "rules of {scorer}, and need not add up to its scores."
+    )
+    W143 = "[W_SR143] Component '{name}' has no scorer (scorer = null), and was not evaluated."
+    W144 = (
+        "[W_SR144] No gold Doc of '{corpus}' has '{name}', which the pipeline should be given as "
+        "input."
+    )
+    W130 = (
+        "[W_SR130] The Doc has nothing to draw: no relations in doc.spans['{relations}'], and no "
+        "entities in doc.spans['{entities}'] or doc.ents. Its span groups: {groups}. Choose others "
+        "with the options entities_key and relations_key."
+    )
+    W131 = (
+        "[W_SR131] The Doc has no questions in doc.spans['{key}']. Its span groups: {groups}. Choose "
+        "another one with the option qa_key."
+    )
+    W132 = (
+        "[W_SR132] The colour that is registered for '{label}' ({found!r}) cannot be drawn, and another "
+        "one was taken. Choose one with the option colors."
+    )
+    W135 = (
+        "[W_SR135] Rows of the input have questions, but no component that runs answers them "
+        "(running: {names}). Add 'extractive_qa' to the pipeline, or take the questions for keys "
+        "like any other."
     )

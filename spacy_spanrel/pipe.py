@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from thinc.api import Optimizer
 
 from .encoding.shim import torch_shims
 from .errors import Errors
-from .training.optimizer import step
+from .training.optimizer import current_rates, step
 
 
 class TorchPipe(TrainablePipe):
@@ -23,9 +24,16 @@ class TorchPipe(TrainablePipe):
     Its settings live in `cfg`, are saved with the pipeline, and may be changed there after
     training: what was changed in `cfg` comes back on loading, but a setting that the config of the
     load gives another value than the config of the saved pipeline did was meant, and wins.
+
+    What training did since the component was made is there for loggers, and is not saved:
+    loss_totals (dict[str, float]): All losses of `update`, added up by their names.
+    skipped (Counter[str]): What training had to leave out, and how often; each pass over the data
+        counts again.
     """
 
     cfg: dict[str, Any]
+    loss_totals: dict[str, float]
+    skipped: Counter[str]
 
     def set_settings(self, settings: dict[str, Any], **learned: Any) -> None:
         """Put settings into `cfg`, and what initialization will learn beside them.
@@ -35,6 +43,8 @@ class TorchPipe(TrainablePipe):
         """
         self._settings = dict(settings)
         self.cfg = {**settings, **learned}
+        self.loss_totals = {}
+        self.skipped = Counter()
 
     @property
     def is_initialized(self) -> bool:
@@ -49,9 +59,37 @@ class TorchPipe(TrainablePipe):
     def check_loaded(self) -> None:
         """Check settings against what was loaded. RAISES (ValueError): If they contradict it."""
 
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """What `update` calls its losses: first the one that is trained, by the component's name, as
+        spaCy wants it; then its parts, if it has any."""
+        return (self.name,)
+
+    def start_losses(self, losses: dict[str, float] | None) -> dict[str, float]:
+        """Make sure that a table of losses has all of the component's. losses (dict | None): It."""
+        losses = {} if losses is None else losses
+        for name in self.loss_names:
+            losses.setdefault(name, 0.0)
+        return losses
+
+    def add_losses(self, losses: dict[str, float], *values: float) -> None:
+        """Count the losses of a batch.
+
+        losses (dict[str, float]): Is added to.
+        *values (float): In the order of `loss_names`.
+        """
+        for name, value in zip(self.loss_names, values, strict=True):
+            losses[name] += value
+            self.loss_totals[name] = self.loss_totals.get(name, 0.0) + value
+
     def finish_update(self, sgd: Optimizer) -> None:
         """Step all weights together, with one norm of the gradient."""
         step(torch_shims(self.model), sgd)
+
+    @property
+    def learn_rates(self) -> dict[str, float]:
+        """Learning rates of the last step, of "encoder" and "head"; empty before the first one."""
+        return current_rates(torch_shims(self.model))
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """Save to bytes. exclude (Iterable[str]): Fields to leave out."""

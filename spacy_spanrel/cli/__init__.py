@@ -5,9 +5,32 @@ Importing a command's module registers it.
 """
 
 from ._app import app, main
+from .annotate import annotate
 from .convert import convert
+from .debug_data import debug_data
+from .evaluate import evaluate
 from .export import export
 from .find_null_threshold import find_null_threshold
+from .find_threshold import find_threshold
+from .graph import graph
+from .import_hf import import_hf
 from .import_spert import write_pipeline
+from .model_card import write_model_card
+from .visualize import visualize
 
-__all__ = ["app", "convert", "export", "find_null_threshold", "main", "write_pipeline"]
+__all__ = [
+    "annotate",
+    "app",
+    "convert",
+    "debug_data",
+    "evaluate",
+    "export",
+    "find_null_threshold",
+    "find_threshold",
+    "graph",
+    "import_hf",
+    "main",
+    "visualize",
+    "write_model_card",
+    "write_pipeline",
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -40,11 +41,20 @@ def nothing_written(output: Path, error: Exception) -> NoReturn:
 
 
 def save_whole(nlp: Language, folder: Path) -> None:
-    """Save a pipeline so that the folder is there as a whole, and an old one stays till then."""
+    """Save a pipeline as `place_whole` does."""
+    place_whole(folder, nlp.to_disk)
+
+
+def place_whole(folder: Path, write: Callable[[Path], object]) -> None:
+    """Write a folder so that it is there as a whole, and an old one stays till then.
+
+    folder (Path): The folder, replaced if it exists.
+    write (Callable[[Path], object]): Makes it at another place.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as name:
         made, old = Path(name) / "new", Path(name) / "old"
-        nlp.to_disk(made)
+        write(made)
         if folder.exists():
             os.replace(folder, old)
         try:

@@ -10,13 +10,14 @@ from typing import Annotated, Any, Protocol
 import spacy
 import typer
 from spacy.language import Language
-from spacy.training import Corpus, Example
+from spacy.training import Example
 from wasabi.printer import Printer
 
 from ..annotations import QA_KEY
 from ..converters.common import ConversionErrors, Place
 from ..extractive_qa.scoring import best_null_threshold, gather_answers, squad_scores
-from ._app import app, argument_error, nothing_written, save_whole
+from ._app import app, argument_error, nothing_written
+from ._thresholds import named_component, output_folder, read_examples, store_threshold
 
 SETTING = "null_threshold"
 
@@ -122,12 +123,12 @@ def find_null_threshold(
     RAISES (ConversionError): If an argument does not fit, or the corpus has no gold answers.
     RAISES (OSError): If there is no such pipeline or corpus, or the output exists.
     """
-    target = _target(str(model), output, overwrite)
+    target = output_folder(str(model), output, overwrite)
     nlp = spacy.load(model)
     pipe = _get_component(nlp, component)
     key = pipe.cfg.get("qa_key", QA_KEY)
     language = pipe.cfg.get("language")
-    answers = gather_answers(pipe.answer_gold(_read_examples(corpus, nlp)), key)
+    answers = gather_answers(pipe.answer_gold(read_examples(corpus, nlp)), key)
     place = Place(str(corpus))
     if not answers.references:
         raise place.error(
@@ -150,11 +151,7 @@ def find_null_threshold(
         answers.references, answers.best, differences, na_threshold=threshold, language=language
     )
     old = float(pipe.cfg[SETTING])
-    pipe.cfg[SETTING] = threshold
-    # So that config.cfg says the same, and a training from it starts there.
-    nlp.get_pipe_config(component)[SETTING] = threshold
-    if target is not None:
-        save_whole(nlp, target)
+    store_threshold(nlp, component, SETTING, threshold, target)
     return NullThreshold(
         before=old,
         after=threshold,
@@ -166,27 +163,8 @@ def find_null_threshold(
     )
 
 
-def _target(model: str, output: str | Path | None, overwrite: bool) -> Path | None:
-    """Return the folder to save in; None for none."""
-    if output is not None and overwrite:
-        raise argument_error("--overwrite", f"--output {output}", "one of the two")
-    if overwrite:
-        if not Path(model).is_dir():
-            raise argument_error("--overwrite", f"MODEL {model!r}", "the folder of a pipeline")
-        return Path(model)
-    if output is None:
-        return None
-    if Path(output).exists():
-        raise FileExistsError(f"{output} exists already. Choose another folder.")
-    return Path(output)
-
-
 def _get_component(nlp: Language, name: str) -> Answerer:
-    if name not in nlp.pipe_names:
-        raise argument_error(
-            "--component", repr(name), "one of " + (", ".join(nlp.pipe_names) or "(none)")
-        )
-    pipe: Any = nlp.get_pipe(name)
+    pipe = named_component(nlp, name)
     if not hasattr(pipe, "answer_gold") or SETTING not in getattr(pipe, "cfg", {}):
         raise argument_error("--component", repr(name), "a component that answers questions")
     if pipe.cfg.get("no_answer") is False:
@@ -197,18 +175,3 @@ def _get_component(nlp: Language, name: str) -> Answerer:
         )
     answerer: Answerer = pipe
     return answerer
-
-
-def _read_examples(path: str | Path, nlp: Language) -> list[Example]:
-    if not Path(path).exists():
-        raise FileNotFoundError(f"There is no corpus {path}.")
-    try:
-        return list(Corpus(path)(nlp))
-    except OSError:
-        raise
-    except Exception as error:  # whatever unpacking other bytes leads to
-        raise Place(str(path)).error(
-            ConversionErrors.E601,
-            found=f"{type(error).__name__}: {error}",
-            expected="a file of Docs, as DocBin.to_disk writes it",
-        ) from error

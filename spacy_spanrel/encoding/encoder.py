@@ -61,6 +61,7 @@ def HFEncoder(
     window_overlap: int = 64,
     batch_pieces: Union[int, Literal["auto"]] = "auto",  # noqa: UP007
     dropout: Optional[float] = None,  # noqa: UP045
+    attention_dropout: Optional[float] = None,  # noqa: UP045
     casing: bool = False,
     precision: Precision = "auto",
     device: str = "auto",
@@ -76,6 +77,8 @@ def HFEncoder(
     batch_pieces (int | "auto"): Padded pieces in a batch.
     dropout (float | None): Dropout inside the encoder in training; None keeps the checkpoint's. As
         name, tokenizer and casing it is settled at initialization.
+    attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. See
+        `load_checkpoint`.
     casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
         in training. For encoders of lower-cased text, where names matter.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
@@ -96,6 +99,7 @@ def HFEncoder(
             "window_overlap": window_overlap,
             "batch_pieces": batch_pieces,
             "dropout": dropout,
+            "attention_dropout": attention_dropout,
             "casing": casing,
         },
     )
@@ -107,6 +111,7 @@ def _init(model: Model[list[Doc], EncodedDocs], X: Any = None, Y: Any = None) ->
         model.attrs["tokenizer"],
         model.attrs["dropout"],
         model.attrs["casing"],
+        attention_dropout=model.attrs["attention_dropout"],
     )
     set_encoder(model, module, cfg, files)
 
@@ -124,7 +129,7 @@ def set_encoder(
         raise ValueError(
             Errors.E205.format(max_length=max_length, name=model.attrs["name"], limit=limit)
         )
-    _capacity(model, module)
+    window_room(model, module)
     _encoder_shim(model).set_module(module, cfg, files)
     if not model.has_dim("nO"):
         model.set_dim("nO", module.width)
@@ -136,8 +141,14 @@ def _encoder_shim(model: Model[list[Doc], EncodedDocs]) -> TorchShim:
     return shim
 
 
-def _capacity(model: Model[list[Doc], EncodedDocs], module: HFModule) -> tuple[int, int]:
-    """Return (pieces of text in a full window, pieces that windows share)."""
+def window_room(model: Model[list[Doc], EncodedDocs], module: HFModule) -> tuple[int, int]:
+    """Say how much of a text fits a window.
+
+    model (Model): Made by `HFEncoder`, for its settings.
+    module (HFModule): The network.
+    RETURNS (tuple[int, int]): Pieces of text in a full window, and those that windows share.
+    RAISES (ValueError): If windows could not move on.
+    """
     max_length = model.attrs["max_length"]
     length = module.max_length if max_length == "auto" else max_length
     n_special = module.pieces.n_special
@@ -217,7 +228,7 @@ def forward(
     module = shim.module
     assert isinstance(module, HFModule)
     device = shim.device
-    capacity, overlap = _capacity(model, module)
+    capacity, overlap = window_room(model, module)
     layout = _layout(docs, module.pieces, capacity, overlap, module.casing is not None)
     lengths = np.asarray([len(row) for row in layout.rows])
     columns = [(layout.rows, module.pieces.pad_id)]

@@ -58,6 +58,7 @@ doc_stride = 128
 max_question_length = 64
 batch_pieces = "auto"
 dropout = null
+attention_dropout = null
 casing = false
 precision = "auto"
 device = "auto"
@@ -399,8 +400,7 @@ class ExtractiveQA(TorchPipe):
             under the component's name.
         RETURNS (dict[str, float]): The losses.
         """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
+        losses = self.start_losses(losses)
         examples = list(examples)
         validate_examples(examples, "ExtractiveQA.update")
         self.check_trainable()
@@ -409,6 +409,7 @@ class ExtractiveQA(TorchPipe):
             docs = [example.predicted for example in examples]
             texts = [[answer.question.text for answer in part] for part in gold]
             output, backprop = self.model.begin_update(QAInput(docs, texts))
+            self.skipped.update({"questions_cut": len(output.rows.cut)})
             self._warn_cut(output.rows.cut)
             chosen, targets = self.make_targets(examples, gold, output.rows)
             device = output.logits.device
@@ -419,7 +420,7 @@ class ExtractiveQA(TorchPipe):
             d_logits = torch.zeros_like(output.logits)
             d_logits[torch.from_numpy(chosen).to(device)] = d_chosen
             cast(Backprop, backprop)(d_logits)
-            losses[self.name] += loss
+            self.add_losses(losses, loss)
         if sgd is not None:
             self.finish_update(sgd)
         return losses
@@ -458,6 +459,7 @@ class ExtractiveQA(TorchPipe):
                         lost.append(f"{answer.text!r} ({answer.question.id})")
                         skipped.add(len(places))
                 places.append(place)
+        self.skipped.update({"answers_without_pieces": len(lost)})
         if lost and "lost" not in self._warned:
             self._warned.add("lost")
             warnings.warn(

@@ -88,6 +88,7 @@ def SpanQA(
     max_question_length: int = 64,
     batch_pieces: Union[int, Literal["auto"]] = "auto",  # noqa: UP007
     dropout: Optional[float] = None,  # noqa: UP045
+    attention_dropout: Optional[float] = None,  # noqa: UP045
     casing: bool = False,
     precision: Precision = "auto",
     device: str = "auto",
@@ -105,6 +106,8 @@ def SpanQA(
     batch_pieces (int | "auto"): Padded pieces in a batch.
     dropout (float | None): Dropout inside the network in training; None keeps the checkpoint's. As
         name, tokenizer and casing it is settled at initialization.
+    attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. See
+        `load_checkpoint`.
     casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
         in training. For encoders of lower-cased text.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
@@ -126,6 +129,7 @@ def SpanQA(
             "max_question_length": max_question_length,
             "batch_pieces": batch_pieces,
             "dropout": dropout,
+            "attention_dropout": attention_dropout,
             "casing": casing,
             "pretrained": True,
         },
@@ -153,6 +157,7 @@ def _init(model: QAModel, X: Any = None, Y: Any = None) -> None:
         attrs["tokenizer"],
         attrs["dropout"],
         attrs["casing"],
+        attention_dropout=attrs["attention_dropout"],
         kind="AutoModelForQuestionAnswering",
         fresh_head=not attrs["pretrained"],
     )

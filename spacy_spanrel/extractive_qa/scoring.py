@@ -293,8 +293,9 @@ def best_null_threshold(
         are answered always or never.
     language (str | None): As in `normalize_answer`.
     RETURNS (tuple[float, float]): The threshold, and F1 as a percentage: what `squad_scores` makes
-        of it. The threshold is 0 if none is better than that, else the lowest of the best ones:
-        one of the differences, or the next number below them.
+        of it. The threshold is 0 if none is better than that; else of the lowest range in which
+        all are best the middle, half-way between the two differences that matter, or, where the
+        range has one end, 1 beyond that.
     RAISES (ValueError): If answers or differences are missing, or there are no questions.
     """
     results = _results(references, answers, language)
@@ -308,20 +309,37 @@ def best_null_threshold(
         for key, result in results.items()
     )
     finite = [gain for gain in gains if math.isfinite(gain[0])]
-    # Gains over answering no question with a finite difference.
-    at_zero = sum((gain for difference, gain in finite if difference <= 0), Fraction(0))
-    threshold, best = 0.0, at_zero
-    current = Fraction(0)
-    if finite and current > best:
-        threshold, best = math.nextafter(finite[0][0], -math.inf), current
+    # Gains over answering no question with a finite difference, for thresholds from `low` on.
+    at_zero = current = Fraction(0)
+    steps = [(-math.inf, current)]
     for difference, group in groupby(finite, key=lambda gain: gain[0]):
-        current += sum((gain for _, gain in group), Fraction(0))
-        if current > best:
-            threshold, best = difference, current
+        own = [gain for _, gain in group]
+        current += sum(own, Fraction(0))
+        # Questions that are as well answered as not have no say in where a range ends.
+        if any(own):
+            steps.append((difference, current))
+        if difference <= 0:
+            at_zero = current
+    best = max(gain for _, gain in steps)
+    threshold = 0.0
+    if best > at_zero:
+        lows = [low for low, _ in steps]
+        first = next(i for i, (_, gain) in enumerate(steps) if gain == best)
+        threshold = _middle(lows[first], lows[first + 1] if first + 1 < len(lows) else math.inf)
     scores = squad_scores(
         references, answers, differences, na_threshold=threshold, language=language
     )
     return threshold, scores["f1"]
+
+
+def _middle(low: float, high: float) -> float:
+    """Return a number in the middle of [low, high), of which one end may be infinite."""
+    if math.isinf(low):
+        return min(high - 1.0, math.nextafter(high, -math.inf))
+    if math.isinf(high):
+        return low + 1.0
+    middle = low + (high - low) / 2
+    return middle if low <= middle < high else low
 
 
 # Docs

@@ -80,6 +80,7 @@ tokenizer = null
 max_length = 128
 batch_pieces = "auto"
 dropout = null
+attention_dropout = null
 head_dropout = 0.1
 casing = false
 precision = "auto"
@@ -744,8 +745,7 @@ class RelationClassifier(TorchPipe):
             under the component's name.
         RETURNS (dict[str, float]): The losses.
         """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
+        losses = self.start_losses(losses)
         examples = list(examples)
         validate_examples(examples, "RelationClassifier.update")
         self.check_trainable()
@@ -753,11 +753,12 @@ class RelationClassifier(TorchPipe):
         if len(targets):
             docs = [example.predicted for example in examples]
             output, backprop = self.model.begin_update(PairInput(docs, pairs, self.cfg["context"]))
+            self.skipped.update({"pairs_too_long": len(targets) - len(output.rows)})
             self._warn_too_long(docs, pairs, output.rows)
             truth = torch.from_numpy(targets[output.rows]).to(output.logits.device)
             loss, d_logits = class_loss(output.logits, truth)
             cast(Backprop, backprop)(d_logits)
-            losses[self.name] += loss
+            self.add_losses(losses, loss)
         if sgd is not None:
             self.finish_update(sgd)
         return losses
@@ -776,7 +777,11 @@ class RelationClassifier(TorchPipe):
         targets: list[int] = []
         lost: list[str] = []
         for example in examples:
-            gold, _ = self._gold(example)
+            gold, misaligned = self._gold(example)
+            several = sum(len(found.more_labels) for found in gold.values())
+            self.skipped.update(
+                {"misaligned_arguments": len(misaligned), "further_labels_of_a_pair": several}
+            )
             missed = set(gold)
             labelled: list[tuple[SpanPair, str | None]]
             if self.cfg["train_pairs"] == "gold":
@@ -832,6 +837,9 @@ class RelationClassifier(TorchPipe):
                             text=example.reference.text,
                         )
                     )
+                else:
+                    self.skipped["pairs_of_unknown_types"] += 1
+        self.skipped.update({"relations_without_entities": len(lost)})
         if lost and "lost" not in self._warned:
             self._warned.add("lost")
             warnings.warn(
@@ -899,11 +907,15 @@ class RelationClassifier(TorchPipe):
         if self.scorer is None:
             return {}
         if self.cfg["score_pairs"] == "gold":
-            examples = self._with_gold_pairs(examples)
+            examples = self.classify_gold(examples)
         return self.scorer(examples, **{**self.cfg, **kwargs})
 
-    def _with_gold_pairs(self, examples: Iterable[Example]) -> Iterator[Example]:
-        """Yield copies of Examples in which exactly the gold pairs were classified."""
+    def classify_gold(self, examples: Iterable[Example]) -> Iterator[Example]:
+        """Yield copies of Examples in which exactly the gold pairs were classified.
+
+        examples (Iterable[Example]): Gold and predictions.
+        YIELDS (Example): In the same order.
+        """
         examples = list(examples)
         for part in chunks_by_size([1] * len(examples), _CHUNK_PAIRS):
             copies = [Example(eg.predicted.copy(), eg.reference) for eg in examples[part]]

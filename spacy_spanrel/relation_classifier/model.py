@@ -99,6 +99,7 @@ def PairClassifier(
     max_length: Union[int, Literal["auto"]] = 128,  # noqa: UP007
     batch_pieces: Union[int, Literal["auto"]] = "auto",  # noqa: UP007
     dropout: Optional[float] = None,  # noqa: UP045
+    attention_dropout: Optional[float] = None,  # noqa: UP045
     head_dropout: float = 0.1,
     casing: bool = False,
     precision: Precision = "auto",
@@ -115,6 +116,8 @@ def PairClassifier(
     batch_pieces (int | "auto"): Padded pieces in a batch.
     dropout (float | None): Dropout inside the network in training; None keeps the checkpoint's.
         As name, tokenizer and casing it is settled at initialization.
+    attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. See
+        `load_checkpoint`.
     head_dropout (float): Dropout of the head on the markers.
     casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
         in training. For encoders of lower-cased text.
@@ -134,6 +137,7 @@ def PairClassifier(
             "max_length": max_length,
             "batch_pieces": batch_pieces,
             "dropout": dropout,
+            "attention_dropout": attention_dropout,
             "head_dropout": head_dropout,
             "casing": casing,
         },
@@ -169,6 +173,7 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
         attrs["tokenizer"],
         attrs["dropout"],
         attrs["casing"],
+        attention_dropout=attrs["attention_dropout"],
         kind="AutoModel" if own_head else "AutoModelForSequenceClassification",
         n_labels=None if own_head else scheme.n_labels,
         fresh_head=not own_head and not scheme.pretrained,
@@ -312,14 +317,9 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
         tokens = token_piece_ranges(token_char_ranges(doc), text.chars)
         letters = piece_casing(doc.text, text.chars) if network.encoder.casing is not None else None
         sentence = sentence_of_tokens(doc) if X.context == "sentence" else None
-        if sentence is not None and not sentence[-1]:
-            sentence = None
         for i, pair in enumerate(pairs):
-            head, tail = (_pieces(tokens, span) for span in (pair.head, pair.tail))
-            context = Range(0, len(text.ids))
-            if sentence is not None:
-                context = _sentences(sentence, tokens, pair, (head, tail))
-            row = marker.mark(context, head, tail, pair.head_type, pair.tail_type)
+            ranges = pair_ranges(tokens, len(text.ids), sentence, pair)
+            row = marker.mark(*ranges, pair.head_type, pair.tail_type)
             if row is None:
                 continue
             kept.append(n_pairs + i)
@@ -334,6 +334,23 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
         np.asarray(positions, dtype=np.int64).reshape(-1, 2),
         np.asarray(kept, dtype=np.int64),
     )
+
+
+def pair_ranges(
+    tokens: IntArray, n_pieces: int, sentence: IntArray | None, pair: TypedPair
+) -> tuple[Range, Range, Range]:
+    """Say which pieces of a text a pair concerns.
+
+    tokens (int64 array, (n_tokens, 2)): The pieces of each token.
+    n_pieces (int): Pieces of the text.
+    sentence (int64 array, (n_tokens,) | None): The sentence of each token; None to read all.
+    pair (TypedPair): The pair.
+    RETURNS (tuple[Range, Range, Range]): What is read, head and tail.
+    """
+    head, tail = (_pieces(tokens, span) for span in (pair.head, pair.tail))
+    if sentence is None or not sentence[-1]:
+        return Range(0, n_pieces), head, tail
+    return _sentences(sentence, tokens, pair, (head, tail)), head, tail
 
 
 def _pieces(tokens: IntArray, span: tuple[int, int]) -> Range:

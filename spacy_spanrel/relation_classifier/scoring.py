@@ -69,25 +69,44 @@ def score_pairs(
 
 
 Pair = tuple[tuple[int, int], tuple[int, int]]
+LabelledPair = tuple[str, tuple[int, int], tuple[int, int]]
 
 
 def _labels_of_pairs(
     doc: Doc, key: str, negative: str | None, undirected: frozenset[str]
 ) -> dict[Pair, set[str]]:
-    """Labels of each pair but the negative one; spans by the characters other than white space."""
+    """Labels of each pair but the negative one."""
+    found: dict[Pair, set[str]] = {}
+    for (label, head, tail), _ in labelled_pairs(doc, key, negative, undirected):
+        found.setdefault((head, tail), set()).add(label)
+    return found
+
+
+def labelled_pairs(
+    doc: Doc, key: str, negative: str | None, undirected: frozenset[str]
+) -> list[tuple[LabelledPair, float | None]]:
+    """Return the relations of a Doc as tuples that compare equal across tokenizations.
+
+    doc (Doc): The Doc.
+    key (str): Span group of the relations.
+    negative (str | None): The label that says "no relation"; it is left out.
+    undirected (frozenset[str]): Relations whose direction means nothing.
+    RETURNS (list[tuple]): Label, head and tail of each, spans by the characters other than white
+        space; and its score.
+    """
     places = non_space_offsets(doc.text).tolist()
 
     def place(span: Span) -> tuple[int, int]:
         return (places[span.start_char], places[span.end_char])
 
-    found: dict[Pair, set[str]] = {}
+    found: list[tuple[LabelledPair, float | None]] = []
     for relation in get_relations(doc, key):
         if relation.label in ("", negative):
             continue
-        pair = (place(relation.head), place(relation.tail))
-        if relation.label in undirected and pair[1] < pair[0]:
-            pair = (pair[1], pair[0])
-        found.setdefault(pair, set()).add(relation.label)
+        head, tail = place(relation.head), place(relation.tail)
+        if relation.label in undirected and tail < head:
+            head, tail = tail, head
+        found.append(((relation.label, head, tail), relation.score))
     return found
 
 

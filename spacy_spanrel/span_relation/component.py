@@ -33,6 +33,7 @@ from ..annotations import (
 from ..encoding.alignment import SpanProjector
 from ..encoding.batching import chunks_by_size
 from ..encoding.encoder import EncodedDocs
+from ..encoding.listener import check_training
 from ..errors import Errors, Warnings
 from ..pairing import (
     allowed_mask,
@@ -79,6 +80,7 @@ max_length = "auto"
 window_overlap = 64
 batch_pieces = "auto"
 dropout = null
+attention_dropout = null
 casing = false
 precision = "auto"
 device = "auto"
@@ -341,6 +343,8 @@ class SpanRelation(TorchPipe):
         RAISES (ValueError): If there are no labels, or the data has others than those given.
         """
         validate_get_examples(get_examples, "SpanRelation.initialize")
+        if nlp is not None:
+            check_training(nlp, self.name, self.model)
         survey = _Survey(self.cfg["max_span_size"])
         for example in get_examples():
             survey.add(example, self._gold(example))
@@ -559,6 +563,13 @@ class SpanRelation(TorchPipe):
 
     # Training
 
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        """The component's name, and the parts `{name}_entities` (where entities are predicted) and
+        `{name}_relations`."""
+        parts = ["relations"] if self._takes_entities else ["entities", "relations"]
+        return (self.name, *(f"{self.name}_{part}" for part in parts))
+
     def update(
         self,
         examples: Iterable[Example],
@@ -572,11 +583,11 @@ class SpanRelation(TorchPipe):
         examples (Iterable[Example]): The batch. Negatives are drawn per Doc.
         drop (float): Not used: dropout is a setting of the architecture.
         sgd (Optimizer | None): Steps the weights at once if given.
-        losses (dict[str, float] | None): The loss of the batch is added under the component's name.
+        losses (dict[str, float] | None): The loss of the batch is added under the component's name,
+            and its parts under `{name}_entities` and `{name}_relations`.
         RETURNS (dict[str, float]): The losses.
         """
-        losses = {} if losses is None else losses
-        losses.setdefault(self.name, 0.0)
+        losses = self.start_losses(losses)
         examples = list(examples)
         validate_examples(examples, "SpanRelation.update")
         self.check_trainable()
@@ -586,9 +597,9 @@ class SpanRelation(TorchPipe):
             output, backprop = self.model.begin_update(
                 SpERTInput(docs, targets.selection, self.cfg["max_span_size"])
             )
-            loss, gradients = self.get_loss(targets, output)
+            parts, gradients = self.get_losses(targets, output)
             cast(Backprop, backprop)(gradients)
-            losses[self.name] += loss
+            self.add_losses(losses, sum(parts), *parts)
         if sgd is not None:
             self.finish_update(sgd)
         return losses
@@ -603,16 +614,30 @@ class SpanRelation(TorchPipe):
         RETURNS (tuple[float, tuple[Tensor, Tensor]]): The loss, and its gradients with respect to
             span logits and pair logits.
         """
+        parts, gradients = self.get_losses(targets, output)
+        return sum(parts), gradients
+
+    def get_losses(
+        self, targets: Targets, output: SpERTOutput
+    ) -> tuple[list[float], tuple[Tensor, Tensor]]:
+        """Evaluate the parts of the loss.
+
+        Arguments as in `get_loss`.
+        RETURNS (tuple[list[float], tuple[Tensor, Tensor]]): The span loss (where entities are not
+            given) and the pair loss, and the gradients as `get_loss` returns them.
+        """
+        parts = []
         assert output.span_logits is not None
         device = output.span_logits.device
         if targets.span_labels is None:
-            loss, d_spans = 0.0, torch.zeros_like(output.span_logits)
+            d_spans = torch.zeros_like(output.span_logits)
         else:
             labels = torch.from_numpy(targets.span_labels).to(device)
             loss, d_spans = class_loss(output.span_logits, labels)
+            parts.append(loss)
         truth = torch.from_numpy(targets.pair_targets).to(device)
-        more, d_pairs = pair_loss(output.pair_logits, truth)
-        return loss + more, (d_spans, d_pairs)
+        loss, d_pairs = pair_loss(output.pair_logits, truth)
+        return [*parts, loss], (d_spans, d_pairs)
 
     def make_targets(self, examples: Sequence[Example]) -> Targets:
         """Draw candidates of a batch and tell what is true of them.
@@ -635,6 +660,7 @@ class SpanRelation(TorchPipe):
         for example in examples:
             doc = example.predicted
             gold = self._gold(example)
+            self.skipped.update({"misaligned_spans": len(gold.misaligned)})
             if self._takes_entities:
                 entities = sorted({(span.start, span.end) for span in self._entities_of(doc)})
                 labels = np.zeros(len(entities), dtype=np.int64)
@@ -688,6 +714,7 @@ class SpanRelation(TorchPipe):
             truth.append(np.zeros((len(negative), len(relation_index)), dtype=np.float32))
             n_tokens += len(doc)
             n_spans += len(own)
+        self.skipped.update({"relations_without_entities": len(lost)})
         self._warn_lost_relations(lost)
         empty = np.zeros((0, 2), dtype=np.int64)
         return Targets(

@@ -56,8 +56,8 @@ def score_relations(
     undirected = frozenset(symmetric)
     ents, rel, rel_strict = LabelledCounts(), LabelledCounts(), LabelledCounts()
     for example in examples:
-        gold = _Annotations(example.reference, spans_key, relations_key, undirected)
-        predicted = _Annotations(example.predicted, spans_key, relations_key, undirected)
+        gold = Annotations(example.reference, spans_key, relations_key, undirected)
+        predicted = Annotations(example.predicted, spans_key, relations_key, undirected)
         ents.add(gold.entities, predicted.entities)
         rel.add(gold.relations, predicted.relations)
         rel_strict.add(gold.strict_relations, predicted.strict_relations)
@@ -69,8 +69,15 @@ def score_relations(
     return scores
 
 
-class _Annotations:
-    """The annotations of a Doc as tuples that compare equal across tokenizations."""
+class Annotations:
+    """The annotations of a Doc as tuples that compare equal across tokenizations, label first.
+
+    doc (Doc): The Doc.
+    spans_key, relations_key (str): As in `score_relations`.
+    undirected (frozenset[str]): Relations whose direction means nothing.
+
+    `relations`, `strict_relations` and `scores` stand in the order of the Doc's relations.
+    """
 
     def __init__(self, doc: Doc, spans_key: str, relations_key: str, undirected: frozenset[str]):
         counts = non_space_offsets(doc.text).tolist()
@@ -81,6 +88,7 @@ class _Annotations:
         self.entities = [(s.label_, *place(s)) for s in get_entities(doc, spans_key)]
         self.relations: list[tuple[Any, ...]] = []
         self.strict_relations: list[tuple[Any, ...]] = []
+        self.scores: list[float | None] = []
         for relation in get_relations(doc, relations_key):
             head = (place(relation.head), relation.head.label_)
             tail = (place(relation.tail), relation.tail.label_)
@@ -88,3 +96,4 @@ class _Annotations:
                 head, tail = sorted((head, tail))
             self.relations.append((relation.label, head[0], tail[0]))
             self.strict_relations.append((relation.label, head, tail))
+            self.scores.append(relation.score)

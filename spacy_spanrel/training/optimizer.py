@@ -119,6 +119,7 @@ def step(shims: Iterable[TorchShim], optimizer: Optimizer) -> None:
         if not getattr(optimizer, "correct_bias", True):
             scale = (1 - beta1 ** group["steps"]) / (1 - beta2 ** group["steps"]) ** 0.5
         rate = float(head_lr) if group["is_head"] and head_lr is not None else lr
+        group["rate"] = rate
         group["lr"] = rate * scale
         group["betas"] = (beta1, beta2)
         group["eps"] = float(optimizer.eps)
@@ -128,6 +129,21 @@ def step(shims: Iterable[TorchShim], optimizer: Optimizer) -> None:
         nn.utils.clip_grad_norm_(parameters, float(optimizer.grad_clip))
     torch_optimizer.step()
     torch_optimizer.zero_grad(set_to_none=True)
+
+
+def current_rates(shims: Iterable[TorchShim]) -> dict[str, float]:
+    """Return the learning rates of the last step.
+
+    shims (Iterable[TorchShim]): As they were given to `step`.
+    RETURNS (dict[str, float]): Those of "encoder" and "head", as far as there are such weights;
+        empty before the first step.
+    """
+    first = next((shim for shim in shims if shim.is_initialized), None)
+    found = None if first is None else _STATES.get(first)
+    groups = [] if found is None else found[2].param_groups
+    rates = {group["is_head"]: group["rate"] for group in groups}
+    names = {False: "encoder", True: "head"}
+    return {name: rates[is_head] for is_head, name in names.items() if is_head in rates}
 
 
 def _torch_optimizer(shims: list[TorchShim], optimizer: Optimizer) -> torch.optim.Optimizer:

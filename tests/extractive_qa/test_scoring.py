@@ -81,7 +81,11 @@ def test_best_null_threshold_of_real_predictions(shared_dir: Path, name: str) ->
     known = golden(shared_dir, name)
     references = gold_texts(shared_dir, name)
     threshold, score = best_null_threshold(references, known["predictions"], known["na_probs"])
-    assert threshold == known["squad_v2"]["best_f1_thresh"]
+    # In the middle of what gives the same answers as the official threshold.
+    official = known["squad_v2"]["best_f1_thresh"]
+    above = min(d for d in known["na_probs"].values() if d > official)
+    assert official < threshold
+    assert threshold >= (official + above) / 2
     assert score >= known["squad_v2"]["best_f1"] - 1e-9
 
 
@@ -231,7 +235,7 @@ def test_equal_probabilities_are_moved_one_by_one() -> None:
     found = squad_scores(REFERENCES, PREDICTIONS, na_probs)
     assert (found["best_exact"], found["best_exact_thresh"]) == (pytest.approx(200 / 3), 0.2)
     threshold, score = best_null_threshold(REFERENCES, PREDICTIONS, na_probs)
-    assert (threshold, score) == (0.2, pytest.approx(200 / 3))
+    assert (threshold, score) == (pytest.approx(0.45), pytest.approx(200 / 3))
 
 
 def test_missing_predictions() -> None:
@@ -316,8 +320,10 @@ def test_best_null_threshold_against_all_thresholds(cases: list[Any], odd: list[
     assert score == pytest.approx(max(by_threshold.values()))
     exactly = squad_scores(references, texts, differences, na_threshold=threshold)
     assert score == exactly["f1"]
-    below = [math.nextafter(d, -math.inf) for d in finite[:1]]
-    assert threshold in (0.0, *finite, *below)
+    if threshold:
+        # Not at an edge: the differences are 0.25 apart at least.
+        for near in (threshold - 0.1, threshold + 0.1):
+            assert squad_scores(references, texts, differences, na_threshold=near)["f1"] == score
     if by_threshold[0.0] == max(by_threshold.values()):
         assert threshold == 0.0
 
@@ -326,8 +332,7 @@ def test_best_null_threshold_may_answer_nothing() -> None:
     # The official rule says 0 here, where it answers both.
     references, texts, differences = {"a": [], "b": []}, {"a": "x", "b": "x"}, {"a": -5, "b": -3}
     threshold, score = best_null_threshold(references, texts, differences)
-    assert (score, threshold) == (100, pytest.approx(-5))
-    assert threshold < -5
+    assert (score, threshold) == (100, -6)
     official = squad_scores(references, texts, differences, na_threshold=0)
     assert (official["best_f1"], official["best_f1_thresh"], official["f1"]) == (100, 0, 0)
 

@@ -60,6 +60,7 @@ ARCHITECTURE: dict[str, Any] = {
     "max_question_length": 12,
     "batch_pieces": 33,
     "dropout": 0.25,
+    "attention_dropout": 0.15,
     "precision": "bfloat16",
     "device": "cpu",
 }
@@ -268,6 +269,34 @@ def test_dropout(tmp_path: Path, kind: Any) -> None:
         assert (len(_losses(folder, dropout)) == 1) == same
 
 
+@pytest.mark.parametrize(
+    ("dropout", "attention_dropout", "expected"),
+    [
+        (None, None, (0.1, 0.1)),
+        (None, 0.0, (0.1, 0.0)),
+        (0.2, None, (0.2, 0.2)),
+        (0.2, 0.3, (0.2, 0.3)),
+    ],
+)
+def test_attention_dropout(
+    tmp_path: Path,
+    dropout: float | None,
+    attention_dropout: float | None,
+    expected: tuple[float, float],
+) -> None:
+    folder = qa_checkpoint(tmp_path / "bert", "bert")  # its own dropout is 0.1
+    pipe = ready(folder, model={"dropout": dropout, "attention_dropout": attention_dropout})
+    config = network_of(pipe).encoder.transformer.config
+    assert (config.hidden_dropout_prob, config.attention_probs_dropout_prob) == expected
+
+
+def test_attention_dropout_has_an_effect(tmp_path: Path) -> None:
+    folder = qa_checkpoint(tmp_path / "bert", "bert")
+    for attention, same in ((0.0, True), (0.5, False)):
+        losses = _losses(folder, 0.0, attention_dropout=attention)
+        assert (len(losses) == 1) == same
+
+
 def test_dropout_before_the_head(tmp_path: Path) -> None:
     folder = qa_checkpoint(tmp_path / "distilbert", "distilbert")
     assert len(_losses(folder, 0.0)) == 1
@@ -275,9 +304,9 @@ def test_dropout_before_the_head(tmp_path: Path) -> None:
     assert len(_losses(folder, 0.0)) == 1
 
 
-def _losses(folder: Path, dropout: float | None) -> set[float]:
+def _losses(folder: Path, dropout: float | None, **model: Any) -> set[float]:
     """Different losses that the same batch gives."""
-    nlp, _ = make_nlp(folder, model={"dropout": dropout})
+    nlp, _ = make_nlp(folder, model={"dropout": dropout, **model})
     examples = make_examples(nlp, ROWS[:2])
     initialize(nlp, examples)
     return {round(train(nlp, examples, 1, learn_rate=0.0)[0], 5) for _ in range(3)}

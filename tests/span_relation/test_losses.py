@@ -167,12 +167,35 @@ def test_update_without_sgd_accumulates(checkpoint: Path) -> None:
 def test_losses_always_has_the_key(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint)
     initialize(nlp, make_examples(nlp))
-    assert pipe.update([]) == {"span_relation": 0.0}
+    zeros = dict.fromkeys(pipe.loss_names, 0.0)
+    assert list(zeros) == ["span_relation", "span_relation_entities", "span_relation_relations"]
+    assert pipe.update([]) == zeros
     empty = Example(Doc(nlp.vocab), Doc(nlp.vocab))
-    assert pipe.update([empty], losses={"other": 2.0}) == {"other": 2.0, "span_relation": 0.0}
+    assert pipe.update([empty], losses={"other": 2.0}) == {"other": 2.0, **zeros}
     pipe.cfg["entities"] = "doc"
     nothing = make_examples(nlp, [ROWS[4]])
-    assert pipe.update(nothing) == {"span_relation": 0.0}
+    assert pipe.update(nothing) == {"span_relation": 0.0, "span_relation_relations": 0.0}
+
+
+def test_parts_add_up_to_the_loss(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    examples = make_examples(nlp)
+    initialize(nlp, examples)
+    first = pipe.update(examples)
+    entities, relations = first["span_relation_entities"], first["span_relation_relations"]
+    assert entities > 0
+    assert relations > 0
+    assert first["span_relation"] == entities + relations
+    # The totals go on, whatever table the losses were added to.
+    second = pipe.update(examples)
+    for name in pipe.loss_names:
+        assert pipe.loss_totals[name] == pytest.approx(first[name] + second[name])
+    pipe.cfg["entities"] = "doc"
+    for example in examples:
+        copy_ents(example)
+    given = pipe.update(examples)
+    assert list(given) == ["span_relation", "span_relation_relations"]
+    assert given["span_relation"] == given["span_relation_relations"] > 0
 
 
 def test_same_seed_same_losses(checkpoint: Path) -> None:

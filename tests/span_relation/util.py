@@ -103,7 +103,7 @@ def train(nlp: Language, examples: Sequence[Example], steps: int, **settings: An
     for _ in range(steps):
         step: dict[str, float] = {}
         nlp.update(examples, sgd=optimizer, losses=step)
-        losses.append(sum(step.values()))
+        losses.append(sum(step[name] for name in nlp.pipe_names if name in step))
     return losses
 
 

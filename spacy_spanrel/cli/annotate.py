@@ -1,0 +1,205 @@
+"""`python -m spacy spanrel annotate`: a saved pipeline over a pile of texts."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from spacy.cli._util import setup_gpu
+from wasabi.printer import Printer
+
+from ..streams import AnnotationReport, annotate
+from ..streams.annotate import CHUNK_SIZE, PROGRESS_ENDING
+from ..streams.progress import beside
+from ._app import app, nothing_written
+
+
+class InputFormat(str, Enum):
+    """Formats that the command reads."""
+
+    text = "text"
+    jsonl = "jsonl"
+    csv = "csv"
+    parquet = "parquet"
+    spacy = "spacy"
+    json = "json"
+
+
+class OutputFormat(str, Enum):
+    """Formats that the command writes."""
+
+    jsonl = "jsonl"
+    parquet = "parquet"
+    spacy = "spacy"
+
+
+class TextUnit(str, Enum):
+    """What is one text, in plain text."""
+
+    line = "line"
+    file = "file"
+
+
+@app.command("annotate", no_args_is_help=True)
+def annotate_cli(
+    model: Annotated[str, typer.Argument(help="Folder or package name of the pipeline")],
+    source: Annotated[
+        Path, typer.Argument(metavar="INPUT", help="File, or folder of files of one format")
+    ],
+    output: Annotated[
+        Path, typer.Argument(help="File to write (.jsonl, .parquet, .spacy), or folder of shards")
+    ],
+    input_format: Annotated[
+        InputFormat | None,
+        typer.Option("--input-format", "-i", help="If the suffix does not tell"),
+    ] = None,
+    output_format: Annotated[
+        OutputFormat | None,
+        typer.Option("--output-format", "-o", help="If the suffix does not tell"),
+    ] = None,
+    text_key: Annotated[
+        str, typer.Option("--text-key", "-t", help="Key or column of the text")
+    ] = "text",
+    unit: Annotated[
+        TextUnit, typer.Option("--unit", "-u", help="Plain text: one text a line, or a file")
+    ] = TextUnit.line,
+    delimiter: Annotated[
+        str | None,
+        typer.Option("--delimiter", "-d", help="CSV: what stands between fields (, or tab)"),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", "-b", min=1, help="Texts annotated together"),
+    ] = None,
+    chunk_size: Annotated[
+        int,
+        typer.Option("--chunk-size", "-c", min=1, help="Rows committed together; Docs in a shard"),
+    ] = CHUNK_SIZE,
+    n_process: Annotated[
+        int,
+        typer.Option(
+            "--n-process", "-n", help="Processes, started for each chunk; -1 for one a core"
+        ),
+    ] = 1,
+    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for CPU")] = -1,
+    components: Annotated[
+        str, typer.Option("--components", help="Run only these, separated by commas")
+    ] = "",
+    disable: Annotated[
+        str, typer.Option("--disable", help="Do not run these, separated by commas")
+    ] = "",
+    max_chars: Annotated[
+        int | None,
+        typer.Option(
+            "--max-chars", min=1, help="Longer texts are failed rows (the pipeline's max_length)"
+        ),
+    ] = None,
+    max_errors: Annotated[
+        int | None,
+        typer.Option(
+            "--max-errors",
+            min=0,
+            help="Stop when more rows have failed; if not given, when a whole chunk has",
+        ),
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", "-s", help="Exit with 1 if any row failed")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-F", help="Replace a complete OUTPUT at the end")
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, whatever is there")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only")] = False,
+) -> None:
+    """Annotate a pile of texts with a saved pipeline: entities, relations and answers.
+
+    Memory is constant. A run that was stopped or killed goes on where it was when the same command
+    is given again, and the output is the same as without the stop: what is done is in
+    OUTPUT.progress and OUTPUT.part (or .parts) till the end. Rows that fail go to
+    OUTPUT.errors.jsonl and are counted.
+
+    INPUT: text (.txt: one text a line, or with --unit file one a file), jsonl (objects with the text
+    or "tokens", and perhaps "id" and "questions"; other keys are kept), csv (with a header), parquet
+    (columns as these keys), json (a list of texts, lists of tokens and objects, as for SpERT), spacy
+    (Docs; each file is loaded whole). OUTPUT: jsonl, parquet (other keys as JSON in "meta"), spacy
+    (one .spacy file, put together in memory, up to 10 million tokens; or, for a name without suffix
+    and --output-format spacy, a folder of shards).
+
+    --n-process, --gpu-id, --max-errors, --strict, --force and --quiet may be others when a run goes
+    on.
+
+    Examples:
+
+    \b
+    $ python -m spacy spanrel annotate model texts.jsonl found.jsonl
+    $ python -m spacy spanrel annotate model articles/ found.parquet --unit file
+    $ python -m spacy spanrel annotate model posts.csv found.jsonl --text-key body --gpu-id 0
+    $ python -m spacy spanrel annotate model predict.json shards --output-format spacy
+    """
+    try:
+        setup_gpu(gpu_id, silent=quiet)
+        report = annotate(
+            model,
+            source,
+            output,
+            input_format=None if input_format is None else input_format.value,
+            output_format=None if output_format is None else output_format.value,
+            text_key=text_key,
+            unit=unit.value,
+            delimiter=delimiter,
+            batch_size=batch_size,
+            chunk_size=chunk_size,
+            n_process=n_process,
+            components=_names(components),
+            disable=_names(disable),
+            max_chars=max_chars,
+            max_errors=max_errors,
+            force=force,
+            restart=restart,
+            quiet=quiet,
+        )
+    except KeyboardInterrupt:
+        text = "Stopped. What is done is kept: the same command goes on."
+        typer.echo(Printer(no_print=True).warn(text), err=True)
+        raise typer.Exit(130) from None
+    except (OSError, ValueError, ImportError) as error:
+        if beside(output, PROGRESS_ENDING).exists():
+            text = f"{output} is not complete"
+            typer.echo(Printer(no_print=True).fail(text), err=True)
+            typer.echo(str(error), err=True)
+            raise typer.Exit(1) from None
+        nothing_written(output, error)
+    if report.failed:
+        text = f"{report.failed} of {report.rows} rows failed, see {report.errors}"
+        typer.echo(Printer(no_print=True).warn(text), err=True)
+        if report.first_error:
+            typer.echo(f"First error: {report.first_error}", err=True)
+    if not quiet:
+        print_report(report)
+    if strict and report.failed:
+        raise typer.Exit(1)
+
+
+def _names(given: str) -> list[str]:
+    return [name.strip() for name in given.split(",") if name.strip()]
+
+
+def print_report(report: AnnotationReport) -> None:
+    """Print what was done."""
+    msg = Printer()
+    msg.good(f"{report.annotated} rows annotated in {report.output}")
+    rows = [
+        ("Rows", report.rows),
+        ("Entities", report.entities),
+        ("Relations", report.relations),
+        ("Answers", report.answers),
+    ]
+    if report.failed:
+        rows.append(("Rows that failed", report.failed))
+    if report.resumed_at:
+        rows.append(("Rows done by an earlier run", report.resumed_at))
+    msg.table(rows, aligns=("l", "r"))

@@ -1,0 +1,204 @@
+"""`python -m spacy spanrel debug-data`: what is in training data, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from spacy.cli._util import parse_config_overrides
+from wasabi.printer import Printer
+
+from ._app import app
+from .convert import write_whole
+
+if TYPE_CHECKING:
+    from ..inspection.report import DataReport
+    from ..inspection.statistics import CorpusStatistics, Distribution
+
+# Rows of a table of labels.
+_MAX_ROWS = 30
+
+
+@app.command(
+    "debug-data",
+    no_args_is_help=True,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def debug_data_cli(
+    ctx: typer.Context,
+    train: Annotated[
+        Path, typer.Argument(help="Training data: a .spacy file, or a folder of them")
+    ],
+    dev: Annotated[Path | None, typer.Option("--dev", "-d", help="Development data")] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The training's config, for its settings")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder", "-e", help="Folder or name of an encoder, for lengths in word pieces"
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="JSON file for all that was found")
+    ] = None,
+) -> None:
+    """Look at training data before it is trained on.
+
+    Counts entities, relations, questions and answers, and says what cannot be learned or found:
+    spans that are too long, relations across sentences, answers that no window holds, labels that
+    only one of train and dev has, texts that both have. With a config (settings in it are overridden
+    as in `spacy train`) its own settings and tokenizers count. Exit code 1 if training is
+    impossible, or a file cannot be read.
+
+    Examples:
+
+    \b
+    $ python -m spacy spanrel debug-data train.spacy --dev dev.spacy
+    $ python -m spacy spanrel debug-data train.spacy -d dev.spacy -c config.cfg --paths.encoder my_bert
+    $ python -m spacy spanrel debug-data train.spacy --encoder bert-base-cased -o report.json
+    """
+    overrides = parse_config_overrides(ctx.args)
+    try:
+        report = debug_data(
+            train, dev, config=config, overrides=overrides, encoder=encoder, output=output
+        )
+    # A config may name what is not installed.
+    except (OSError, ValueError, ImportError) as error:
+        typer.echo(Printer(no_print=True).fail("The data could not be looked at"), err=True)
+        typer.echo(str(error), err=True)
+        raise typer.Exit(1) from None
+    print_report(report)
+    if output is not None:
+        Printer().good(f"Report written to {output}")
+    if report.has_errors:
+        raise typer.Exit(1)
+
+
+def debug_data(
+    train: str | Path,
+    dev: str | Path | None = None,
+    *,
+    output: str | Path | None = None,
+    **arguments: Any,
+) -> DataReport:
+    """Look at training data, and write what was found if that is asked for.
+
+    output (str | Path | None): JSON file; it is written whole or not at all.
+    Other arguments, results and errors as in `spacy_spanrel.inspection.report.inspect_data`.
+    """
+    # Heavy imports wait until they are needed: spaCy loads this module for every command.
+    from ..inspection.report import inspect_data
+
+    report = inspect_data(train, dev, **arguments)
+    if output is not None:
+        text = json.dumps(report.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
+        write_whole(Path(output), f"{text}\n".encode())
+    return report
+
+
+def print_report(report: DataReport) -> None:
+    """Print a report as `spacy debug data` does."""
+    msg = Printer()
+    corpora = [report.train, *([report.dev] if report.dev is not None else [])]
+    names = ["train", "dev"][: len(corpora)]
+    msg.divider("Data")
+    rows: list[tuple[str, list[int]]] = [
+        ("Docs", [c.docs for c in corpora]),
+        ("Tokens", [sum(v * n for v, n in c.tokens.counts.items()) for c in corpora]),
+        ("Entities", [c.entities.total() for c in corpora]),
+        ("Docs without entities", [c.docs_without_entities for c in corpora]),
+        ("Relations", [c.relations.total() for c in corpora]),
+        ("Docs without relations", [c.docs_without_relations for c in corpora]),
+        ("Questions", [c.n_questions for c in corpora]),
+        ("Questions without an answer", [c.unanswerable for c in corpora]),
+    ]
+    _table(msg, ["", *names], [(name, *map(str, values)) for name, values in rows])
+    _labels(msg, "Entity types", names, [c.entities for c in corpora])
+    _labels(msg, "Relation labels", names, [c.relations for c in corpora])
+    pairs = [
+        Counter({f"{label} ({head}, {tail})": n for (label, head, tail), n in c.type_pairs.items()})
+        for c in corpora
+    ]
+    _labels(msg, "Relations between types", names, pairs)
+    msg.divider("Lengths and distances")
+    lengths = [
+        (f"{what}, {name}", *_cells(part))
+        for name, corpus in zip(names, corpora, strict=True)
+        for what, part in _distributions(corpus)
+        if part.n
+    ]
+    _table(msg, ["", "n", "min", "median", "mean", "p95", "max"], lengths)
+    show: dict[str, Callable[..., Any]] = {
+        "good": msg.good,
+        "info": msg.info,
+        "warn": msg.warn,
+        "error": msg.fail,
+    }
+    topic = None
+    for item in report.advice:
+        if item.topic != topic:
+            topic = item.topic
+            msg.divider(f"Advice: {topic}")
+        show[item.level](item.text)
+    msg.divider("Summary")
+    counts = Counter(item.level for item in report.advice)
+    if counts["error"]:
+        msg.fail(f"{counts['error']} error(s): this cannot be trained")
+    if counts["warn"]:
+        msg.warn(f"{counts['warn']} warning(s)")
+    if not counts["error"] and not counts["warn"]:
+        msg.good("Nothing to complain about")
+
+
+def _distributions(corpus: CorpusStatistics) -> list[tuple[str, Distribution]]:
+    found = [
+        ("Tokens of a Doc", corpus.tokens),
+        ("Tokens of an entity", corpus.entity_sizes),
+        ("Tokens between arguments", corpus.token_distances),
+        ("Sentences between arguments", corpus.sentence_distances),
+        ("Questions of a Doc", corpus.questions),
+        ("Tokens of an answer", corpus.answer_sizes),
+    ]
+    titles = {
+        "pieces": "word pieces of a Doc",
+        "windows": "windows",
+        "pairs": "pairs of entities in a Doc",
+        "rows": "word pieces of a row",
+        "answer_pieces": "word pieces of an answer",
+    }
+    for name, numbers in corpus.components.items():
+        found += [
+            (f"{name}: {title}", getattr(numbers, key))
+            for key, title in titles.items()
+            if hasattr(numbers, key)
+        ]
+    return found
+
+
+def _cells(part: Distribution) -> list[str]:
+    values = part.to_dict()
+    return [str(values[key]) for key in ("n", "min", "median", "mean", "p95", "max")]
+
+
+def _labels(msg: Printer, title: str, names: list[str], counts: list[Counter[str]]) -> None:
+    total = sum(counts, Counter())
+    if not total:
+        return
+    msg.divider(title)
+    order = sorted(total, key=lambda label: (-total[label], label))
+    _table(
+        msg,
+        ["", *names],
+        [(label or "(none)", *(str(c[label]) for c in counts)) for label in order[:_MAX_ROWS]],
+    )
+    if len(order) > _MAX_ROWS:
+        msg.text(f"... and {len(order) - _MAX_ROWS} more; --output writes all")
+
+
+def _table(msg: Printer, header: list[str], rows: Iterable[tuple[str, ...]]) -> None:
+    msg.table(list(rows), header=header, divider=True, aligns=["l", *"r" * (len(header) - 1)])

@@ -1,0 +1,235 @@
+"""`python -m spacy spanrel import-hf`: a Hugging Face checkpoint to a pipeline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from wasabi.printer import Printer
+
+from ..converters.common import Place, expect_dict, parse_json, read_json, wrong_kind
+from ._app import app, argument_error, nothing_written, save_whole
+
+if TYPE_CHECKING:
+    from spacy.language import Language
+
+
+class Task(str, Enum):
+    """Components that a checkpoint may become."""
+
+    relation_classifier = "relation_classifier"
+    extractive_qa = "extractive_qa"
+
+
+@app.command("import-hf", no_args_is_help=True)
+def import_hf_cli(
+    checkpoint: Annotated[
+        str, typer.Argument(help="Folder, hub name, or package of the checkpoint")
+    ],
+    output: Annotated[Path, typer.Argument(help="Folder of the pipeline to write")],
+    task: Annotated[
+        Task, typer.Option("--task", "-t", help="The component that the checkpoint becomes")
+    ],
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset", "-p", help="relation_classifier: a known scheme, such as spanbert-tacred"
+        ),
+    ] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option(
+            "--mode", help="relation_classifier: how its training showed pairs (ner, text, ...)"
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            "--labels",
+            help="relation_classifier: JSON list of labels in the order of the classes, or a file "
+            "of `spacy init labels`; if not given, by the checkpoint's own names or the preset",
+        ),
+    ] = None,
+    markers: Annotated[
+        Path | None,
+        typer.Option(
+            "--markers",
+            help='relation_classifier: JSON table of markers, {"SUBJ_START": "[unused1]", ...}',
+        ),
+    ] = None,
+    no_answer: Annotated[
+        bool | None,
+        typer.Option(
+            "--no-answer/--no-no-answer",
+            help="extractive_qa: whether it was trained to say that there is no answer (if not "
+            "given: yes; SQuAD 1.1: no)",
+        ),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", help="Where its tokenizer is, if it is not in the checkpoint"),
+    ] = None,
+    lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the tokenizer")] = "en",
+    name: Annotated[
+        str | None, typer.Option("--name", "-n", help="Name of the component (the task's)")
+    ] = None,
+    settings: Annotated[
+        str | None,
+        typer.Option(
+            "--settings", "-s", help="JSON object of other settings of the component, and its model"
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", "-F", help="Replace OUTPUT if it exists")
+    ] = False,
+) -> None:
+    """Turn a fine-tuned Hugging Face checkpoint into a spaCy pipeline.
+
+    The pipeline has one component, which takes over the checkpoint's own head; an NER that
+    relation_classifier may need is added later. What a checkpoint does not say is never guessed:
+    mode, markers and labels are given, or a preset that knows them.
+
+    Examples:
+
+    \b
+    $ python -m spacy spanrel import-hf deepset/minilm-uncased-squad2 qa -t extractive_qa
+    $ python -m spacy spanrel import-hf my_squad1_model qa -t extractive_qa --no-no-answer
+    $ python -m spacy spanrel import-hf spanbert_tacred rel -t relation_classifier -p spanbert-tacred
+    $ python -m spacy spanrel import-hf my_model rel -t relation_classifier --mode text \\
+        --markers markers.json --labels labels.json
+    """
+    try:
+        write_hf_pipeline(
+            checkpoint,
+            output,
+            task=task.value,
+            preset=preset,
+            mode=mode,
+            labels=labels,
+            markers=markers,
+            no_answer=no_answer,
+            tokenizer=tokenizer,
+            lang=lang,
+            name=name,
+            settings=None if settings is None else _parse_settings(settings),
+            force=force,
+        )
+    # spaCy raises ImportError where it does not know a language.
+    except (OSError, ValueError, ImportError) as error:
+        nothing_written(output, error)
+    typer.echo(Printer(no_print=True).good(f"Saved pipeline to {output}"))
+
+
+def _parse_settings(text: str) -> dict[str, Any]:
+    place = Place("--settings")
+    return expect_dict(parse_json(text, place), place)
+
+
+def write_hf_pipeline(
+    checkpoint: str | Path,
+    output: str | Path,
+    *,
+    labels: str | Path | None = None,
+    markers: str | Path | None = None,
+    force: bool = False,
+    **arguments: Any,
+) -> None:
+    """Import a checkpoint and save the pipeline; on any failure the output stays as it was.
+
+    checkpoint (str | Path): As in `import_hf`.
+    output (str | Path): The folder to write.
+    labels, markers (str | Path | None): JSON files of what `import_hf` takes.
+    force (bool): Replace the folder if it exists.
+    **arguments (Any): As in `import_hf`.
+    RAISES (FileExistsError): If the folder exists and `force` is not set.
+    RAISES (OSError, ValueError): As in `import_hf`, or if a file is wrong.
+    """
+    output = Path(output)
+    if output.exists() and not force:
+        raise FileExistsError(f"{output} exists already. Use --force to replace it.")
+    nlp = import_hf(
+        checkpoint,
+        labels=None if labels is None else read_json(labels),
+        markers=None if markers is None else _read_markers(markers),
+        **arguments,
+    )
+    save_whole(nlp, output)
+
+
+def _read_markers(path: str | Path) -> dict[str, str]:
+    place = Place(str(path))
+    found = expect_dict(read_json(path), place)
+    for name, entry in found.items():
+        if not isinstance(entry, str):
+            raise wrong_kind(entry, "an entry of the vocabulary", place.at(json.dumps(name)))
+    return found
+
+
+def import_hf(
+    checkpoint: str | Path,
+    *,
+    task: str,
+    preset: str | None = None,
+    mode: str | None = None,
+    labels: Sequence[str] | Mapping[str, Any] | None = None,
+    markers: Mapping[str, str] | None = None,
+    no_answer: bool | None = None,
+    tokenizer: str | None = None,
+    lang: str = "en",
+    name: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Language:
+    """Make a pipeline of a fine-tuned Hugging Face checkpoint.
+
+    checkpoint (str | Path): Folder, hub name, or installed package that carries it.
+    task (str): "relation_classifier" (a sequence classifier) or "extractive_qa".
+    preset (str | None), mode (str | None): Settings of `relation_classifier`.
+    labels (Sequence[str] | Mapping | None): For `relation_classifier`: labels in the order of the
+        classes, or a table as its `initialize` takes it; None for the names in the checkpoint, else
+        those of the preset.
+    markers (Mapping[str, str] | None): For `relation_classifier`: vocabulary entry of each marker.
+    no_answer (bool | None): Setting of `extractive_qa`; None for its default.
+    tokenizer (str | None): Name of its tokenizer where that is another one.
+    lang (str): Language of the pipeline's tokenizer.
+    name (str | None): Name of the component; None for the task's.
+    settings (Mapping | None): Other settings of the component, "model" among them.
+    RETURNS (Language): A blank pipeline with the component, ready to predict, save or train on.
+    RAISES (ValueError): If an argument does not belong to the task, or something about the
+        checkpoint's training is not known or does not fit it.
+    RAISES (OSError): If there is no such checkpoint.
+    """
+    import spacy
+
+    known = [item.value for item in Task]
+    if task not in known:
+        raise argument_error("--task", repr(task), "one of " + ", ".join(known))
+    own = {"preset": preset, "mode": mode, "labels": labels, "markers": markers}
+    others = {"no_answer": no_answer} if task == Task.relation_classifier else own
+    for argument, value in others.items():
+        if value is not None:
+            raise argument_error(
+                f"--{argument.replace('_', '-')}", f"--task {task}", "the other task"
+            )
+    given = dict(settings or {})
+    model = {**given.pop("model", {}), "name": str(checkpoint)}
+    if tokenizer is not None:
+        model["tokenizer"] = tokenizer
+    config: dict[str, Any] = {**given, "pretrained": True, "model": model}
+    if task == Task.extractive_qa:
+        if no_answer is not None:
+            config["no_answer"] = no_answer
+    else:
+        config |= {key: own[key] for key in ("preset", "mode") if own[key] is not None}
+        if markers is not None:
+            config["markers"] = [list(row) for row in markers.items()]
+    nlp = spacy.blank(lang)
+    pipe: Any = nlp.add_pipe(task, name=name or task, config=config)
+    if labels is None:
+        pipe.initialize()
+    else:
+        pipe.initialize(labels=labels if isinstance(labels, Mapping) else {"labels": list(labels)})
+    return nlp

@@ -1,0 +1,40 @@
+"""What a pipeline gets right and wrong: scores, single outcomes, confusions, a report."""
+
+from .confusion import Confusion, cells_of, confuse
+from .evaluate import ComponentEvaluation, Evaluation, configured_inputs, evaluate_examples
+from .outcomes import (
+    Annotation,
+    AnswerScore,
+    Mention,
+    Outcome,
+    Source,
+    add_up,
+    answer_outcomes,
+    pair_outcomes,
+    relation_outcomes,
+)
+from .report import render_report
+from .tables import Table, component_tables, other_scores
+
+__all__ = [
+    "Annotation",
+    "AnswerScore",
+    "ComponentEvaluation",
+    "Confusion",
+    "Evaluation",
+    "Mention",
+    "Outcome",
+    "Source",
+    "Table",
+    "add_up",
+    "answer_outcomes",
+    "cells_of",
+    "component_tables",
+    "configured_inputs",
+    "confuse",
+    "evaluate_examples",
+    "other_scores",
+    "pair_outcomes",
+    "relation_outcomes",
+    "render_report",
+]

@@ -1,0 +1,161 @@
+"""An evaluation as tables of text, for the terminal and the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..scoring import Counts
+from .evaluate import PLURALS, ComponentEvaluation, Evaluation
+from .outcomes import KINDS, STATUSES, add_up
+
+TOP_CONFUSIONS = 10
+# How the counts behind scores are called.
+VIEWS = {
+    "ents": "Entities",
+    "rel": "Relations",
+    "rel_strict": "Relations with entity types",
+}
+# The same annotations as "rel" by a stricter rule: a column of their table.
+_STRICT = "rel_strict"
+# Of answers: scores by our names, and which questions they are about.
+_QUESTIONS = {
+    "qa_": "All questions",
+    "qa_has_ans_": "With an answer",
+    "qa_no_ans_": "Without an answer",
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    title (str): What it shows.
+    header (tuple[str, ...]): A name for each column.
+    rows (Sequence[tuple[str, ...]]): The cells.
+    names (int): How many of the first columns are words; the others are numbers.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    names: int = 1
+
+    @property
+    def aligns(self) -> tuple[str, ...]:
+        """For each column "l" or "r"."""
+        return ("l",) * self.names + ("r",) * (len(self.header) - self.names)
+
+
+def component_tables(part: ComponentEvaluation) -> list[Table]:
+    """Return the scores of a component, overall and for each label, and what its mistakes are.
+
+    part (ComponentEvaluation): The component.
+    RETURNS (list[Table]): Those that have something to show.
+    """
+    totals = add_up(part.outcomes)
+    tables = [_score_table(part.scores, totals)]
+    tables += [_label_table(part, name) for name in totals if name != _STRICT]
+    tables += [_answer_table(part.scores), _status_table(part), _confusion_table(part)]
+    return [table for table in tables if table.rows]
+
+
+def other_scores(evaluation: Evaluation) -> Table:
+    """Return the scores that are none of ours: tokens, other components, speed.
+
+    evaluation (Evaluation): The evaluation.
+    RETURNS (Table): A row a score that is one number; scores without a value are left out.
+    """
+    ours = {name for part in evaluation.components for name in part.scores}
+    rows = [
+        (name, f"{value:.0f} words/s" if name == "speed" else percent(value))
+        for name, value in evaluation.scores.items()
+        if name not in ours and isinstance(value, (int, float))
+    ]
+    return Table("Other scores of the pipeline", ("", "score"), rows)
+
+
+def percent(value: float | None) -> str:
+    """Return a score from 0 to 1 as `spacy evaluate` prints it; "-" for none."""
+    return "-" if value is None else f"{value * 100:.2f}"
+
+
+def _score_table(scores: Mapping[str, Any], totals: Mapping[str, Counts]) -> Table:
+    rows = [
+        (
+            VIEWS[name],
+            *(percent(scores.get(f"{name}_{x}")) for x in ("p", "r", "f", "macro_f")),
+            *(str(number) for number in (total.tp, total.fp, total.fn)),
+        )
+        for name, total in totals.items()
+    ]
+    return Table("Scores", ("", "P", "R", "F", "macro F", "TP", "FP", "FN"), rows)
+
+
+def _label_table(part: ComponentEvaluation, name: str) -> Table:
+    gold: Counter[str] = Counter()
+    predicted: Counter[str] = Counter()
+    for outcome in part.outcomes:
+        counts = outcome.counts.get(name, Counts())
+        if outcome.gold is not None:
+            gold[outcome.gold.label] += counts.tp + counts.fn
+        if outcome.predicted is not None:
+            predicted[outcome.predicted.label] += counts.tp + counts.fp
+    per_type = part.scores.get(f"{name}_per_type") or {}
+    strict = (part.scores.get(f"{_STRICT}_per_type") or {}) if name == "rel" else {}
+    rows = [
+        (
+            label or "(no label)",
+            *(percent(scores[x]) for x in "prf"),
+            *([percent(strict[label]["f"])] if strict else []),
+            str(gold[label]),
+            str(predicted[label]),
+        )
+        for label, scores in per_type.items()
+    ]
+    header = ("", "P", "R", "F", *(["F with types"] if strict else []), "gold", "predicted")
+    return Table(f"{VIEWS[name]}, by label", header, rows)
+
+
+def _answer_table(scores: Mapping[str, Any]) -> Table:
+    rows = [
+        (
+            text,
+            str(scores[f"{name}total"]),
+            percent(scores.get(f"{name}exact")),
+            percent(scores.get(f"{name}f1")),
+        )
+        for name, text in _QUESTIONS.items()
+        if scores.get(f"{name}total")
+    ]
+    if scores.get("qa_best_f1") is not None:
+        best = (percent(scores["qa_best_exact"]), percent(scores["qa_best_f1"]))
+        rows.append(("All, with the best null threshold", str(scores["qa_total"]), *best))
+    return Table("Answers", ("", "questions", "exact", "F1"), rows)
+
+
+def _status_table(part: ComponentEvaluation) -> Table:
+    kinds = [kind for kind in KINDS if kind in part.confusions]
+    counts = {kind: part.count(kind) for kind in kinds}
+    rows = [
+        (status, *(str(counts[kind].get(status, 0)) for kind in kinds))
+        for status in STATUSES
+        if any(status in counts[kind] for kind in kinds)
+    ]
+    return Table("Outcomes", ("", *(PLURALS[kind] for kind in kinds)), rows)
+
+
+def _confusion_table(part: ComponentEvaluation) -> Table:
+    found = [
+        (count, confusion.name(gold), confusion.name(predicted), PLURALS[kind])
+        for kind, confusion in part.confusions.items()
+        for (gold, predicted), count in confusion.top(TOP_CONFUSIONS)
+    ]
+    found.sort(key=lambda row: -row[0])
+    rows = [
+        (gold, predicted, kind, str(count))
+        for count, gold, predicted, kind in found[:TOP_CONFUSIONS]
+    ]
+    return Table("Most frequent confusions", ("gold", "predicted", "of", "count"), rows, 3)

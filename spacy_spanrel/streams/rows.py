@@ -1,0 +1,189 @@
+"""A row of the input, and the Doc that is made of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from spacy.language import Language
+from spacy.tokens import Doc
+
+from ..annotations import Question, make_questions, set_questions
+from ..converters.common import (
+    ConversionError,
+    ConversionErrors,
+    Place,
+    RecordId,
+    expect_encodable,
+    expect_words,
+    wrong_kind,
+)
+from ..errors import Errors
+
+ID_KEY = "id"
+TOKENS_KEY = "tokens"
+QUESTIONS_KEY = "questions"
+# Where a Doc carries what else its row had.
+META_KEY = "meta"
+# How much of a failed row is shown, in characters.
+RAW_CHARS = 4000
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row that could be read: a text, tokens, or a Doc.
+
+    place (Place): Where it was, and its id.
+    own (dict[str, Any]): What else it had.
+    text (str | None): The text to be tokenized.
+    words (list[str] | None): The tokens.
+    doc (Doc | None): The Doc. It stays as it is.
+    questions (tuple[Question, ...]): Questions about it.
+    raw (Any): The row as it was read, for a report of its failure.
+    """
+
+    place: Place
+    own: dict[str, Any] = field(default_factory=dict)
+    text: str | None = None
+    words: list[str] | None = None
+    doc: Doc | None = None
+    questions: tuple[Question, ...] = ()
+    raw: Any = None
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A row that failed.
+
+    place (Place): Where it was, and its id.
+    raw (Any): The row as it was read, or the beginning of it.
+    error (Exception): What was wrong.
+    """
+
+    place: Place
+    raw: Any
+    error: Exception
+
+    def to_line(self, number: int) -> bytes:
+        """Return the row's line in the file of errors. number (int): The row, from 1."""
+        raw = _as_text(self.raw)
+        entry: dict[str, Any] = {
+            "row": number,
+            "id": self.place.id,
+            "place": f"{self.place.file}, {self.place.name}".removesuffix(", "),
+            "error": type(self.error).__name__,
+            "message": str(self.error),
+            "raw": raw[:RAW_CHARS],
+        }
+        if len(raw) > RAW_CHARS:
+            entry["raw_cut"] = True
+        return f"{json.dumps(entry, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
+
+
+def _as_text(raw: Any) -> str:
+    if isinstance(raw, bytes):
+        return raw[: 4 * RAW_CHARS + 4].decode("utf-8", "replace")
+    if isinstance(raw, str):
+        return raw
+    if isinstance(raw, Doc):
+        return str(raw.text)
+    return json.dumps(raw, ensure_ascii=False, default=str)
+
+
+def parse_row(value: Any, place: Place, text_key: str, raw: Any) -> Row | BadRow:
+    """Make a row of a JSON value: a text, a list of tokens, or an object with one of the two.
+
+    value (Any): The value.
+    place (Place): Where it was.
+    text_key (str): The object's key of the text. With tokens it is a key like any other.
+    raw (Any): The row as it was read.
+    RETURNS (Row | BadRow): The row, or what is wrong with it.
+    """
+    try:
+        if isinstance(value, str):
+            return Row(place, text=expect_encodable(value, place), raw=raw)
+        if isinstance(value, list):
+            return Row(place, words=expect_words(value, place, allow_empty=True), raw=raw)
+        if not isinstance(value, dict):
+            raise wrong_kind(value, "an object {...}, a text, or a list of tokens", place)
+        place = Place(place.file, place.name, record_id(value.get(ID_KEY)))
+        questions = _questions(value.get(QUESTIONS_KEY), place)
+        if value.get(TOKENS_KEY) is not None:
+            at = place.at(TOKENS_KEY)
+            words = expect_words(value[TOKENS_KEY], at, allow_empty=True)
+            return Row(place, dict(value), words=words, questions=questions, raw=raw)
+        own = dict(value)
+        if text_key not in own:
+            raise place.error(
+                ConversionErrors.E605,
+                found="the keys " + (", ".join(map(repr, own)) or "(none)"),
+                expected=f"the key {text_key!r} (see --text-key) or {TOKENS_KEY!r}",
+            )
+        text = own.pop(text_key)
+        if not isinstance(text, str):
+            raise wrong_kind(text, "a text", place.at(text_key))
+        expect_encodable(text, place.at(text_key))
+        return Row(place, own, text=text, questions=questions, raw=raw)
+    except ValueError as error:
+        return BadRow(place, raw, error)
+
+
+def _questions(value: Any, place: Place) -> tuple[Question, ...]:
+    if value is None:
+        return ()
+    questions = make_questions(value)
+    for question in questions:
+        expect_encodable(question.id, place.at(QUESTIONS_KEY))
+        expect_encodable(question.text, place.at(QUESTIONS_KEY))
+    return questions
+
+
+def record_id(value: Any) -> RecordId | None:
+    """Return the value if it can name a row (a string that is not empty, an integer), else None."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
+        return None
+    return value
+
+
+def argument_error(name: str, found: str, expected: str) -> ConversionError:
+    """Return the error for a wrong argument."""
+    return Place(name).error(ConversionErrors.E613, found=found, expected=expected)
+
+
+def too_long(place: Place, found: str, limit: str) -> ConversionError:
+    """Return the error for a row that is too long."""
+    return place.error(Errors.E929, found=found, expected=f"at most {limit}")
+
+
+def make_doc(row: Row, nlp: Language, qa_keys: Iterable[str], max_chars: int) -> Doc:
+    """Make the Doc that the pipeline is given; every call makes a new one.
+
+    row (Row): The row.
+    nlp (Language): The pipeline, for its tokenizer and vocabulary.
+    qa_keys (Iterable[str]): Span groups that take the row's questions.
+    max_chars (int): Longest text.
+    RETURNS (Doc): The Doc. With tokens, what stands between them is unknown, and the text is the
+        tokens joined by blanks.
+    RAISES (ValueError): If the text is too long.
+    """
+    if row.doc is not None:
+        length = len(row.doc.text)
+    elif row.words is not None:
+        length = sum(map(len, row.words)) + len(row.words)
+    else:
+        length = len(row.text or "")
+    if length > max_chars:
+        raise too_long(row.place, f"{length} characters", f"{max_chars} (see --max-chars)")
+    doc: Doc
+    if row.doc is not None:
+        doc = row.doc.copy()
+    elif row.words is not None:
+        doc = Doc(nlp.vocab, words=row.words)
+    else:
+        doc = nlp.make_doc(row.text or "")
+    if row.questions:
+        for key in qa_keys:
+            set_questions(doc, row.questions, key)
+    return doc

@@ -1,0 +1,364 @@
+"""Loggers of `spacy train` that know what the components tell beyond one loss and some scores.
+
+spaCy tells a logger everything about a step with an evaluation, and nothing but that there was one
+about the others. Losses, learning rates and what was left out of training are read from the
+components themselves, and so are known at every step.
+
+Several loggers are combined by "spacy.ChainLogger.v1" of spacy-loggers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from time import perf_counter
+from typing import IO, TYPE_CHECKING, Any, Union
+
+from spacy import registry
+from spacy.language import Language
+from spacy.training.loggers import setup_table
+from tqdm import tqdm
+from wasabi.printer import Printer
+
+from ..about import __version__
+from ..errors import Errors
+
+if TYPE_CHECKING:
+    from ..pipe import TorchPipe
+
+Info = dict[str, Any]
+LogStep = Callable[[Union[Info, None]], None]  # noqa: UP007 (evaluated at run time)
+SetupLogger = Callable[[Language, IO[str], IO[str]], tuple[LogStep, Callable[[], None]]]
+
+
+@dataclass
+class Record:
+    """What is known after a step.
+
+    step (int): Its number, from 0 on as in spaCy.
+    step_losses (dict[str, float]): Means over the steps since the last record that was taken, by
+        the names that `update` uses, parts included. Only those of this package's components.
+    learn_rates (dict[str, dict[str, float]]): Of "encoder" and "head" of each component.
+    skipped (dict[str, dict[str, int]]): What each component left out of training so far.
+    seconds (float): Since the start of training.
+    evaluation (dict | None): What spaCy tells of a step with an evaluation.
+    """
+
+    step: int
+    step_losses: dict[str, float]
+    learn_rates: dict[str, dict[str, float]]
+    skipped: dict[str, dict[str, int]]
+    seconds: float
+    evaluation: Info | None = None
+
+
+@dataclass
+class Recorder:
+    """Follows a training through the pipeline.
+
+    nlp (Language): The pipeline that is trained.
+    every (int): Steps from one record to the next; 0 for those with an evaluation alone.
+    """
+
+    nlp: Language
+    every: int = 1
+    _start: float = field(default_factory=perf_counter)
+    _step: int = -1
+    _taken: int = -1
+    _totals: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._totals = self._loss_totals()
+
+    @property
+    def pipes(self) -> list[tuple[str, TorchPipe]]:
+        """The components of this package, by name."""
+        from ..pipe import TorchPipe  # torch waits until there is something to train
+
+        return [(name, pipe) for name, pipe in self.nlp.pipeline if isinstance(pipe, TorchPipe)]
+
+    def _loss_totals(self) -> dict[str, float]:
+        return {key: v for _, pipe in self.pipes for key, v in pipe.loss_totals.items()}
+
+    def record(self, info: Info | None) -> Record | None:
+        """Note a step. info (dict | None): From spaCy. RETURNS (Record | None): If one is due."""
+        self._step = self._step + 1 if info is None else info["step"]
+        due = self.every and self._step % self.every == 0
+        if info is None and not due:
+            return None
+        totals = self._loss_totals()
+        steps = max(1, self._step - self._taken)
+        losses = {k: (v - self._totals.get(k, 0.0)) / steps for k, v in totals.items()}
+        self._totals, self._taken = totals, self._step
+        return Record(
+            self._step,
+            losses,
+            {name: rates for name, pipe in self.pipes if (rates := pipe.learn_rates)},
+            {name: dict(+pipe.skipped) for name, pipe in self.pipes},
+            perf_counter() - self._start,
+            info,
+        )
+
+
+def _check_every(logger: str, every: int) -> None:
+    if every < 0:
+        raise ValueError(Errors.E941.format(name=logger, found=every))
+
+
+@registry.loggers("spacy-spanrel.JsonLinesLogger.v1")
+def create_json_lines_logger(
+    path: Union[str, Path],  # noqa: UP007 (spaCy resolves these annotations at run time)
+    every: int = 1,
+) -> SetupLogger:
+    """Write a line of JSON for each step and each evaluation.
+
+    A run begins with a row `{"event": "start", ...}`; runs that share a file stand one after the
+    other. Rows of steps ("step") have step, step_losses, learn_rates, skipped and seconds; those
+    of evaluations ("evaluation") also epoch, words, score, scores, and losses: the sums since the
+    last evaluation, as the console shows them. What is not a finite number is null.
+
+    path (str | Path): The file. Its folder is made; a file that is there is continued.
+    every (int): Steps from one row to the next, 1 for all; 0 for evaluations only.
+    RETURNS (Callable): The logger.
+    """
+    _check_every("JsonLinesLogger", every)
+
+    def setup(
+        nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr
+    ) -> tuple[LogStep, Callable[[], None]]:
+        recorder = Recorder(nlp, every)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 (closed when training ends)
+
+        def write(row: dict[str, Any]) -> None:
+            file.write(json.dumps(_finite(row), ensure_ascii=False, allow_nan=False) + "\n")
+            file.flush()  # whoever watches a training reads whole rows
+
+        write(
+            {
+                "event": "start",
+                "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                "version": __version__,
+                "pipeline": nlp.pipe_names,
+            }
+        )
+
+        def log_step(info: Info | None) -> None:
+            record = recorder.record(info)
+            if record is not None:
+                write(_row(record))
+
+        return log_step, file.close
+
+    return setup
+
+
+def _row(record: Record) -> dict[str, Any]:
+    row = {
+        "event": "step",
+        "step": record.step,
+        "seconds": round(record.seconds, 3),
+        "step_losses": record.step_losses,
+        "learn_rates": record.learn_rates,
+        "skipped": record.skipped,
+    }
+    info = record.evaluation
+    if info is not None:
+        row |= {
+            "event": "evaluation",
+            "epoch": info["epoch"],
+            "words": info["words"],
+            "losses": {name: float(value) for name, value in info["losses"].items()},
+            "score": info["score"],
+            "scores": info["other_scores"],
+        }
+    return row
+
+
+def _finite(value: Any) -> Any:
+    """Return plain data that JSON can hold."""
+    if isinstance(value, dict):
+        return {str(key): _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    if isinstance(value, (bool, int, str)) or value is None:
+        return value
+    number = float(value)  # numpy's numbers, too
+    return number if math.isfinite(number) else None
+
+
+@registry.loggers("spacy-spanrel.TensorBoardLogger.v1")
+def create_tensorboard_logger(
+    log_dir: Union[str, Path],  # noqa: UP007 (spaCy resolves these annotations at run time)
+    every: int = 1,
+) -> SetupLogger:
+    """Write curves for TensorBoard (`tensorboard --logdir LOG_DIR`).
+
+    The curves are `loss/{name}` (means over steps), `learn_rate/{component}/{encoder or head}`,
+    `skipped/{component}/{what}` and `seconds`; from evaluations `score`, `scores/{name}` with those
+    per type below it, `loss_sum/{name}` (as the console shows them), `epoch` and `words`.
+
+    log_dir (str | Path): Folder of the run.
+    every (int): Steps from one point to the next, 1 for all; 0 for evaluations only.
+    RETURNS (Callable): The logger.
+    RAISES (ImportError): If tensorboard is not installed.
+    """
+    _check_every("TensorBoardLogger", every)
+    try:
+        # By itself first: what torch says of it does not tell what to install.
+        importlib.import_module("tensorboard")
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError(Errors.E940.format(error=error)) from error
+
+    def setup(
+        nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr
+    ) -> tuple[LogStep, Callable[[], None]]:
+        recorder = Recorder(nlp, every)
+        writer = SummaryWriter(str(log_dir))
+
+        def log_step(info: Info | None) -> None:
+            record = recorder.record(info)
+            if record is not None:
+                for tag, value in _scalars(record):
+                    writer.add_scalar(tag, value, record.step)
+                writer.flush()
+
+        return log_step, writer.close
+
+    return setup
+
+
+def _scalars(record: Record) -> Iterator[tuple[str, float]]:
+    yield from _numbers("loss", record.step_losses)
+    yield from _numbers("learn_rate", record.learn_rates)
+    yield from _numbers("skipped", record.skipped)
+    yield "seconds", record.seconds
+    info = record.evaluation
+    if info is not None:
+        yield from _numbers("loss_sum", info["losses"])
+        yield from _numbers("scores", info["other_scores"])
+        for name in ("score", "epoch", "words"):
+            yield from _numbers(name, info[name])
+
+
+def _numbers(tag: str, value: Any) -> Iterator[tuple[str, float]]:
+    """Yield the numbers of nested tables by their path; lists have no place in a curve."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            yield from _numbers(f"{tag}/{key}", part)
+    elif value is not None and not isinstance(value, (str, list, tuple)):
+        yield tag, float(value)
+
+
+@registry.loggers("spacy-spanrel.ConsoleLogger.v1")
+def create_console_logger(progress_bar: bool = False) -> SetupLogger:
+    """Print a table with a row for each evaluation, as "spacy.ConsoleLogger.v3" does, and in it
+    what that one cannot know: the parts of losses, learning rates, what was left out of training
+    since the last row, and time.
+
+    progress_bar (bool): Show one for the steps to the next evaluation.
+    RETURNS (Callable): The logger.
+    """
+
+    def setup(
+        nlp: Language, stdout: IO[str] = sys.stdout, stderr: IO[str] = sys.stderr
+    ) -> tuple[LogStep, Callable[[], None]]:
+        recorder = Recorder(nlp, every=0)
+        ours = dict(recorder.pipes)
+        trained = [n for n, pipe in nlp.pipeline if getattr(pipe, "is_trainable", False)]
+        losses = {}
+        for pipe_name in trained:
+            losses[pipe_name] = f"Loss {pipe_name}"
+            parts = ours[pipe_name].loss_names[1:] if pipe_name in ours else ()
+            losses |= {part: f"Loss {part.removeprefix(f'{pipe_name}_')}" for part in parts}
+        settings = nlp.config["training"]
+        scores = [name for name, weight in settings["score_weights"].items() if weight is not None]
+        columns = [
+            ("E", 3),
+            ("#", 6),
+            ("sec", 5),
+            *((title, 8) for title in losses.values()),
+            *((f"Rate {name}", 15) for name in ours),
+            ("Skipped", 7),
+            *((name, 6) for name in scores),
+            ("Score", 6),
+        ]
+        header, widths, aligns = setup_table(
+            cols=[name for name, _ in columns], widths=[width for _, width in columns], max_width=22
+        )
+        printer = Printer(no_print=True)
+
+        def write(cells: list[str], **layout: Any) -> None:
+            print(printer.row(cells, widths=widths, spacing=2, **layout), file=stdout, flush=True)
+
+        write(header)
+        write(["-" * width for width in widths])
+        skipped: Counter[str] = Counter()
+        bar: Any = None
+
+        def log_step(info: Info | None) -> None:
+            nonlocal bar, skipped
+            record = recorder.record(info)
+            if record is None or info is None:
+                if bar is not None:
+                    bar.update(1)
+                return
+            if bar is not None:
+                bar.close()
+            found = Counter(
+                {
+                    f"{name}: {what}": n
+                    for name, part in record.skipped.items()
+                    for what, n in part.items()
+                }
+            )
+            rates = [record.learn_rates.get(name, {}) for name in ours]
+            other = info["other_scores"] or {}
+            write(
+                [
+                    str(info["epoch"]),
+                    str(info["step"]),
+                    str(round(record.seconds)),
+                    *(f"{float(info['losses'].get(name, 0.0)):.2f}" for name in losses),
+                    *("/".join(f"{rate:.1e}" for rate in part.values()) or "-" for part in rates),
+                    str((found - skipped).total()),
+                    *(_percent(name, other.get(name)) for name in scores),
+                    f"{float(info['score']):.2f}",
+                ],
+                aligns=aligns,
+            )
+            skipped = found
+            if progress_bar:
+                bar = tqdm(
+                    total=settings["eval_frequency"],
+                    desc=f"Epoch {info['epoch'] + 1}",
+                    disable=None,
+                    leave=False,
+                    file=stderr,
+                )
+
+        def finalize() -> None:
+            if bar is not None:
+                bar.close()
+            if skipped:
+                rows = ", ".join(f"{what} {n}" for what, n in sorted(skipped.items()))
+                text = printer.warn(f"Left out of training, all passes together: {rows}")
+                print(text, file=stdout, flush=True)
+
+        return log_step, finalize
+
+    return setup
+
+
+def _percent(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{float(value) * (1 if name == 'speed' else 100):.2f}"

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from spacy.cli._util import app as spacy_app
+from typer.testing import CliRunner
+
+from spacy_spanrel import Question, set_answers
+from spacy_spanrel.annotations import make_answer
+from spacy_spanrel.cli import debug_data
+from tests.span_relation.util import ROWS
+from tests.util import make_doc, write_docs
+
+CONFIGS = Path(__file__).parents[2] / "configs" / "test"
+
+
+def run(*args: Any) -> Any:
+    return CliRunner().invoke(spacy_app, ["spanrel", "debug-data", *map(str, args)])
+
+
+def flat(output: str) -> str:
+    return " ".join(output.split())
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Train and dev: entities, relations and questions on every Doc."""
+    nlp = spacy.blank("en")
+    docs = []
+    for row in ROWS:
+        doc = make_doc(nlp.vocab, *row, key="entities")
+        whole = make_answer(doc, Question("a", "what ?"), 0, len(doc.text.split()[0]))
+        set_answers(doc, [whole, make_answer(doc, Question("b", "why ?"), 0, 0)])
+        docs.append(doc)
+    folder = tmp_path_factory.mktemp("data")
+    return write_docs(folder / "train.spacy", docs), write_docs(folder / "dev.spacy", docs[3:])
+
+
+def test_all_tasks_without_config(data: tuple[Path, Path], tmp_path: Path) -> None:
+    train, dev = data
+    output = tmp_path / "deep" / "report.json"
+    result = run(train, "--dev", dev, "--output", output)
+    assert result.exit_code == 0, result.output
+    text = flat(result.stdout)
+    for part in (
+        "Docs 5 2",
+        "Entities 9 2",
+        "Relations 5 1",
+        "Questions 10 4",
+        "Per 4 0",
+        "based (Org, Loc) 2 1",
+        "Tokens of a Doc, train 5 5 7 6.6 8 8",
+        "2 of 2 (100.0%) Docs in dev have the text of a Doc in train",
+        "5 of 10 (50.0%) questions in train have no answer",
+        "warning(s)",
+    ):
+        assert part in text, part
+    assert "word pieces" not in text
+    report = json.loads(output.read_text(encoding="utf-8"))
+    assert set(report) == {"train", "dev", "advice"}
+    assert report["train"]["relations"] == {"based": 2, "works": 1, "lives": 1, "killed": 1}
+    assert report["train"]["tokens"]["max"] == 8
+    assert {"label": "lives", "head": "Per", "tail": "Loc", "n": 1} in report["train"]["type_pairs"]
+    assert report["dev"]["answerable"] == 2
+    assert all({"level", "topic", "text", "numbers"} == set(item) for item in report["advice"])
+    assert os.listdir(output.parent) == ["report.json"]
+
+
+def test_encoder(data: tuple[Path, Path], checkpoint: Path) -> None:
+    result = run(data[0], "--encoder", checkpoint)
+    assert result.exit_code == 0, result.output
+    text = flat(result.stdout)
+    for part in (
+        "span_relation: word pieces of a Doc, train 5",
+        "span_relation: windows, train 5 1 1 1.0 1 1",
+        "relation_classifier: word pieces of a row, train 5",
+        "extractive_qa: windows, train 10 1 1 1.0 1 1",
+    ):
+        assert part in text, part
+
+
+@pytest.mark.parametrize("name", ["span_relation", "relation_classifier", "extractive_qa"])
+def test_config(data: tuple[Path, Path], bert_checkpoint: Path, name: str) -> None:
+    config = ["--config", CONFIGS / f"{name}.cfg", "--paths.encoder", bert_checkpoint]
+    result = run(data[0], *config)
+    assert result.exit_code == 0, result.output
+    assert f"{name}: " in result.stdout
+    report = debug_data(
+        data[0],
+        config=CONFIGS / f"{name}.cfg",
+        overrides={"paths.encoder": str(bert_checkpoint)},
+    )
+    assert list(report.train.components) == [name]
+    # Settings are overridden as in `spacy train`.
+    if name == "span_relation":
+        result = run(data[0], *config, "--components.span_relation.max_span_size", "1")
+        assert "max_span_size = 1" in flat(result.stdout)
+
+
+def test_errors_in_the_data(bert_checkpoint: Path, tmp_path: Path) -> None:
+    plain = write_docs(tmp_path / "plain.spacy", [spacy.blank("en")("Nothing here.")])
+    config = ["-c", CONFIGS / "extractive_qa.cfg", "--paths.encoder", bert_checkpoint]
+    result = run(plain, *config, "-o", tmp_path / "report.json")
+    assert result.exit_code == 1
+    assert "There is nothing to learn: train has 0 questions" in flat(result.stdout)
+    assert "1 error(s)" in flat(result.stdout)
+    # The report is there all the same.
+    levels = {
+        item["level"] for item in json.loads((tmp_path / "report.json").read_text())["advice"]
+    }
+    assert "error" in levels
+    assert run(plain).exit_code == 0
+
+
+def test_a_folder_of_files(data: tuple[Path, Path], tmp_path: Path) -> None:
+    for name in ("a.spacy", "b.spacy"):
+        (tmp_path / name).write_bytes(data[0].read_bytes())
+    (tmp_path / "notes.txt").write_text("x")
+    report = debug_data(tmp_path)
+    assert report.train.docs == 10
+    assert report.dev is None
+    assert not report.has_errors
+
+
+def test_wrong_files(data: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "broken.spacy").write_bytes(b"{}")
+    (tmp_path / "broken.cfg").write_text("[nlp")
+    (tmp_path / "other.cfg").write_text('[nlp]\nlang = "en"\npipeline = []\n')
+    train = data[0]
+    cases: list[tuple[list[Any], list[str]]] = [
+        ([tmp_path / "none.spacy"], ["There is no file", "none.spacy"]),
+        ([train, "-d", tmp_path / "none.spacy"], ["none.spacy"]),
+        ([tmp_path / "broken.spacy"], ["E_SR601", "broken.spacy"]),
+        ([train, "-d", tmp_path / "broken.spacy"], ["E_SR601"]),
+        ([train, "-c", tmp_path / "none.cfg"], ["none.cfg"]),
+        ([train, "-c", tmp_path / "broken.cfg"], []),
+        ([train, "-c", tmp_path / "other.cfg"], ["E_SR945"]),
+    ]
+    for arguments, parts in cases:
+        result = run(*arguments, "-o", tmp_path / "report.json")
+        assert result.exit_code == 1, (arguments, result.output)
+        for part in parts:
+            assert part in result.stderr, (arguments, result.stderr)
+        assert "Traceback" not in result.output
+        assert not (tmp_path / "report.json").exists()
+    result = run(train, "--encoder", tmp_path)
+    assert result.exit_code == 1
+    assert "cannot be read" in flat(result.stdout)

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from spacy.cli._util import app as spacy_app
+from spacy.tokens import Doc, DocBin, Span
+from typer.testing import CliRunner
+
+from spacy_spanrel import Relation, set_relations
+from spacy_spanrel.cli import app
+from tests.span_relation.util import ROWS, initialize, make_examples, make_nlp, train
+
+
+def run(*args: Any, main: Any = app) -> Any:
+    return CliRunner().invoke(main, [str(arg) for arg in args])
+
+
+def one_line(output: str) -> str:
+    """Undo the wrapping of lines, which may cut paths."""
+    return "".join(output.split())
+
+
+def gold(n: int = 5, *, relations: bool = True) -> list[Doc]:
+    vocab = spacy.blank("en").vocab
+    docs = []
+    for text, entities, rows in ROWS[:n]:
+        doc = Doc(vocab, words=text.split())
+        spans = [Span(doc, start, end, label=label) for start, end, label in entities]
+        doc.set_ents(spans)
+        if relations:
+            set_relations(doc, [Relation(spans[h], spans[t], label) for h, t, label in rows])
+        docs.append(doc)
+    return docs
+
+
+@pytest.fixture(scope="module")
+def model(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    nlp, _ = make_nlp(bert_checkpoint, relation_threshold=0.2)
+    examples = make_examples(nlp)
+    initialize(nlp, examples)
+    train(nlp, examples, 25)
+    path = tmp_path_factory.mktemp("model") / "pipeline"
+    nlp.to_disk(path)
+    return path
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    DocBin(docs=gold()).to_disk(tmp_path / "dev.spacy")
+    return tmp_path / "dev.spacy"
+
+
+def test_tables_json_and_report(model: Path, corpus: Path, tmp_path: Path) -> None:
+    output, report = tmp_path / "new" / "metrics.json", tmp_path / "new" / "report.html"
+    result = run("spanrel", "evaluate", model, corpus, "-o", output, "-r", report, main=spacy_app)
+    assert result.exit_code == 0
+    for title in ("Scores", "Entities, by label", "Outcomes", "Most frequent confusions"):
+        assert title in result.stdout
+    assert sorted(path.name for path in output.parent.iterdir()) == ["metrics.json", "report.html"]
+    other = tmp_path / "spacy.json"
+    theirs = run("evaluate", model, corpus, "-o", other, main=spacy_app)
+    wanted, found = json.loads(other.read_text()), json.loads(output.read_text())
+    assert {k for k in wanted if wanted[k] != found[k]} <= {"speed"}
+    # What is printed is the same, to the last digit.
+    for name in ("NER P", "NER R", "NER F"):
+        value = next(row.split()[-1] for row in theirs.stdout.splitlines() if row.startswith(name))
+        assert value in next(r for r in result.stdout.splitlines() if r.startswith("Entities "))
+    assert set(found) - set(wanted) == {"confusion", "counts"}
+    counts = found["counts"]["span_relation"]
+    entities = counts["entities"]
+    assert entities.get("correct", 0) == counts["ents"]["tp"]
+    alone = entities.get("spurious", 0), entities.get("missed", 0)
+    pairs = sum(entities.values()) - counts["ents"]["tp"] - sum(alone)
+    assert (alone[0] + pairs, alone[1] + pairs) == (counts["ents"]["fp"], counts["ents"]["fn"])
+    assert report.read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_rows_left_out_are_said(model: Path, corpus: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    result = run("evaluate", model, corpus, "--report", report, "--max-rows", 1)
+    assert result.exit_code == 0
+    assert "rows were left out, correct ones first" in result.stdout
+    assert report.read_text(encoding="utf-8").count("<tr data-status") == 1
+
+
+def test_inputs(model: Path, corpus: Path, tmp_path: Path) -> None:
+    assert "(inputs: ents)" in run("evaluate", model, corpus, "--inputs", "ents").stdout
+    result = run("evaluate", model, corpus, "-i", "ents", "-i", "nothing")
+    assert "(inputs: ents, nothing)" in result.stdout
+    assert "has 'nothing', which the pipeline should be given" in result.stderr
+    assert "(inputs: none)" in run("evaluate", model, corpus, "--no-inputs").stdout
+    result = run("evaluate", model, corpus, "--no-inputs", "--inputs", "ents")
+    assert result.exit_code == 1
+    assert "expected:oneofthetwo" in one_line(result.stderr).lower()
+
+
+def test_annotation_that_is_missing_is_said(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "dev.spacy"
+    DocBin(docs=gold(relations=False)).to_disk(path)
+    output = tmp_path / "metrics.json"
+    result = run("evaluate", model, path, "-o", output)
+    assert result.exit_code == 0
+    assert "the corpus has no gold relations" in result.stderr
+    found = json.loads(output.read_text())
+    assert found["rel_f"] is None
+    assert list(found["confusion"]["span_relation"]) == ["entities"]
+    DocBin(docs=[Doc(spacy.blank("en").vocab, words=["a"])]).to_disk(path)
+    result = run("evaluate", model, path, "-o", output)
+    assert result.exit_code == 1
+    assert "no gold entities" in result.stderr
+    assert "no gold relations" in result.stderr
+    assert json.loads(output.read_text()) == found
+
+
+def test_errors(model: Path, corpus: Path, tmp_path: Path) -> None:
+    blank, empty = tmp_path / "blank", tmp_path / "empty.spacy"
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer")
+    nlp.to_disk(blank)
+    DocBin().to_disk(empty)
+    broken, other = tmp_path / "broken.spacy", tmp_path / "docs.json"
+    broken.write_bytes(b"no Docs")
+    other.write_text("{}")
+    report = tmp_path / "report.html"
+    for args, message in [
+        ((blank, corpus), "found sentencizer"),
+        ((tmp_path / "nowhere", corpus), "Can't find model"),
+        ((model, tmp_path / "nowhere.spacy"), "There is no corpus"),
+        ((model, empty), "holds no Docs"),
+        ((model, other), "holds no Docs"),
+        ((model, broken), "as DocBin.to_disk writes it"),
+        ((model, corpus, "--output", corpus), "another file than CORPUS"),
+        ((model, corpus, "--output", report), "another file than --output"),
+        ((model, corpus, "--output", tmp_path), "Expected: a file."),
+    ]:
+        before = sorted(os.listdir(tmp_path))
+        result = run("evaluate", *args, "--report", report)
+        assert result.exit_code == 1, args
+        assert one_line(message) in one_line(result.stderr)
+        assert "Not evaluated" in result.stderr
+        assert not result.stdout.strip()
+        assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_usage(model: Path, corpus: Path) -> None:
+    assert run("evaluate", model).exit_code == 2
+    assert run("evaluate", model, corpus, "--max-rows", -1).exit_code == 2
+    result = run("evaluate", "--help")
+    assert result.exit_code == 0
+    assert "spacy evaluate" in result.stdout

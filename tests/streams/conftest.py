@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import spacy
+from spacy.language import Language
+
+from ..extractive_qa.util import model_config as qa_config
+from ..extractive_qa.util import qa_checkpoint
+from ..span_relation.util import initialize, make_examples
+from ..span_relation.util import model_config as relation_config
+from .util import PATTERNS, rules
+
+
+@pytest.fixture(scope="session")
+def ruler() -> Language:
+    """A pipeline that finds entities by rules."""
+    return rules()
+
+
+@pytest.fixture(scope="session")
+def full_path(tmp_path_factory: pytest.TempPathFactory, bert_checkpoint: Path) -> Path:
+    """A saved pipeline: entities by rules, a relation for every pair of them, and answers, both by
+    networks that were never trained. Not to be changed."""
+    folder = tmp_path_factory.mktemp("full")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler")
+    relations = {
+        "entities": "doc",
+        "relation_threshold": 0.01,
+        "type_constraints": "off",
+        "model": relation_config(bert_checkpoint),
+    }
+    nlp.add_pipe("span_relation", config=relations)
+    answers = {
+        "no_answer": False,
+        "scorer": None,
+        "model": qa_config(qa_checkpoint(folder / "checkpoint")),
+    }
+    nlp.add_pipe("extractive_qa", config=answers)
+    initialize(nlp, make_examples(nlp))
+    nlp.get_pipe("entity_ruler").add_patterns(PATTERNS)
+    nlp.to_disk(folder / "pipeline")
+    return folder / "pipeline"

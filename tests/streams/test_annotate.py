@@ -1,0 +1,762 @@
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+
+from spacy_spanrel import get_answers, get_relations, set_entities, set_relations
+from spacy_spanrel.converters import ConversionError, get_orig_id
+from spacy_spanrel.streams import annotate, writers
+from spacy_spanrel.streams.progress import AppendFile, Progress, beside, model_fingerprint
+from spacy_spanrel.streams.records import dump_json
+
+from .util import TEXTS, killed, numbered, read_docs, read_jsonl, rules, write_jsonl
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture
+def out(tmp_path) -> Path:
+    (tmp_path / "out").mkdir()
+    return tmp_path / "out"
+
+
+# What comes out
+
+
+def test_records(full_path, tmp_path, out):
+    rows = [
+        {"id": 7, "text": TEXTS[1], "year": 1901, "questions": ["Who was born?"]},
+        {"text": "", "entities": "gold", "meta": {"a": 1}, "row": "x"},
+        {"tokens": ["Mary", "in", "Berlin"], "text": "Mary in  Berlin"},
+    ]
+    report = annotate(full_path, write_jsonl(tmp_path / "in.jsonl", rows), out / "x.jsonl")
+    first, second, third = read_jsonl(out / "x.jsonl")
+    assert names(out) == ["x.jsonl"]
+    # The row's own keys, beside or, where the name is taken, below.
+    assert list(first) == [
+        *("row", "id", "year", "questions", "text", "entities", "relations", "answers")
+    ]
+    assert (first["row"], first["id"], first["year"], first["text"]) == (1, 7, 1901, TEXTS[1])
+    assert second == {
+        **{"row": 2, "text": "", "entities": [], "relations": [], "answers": []},
+        "meta": {"entities": "gold", "meta": {"a": 1}, "row": "x"},
+    }
+    # Entities, and relations between them, with exact offsets.
+    assert [(e["text"], e["label"], e["start"], e["end"]) for e in first["entities"]] == [
+        ("Mary", "Per", 0, 1),
+        ("London", "Loc", 4, 5),
+        ("John", "Per", 7, 8),
+        ("Berlin", "Loc", 9, 10),
+    ]
+    doc = spacy.load(full_path)(TEXTS[1])
+    assert len(first["relations"]) == len(doc._.relations) >= 4
+    for found, relation in zip(first["relations"], doc._.relations, strict=True):
+        expected = relation.to_dict()
+        assert found["score"] == round(found["score"], 6)
+        assert found["score"] == pytest.approx(expected["score"], abs=1e-5)
+        assert {**found, "score": 0} == {**expected, "score": 0}
+    for part in [*first["entities"], *first["answers"], first["relations"][0]["head"]]:
+        assert first["text"][part["start_char"] : part["end_char"]] == part["text"]
+        assert doc[part["start"] : part["end"]].text == part["text"]
+    (answer,) = first["answers"]
+    assert (answer["id"], answer["question"]) == ("q1", "Who was born?")
+    assert answer["text"]
+    assert 0 < answer["score"] <= 1
+    # The text of tokens is the tokens; another one is a key like any other.
+    assert third["text"] == "Mary in Berlin"
+    assert third["tokens"] == rows[2]["tokens"]
+    assert third["meta"] == {"text": "Mary in  Berlin"}
+    assert [e["start"] for e in third["entities"]] == [0, 2]
+    assert (report.rows, report.annotated, report.failed, report.resumed_at) == (3, 3, 0, 0)
+    assert report.entities == sum(len(r["entities"]) for r in (first, second, third))
+    assert report.relations == sum(len(r["relations"]) for r in (first, second, third))
+    assert report.answers == 1
+    assert report.errors is None
+
+
+def test_scores_of_entities_and_those_of_other_components(ruler, tmp_path):
+    doc = ruler.make_doc(TEXTS[0])
+    set_entities(doc, [doc.char_span(0, 4, label="X")], [0.12345678])
+    doc.spans["other"] = [doc[0:2]]
+    doc.ents = [doc.char_span(14, 19, label="Loc")]
+    set_relations(doc, [])
+    DocBin(docs=[doc]).to_disk(tmp_path / "in.spacy")
+    nlp = spacy.blank("en")
+    nlp.add_pipe("spancat", config={"spans_key": "entities"})
+    annotate(nlp, tmp_path / "in.spacy", tmp_path / "x.jsonl", disable=["spancat"])
+    assert [e["label"] for e in read_jsonl(tmp_path / "x.jsonl")[0]["entities"]] == ["Loc"]
+
+    @Language.component("tests_keys")
+    def tests_keys(doc: Doc) -> Doc:
+        return doc
+
+    tests_keys.cfg = {"spans_key": "entities"}  # what components say of themselves
+    nlp = spacy.blank("en")
+    nlp.add_pipe("tests_keys")
+    annotate(nlp, tmp_path / "in.spacy", tmp_path / "y.jsonl")
+    found = read_jsonl(tmp_path / "y.jsonl")[0]["entities"]
+    assert [(e["text"], e["label"], e["score"]) for e in found] == [
+        ("John", "X", 0.123457),
+        ("Paris", "Loc", None),
+    ]
+
+
+@pytest.mark.parametrize("input_format", ["text", "jsonl", "csv", "parquet", "spacy", "json"])
+@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet", "x.spacy", "x"])
+def test_every_format_to_every_other(ruler, tmp_path, out, input_format, name):
+    source = tmp_path / f"in.{input_format}"
+    rows = [{"id": f"r{i}", "text": text} for i, text in enumerate(TEXTS)]
+    if input_format == "text":
+        source.write_text("\n".join(TEXTS), encoding="utf-8")
+    elif input_format == "jsonl":
+        write_jsonl(source, rows)
+    elif input_format == "json":
+        source.write_text(json.dumps(rows))
+    elif input_format == "csv":
+        lines = ["id,text", *(f'{row["id"]},"{row["text"]}"' for row in rows)]
+        source.write_text("\n".join(lines), encoding="utf-8")
+    elif input_format == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), source)
+    else:
+        docs = [ruler.make_doc(text) for text in TEXTS]
+        for row, doc in zip(rows, docs, strict=True):
+            doc.user_data["meta"] = {"id": row["id"]}
+        DocBin(docs=docs, store_user_data=True).to_disk(source)
+    report = annotate(
+        ruler,
+        source,
+        out / name,
+        input_format=input_format,
+        output_format="spacy" if name == "x" else None,
+        chunk_size=2,
+    )
+    assert names(out) == [name]
+    assert report.rows == report.annotated == 5
+    ids = [None] * 5 if input_format == "text" else [row["id"] for row in rows]
+    entities = [
+        [(e.text, e.label_, e.start_char, e.end_char) for e in ruler(text).ents] for text in TEXTS
+    ]
+    if name in ("x.jsonl", "x.parquet"):
+        if name == "x.jsonl":
+            found = read_jsonl(out / name)
+        else:
+            table = pyarrow.parquet.read_table(out / name)
+            assert table.schema.equals(writers.parquet_schema())
+            found = table.to_pylist()
+            own = [{} if i is None else {"id": i} for i in ids]
+            assert [json.loads(row["meta"]) for row in found] == own
+        assert [row.get("id") for row in found] == ids
+        assert [row["row"] for row in found] == [1, 2, 3, 4, 5]
+        assert [row["text"] for row in found] == TEXTS
+        assert [
+            [(e["text"], e["label"], e["start_char"], e["end_char"]) for e in row["entities"]]
+            for row in found
+        ] == entities
+    else:
+        if name == "x":
+            paths = sorted((out / name).iterdir())
+            assert [path.name for path in paths] == [f"00000{i}.spacy" for i in range(3)]
+            assert [len(read_docs(path)) for path in paths] == [2, 2, 1]
+        else:
+            paths = [out / name]
+        docs = [doc for path in paths for doc in read_docs(path)]
+        assert [doc.text for doc in docs] == TEXTS
+        assert [doc.user_data.get("meta", {}).get("id") for doc in docs] == ids
+        assert [
+            [(e.text, e.label_, e.start_char, e.end_char) for e in doc.ents] for doc in docs
+        ] == entities
+
+
+def test_docs_of_a_full_pipeline(full_path, tmp_path):
+    rows = [{"id": 3, "text": TEXTS[1], "questions": ["Who?"], "day": [1, {"a": None}]}]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    annotate(full_path, source, tmp_path / "x.spacy")
+    annotate(full_path, source, tmp_path / "x.jsonl")
+    (doc,) = read_docs(tmp_path / "x.spacy")
+    (row,) = read_jsonl(tmp_path / "x.jsonl")
+    assert [round(r.score, 6) for r in get_relations(doc)] == [
+        r["score"] for r in row["relations"]
+    ]
+    assert [r.to_dict()["head"] for r in get_relations(doc)] == [
+        r["head"] for r in row["relations"]
+    ]
+    assert [a.text for a in get_answers(doc)] == [a["text"] for a in row["answers"]]
+    assert doc.user_data["meta"] == {"id": 3, "questions": ("Who?",), "day": (1, {"a": None})}
+    # Its shards are an input again, and what was known of the row is still.
+    annotate(full_path, tmp_path / "x.spacy", tmp_path / "again.jsonl")
+    (again,) = read_jsonl(tmp_path / "again.jsonl")
+    assert again == row
+
+
+def test_ids_of_docs(tmp_path):
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler")
+    nlp.add_pipe("span_ruler", config={"spans_key": "entities"}).add_patterns(
+        [{"label": "Per", "pattern": "John"}]
+    )
+    source = write_jsonl(tmp_path / "in.jsonl", [{"id": "a", "text": "John"}])
+    annotate(nlp, source, tmp_path / "x.spacy")
+    assert [get_orig_id(doc) for doc in read_docs(tmp_path / "x.spacy")] == ["a"]
+
+
+def test_values_that_json_does_not_have():
+    value = {
+        "a": math.nan,
+        "b": datetime.datetime(2020, 1, 2, 3),
+        "c": b"\xff",
+        "d": [math.inf, {1: 2}, (1.5,)],
+        "e": Path("x"),
+        "f": "☂",
+    }
+    assert dump_json(value) == (
+        '{"a": null, "b": "2020-01-02T03:00:00", "c": "/w==", "d": [null, {"1": 2}, [1.5]], '
+        '"e": "x", "f": "☂"}'
+    )
+
+
+def test_parquet_is_merged_in_row_groups(ruler, tmp_path, monkeypatch):
+    monkeypatch.setattr(writers, "_GROUP_ROWS", 4)
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(10))
+    annotate(ruler, source, tmp_path / "x.parquet", chunk_size=2)
+    found = pyarrow.parquet.ParquetFile(tmp_path / "x.parquet")
+    assert [found.metadata.row_group(i).num_rows for i in range(found.num_row_groups)] == [4, 4, 2]
+    assert found.read()["text"].to_pylist() == numbered(10)
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet", "x.spacy", "x"])
+def test_no_rows(ruler, tmp_path, name):
+    (tmp_path / "in.txt").write_text("\n \n")
+    report = annotate(
+        ruler, tmp_path / "in.txt", tmp_path / name, output_format="spacy" if name == "x" else None
+    )
+    assert report.rows == 0
+    if name == "x.jsonl":
+        assert read_jsonl(tmp_path / name) == []
+    elif name == "x.parquet":
+        assert pyarrow.parquet.read_table(tmp_path / name).schema.names[0] == "row"
+    elif name == "x.spacy":
+        assert read_docs(tmp_path / name) == []
+    else:
+        assert names(tmp_path / name) == []
+
+
+def test_one_file_of_docs_has_a_limit(ruler, tmp_path, monkeypatch):
+    monkeypatch.setattr(writers, "MAX_TOKENS_IN_FILE", 30)
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(10))
+    with pytest.raises(ValueError, match="E_SR927") as error:
+        annotate(ruler, source, tmp_path / "x.spacy", chunk_size=2)
+    parts = tmp_path / "x.spacy.parts"
+    assert str(parts) in str(error.value)
+    assert sum(len(read_docs(path)) for path in parts.iterdir()) == 4
+    assert not (tmp_path / "x.spacy").exists()
+    annotate(ruler, source, tmp_path / "x", output_format="spacy", chunk_size=2)
+    assert len(names(tmp_path / "x")) == 5
+
+
+def test_processes_give_the_same(ruler, tmp_path):
+    rows = [{"id": i, "text": text} for i, text in enumerate(numbered(20))]
+    rows[5] = {"text": None}
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    for n_process, name in ((1, "a.jsonl"), (2, "b.jsonl")):
+        annotate(
+            ruler, source, tmp_path / name, n_process=n_process, batch_size=3, chunk_size=15
+        )
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    assert len(read_jsonl(tmp_path / "a.jsonl")) == 19
+
+
+def test_components(full_path, ruler, tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"text": TEXTS[1], "questions": ["Who?"]}])
+
+    def found(name: str, **given):
+        annotate(full_path, source, tmp_path / name, **given)
+        (row,) = read_jsonl(tmp_path / name)
+        return [bool(row[key]) for key in ("entities", "relations", "answers")]
+
+    assert found("a.jsonl") == [True, True, True]
+    assert found("b.jsonl", disable=["span_relation"]) == [True, False, True]
+    assert found("c.jsonl", components=["extractive_qa"]) == [False, False, True]
+    # Nothing answers: that is said.
+    with pytest.warns(UserWarning, match="W_SR135.*entity_ruler"):
+        assert found("d.jsonl", components=["entity_ruler"]) == [True, False, False]
+    for option in ("components", "disable"):
+        with pytest.raises(ConversionError, match=f"--{option}.*'ner'.*entity_ruler"):
+            annotate(full_path, source, tmp_path / "e.jsonl", **{option: ["ner"]})
+
+
+def test_a_pipeline_that_is_given_stays_as_it_is(tmp_path):
+    nlp = rules("sentencizer")
+    nlp.disable_pipe("sentencizer")
+    before = (nlp.pipe_names, nlp.max_length)
+    source = write_jsonl(tmp_path / "in.jsonl", TEXTS)
+    annotate(nlp, source, tmp_path / "x.jsonl", components=["sentencizer"], max_chars=5_000_000)
+    assert (nlp.pipe_names, nlp.max_length) == before
+    assert all(not row["entities"] for row in read_jsonl(tmp_path / "x.jsonl"))
+
+
+def test_new_words_do_not_fill_memory(ruler, tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", [f"newword{i} John" for i in range(50)])
+    size = len(ruler.vocab.strings)
+    annotate(ruler, source, tmp_path / "x.jsonl", chunk_size=10)
+    assert len(ruler.vocab.strings) < size + 50
+    assert all(row["entities"] for row in read_jsonl(tmp_path / "x.jsonl"))
+
+
+# Rows that fail
+
+
+def test_failed_rows(tmp_path, out):
+    rows = [*numbered(3), "boom", 7, {"id": "x", "text": "boom too"}, *numbered(9), "x" * 300]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    report = annotate(
+        rules("raise_on_boom"),
+        source,
+        out / "x.jsonl",
+        chunk_size=5,
+        batch_size=4,
+        max_chars=200,
+    )
+    good = [row for row in rows if isinstance(row, str) and len(row) < 50 and row != "boom"]
+    found = read_jsonl(out / "x.jsonl")
+    assert [row["text"] for row in found] == good
+    assert [row["row"] for row in found] == [1, 2, 3, *range(7, 16)]
+    assert names(out) == ["x.jsonl", "x.jsonl.errors.jsonl"]
+    assert report.errors == out / "x.jsonl.errors.jsonl"
+    assert (report.rows, report.annotated, report.failed) == (16, 12, 4)
+    errors = read_jsonl(report.errors)
+    assert [error["row"] for error in errors] == [4, 5, 6, 16]
+    assert [error["id"] for error in errors] == [None, None, "x", None]
+    assert [error["error"] for error in errors] == [
+        *("RuntimeError", "ConversionError", "RuntimeError", "ConversionError")
+    ]
+    assert "cannot take 'boom too'" in errors[2]["message"]
+    assert "300 characters" in errors[3]["message"]
+    assert "--max-chars" in errors[3]["message"]
+    assert json.loads(errors[2]["raw"]) == rows[5]
+    assert errors[1]["place"] == f"{source}, line 5"
+    assert report.first_error == errors[0]["message"]
+
+
+@pytest.mark.parametrize("n_process", [1, 2])
+def test_only_the_bad_row_is_lost(tmp_path, n_process):
+    texts = numbered(7)
+    texts[3] = "boom"
+    DocBin(docs=[spacy.blank("en").make_doc(text) for text in texts]).to_disk(tmp_path / "x.spacy")
+    report = annotate(
+        rules("raise_on_boom"),
+        tmp_path / "x.spacy",
+        tmp_path / "x.jsonl",
+        batch_size=3,
+        n_process=n_process,
+    )
+    found = read_jsonl(tmp_path / "x.jsonl")
+    assert [row["text"] for row in found] == [text for text in texts if text != "boom"]
+    assert all(len(row["entities"]) == 3 for row in found)
+    (error,) = read_jsonl(report.errors)
+    assert (error["row"], error["raw"], error["error"]) == (4, "boom", "RuntimeError")
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet"])
+def test_rows_that_cannot_be_written(ruler, tmp_path, name):
+    rows = [{"text": "John", "x": "\ud800"}, {"text": "Mary"}]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    report = annotate(ruler, source, tmp_path / name)
+    assert (report.annotated, report.failed) == (1, 1)
+    (error,) = read_jsonl(report.errors)
+    assert error["error"] == "UnicodeEncodeError"
+
+
+def test_a_component_that_drops_docs(tmp_path):
+    nlp = rules("raise_on_boom")
+    nlp.set_error_handler(lambda name, pipe, docs, error: None)
+    report = annotate(
+        nlp, write_jsonl(tmp_path / "in.jsonl", ["John", "boom", "Mary"]), tmp_path / "x.jsonl"
+    )
+    assert [row["text"] for row in read_jsonl(tmp_path / "x.jsonl")] == ["John", "Mary"]
+    assert "E_SR928" in report.first_error
+
+
+def test_a_line_of_50_mb_is_a_failed_row(ruler, tmp_path):
+    source = tmp_path / "in.jsonl"
+    with source.open("w") as file:
+        file.write('"John"\n')
+        file.write(f'"{"x" * 50_000_000}"\n')
+        file.write('"Mary"\n')
+    report = annotate(ruler, source, tmp_path / "x.jsonl")
+    assert [row["text"] for row in read_jsonl(tmp_path / "x.jsonl")] == ["John", "Mary"]
+    assert "50000000 characters" in report.first_error
+    assert report.errors.stat().st_size < 10_000
+
+
+def test_how_long_a_text_may_be(tmp_path):
+    nlp = rules()
+    nlp.max_length = 100
+    source = write_jsonl(tmp_path / "in.jsonl", ["John " * 30, {"tokens": ["John"] * 30}, "Mary"])
+    report = annotate(nlp, source, tmp_path / "x.jsonl")
+    assert (report.annotated, report.failed) == (1, 2)
+    report = annotate(nlp, source, tmp_path / "y.jsonl", max_chars=150)
+    assert (report.annotated, report.entities) == (3, 61)
+
+
+def test_stop_after_too_many(tmp_path, out):
+    source = write_jsonl(tmp_path / "in.jsonl", ["John", 1, "Mary", 2, "John", "Mary", 3])
+    nlp = rules()
+    for _ in range(2):  # and again at once
+        with pytest.raises(ValueError, match="E_SR924.*--max-errors 1") as error:
+            annotate(nlp, source, out / "x.jsonl", chunk_size=2, max_errors=1)
+        assert str(out / "x.jsonl.errors.jsonl.part") in str(error.value)
+        assert not (out / "x.jsonl").exists()
+    report = annotate(nlp, source, out / "x.jsonl", chunk_size=2, max_errors=3)
+    assert (report.resumed_at, report.rows, report.failed) == (4, 7, 3)
+    assert names(out) == ["x.jsonl", "x.jsonl.errors.jsonl"]
+
+
+@pytest.mark.parametrize("chunk_size", [2, 4, 5, 1000])
+def test_when_every_row_fails(ruler, tmp_path, out, chunk_size):
+    source = write_jsonl(tmp_path / "in.jsonl", [{"body": text} for text in numbered(4)])
+    with pytest.raises(ValueError, match=r"E_SR925.*All of 4 rows failed, from row 1.*'body'"):
+        annotate(ruler, source, out / "x.jsonl", chunk_size=chunk_size)
+    # Nothing stands in the way of another attempt.
+    assert names(out) == ["x.jsonl.errors.jsonl"]
+    assert len(read_jsonl(out / "x.jsonl.errors.jsonl")) == 4
+    report = annotate(ruler, source, out / "x.jsonl", chunk_size=chunk_size, text_key="body")
+    assert report.annotated == 4
+    assert names(out) == ["x.jsonl"]
+    # A limit of one's own counts instead.
+    report = annotate(ruler, source, out / "y.jsonl", chunk_size=chunk_size, max_errors=4)
+    assert (report.annotated, report.failed) == (0, 4)
+    assert names(out) == ["x.jsonl", "y.jsonl", "y.jsonl.errors.jsonl"]
+
+
+def test_when_every_row_of_a_chunk_fails(tmp_path, out):
+    nlp = rules("raise_on_boom")
+    rows = [*numbered(100), *["boom"] * 100, *numbered(10)]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    with pytest.raises(ValueError, match=r"E_SR925.*100 rows failed, from row 101.*The 100 rows"):
+        annotate(nlp, source, out / "x.jsonl", chunk_size=100)
+    # Once the pipeline is right again (as the same one), it goes on there.
+    nlp.replace_pipe("raise_on_boom", "sentencizer")
+    nlp.rename_pipe("raise_on_boom", "other")
+    with pytest.raises(ValueError, match="E_SR921.*the pipeline"):
+        annotate(nlp, source, out / "x.jsonl", chunk_size=100)
+    report = annotate(
+        rules("raise_on_boom"), source, out / "x.jsonl", chunk_size=100, max_errors=100
+    )
+    assert (report.resumed_at, report.annotated, report.failed) == (100, 110, 100)
+
+
+# Outputs that are there, and runs that were begun
+
+
+def test_a_complete_output_is_not_replaced_unasked(ruler, tmp_path, out):
+    source = write_jsonl(tmp_path / "in.jsonl", [*numbered(4), 7])
+    annotate(ruler, source, out / "x.jsonl")
+    before = (out / "x.jsonl").read_bytes()
+    with pytest.raises(FileExistsError, match="E_SR920.*--force"):
+        annotate(ruler, source, out / "x.jsonl")
+    assert (out / "x.jsonl").read_bytes() == before
+    write_jsonl(source, numbered(2))
+    for option in ("force", "restart"):
+        report = annotate(ruler, source, out / "x.jsonl", **{option: True})
+        assert report.rows == 2
+        # The errors of the old one are gone with it.
+        assert names(out) == ["x.jsonl"]
+
+
+def test_the_old_output_stays_till_the_new_one_is_complete(ruler, tmp_path, out):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(9))
+    (out / "x.jsonl").write_text("old")
+
+    def run() -> None:
+        annotate(ruler, source, out / "x.jsonl", chunk_size=2, force=True)
+
+    assert killed(run, 12)
+    assert (out / "x.jsonl").read_text() == "old"
+    with pytest.raises(FileExistsError):
+        annotate(ruler, source, out / "x.jsonl", chunk_size=2)
+    run()
+    assert len(read_jsonl(out / "x.jsonl")) == 9
+
+
+def test_folders_of_shards_are_replaced_whole(ruler, tmp_path, out):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(4))
+    settings = {"output_format": "spacy", "chunk_size": 1}
+    annotate(ruler, source, out / "x", **settings)
+    with pytest.raises(FileExistsError):
+        annotate(ruler, source, out / "x", **settings)
+    write_jsonl(source, numbered(2))
+    annotate(ruler, source, out / "x", force=True, **settings)
+    assert len(names(out / "x")) == 2
+    assert names(out) == ["x"]
+    (out / "x" / "notes.txt").write_text("mine")
+    with pytest.raises(ConversionError, match="other files"):
+        annotate(ruler, source, out / "x", force=True, **settings)
+    assert (out / "x" / "notes.txt").read_text() == "mine"
+
+
+@pytest.fixture
+def begun(ruler, tmp_path, out):
+    """An input, and an output of which some rows are done."""
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(9))
+    output = out / "x.jsonl"
+    assert killed(lambda: annotate(ruler, source, output, chunk_size=2), 12)
+    done = Progress.load(beside(output, ".progress"))
+    assert 0 < done.rows < 9
+    return source, output
+
+
+def test_changed_input_is_refused(ruler, begun):
+    source, output = begun
+    kept = source.read_bytes()
+    times = source.stat()
+    source.write_bytes(kept + b'"more"\n')
+    with pytest.raises(ValueError, match=r"E_SR921.*the input \(1 file.*--restart"):
+        annotate(ruler, source, output, chunk_size=2)
+    source.write_bytes(kept)
+    with pytest.raises(ValueError, match="E_SR921.*changed since"):
+        annotate(ruler, source, output, chunk_size=2)
+    os.utime(source, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert annotate(ruler, source, output, chunk_size=2).resumed_at > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"chunk_size": 3}, "chunk-size = 2 (now 3)"),
+        ({"batch_size": 5}, "batch-size"),
+        ({"text_key": "body"}, "text-key = 'text' (now 'body')"),
+        ({"disable": ["entity_ruler"]}, "disable"),
+        ({"max_chars": 10}, "max-chars"),
+    ],
+)
+def test_changed_settings_are_refused(ruler, begun, settings, part):
+    source, output = begun
+    with pytest.raises(ValueError, match="E_SR921") as error:
+        annotate(ruler, source, output, **{"chunk_size": 2, **settings})
+    assert part in str(error.value)
+    if "max_chars" not in settings:
+        report = annotate(ruler, source, output, **{"chunk_size": 2, **settings}, restart=True)
+        assert (report.resumed_at, report.annotated) == (0, 9)
+
+
+def test_a_changed_pipeline_is_refused(ruler, begun, tmp_path):
+    source, output = begun
+    with pytest.raises(ValueError, match="E_SR921.*the pipeline"):
+        annotate(rules("sentencizer"), source, output, chunk_size=2)
+
+
+def test_changed_weights_are_another_pipeline(full_path, tmp_path):
+    nlp = spacy.load(full_path)
+    nlp.to_disk(tmp_path / "copy")
+    same = model_fingerprint(spacy.load(tmp_path / "copy"))
+    assert model_fingerprint(spacy.load(tmp_path / "copy")) == same
+    path = tmp_path / "copy" / "span_relation" / "model"
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    assert model_fingerprint(spacy.load(tmp_path / "copy")) != same
+    nlp.get_pipe("span_relation").cfg["relation_threshold"] = 0.5
+    assert model_fingerprint(nlp) != model_fingerprint(spacy.load(full_path))
+
+
+def test_what_others_may_have_done_to_the_files(ruler, begun):
+    source, output = begun
+    part, progress = beside(output, ".part"), beside(output, ".progress")
+    kept = part.read_bytes()
+    part.write_bytes(b"short")
+    with pytest.raises(ValueError, match="E_SR922.*x.jsonl.part.*--restart"):
+        annotate(ruler, source, output, chunk_size=2)
+    part.write_bytes(kept)
+    good = progress.read_bytes()
+    for wrong in (b"{}", b"[]", b"", b"x", good[:-10]):
+        progress.write_bytes(wrong)
+        with pytest.raises(ValueError, match="E_SR922.*x.jsonl.progress"):
+            annotate(ruler, source, output, chunk_size=2)
+    progress.write_bytes(good)
+    assert annotate(ruler, source, output, chunk_size=2).resumed_at > 0
+
+
+def test_parts_that_are_gone(ruler, tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(9))
+    output = tmp_path / "x.parquet"
+    assert killed(lambda: annotate(ruler, source, output, chunk_size=2), 15)
+    (tmp_path / "x.parquet.parts" / "000000.parquet").unlink()
+    with pytest.raises(ValueError, match="E_SR922.*000000.parquet"):
+        annotate(ruler, source, output, chunk_size=2)
+
+
+def test_two_runs_at_once_are_refused(ruler, tmp_path, out):
+    pytest.importorskip("fcntl")
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(9))
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        # What another run would have. A process does not lock itself out.
+        other = AppendFile(out / "x.jsonl.errors.jsonl.part")
+        other.open(0, lock_for=out / "x.jsonl")
+        os.write(writing, b"x")
+        signal.pause()
+        os._exit(0)
+    try:
+        os.read(reading, 1)
+        with pytest.raises(ValueError, match="E_SR923"):
+            annotate(ruler, source, out / "x.jsonl")
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert annotate(ruler, source, out / "x.jsonl").annotated == 9
+
+
+@pytest.mark.parametrize(
+    ("settings", "part"),
+    [
+        ({"chunk_size": 0}, "--chunk-size"),
+        ({"batch_size": 0}, "--batch-size"),
+        ({"n_process": 0}, "--n-process"),
+        ({"max_chars": 0}, "--max-chars"),
+        ({"delimiter": ";;"}, "--delimiter"),
+        ({"unit": "page"}, "--unit"),
+        ({"output_format": "xml"}, "--output-format"),
+        ({"input_format": "xml"}, "--input-format"),
+    ],
+)
+def test_wrong_arguments(ruler, tmp_path, out, settings, part):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(2))
+    with pytest.raises(ConversionError, match=part):
+        annotate(ruler, source, out / "x.jsonl", **settings)
+    assert names(out) == []
+
+
+def test_wrong_places(ruler, tmp_path, out):
+    source = write_jsonl(out / "in.jsonl", numbered(2))
+    for wrong in (source, out / "x.md", out):
+        with pytest.raises(ConversionError, match="OUTPUT"):
+            annotate(ruler, source, wrong, output_format=None if wrong.suffix == ".md" else "jsonl")
+    with pytest.raises(ConversionError, match="outside of the input"):
+        annotate(ruler, out, out / "x.jsonl")
+    (tmp_path / "shards").write_text("mine")
+    with pytest.raises(ConversionError, match="which is a file"):
+        annotate(ruler, source, tmp_path / "shards", output_format="spacy")
+    assert names(out) == ["in.jsonl"]
+
+
+def test_parquet_without_pyarrow(ruler, tmp_path, out, monkeypatch):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(2))
+    annotate(ruler, source, tmp_path / "in.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    for given in ((source, out / "x.parquet"), (tmp_path / "in.parquet", out / "x.jsonl")):
+        with pytest.raises(ImportError, match=r"pip install 'spacy-spanrel\[parquet\]'"):
+            annotate(ruler, *given)
+    assert names(out) == []
+
+
+# Kills
+
+
+def contents(path: Path) -> object:
+    """What an output says, byte by byte where nothing else is written into it."""
+    if path.is_dir():
+        return {file.name: file.read_bytes() for file in path.iterdir()}
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("name", "tear"),
+    [("x.jsonl", False), ("x.jsonl", True), ("x.parquet", False), ("x.spacy", False), ("x", False)],
+)
+def test_a_kill_at_any_step(ruler, tmp_path, name, tear):
+    rows = [*numbered(5), 7, *numbered(3), {"text": 7}]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    settings = {"chunk_size": 4, "output_format": "spacy" if name == "x" else None}
+    whole = tmp_path / "whole"
+    annotate(ruler, source, whole / name, **settings)
+    at = 0
+    while True:
+        folder = tmp_path / f"kill{at}"
+
+        def run(folder: Path = folder) -> None:
+            annotate(ruler, source, folder / name, **settings)
+
+        if not killed(run, at, tear):
+            break
+        # The same command again. If the run was killed when it had nothing left to do, that says so.
+        if beside(folder / name, ".progress").exists() or not (folder / name).exists():
+            run()
+        assert names(folder) == names(whole)
+        for found in names(folder):
+            assert contents(folder / found) == contents(whole / found)
+        at += 1
+    assert at > 15
+
+
+def test_kills_one_after_the_other(ruler, tmp_path, out):
+    rows = [*numbered(20), 7, *numbered(20)]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+
+    def run(output: Path = out / "x.jsonl") -> None:
+        annotate(ruler, source, output, chunk_size=3, batch_size=2)
+
+    n = 0
+    while killed(run, 9, tear=bool(n % 2)):
+        n += 1
+    assert n >= 5
+    run(tmp_path / "whole.jsonl")
+    assert (out / "x.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert [row["row"] for row in read_jsonl(out / "x.jsonl")] == [
+        i for i in range(1, 42) if i != 21
+    ]
+
+
+@pytest.mark.parametrize("input_format", ["text", "csv", "json", "parquet", "spacy", "folder"])
+def test_every_input_goes_on(ruler, tmp_path, out, input_format):
+    texts = [f"{text}, he said" for text in numbered(10)]
+    source = tmp_path / f"in.{input_format}"
+    unit = "line"
+    if input_format == "text":
+        source.write_text("\ufeff" + "\r\n\r\n".join(texts))
+    elif input_format == "csv":
+        source.write_text("text\n" + "".join(f'"{text}\nin lines"\n' for text in texts))
+    elif input_format == "json":
+        source.write_text(json.dumps([texts[0], texts[1].split(), *texts[2:]]))
+    elif input_format == "parquet":
+        table = pyarrow.table({"text": texts})
+        pyarrow.parquet.write_table(table, source, row_group_size=3)
+    elif input_format == "spacy":
+        DocBin(docs=[ruler.make_doc(text) for text in texts]).to_disk(source)
+    else:
+        source.mkdir()
+        unit = "file"
+        for i, text in enumerate(texts):
+            (source / f"{i:03}.txt").write_text(text)
+
+    def run(output: Path) -> None:
+        annotate(
+            ruler,
+            source,
+            output,
+            input_format=None if input_format == "folder" else input_format,
+            unit=unit,
+            chunk_size=2,
+        )
+
+    run(tmp_path / "whole.jsonl")
+    assert killed(lambda: run(out / "x.jsonl"), 13)
+    assert 0 < Progress.load(out / "x.jsonl.progress").rows < 10
+    run(out / "x.jsonl")
+    assert (out / "x.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert len(read_jsonl(out / "x.jsonl")) == 10

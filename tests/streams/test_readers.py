@@ -1,0 +1,419 @@
+from __future__ import annotations
+
+import csv
+import datetime
+import io
+import json
+import math
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+import spacy
+from hypothesis import given
+from hypothesis import strategies as st
+from spacy.tokens import Doc, DocBin
+
+from spacy_spanrel import Question, get_entities, set_entities
+from spacy_spanrel.converters import ConversionError
+from spacy_spanrel.streams.readers import find_source
+from spacy_spanrel.streams.rows import BadRow, Row
+
+from .util import TEXTS, read_all, simple
+
+NLP = spacy.blank("en")
+# Everything that UTF-8 can hold.
+texts = st.text(st.characters(exclude_categories=("Cs",)))
+words = st.lists(texts.filter(bool), max_size=4)
+
+
+def check_positions(path, **settings):
+    """From the position behind each row, reading goes on with the next one."""
+    found = read_all(path, **settings)
+    for i, (_, position) in enumerate(found):
+        again = read_all(path, position, **settings)
+        assert [(simple(row), at) for row, at in again] == [
+            (simple(row), at) for row, at in found[i + 1 :]
+        ]
+    return [row for row, _ in found]
+
+
+@pytest.fixture
+def save(tmp_path):
+    def _save(name, data):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True, parents=True)
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+        return path
+
+    return _save
+
+
+# Round trips
+
+
+@given(st.lists(texts.filter(lambda t: t.strip() and "\n" not in t and t[-1] != "\r")))
+def test_lines_of_text(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("t") / "x.txt"
+    path.write_bytes("".join(f"{row}\r\n" for row in rows).encode())
+    found = check_positions(path)
+    expected = [row.removeprefix("\ufeff") if i == 0 else row for i, row in enumerate(rows)]
+    # A byte order mark at the beginning of a file is none of the text.
+    assert [row.text for row in found] == [row for row in expected if row.strip()]
+
+
+@given(st.lists(texts | words | st.fixed_dictionaries({"text": texts, "n": st.integers()})))
+def test_json_lines_and_lists(tmp_path_factory, rows):
+    folder = tmp_path_factory.mktemp("t")
+    lines, whole = folder / "x.jsonl", folder / "x.json"
+    for ascii_only in (True, False):
+        encoded = [json.dumps(row, ensure_ascii=ascii_only) for row in rows]
+        lines.write_bytes("\n".join(encoded).encode())
+        whole.write_bytes(json.dumps(rows, ensure_ascii=ascii_only, indent=1).encode())
+        for path in (lines, whole):
+            found = check_positions(path)
+            assert [row.words if row.words is not None else row.text for row in found] == [
+                row["text"] if isinstance(row, dict) else row for row in rows
+            ]
+            assert [row.own for row in found] == [
+                {"n": row["n"]} if isinstance(row, dict) else {} for row in rows
+            ]
+
+
+@given(st.lists(st.tuples(texts, texts)), st.sampled_from([",", ";", "\t"]))
+def test_csv(tmp_path_factory, rows, delimiter):
+    rows = [tuple(field.replace("\r", "") for field in row) for row in rows]
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, delimiter=delimiter)
+    writer.writerows([("Name", "body"), *rows])
+    path = tmp_path_factory.mktemp("t") / "x.csv"
+    path.write_bytes(text.getvalue().encode())
+    limit = csv.field_size_limit()
+    found = check_positions(path, text_key="body", delimiter=delimiter)
+    assert [(row.own, row.text) for row in found] == [({"Name": n}, t) for n, t in rows]
+    assert csv.field_size_limit() == limit
+
+
+@given(st.lists(texts, max_size=8), st.integers(1, 4))
+def test_parquet(tmp_path_factory, rows, group):
+    path = tmp_path_factory.mktemp("t") / "x.parquet"
+    table = pyarrow.table({"text": rows, "n": list(range(len(rows)))})
+    pyarrow.parquet.write_table(table, path, row_group_size=group)
+    found = check_positions(path)
+    assert [(row.text, row.own) for row in found] == [(t, {"n": i}) for i, t in enumerate(rows)]
+
+
+def test_parquet_batches(monkeypatch, tmp_path):
+    monkeypatch.setattr("spacy_spanrel.streams.readers._PARQUET_ROWS", 3)
+    rows = [str(i) for i in range(20)]
+    pyarrow.parquet.write_table(
+        pyarrow.table({"text": rows}), tmp_path / "x.pq", row_group_size=7
+    )
+    assert [row.text for row in check_positions(tmp_path / "x.pq")] == rows
+
+
+@given(st.lists(words, max_size=5))
+def test_doc_bin(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("t") / "x.spacy"
+    DocBin(docs=[Doc(NLP.vocab, words=row) for row in rows]).to_disk(path)
+    found = check_positions(path)
+    assert [[token.text for token in row.doc] for row in found] == rows
+
+
+# Plain text
+
+
+def test_blank_lines_are_no_rows(save):
+    path = save("x.txt", b"\xef\xbb\xbfone\r\n\r\n  \t\n  two \xc2\xa0\n\n\xc2\xa0\nthree")
+    found = check_positions(path)
+    assert [row.text for row in found] == ["one", "  two \u00a0", "three"]
+    assert [row.place.name for row in found] == ["line 1", "line 4", "line 7"]
+
+
+def test_only_a_line_feed_ends_a_line(save):
+    text = "a\u2028b\x0bc\x85d\x1ee"
+    assert [row.text for row in check_positions(save("x.txt", f"{text}\nf"))] == [text, "f"]
+
+
+def test_lines_that_are_not_utf8(save):
+    path = save("x.txt", b"good\nb\xe4d\ngood again\n")
+    first, bad, last = check_positions(path)
+    assert (first.text, last.text) == ("good", "good again")
+    assert isinstance(bad, BadRow)
+    assert "line 2" in str(bad.error)
+    assert "0xe4 at offset 1" in str(bad.error)
+
+
+def test_a_text_a_file(save):
+    save("in/b.txt", "\ufeffsecond\r\ntext\n")
+    save("in/a/c.txt", "first")
+    save("in/d.txt", b"b\xe4d")
+    save("in/e.txt", "")
+    save("in/.hidden.txt", "hidden")
+    save("in/.git/f.txt", "hidden")
+    folder = save("in/readme.md", "other").parent
+    found = check_positions(folder, unit="file", max_bytes=20)
+    assert [row.text for row in found if isinstance(row, Row)] == ["first", "second\r\ntext\n", ""]
+    assert [row.own for row in found if isinstance(row, Row)] == [
+        {"id": "a/c.txt"},
+        {"id": "b.txt"},
+        {"id": "e.txt"},
+    ]
+    assert isinstance(found[2], BadRow)
+    assert "d.txt" in str(found[2].error)
+    save("in/g.txt", "x" * 21)
+    last = read_all(folder, unit="file", max_bytes=20)[-1][0]
+    assert isinstance(last, BadRow)
+    assert "20 bytes" in str(last.error)
+    # A line each.
+    assert [row.text for row in check_positions(folder) if isinstance(row, Row)][:3] == [
+        "first",
+        "second",
+        "text",
+    ]
+
+
+# JSON
+
+
+def test_what_an_object_may_have(save):
+    rows = [
+        {"id": 7, "text": "a b", "questions": ["Who?", {"id": "w", "question": "Where?"}]},
+        {"tokens": ["a", "b"], "text": "a  b", "id": ""},
+        {"tokens": None, "text": "c", "questions": None, "id": 1.5},
+        {"tokens": [], "id": "x"},
+    ]
+    found = check_positions(save("x.jsonl", "\n\n".join(map(json.dumps, rows))))
+    assert found[0].questions == (Question("q1", "Who?"), Question("w", "Where?"))
+    assert [row.place.id for row in found] == [7, None, None, "x"]
+    assert [(row.text, row.words) for row in found] == [
+        ("a b", None),
+        (None, ["a", "b"]),
+        ("c", None),
+        (None, []),
+    ]
+    assert found[0].own == {key: rows[0][key] for key in ("id", "questions")}
+    assert found[1].own == rows[1]
+
+
+@pytest.mark.parametrize(
+    ("line", "parts"),
+    [
+        ('{"text": "a"', ["broken JSON", "line 2"]),
+        ('{"body": "a"}', ["'body'", "'text'", "--text-key", "line 2"]),
+        ('{"text": null}', ["None", "a text"]),
+        ('{"text": ["a"]}', ["['a']", "a text"]),
+        ('{"text": "\\ud800"}', ["lone surrogates"]),
+        ('{"text": "a", "questions": [7]}', ["no question"]),
+        ('{"text": "a", "questions": ["\\ud800"]}', ["lone surrogates"]),
+        ('{"text": "a", "questions": [{"id": "x", "text": "a"}, ["x", "b"]]}', ["x"]),
+        ('{"tokens": "a"}', ["'a'", "a list"]),
+        ('{"tokens": ["a", ""]}', ["tokens, [1]", "not empty"]),
+        ('["a", 7]', ["[1]", "7"]),
+        ("7", ["7", "an object"]),
+        ("null", ["None", "an object"]),
+        ("[" * 100_000, ["broken JSON"]),
+        ("9" * 5000, ["broken JSON"]),
+    ],
+)
+def test_wrong_lines(save, line, parts):
+    path = save("x.jsonl", f'{{"text": "before"}}\n{line}\n{{"text": "behind"}}\n')
+    first, bad, last = check_positions(path)
+    assert (first.text, last.text) == ("before", "behind")
+    assert isinstance(bad, BadRow)
+    for part in parts:
+        assert part in str(bad.error)
+    entry = json.loads(bad.to_line(2))
+    assert entry["row"] == 2
+    assert entry["raw"] == f"{line}\n"[:4000]
+    assert entry.get("raw_cut", False) == (len(line) >= 4000)
+    assert entry["message"] == str(bad.error)
+    assert "line 2" in entry["place"]
+
+
+def test_a_line_that_is_too_long_to_read(save):
+    path = save("x.jsonl", f'"{"x" * 1000}"\n"b"\n')
+    bad, last = check_positions(path, max_bytes=100)
+    assert "more than 100 bytes" in str(bad.error)
+    assert last.text == "b"
+
+
+def test_mixed_list_of_spert(save):
+    rows = ["Ada sings.", ["Ada", "sings", "."], {"tokens": ["She", "sings"], "id": "z"}, 7, "x"]
+    data = json.dumps(rows).replace("7", "{7}")
+    found = check_positions(save("x.json", data))
+    assert [simple(row)[1:3] for row in found[:3]] == [
+        ("Ada sings.", None),
+        (None, ["Ada", "sings", "."]),
+        (None, ["She", "sings"]),
+    ]
+    assert found[2].place.id == "z"
+    assert isinstance(found[3], BadRow)
+    assert "record 3" in str(found[3].error)
+    assert found[4].text == "x"
+
+
+@pytest.mark.parametrize("data", ['["a", "b', '["a", "b"] x', '["a",'])
+def test_lists_without_their_end(save, data):
+    *good, bad = check_positions(save("x.json", data))
+    assert good[0].text == "a"
+    assert isinstance(bad, BadRow)
+    assert "broken JSON" in str(bad.error)
+
+
+# CSV
+
+
+def test_csv_details(save):
+    data = (
+        b"\xef\xbb\xbfid,text,n\r\n"
+        b'1,"Ada ""A"" B,\r\nOslo",x\r\n'
+        b"\r\n"
+        b'2,a 5" pipe,y\n'
+        b"3,short\n"
+        b'4,"a"b,c\n'
+        b"5,b\xe4d,c\n"
+        b"6,last,"
+    )
+    found = check_positions(save("x.csv", data))
+    good = [row for row in found if isinstance(row, Row)]
+    assert [row.text for row in good] == ['Ada "A" B,\r\nOslo', 'a 5" pipe', "last"]
+    assert [row.own for row in good][:2] == [{"id": "1", "n": "x"}, {"id": "2", "n": "y"}]
+    assert [row.place.name for row in found] == [
+        "line 2",
+        "line 5",
+        "line 6",
+        "line 7",
+        "line 8",
+        "line 9",
+    ]
+    assert "2 fields" in str(found[2].error)
+    assert "quotes in pairs" in str(found[3].error)
+    assert "UTF-8" in str(found[4].error)
+
+
+def test_a_quote_without_its_end(save):
+    data = 'text\na\n"b\n' + "c\n" * 10
+    found = check_positions(save("x.csv", data))
+    assert found[0].text == "a"
+    assert isinstance(found[1], BadRow)
+    assert len(found) == 2
+    # It takes in no more than a row may have.
+    found = check_positions(save("x.csv", data), max_bytes=8)
+    assert [simple(row)[1] for row in found[2:]] == ["c"] * 7
+
+
+def test_long_fields(save):
+    text = "x" * 200_000  # more than the csv module takes unasked
+    assert check_positions(save("x.csv", f"text\n{text}\n"))[0].text == text
+
+
+def test_tabs(save):
+    (row,) = check_positions(save("x.tsv", "a\ttext\n1,5\tb\n"))
+    assert (row.text, row.own) == ("b", {"a": "1,5"})
+
+
+@pytest.mark.parametrize("data", ["", "text\n"])
+def test_csv_without_rows(save, data):
+    assert check_positions(save("x.csv", data)) == []
+
+
+@pytest.mark.parametrize("header", ["id,body", "text,text", "id;text"])
+def test_wrong_headers(save, header):
+    with pytest.raises(ConversionError, match="'text'") as error:
+        read_all(save("x.csv", f"{header}\n1,2\n"))
+    assert "x.csv" in str(error.value)
+
+
+# Parquet and Docs
+
+
+def test_parquet_values(tmp_path):
+    table = pyarrow.table(
+        {
+            "id": [1, 2],
+            "body": ["a", None],
+            "day": [datetime.date(2020, 1, 2)] * 2,
+            "x": [math.nan, 1.0],
+            "questions": [["Who?"], []],
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    good, bad = check_positions(tmp_path / "x.parquet", text_key="body")
+    assert good.questions == (Question("q1", "Who?"),)
+    assert good.own["day"] == datetime.date(2020, 1, 2)
+    assert isinstance(bad, BadRow)
+    assert bad.place.id == 2
+    assert json.loads(bad.to_line(2))["raw"].startswith('{"id": 2')
+    pyarrow.parquet.write_table(pyarrow.table({"tokens": [["a", "b"]]}), tmp_path / "y.parquet")
+    assert check_positions(tmp_path / "y.parquet")[0].words == ["a", "b"]
+    with pytest.raises(ConversionError, match="'text'.*--text-key"):
+        read_all(tmp_path / "x.parquet")
+
+
+def test_docs_keep_what_they_have(tmp_path):
+    doc = NLP.make_doc(TEXTS[0])
+    set_entities(doc, [doc[0:1]], [0.5])
+    doc.spans["entities"].attrs["orig_id"] = "x1"
+    doc.user_data["meta"] = {"year": 1901}
+    DocBin(docs=[doc, NLP.make_doc("")], store_user_data=True).to_disk(tmp_path / "x.spacy")
+    first, second = check_positions(tmp_path / "x.spacy")
+    assert first.place.id == "x1"
+    assert first.own == {"id": "x1", "year": 1901}
+    assert [span.text for span in get_entities(first.doc)] == ["John"]
+    assert (second.doc.text, second.own) == ("", {})
+
+
+@pytest.mark.parametrize("name", ["x.spacy", "x.parquet", "x.json"])
+def test_files_that_are_something_else(save, name):
+    with pytest.raises(ConversionError, match=name):
+        read_all(save(name, "{}"))
+
+
+# Inputs
+
+
+def test_folders_are_read_in_order(save, tmp_path):
+    for i in (10, 2, 1):
+        save(f"in/{i:02}.jsonl", f'"{i} a"\n"{i} b"\n')
+    save("in/notes.md", "x")
+    found = check_positions(tmp_path / "in")
+    assert [row.text for row in found] == ["1 a", "1 b", "2 a", "2 b", "10 a", "10 b"]
+    assert "02.jsonl" in found[2].place.file
+
+
+def test_format_by_name_or_option(save):
+    path = save("x.json", '"a"\n"b"\n')
+    assert [row.text for row, _ in read_all(path, input_format="jsonl")] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "parts"),
+    [
+        (["x.md"], None, [".jsonl", "--input-format"]),
+        ([], None, ["x.md"]),
+        (["x.md"], "xml", ["'xml'", "jsonl"]),
+    ],
+)
+def test_inputs_that_are_not_known(save, tmp_path, names, given, parts):
+    for name in names:
+        save(name, "x")
+    with pytest.raises(ConversionError) as error:
+        find_source(tmp_path / "x.md", given)
+    for part in parts:
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "given", "part"),
+    [
+        (["a.txt", "b.jsonl"], None, "jsonl, text"),
+        (["a.md"], None, "none"),
+        (["a.txt"], "csv", "without 'csv' files"),
+    ],
+)
+def test_folders_that_are_not_known(save, tmp_path, names, given, part):
+    for name in names:
+        save(f"in/{name}", "x")
+    with pytest.raises(ConversionError, match=part):
+        find_source(tmp_path / "in", given)

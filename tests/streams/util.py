@@ -1,0 +1,131 @@
+"""Pipelines, inputs and killed runs for the tests of `streams`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+
+from spacy_spanrel.streams.readers import ReadSettings, Row, find_source
+from spacy_spanrel.streams.rows import BadRow
+
+TEXTS = [
+    "John lives in Paris.",
+    "Mary was born in London, and John in Berlin.",
+    "Nothing here.",
+    "Acme is a company from Berlin – ☂ \U0001f600 Mary.",
+    "  John  ",
+]
+PATTERNS = [
+    {"label": "Per", "pattern": "John"},
+    {"label": "Per", "pattern": "Mary"},
+    {"label": "Loc", "pattern": "Paris"},
+    {"label": "Loc", "pattern": "London"},
+    {"label": "Loc", "pattern": "Berlin"},
+    {"label": "Org", "pattern": "Acme"},
+]
+
+
+VOCAB = spacy.blank("en").vocab
+
+
+@Language.component("raise_on_boom")
+def raise_on_boom(doc: Doc) -> Doc:
+    """A component that cannot take some texts."""
+    if "boom" in doc.text:
+        raise RuntimeError(f"cannot take {doc.text!r}")
+    return doc
+
+
+def rules(*more: str) -> Language:
+    """A pipeline without weights that finds entities."""
+    nlp = spacy.blank("en")
+    nlp.add_pipe("entity_ruler").add_patterns(PATTERNS)
+    for name in more:
+        nlp.add_pipe(name)
+    return nlp
+
+
+def numbered(n: int) -> list[str]:
+    return [f"John {i} met Mary in Paris." for i in range(1, n + 1)]
+
+
+def write_jsonl(path: Path, rows: Sequence[Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def read_jsonl(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+
+
+def read_docs(path: Path) -> list[Doc]:
+    return list(DocBin(store_user_data=True).from_disk(path).get_docs(VOCAB))
+
+
+def read_all(
+    path: Path, start: tuple[int, ...] = (), input_format: str | None = None, **settings: Any
+) -> list[tuple[Row | BadRow, tuple[int, ...]]]:
+    """All rows of an input from a position on, each with the position behind it."""
+    given = ReadSettings(VOCAB, **settings)
+    return list(find_source(path, input_format).read(start, given))
+
+
+def simple(row: Row | BadRow) -> Any:
+    """A row as data that can be compared."""
+    if isinstance(row, BadRow):
+        return (row.place, str(row.error))
+    doc = None if row.doc is None else (row.doc.text, [t.text for t in row.doc])
+    return (row.place, row.text, row.words, doc, row.own, row.questions)
+
+
+def killed(run: Callable[[], object], at: int, tear: bool = False) -> bool:
+    """Run something in a process that is killed at its `at`-th step that changes files for good.
+
+    run (Callable): What to run.
+    at (int): Which step, from 0: a file is flushed, renamed or removed.
+    tear (bool): What is being flushed loses its last bytes, as if half-written.
+    RETURNS (bool): Whether the kill came; else the run has ended by itself.
+    """
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        if os.WIFSIGNALED(status):
+            assert os.WTERMSIG(status) == signal.SIGKILL
+            return True
+        assert os.WEXITSTATUS(status) == 0, "the run failed"
+        return False
+    try:
+        steps = 0
+
+        def counting(name: str) -> None:
+            step = getattr(os, name)
+
+            def stepped(*args: Any, **kwargs: Any) -> Any:
+                nonlocal steps
+                if steps == at:
+                    if tear and name == "fsync" and os.fstat(args[0]).st_size > 3:
+                        with suppress(OSError):  # a folder
+                            os.ftruncate(args[0], os.fstat(args[0]).st_size - 3)
+                    os.kill(os.getpid(), signal.SIGKILL)
+                steps += 1
+                return step(*args, **kwargs)
+
+            setattr(os, name, stepped)
+
+        for name in ("fsync", "replace", "unlink", "rmdir"):
+            counting(name)
+        run()
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spacy_spanrel.scoring import LabelledCounts
+from spacy_spanrel.thresholds import ThresholdSweep
+
+# Relations of one text, by label and place: gold ones, and predicted ones with scores.
+KEYS = st.tuples(st.sampled_from("abc"), st.integers(0, 4))
+SCORES = st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.7, 0.9, 1.0, math.inf]).map(
+    lambda score: float(np.float32(score))
+)
+TEXTS = st.lists(
+    st.tuples(st.sets(KEYS), st.lists(st.tuples(KEYS, SCORES), max_size=8)), max_size=4
+)
+
+
+def sweep_of(texts: list[Any]) -> ThresholdSweep:
+    sweep = ThresholdSweep()
+    for gold, predicted in texts:
+        sweep.add(gold, predicted)
+    return sweep
+
+
+def counted(texts: list[Any], threshold: float) -> LabelledCounts:
+    """What a scorer counts if exactly the relations from a score on are predicted."""
+    counts = LabelledCounts()
+    for gold, predicted in texts:
+        counts.add(gold, [key for key, score in predicted if score >= np.float32(threshold)])
+    return counts
+
+
+@given(TEXTS, st.sampled_from([0.0, 0.1, 0.3, 0.4, 0.95, 1.0]))
+def test_counts_are_those_of_the_scorer(texts: list[Any], threshold: float) -> None:
+    found, wanted = sweep_of(texts).counts(threshold), counted(texts, threshold)
+    assert found.micro == wanted.micro
+    assert found.per_label == wanted.per_label
+
+
+@given(TEXTS, st.sampled_from(["micro", "macro"]))
+def test_no_threshold_is_better(texts: list[Any], average: Any) -> None:
+    sweep = sweep_of(texts)
+    best = sweep.best(average)
+    assert 0 <= best <= 1
+    tried = [0.0, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0]
+    for threshold in tried:
+        counts = counted(texts, threshold)
+        f1 = counts.micro.fscore if average == "micro" else counts.macro()["f"]
+        assert sweep.score(best, average) >= f1 - 1e-9
+
+
+def test_middle_of_the_widest_range() -> None:
+    sweep = ThresholdSweep()
+    sweep.add([("a", 1), ("a", 2)], [(("a", 1), 0.75), (("a", 2), 0.5), (("a", 3), 0.25)])
+    assert sweep.best() == 0.375
+    # All are right: anything up to the least score will do.
+    sweep = ThresholdSweep()
+    sweep.add([("a", 1)], [(("a", 1), 0.5)])
+    assert sweep.best() == 0.25
+    # Equally good ranges that meet are one: one of two found alone, or both with two wrong ones.
+    sweep = ThresholdSweep()
+    wrong = [(("b", i), 0.5) for i in range(2)]
+    sweep.add([("a", 1), ("a", 2)], [(("a", 1), 0.875), *wrong, (("a", 2), 0.5)])
+    assert sweep.score(0.6) == sweep.score(0.1) == pytest.approx(2 / 3)
+    assert sweep.best() == 0.4375
+    # If something worse lies between them, the wider one counts.
+    wrong = [(("b", 0), 0.75), (("b", 1), 0.75)]
+    sweep = ThresholdSweep()
+    sweep.add([("a", 1), ("a", 2)], [(("a", 1), 0.875), *wrong, (("a", 2), 0.5)])
+    assert sweep.score(0.6) < sweep.score(0.8) == sweep.score(0.1)
+    assert sweep.best() == 0.25
+
+
+def test_neighbouring_float32_numbers() -> None:
+    low = np.float32(0.5)
+    high = np.nextafter(low, np.float32(1))
+    sweep = ThresholdSweep()
+    sweep.add([("a", 1)], [(("a", 1), float(high)), (("a", 2), float(low))])
+    best = sweep.best()
+    assert low < np.float32(best) <= high
+    assert sweep.score(best) == 1.0
+
+
+def test_what_is_certain_stays() -> None:
+    sweep = ThresholdSweep()
+    sweep.add([("a", 1)], [(("a", 1), math.inf), (("a", 2), 0.5)])
+    assert sweep.best() == 0.75
+    assert sweep.counts(1.0).micro.tp == 1
+    # A score of 1 cannot be excluded.
+    sweep = ThresholdSweep()
+    sweep.add([("a", 1)], [(("a", 2), 1.0), (("a", 1), 0.5)])
+    assert sweep.best() == 0.25
+
+
+def test_repeated_relations_count_once() -> None:
+    sweep = ThresholdSweep()
+    sweep.add([("a", 1)], [(("a", 1), 0.25), (("a", 1), 0.75)])
+    assert sweep.counts(0.5).micro.tp == 1
+    assert sweep.counts(0.1).micro.fp == 0
+
+
+def test_nothing() -> None:
+    sweep = ThresholdSweep()
+    assert sweep.best() == sweep.best("macro") == 0.5
+    assert sweep.score(0.5) == 0.0
+    thresholds = [sweep.counts(t).micro for t in (0.0, 1.0)]
+    assert all(a == b for a, b in pairwise(thresholds))
