@@ -10,7 +10,8 @@ from spacy.language import Language
 from spacy.training import Example
 
 from ..converters.common import ConversionErrors, Place
-from ._app import argument_error, save_whole
+from ..files import save_whole
+from ._app import argument_error
 
 
 def output_folder(model: str, output: str | Path | None, overwrite: bool) -> Path | None:

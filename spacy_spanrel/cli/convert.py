@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from enum import Enum
 from functools import partial
@@ -41,6 +40,7 @@ from ..converters.common import (
 )
 from ..converters.doccano import DoccanoOffsets
 from ..converters.scierc import Unit
+from ..files import write_whole
 from ._app import app, argument_error, nothing_written
 
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
@@ -322,19 +322,6 @@ def convert(
 
 def _go_on(error: ConversionError) -> None:
     """Do nothing about an error: the report lists it."""
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it is there as a whole or not at all, and an old one stays till then."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a file can be replaced in one step only within a file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def print_report(report: ConversionReport, output: Path) -> None:

@@ -12,8 +12,8 @@ import typer
 from spacy.cli._util import parse_config_overrides
 from wasabi.printer import Printer
 
+from ..files import write_whole
 from ._app import app
-from .convert import write_whole
 
 if TYPE_CHECKING:
     from ..inspection.report import DataReport
@@ -201,4 +201,5 @@ def _labels(msg: Printer, title: str, names: list[str], counts: list[Counter[str
 
 
 def _table(msg: Printer, header: list[str], rows: Iterable[tuple[str, ...]]) -> None:
-    msg.table(list(rows), header=header, divider=True, aligns=["l", *"r" * (len(header) - 1)])
+    aligns = ["l", *"r" * (len(header) - 1)]
+    msg.table(list(rows), header=header, divider=True, aligns=aligns, max_col=80)

@@ -23,9 +23,9 @@ from ..evaluation import (
 )
 from ..evaluation.report import MAX_ROWS, left_out_text
 from ..evaluation.tables import Table
+from ..files import write_whole
 from ._app import app, argument_error
 from ._thresholds import read_examples
-from .convert import write_whole
 
 _WIDEST_COLUMN = 60
 

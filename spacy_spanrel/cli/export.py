@@ -7,10 +7,9 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TextIO
+from typing import Annotated, Any, Protocol
 
 import typer
 from spacy.tokens import Doc, DocBin, SpanGroup
@@ -55,8 +54,9 @@ from ..converters.common import (
 from ..converters.scierc import Unit
 from ..converters.triples import COLUMNS as TRIPLE_COLUMNS
 from ..converters.writing import add_notes
-from ._app import app, argument_error, nothing_written, place_whole
-from .convert import UnitName, write_whole
+from ..files import open_whole, place_whole, write_whole
+from ._app import app, argument_error, nothing_written
+from .convert import UnitName
 
 NULL_ODDS_SUFFIX = "_null_odds.json"
 # JSON has no infinity.
@@ -75,22 +75,6 @@ class TextAndAnnotation(Protocol):
     def text(self) -> str: ...
     @property
     def ann(self) -> str: ...
-
-
-@contextmanager
-def open_whole(path: Path) -> Iterator[TextIO]:
-    """Open a text file that is there as a whole, and an old one stays till then; as `write_whole`,
-    but for what does not fit in memory."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # In the same folder, because a file can be replaced in one step only within a file system.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            yield file
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def to_json(record: Any, **settings: Any) -> str:

@@ -12,7 +12,8 @@ import typer
 from wasabi.printer import Printer
 
 from ..converters.common import Place, expect_dict, parse_json, read_json, wrong_kind
-from ._app import app, argument_error, nothing_written, save_whole
+from ..files import save_whole
+from ._app import app, argument_error, nothing_written
 
 if TYPE_CHECKING:
     from spacy.language import Language

@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 from wasabi.printer import Printer
 
-from ._app import app, nothing_written, save_whole
+from ..files import save_whole
+from ._app import app, nothing_written
 
 
 @app.command("import-spert", no_args_is_help=True)

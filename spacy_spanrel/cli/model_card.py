@@ -13,8 +13,8 @@ import typer
 from wasabi.printer import Printer
 
 from ..about import __version__
-from ._app import app, argument_error, nothing_written, place_whole
-from .convert import write_whole
+from ..files import place_whole, write_whole
+from ._app import app, argument_error, nothing_written
 
 # Columns of the results: title of the table, and (heading, name of the score).
 RESULTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (

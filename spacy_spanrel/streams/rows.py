@@ -165,7 +165,7 @@ def make_doc(row: Row, nlp: Language, qa_keys: Iterable[str], max_chars: int) ->
     qa_keys (Iterable[str]): Span groups that take the row's questions.
     max_chars (int): Longest text.
     RETURNS (Doc): The Doc. With tokens, what stands between them is unknown, and the text is the
-        tokens joined by blanks.
+        tokens with a blank behind each, as in all Docs of the package that are made of tokens.
     RAISES (ValueError): If the text is too long.
     """
     if row.doc is not None:

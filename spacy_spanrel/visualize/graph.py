@@ -15,6 +15,7 @@ from spacy.tokens import Doc, Span
 from ..annotations import RELATIONS_KEY, get_relations
 from ..converters.common import get_orig_id
 from ..errors import Errors
+from ..files import write_whole
 from .network import MAX_NODES, draw_graph
 from .page import Theme, make_page
 from .text import clean
@@ -138,9 +139,6 @@ def write_graph(
             theme=theme,
         )
         data = page.encode()
-    # Late, because it brings all commands along.
-    from ..cli.convert import write_whole
-
     write_whole(path, data)
 
 

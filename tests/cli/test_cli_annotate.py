@@ -84,7 +84,14 @@ def test_options(model, tmp_path):
     (folder / "b.txt").write_text("John " * 100)
     result = run(
         *("annotate", model, folder, tmp_path / "shards", "--input-format", "text"),
-        *("--output-format", "spacy", "--unit", "file", "--components", "entity_ruler, sentencizer"),
+        *(
+            "--output-format",
+            "spacy",
+            "--unit",
+            "file",
+            "--components",
+            "entity_ruler, sentencizer",
+        ),
         *("--disable", "sentencizer", "--max-chars", "100", "--max-errors", "1", "--restart", "-q"),
         *("--n-process", "1", "--gpu-id", "-1"),
     )

@@ -49,7 +49,7 @@ def test_all_tasks_without_config(data: tuple[Path, Path], tmp_path: Path) -> No
     text = flat(result.stdout)
     for part in (
         "Docs 5 2",
-        "Entities 9 2",
+        "Entities 10 2",
         "Relations 5 1",
         "Questions 10 4",
         "Per 4 0",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 
@@ -245,4 +246,4 @@ def test_encoders_that_cannot_be_read(bert_checkpoint: Path, tmp_path: Path) -> 
     readings = make_readings(config)
     assert "E_SR205" in only(advice(readings, many(readings.nlp, 1)), "max_length = 65").text
     with pytest.raises(ValueError, match=r"E_SR945.*\(none\)"):
-        make_readings(Language().config)
+        make_readings(spacy.blank("en").config)

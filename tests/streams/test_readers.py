@@ -106,9 +106,7 @@ def test_parquet(tmp_path_factory, rows, group):
 def test_parquet_batches(monkeypatch, tmp_path):
     monkeypatch.setattr("spacy_spanrel.streams.readers._PARQUET_ROWS", 3)
     rows = [str(i) for i in range(20)]
-    pyarrow.parquet.write_table(
-        pyarrow.table({"text": rows}), tmp_path / "x.pq", row_group_size=7
-    )
+    pyarrow.parquet.write_table(pyarrow.table({"text": rows}), tmp_path / "x.pq", row_group_size=7)
     assert [row.text for row in check_positions(tmp_path / "x.pq")] == rows
 
 
