@@ -8,6 +8,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, Optional, Union, cast
 
 import numpy as np
@@ -262,6 +263,26 @@ class _Request:
     pair_of_row: list[int] = field(default_factory=list)
     left_out: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
+
+
+# From the types of head and tail to the names that the network may be shown for them.
+_Variants = Callable[[str, str], list[tuple[str, str]]]
+# From such names to the labels that are possible, a mask of shape (n_labels,).
+_Constraint = Callable[[str, str], BoolArray]
+
+
+@dataclass(frozen=True)
+class _TypeRules:
+    """What types mean to the network, as the settings are now.
+
+    known: Names that it has markers for.
+    possible: Those of them that may have a relation.
+    constraint: Labels that may hold between two of them; None for all.
+    """
+
+    known: _Variants
+    possible: _Variants
+    constraint: _Constraint | None
 
 
 @dataclass
@@ -546,9 +567,11 @@ class RelationClassifier(TorchPipe):
         """
         found: list[DocPrediction] = []
         # Without pairs there is no work for a network, and none is needed.
-        requests = [self._request(part) if part else _Request() for part in pairs]
+        rules = self._type_rules() if any(pairs) else None
+        requests = [self._request(part, rules) if part and rules else _Request() for part in pairs]
+        constraint = None if rules is None else rules.constraint
         for part in chunks_by_size([len(r.rows) for r in requests], _CHUNK_PAIRS):
-            found.extend(self._classify_chunk(list(docs[part]), requests[part]))
+            found.extend(self._classify_chunk(list(docs[part]), requests[part], constraint))
         return found
 
     def _pairs_of(self, doc: Doc) -> list[SpanPair]:
@@ -566,31 +589,37 @@ class RelationClassifier(TorchPipe):
 
     def typed_pairs(self, doc: Doc) -> list[TypedPair]:
         """Return the rows that the network is shown for a Doc. doc (Doc): The Doc."""
-        return self._request(self._pairs_of(doc)).rows
+        return self._request(self._pairs_of(doc), self._type_rules()).rows
 
-    def _request(self, pairs: Sequence[SpanPair]) -> _Request:
+    def _type_rules(self) -> _TypeRules:
+        marker, constraint = make_marker(self.model), self._constraint()
+        type_map, backoff = self._type_map, self.cfg["backoff_type"]
+
+        @cache
+        def known(head_type: str, tail_type: str) -> list[tuple[str, str]]:
+            return variants(head_type, tail_type, type_map, backoff, marker.knows)
+
+        @cache
+        def possible(head_type: str, tail_type: str) -> list[tuple[str, str]]:
+            names = known(head_type, tail_type)
+            return [v for v in names if constraint is None or constraint(*v).any()]
+
+        return _TypeRules(known, possible, constraint)
+
+    def _request(self, pairs: Sequence[SpanPair], rules: _TypeRules) -> _Request:
         """Say what the network is asked about the pairs of a Doc."""
         request = _Request()
-        marker = make_marker(self.model)
-        type_map, constraint = self._type_map, self._constraint()
-        known: dict[tuple[str, str], list[tuple[str, str]]] = {}
-        possible: dict[tuple[str, str], list[tuple[str, str]]] = {}
         candidates: list[SpanPair] = []
         for head, tail in pairs:
             types = (head.label_, tail.label_)
-            if types not in known:
-                known[types] = variants(*types, type_map, self.cfg["backoff_type"], marker.knows)
-                possible[types] = [
-                    v for v in known[types] if constraint is None or constraint(*v).any()
-                ]
-            if not known[types]:
+            if not rules.known(*types):
                 request.skipped[self._unknown_type(*types)] += 1
-            elif possible[types]:
+            elif rules.possible(*types):
                 candidates.append((head, tail))
         request.pairs = nearest_pairs(candidates, self.cfg["max_pairs"])
         request.left_out = len(candidates) - len(request.pairs)
         for number, (head, tail) in enumerate(request.pairs):
-            for names in possible[head.label_, tail.label_]:
+            for names in rules.possible(head.label_, tail.label_):
                 request.pair_of_row.append(number)
                 request.rows.append(_typed_pair(head, tail, names))
         return request
@@ -602,7 +631,7 @@ class RelationClassifier(TorchPipe):
         known = any(form.format(name) in table for form in forms for name in names)
         return f"{TAIL}={tail_type}" if known else f"{HEAD}={head_type}"
 
-    def _constraint(self) -> Callable[[str, str], BoolArray] | None:
+    def _constraint(self) -> _Constraint | None:
         """Which labels a pair of types may have, the negative one left out; None for all."""
         setting = self.cfg["type_constraints"]
         learned = setting == "learned"
@@ -615,6 +644,7 @@ class RelationClassifier(TorchPipe):
         heads, tails = set(self.cfg["head_types"]), set(self.cfg["tail_types"])
         negative = self._negative
 
+        @cache
         def allowed(head_type: str, tail_type: str) -> BoolArray:
             # Nothing was learned about types that the training data did not have.
             free = learned and (head_type not in heads or tail_type not in tails)
@@ -626,7 +656,9 @@ class RelationClassifier(TorchPipe):
 
         return allowed
 
-    def _classify_chunk(self, docs: list[Doc], requests: list[_Request]) -> list[DocPrediction]:
+    def _classify_chunk(
+        self, docs: list[Doc], requests: list[_Request], constraint: _Constraint | None
+    ) -> list[DocPrediction]:
         n_labels = len(self.labels)
         rows = [row for request in requests for row in request.rows]
         if rows:
@@ -649,12 +681,10 @@ class RelationClassifier(TorchPipe):
         )[kept]
         # Pairs that are too long for a row have none.
         classified, compact = np.unique(pair_of_row, return_inverse=True)
-        constraint = self._constraint()
         allowed = np.ones(probabilities.shape, dtype=bool)
         if constraint is not None:
-            masks = {row[2:]: constraint(*row[2:]) for row in set(rows)}
             for i, row in enumerate(kept.tolist()):
-                allowed[i] = masks[rows[row][2:]]
+                allowed[i] = constraint(*rows[row][2:])
         best = best_variants(
             np.where(allowed, probabilities, 0.0), compact, len(classified), self._negative
         )

@@ -234,12 +234,12 @@ class _Run:
                 None if done.stage == MERGED else done.error_bytes, lock_for=self.writer.output
             )
             stack.callback(self.writer.close)
-            if done.stage == WRITING:
+            if done.stage != MERGED:
+                self._check_errors()
                 self.writer.start(done.output)
+            if done.stage == WRITING:
                 done.save(self.progress_path)
                 self._write_all(quiet)
-            elif done.stage == COMPLETE:
-                self.writer.start(done.output)
             if done.stage == COMPLETE:
                 self.writer.build()
                 done.stage = MERGED
@@ -280,7 +280,6 @@ class _Run:
 
     def _write_all(self, quiet: bool) -> None:
         done = self.progress
-        self._check_errors()
         rows = self.files.read(tuple(done.position), self.reading)
         unit, total, count = self.files.progress(self.reading.unit)
         with tqdm(
@@ -334,13 +333,13 @@ class _Run:
                 found = results(doc, self.keys)
                 rendered[number] = self.writer.render(number, row, doc, found)
             except Exception as error:
-                failed[number] = BadRow(row.place, row.raw, error)
+                failed[number] = BadRow.of(row.place, row.raw, error)
             else:
                 self.progress.entities += len(found["entities"])
                 self.progress.relations += len(found["relations"])
                 self.progress.answers += sum(bool(answer["text"]) for answer in found["answers"])
         if failed and not self.first_error:
-            self.first_error = str(failed[min(failed)].error)
+            self.first_error = failed[min(failed)].message
         if not self.keys.answers and not self.warned and any(row.questions for _, row in good):
             self.warned = True
             names = ", ".join(self.nlp.pipe_names) or "nothing"

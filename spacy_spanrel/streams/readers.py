@@ -216,7 +216,7 @@ def _decode(data: bytes, place: Place) -> str:
 def _too_big(place: Place, data: bytes, max_bytes: int) -> BadRow:
     # The beginning is enough for the report, and the row may be as large as memory.
     error = too_long(place, f"more than {max_bytes} bytes", f"{max_bytes} (see --max-chars)")
-    return BadRow(place, data[: 4 * RAW_CHARS + 4], error)
+    return BadRow.of(place, data[: 4 * RAW_CHARS + 4], error)
 
 
 # Plain text and JSON lines: positions are (byte offset, lines)
@@ -244,7 +244,7 @@ def _read_lines(
                         continue
                     row = parse(line, place, number, piece.data)
                 except ValueError as error:
-                    row = BadRow(place, piece.data, error)
+                    row = BadRow.of(place, piece.data, error)
             yield row, (piece.end, number)
 
 
@@ -269,7 +269,7 @@ def _read_whole(path: Path, max_bytes: int) -> Row | BadRow:
                 return _too_big(place, file.read(4 * RAW_CHARS), max_bytes)
         text = read_text(path)
     except (OSError, ValueError) as error:
-        return BadRow(place, "", error)
+        return BadRow.of(place, "", error)
     return Row(place, text=text, raw=text)
 
 
@@ -349,7 +349,7 @@ def read_csv(path: Path, start: Position, settings: ReadSettings) -> Iterator[Pa
                 except OverflowError:
                     row = _too_big(place, lines.raw, settings.max_bytes)
                 except csv.Error as error:
-                    row = BadRow(
+                    row = BadRow.of(
                         place,
                         lines.raw,
                         place.error(
@@ -400,7 +400,7 @@ def _csv_row(
             _decode(value.encode("utf-8", "surrogateescape"), place)
         return Row(place, text=own.pop(text_key), own=own, raw=raw)
     except ValueError as error:
-        return BadRow(place, raw, error)
+        return BadRow.of(place, raw, error)
 
 
 # JSON lists: positions are (byte offset, items, whether the list has ended)
@@ -445,7 +445,7 @@ def read_json_list(path: Path, start: Position, settings: ReadSettings) -> Itera
                     value = parse_json(_decode(piece.data, at), at)
                     row = parse_row(value, at, settings.text_key, piece.data)
                 except ValueError as error:
-                    row = BadRow(at, piece.data, error)
+                    row = BadRow.of(at, piece.data, error)
             number += 1
             yield row, (piece.end, number, int(piece.closed))
 

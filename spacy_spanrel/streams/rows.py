@@ -59,12 +59,19 @@ class BadRow:
 
     place (Place): Where it was, and its id.
     raw (Any): The row as it was read, or the beginning of it.
-    error (Exception): What was wrong.
+    error (str): The kind of error.
+    message (str): What was wrong.
     """
 
     place: Place
     raw: Any
-    error: Exception
+    error: str
+    message: str
+
+    @classmethod
+    def of(cls, place: Place, raw: Any, error: Exception) -> BadRow:
+        """Make one of an error, which is not kept: it would keep the Docs that it passed."""
+        return cls(place, raw, type(error).__name__, str(error))
 
     def to_line(self, number: int) -> bytes:
         """Return the row's line in the file of errors. number (int): The row, from 1."""
@@ -73,8 +80,8 @@ class BadRow:
             "row": number,
             "id": self.place.id,
             "place": f"{self.place.file}, {self.place.name}".removesuffix(", "),
-            "error": type(self.error).__name__,
-            "message": str(self.error),
+            "error": self.error,
+            "message": self.message,
             "raw": raw[:RAW_CHARS],
         }
         if len(raw) > RAW_CHARS:
@@ -127,7 +134,7 @@ def parse_row(value: Any, place: Place, text_key: str, raw: Any) -> Row | BadRow
         expect_encodable(text, place.at(text_key))
         return Row(place, own, text=text, questions=questions, raw=raw)
     except ValueError as error:
-        return BadRow(place, raw, error)
+        return BadRow.of(place, raw, error)
 
 
 def _questions(value: Any, place: Place) -> tuple[Question, ...]:

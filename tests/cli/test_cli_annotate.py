@@ -148,7 +148,7 @@ def test_stopped_by_errors(model, tmp_path):
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_is_killed(model, tmp_path, kind):
     source = tmp_path / "in.jsonl"
-    source.write_text("".join(f'{{"id": {i}, "text": "John {i} came."}}\n' for i in range(3000)))
+    source.write_text("".join(f'{{"id": {i}, "text": "John {i} came."}}\n' for i in range(1000)))
     whole, output = tmp_path / "whole.jsonl", tmp_path / "x.jsonl"
     assert run("annotate", model, source, whole, "-c", "5").exit_code == 0
     command = ["annotate", str(model), str(source), str(output), "-c", "5"]
@@ -160,11 +160,11 @@ def test_a_process_that_is_killed(model, tmp_path, kind):
         text=True,
     )
     progress = tmp_path / "x.jsonl.progress"
-    for _ in range(3000):
+    for _ in range(12_000):
         if progress.exists() and Progress.load(progress).rows:
             break
         assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
+        time.sleep(0.01)
     process.send_signal(kind)
     _, errors = process.communicate(timeout=60)
     assert not output.exists()
@@ -173,7 +173,7 @@ def test_a_process_that_is_killed(model, tmp_path, kind):
         assert "the same command goes on" in errors
     else:
         assert process.returncode == -signal.SIGKILL
-    assert 0 < Progress.load(progress).rows < 3000
+    assert 0 < Progress.load(progress).rows < 1000
     result = run(*command)
     assert result.exit_code == 0, result.output
     assert "Rows done by an earlier run" in result.stdout

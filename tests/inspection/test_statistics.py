@@ -115,7 +115,7 @@ def test_odd_entities(defaults: Readings) -> None:
     assert found.entities == {"A": 4, "B": 1, "": 1}
     assert found.duplicate_entities.n == 1
     assert found.several_types.first == ["'a b' (A, B)"]
-    assert found.untyped_entities.first == ["'c d '"] or found.untyped_entities.first == ["'c d'"]
+    assert found.untyped_entities.first == ["'c d'"]
     assert found.blank_borders.n == 1
     assert found.across_sentences.n == 1
     # (0, 2) with (1, 3); (3, 5) with (4, 5) in it.
@@ -167,7 +167,7 @@ def test_broken_annotation_is_named(defaults: Readings) -> None:
     fine = make_doc(vocab, "a b", [(0, 1, "A")])
     found = collect([odd, fine, beyond], defaults)
     assert found.broken.n == 2
-    assert found.broken.first[0].startswith("Doc 0 ('a b ')") or "Doc 0" in found.broken.first[0]
+    assert found.broken.first[0].startswith("Doc 0 ('a b ')")
     assert "Doc 2" in found.broken.first[1]
     assert found.entities == {"A": 1}
 
@@ -323,6 +323,7 @@ def test_distribution(values: list[int], share: float) -> None:
     assert found.to_dict()["n"] == len(values)
 
 
+BLANK = spacy.blank("xx")
 SPANS = st.lists(
     st.tuples(st.integers(0, 9), st.integers(1, 4)).map(lambda row: (row[0], row[0] + row[1])),
     max_size=8,
@@ -331,10 +332,9 @@ SPANS = st.lists(
 
 @given(SPANS)
 def test_overlaps(spans: list[tuple[int, int]]) -> None:
-    nlp = spacy.blank("xx")
-    doc = Doc(nlp.vocab, words=["w"] * 14)
+    doc = Doc(BLANK.vocab, words=["w"] * 14)
     set_entities(doc, [Span(doc, a, b, label="A") for a, b in spans], [1.0] * len(spans))
-    found = collect([doc], Readings(nlp, False, ()))
+    found = collect([doc], Readings(BLANK, False, ()))
     different = sorted(set(spans))
     overlapping = [
         a for a in different if any(a != b and a[0] < b[1] and b[0] < a[1] for b in different)

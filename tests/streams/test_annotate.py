@@ -410,13 +410,13 @@ def test_how_long_a_text_may_be(tmp_path):
 def test_stop_after_too_many(tmp_path, out):
     source = write_jsonl(tmp_path / "in.jsonl", ["John", 1, "Mary", 2, "John", "Mary", 3])
     nlp = rules()
-    for _ in range(2):  # and again at once
-        with pytest.raises(ValueError, match="E_SR924.*--max-errors 1") as error:
-            annotate(nlp, source, out / "x.jsonl", chunk_size=2, max_errors=1)
+    for limit in (1, 1, 2, 2):  # again at once; then at the last row
+        with pytest.raises(ValueError, match=f"E_SR924.*--max-errors {limit}") as error:
+            annotate(nlp, source, out / "x.jsonl", chunk_size=2, max_errors=limit)
         assert str(out / "x.jsonl.errors.jsonl.part") in str(error.value)
         assert not (out / "x.jsonl").exists()
     report = annotate(nlp, source, out / "x.jsonl", chunk_size=2, max_errors=3)
-    assert (report.resumed_at, report.rows, report.failed) == (4, 7, 3)
+    assert (report.resumed_at, report.rows, report.failed) == (7, 7, 3)
     assert names(out) == ["x.jsonl", "x.jsonl.errors.jsonl"]
 
 

@@ -83,7 +83,7 @@ def read_all(
 def simple(row: Row | BadRow) -> Any:
     """A row as data that can be compared."""
     if isinstance(row, BadRow):
-        return (row.place, str(row.error))
+        return row
     doc = None if row.doc is None else (row.doc.text, [t.text for t in row.doc])
     return (row.place, row.text, row.words, doc, row.own, row.questions)
 
