@@ -44,12 +44,17 @@ class TextUnit(str, Enum):
 
 @app.command("annotate", no_args_is_help=True)
 def annotate_cli(
-    model: Annotated[str, typer.Argument(help="Folder or package name of the pipeline")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder or package name of the pipeline")
+    ],
     source: Annotated[
         Path, typer.Argument(metavar="INPUT", help="File, or folder of files of one format")
     ],
     output: Annotated[
-        Path, typer.Argument(help="File to write (.jsonl, .parquet, .spacy), or folder of shards")
+        Path,
+        typer.Argument(
+            metavar="OUTPUT", help="File to write (.jsonl, .parquet, .spacy), or folder of shards"
+        ),
     ],
     input_format: Annotated[
         InputFormat | None,
