@@ -9,8 +9,6 @@ import typer
 from spacy.cli._util import app as spacy_app
 from wasabi.printer import Printer
 
-from ..converters.common import ConversionError, ConversionErrors, Place
-
 NAME = "spanrel"
 HELP = "Relations and answers: convert data, check, evaluate, annotate, look, import models."
 
@@ -34,8 +32,3 @@ def nothing_written(output: Path, error: Exception) -> NoReturn:
     typer.echo(Printer(no_print=True).fail(f"Nothing written to {output}"), err=True)
     typer.echo(str(error), err=True)
     raise typer.Exit(1) from None
-
-
-def argument_error(name: str, found: str, expected: str) -> ConversionError:
-    """Return the error for a wrong argument of a command."""
-    return Place(name).error(ConversionErrors.E613, found=found, expected=expected)

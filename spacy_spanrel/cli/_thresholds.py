@@ -9,9 +9,8 @@ from typing import Any
 from spacy.language import Language
 from spacy.training import Example
 
-from ..converters.common import ConversionErrors, Place
+from ..converters.common import ConversionErrors, Place, argument_error
 from ..files import save_whole
-from ._app import argument_error
 
 
 def output_folder(model: str, output: str | Path | None, overwrite: bool) -> Path | None:

@@ -35,13 +35,14 @@ from ..converters import (
 from ..converters.common import (
     ConversionErrors,
     Finding,
+    argument_error,
     check_negative_label,
     raise_error,
 )
 from ..converters.doccano import DoccanoOffsets
 from ..converters.scierc import Unit
 from ..files import write_whole
-from ._app import app, argument_error, nothing_written
+from ._app import app, nothing_written
 
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
     "ade": ade_to_docs,

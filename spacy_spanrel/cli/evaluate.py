@@ -13,6 +13,7 @@ from spacy.cli._util import import_code, setup_gpu
 from spacy.util import fix_random_seed
 from wasabi.printer import Printer
 
+from ..converters.common import argument_error
 from ..evaluation import (
     Evaluation,
     component_tables,
@@ -24,7 +25,7 @@ from ..evaluation import (
 from ..evaluation.report import MAX_ROWS, left_out_text
 from ..evaluation.tables import Table
 from ..files import write_whole
-from ._app import app, argument_error
+from ._app import app
 from ._thresholds import read_examples
 
 _WIDEST_COLUMN = 60

@@ -49,13 +49,14 @@ from ..converters.common import (
     ConversionErrors,
     ExportReport,
     Place,
+    argument_error,
     check_negative_label,
 )
 from ..converters.scierc import Unit
 from ..converters.triples import COLUMNS as TRIPLE_COLUMNS
 from ..converters.writing import add_notes
 from ..files import open_whole, place_whole, write_whole
-from ._app import app, argument_error, nothing_written
+from ._app import app, nothing_written
 from .convert import UnitName
 
 NULL_ODDS_SUFFIX = "_null_odds.json"

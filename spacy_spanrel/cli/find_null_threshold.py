@@ -14,9 +14,9 @@ from spacy.training import Example
 from wasabi.printer import Printer
 
 from ..annotations import QA_KEY
-from ..converters.common import ConversionErrors, Place
+from ..converters.common import ConversionErrors, Place, argument_error
 from ..extractive_qa.scoring import best_null_threshold, gather_answers, squad_scores
-from ._app import app, argument_error, nothing_written
+from ._app import app, nothing_written
 from ._thresholds import named_component, output_folder, read_examples, store_threshold
 
 SETTING = "null_threshold"

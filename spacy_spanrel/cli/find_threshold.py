@@ -17,9 +17,10 @@ from spacy.training import Example
 from tqdm import tqdm
 from wasabi.printer import Printer
 
+from ..converters.common import argument_error
 from ..errors import Errors
 from ..thresholds import Average, Key, ThresholdSweep
-from ._app import app, argument_error, nothing_written
+from ._app import app, nothing_written
 from ._thresholds import named_component, output_folder, read_examples, store_threshold
 
 # Thresholds that are shown beside the old and the new one.

@@ -12,10 +12,10 @@ from tqdm import tqdm
 from wasabi.printer import Printer
 
 from ..annotations import RELATIONS_KEY
-from ..converters.common import ConversionErrors, Place
+from ..converters.common import ConversionErrors, Place, argument_error
 from ..visualize.graph import check_suffix, relation_graph, write_graph
 from ..visualize.network import MAX_NODES
-from ._app import app, argument_error, nothing_written
+from ._app import app, nothing_written
 from .export import read_docs
 
 if TYPE_CHECKING:

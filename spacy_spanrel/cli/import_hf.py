@@ -11,9 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from wasabi.printer import Printer
 
-from ..converters.common import Place, expect_dict, parse_json, read_json, wrong_kind
+from ..converters.common import (
+    Place,
+    argument_error,
+    expect_dict,
+    parse_json,
+    read_json,
+    wrong_kind,
+)
 from ..files import save_whole
-from ._app import app, argument_error, nothing_written
+from ._app import app, nothing_written
 
 if TYPE_CHECKING:
     from spacy.language import Language

@@ -13,8 +13,9 @@ import typer
 from wasabi.printer import Printer
 
 from ..about import __version__
+from ..converters.common import argument_error
 from ..files import place_whole, write_whole
-from ._app import app, argument_error, nothing_written
+from ._app import app, nothing_written
 
 # Columns of the results: title of the table, and (heading, name of the score).
 RESULTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (

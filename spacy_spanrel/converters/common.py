@@ -521,12 +521,20 @@ def char_entity(
     return Entity(span.start, span.end, label)
 
 
+def argument_error(name: str, found: str, expected: str) -> ConversionError:
+    """Return the error for a wrong argument of a function or command.
+
+    name (str): What the user calls it ("--text-key").
+    found, expected (str): Its value, and what it may be.
+    RETURNS (ConversionError): To be raised.
+    """
+    return Place(name).error(ConversionErrors.E613, found=found, expected=expected)
+
+
 def check_negative_label(label: str, argument: str = "label") -> None:
     """Raise a ConversionError that names the argument if its value can be no label."""
     if not label.strip():
-        raise Place(argument).error(
-            ConversionErrors.E613, found=repr(label), expected="a label that is not empty"
-        )
+        raise argument_error(argument, repr(label), "a label that is not empty")
 
 
 def add_negatives(

@@ -22,6 +22,7 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from ..about import __version__
+from ..converters.common import argument_error
 from ..errors import Errors, Warnings
 from .progress import (
     COMPLETE,
@@ -36,7 +37,7 @@ from .progress import (
 )
 from .readers import ReadSettings, Source, Unit, find_source, import_parquet
 from .records import ResultKeys, results
-from .rows import BadRow, Row, argument_error, make_doc
+from .rows import BadRow, Row, make_doc
 from .writers import Writer, check_output_format, is_shard_folder, make_writer
 
 CHUNK_SIZE = 1000

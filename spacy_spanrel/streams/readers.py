@@ -22,6 +22,7 @@ from spacy.vocab import Vocab
 from ..converters.common import (
     ConversionErrors,
     Place,
+    argument_error,
     get_orig_id,
     parse_json,
     read_text,
@@ -36,7 +37,6 @@ from .rows import (
     TOKENS_KEY,
     BadRow,
     Row,
-    argument_error,
     parse_row,
     record_id,
     too_long,

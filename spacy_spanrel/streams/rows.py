@@ -154,11 +154,6 @@ def record_id(value: Any) -> RecordId | None:
     return value
 
 
-def argument_error(name: str, found: str, expected: str) -> ConversionError:
-    """Return the error for a wrong argument."""
-    return Place(name).error(ConversionErrors.E613, found=found, expected=expected)
-
-
 def too_long(place: Place, found: str, limit: str) -> ConversionError:
     """Return the error for a row that is too long."""
     return place.error(Errors.E929, found=found, expected=f"at most {limit}")

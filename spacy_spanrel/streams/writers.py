@@ -16,12 +16,12 @@ from typing import Any, Protocol
 from spacy.tokens import Doc, DocBin
 
 from ..annotations import ENTITIES_KEY
-from ..converters.common import ORIG_ID_ATTR
+from ..converters.common import ORIG_ID_ATTR, argument_error
 from ..errors import Errors
 from .progress import AppendFile, beside, sync_folder, write_durably
 from .readers import import_parquet
 from .records import dump_json, make_record, plain
-from .rows import META_KEY, Row, argument_error
+from .rows import META_KEY, Row
 
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".spacy": "spacy"}
 OUTPUT_FORMATS = ("jsonl", "parquet", "spacy")
