@@ -88,6 +88,10 @@ def model_card_cli(
             help="Scores of `evaluate --output` on the data NAME; may be given again",
         ),
     ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", "-n", help="Name of the pipeline, without its language")
+    ] = None,
+    version: Annotated[str | None, typer.Option("--version", "-v", help="Its version")] = None,
     title: Annotated[str | None, typer.Option("--title", "-T", help="First line")] = None,
     description: Annotated[
         str | None, typer.Option("--description", "-d", help="What it is for, and what it is not")
@@ -104,8 +108,8 @@ def model_card_cli(
 ) -> None:
     """Write the README.md of a trained pipeline: what it is, how good it is, how to use it.
 
-    It stands in the pipeline's folder, where `spacy package` finds it; description, licence and
-    scores go into meta.json, too.
+    It stands in the pipeline's folder, where `spacy package` finds it; name, version, description,
+    licence and scores go into meta.json, too.
 
     Examples:
 
@@ -119,6 +123,8 @@ def model_card_cli(
         write_model_card(
             model,
             dict(named),
+            name=name,
+            version=version,
             title=title,
             description=description,
             license_name=license_name,
@@ -140,6 +146,8 @@ def write_model_card(
     model: str | Path,
     metrics: Mapping[str, str | Path],
     *,
+    name: str | None = None,
+    version: str | None = None,
     title: str | None = None,
     description: str | None = None,
     license_name: str | None = None,
@@ -150,7 +158,8 @@ def write_model_card(
     model (str | Path): The folder.
     metrics (Mapping[str, str | Path]): Files of scores, as `spacy evaluate --output` writes them,
         by the name of the data.
-    title, description, license_name (str | None): As in the command; None keeps what meta.json has.
+    name, version, title, description, license_name (str | None): As in the command; None keeps what
+        meta.json has.
     output (str | Path | None): Folder of the copy, replaced if it exists.
     RAISES (OSError): If a file cannot be read.
     RAISES (ValueError): If it is no JSON object, or the folder holds no pipeline.
@@ -159,11 +168,9 @@ def write_model_card(
     if not (folder / "meta.json").is_file() or not (folder / "config.cfg").is_file():
         raise argument_error("MODEL", repr(str(folder)), "the folder of a saved pipeline")
     meta = _read_object(folder / "meta.json")
-    results = {name: _read_object(Path(file)) for name, file in metrics.items()}
-    if description is not None:
-        meta["description"] = description
-    if license_name is not None:
-        meta["license"] = license_name
+    results = {data: _read_object(Path(file)) for data, file in metrics.items()}
+    given = {"name": name, "version": version, "description": description, "license": license_name}
+    meta |= {key: value for key, value in given.items() if value is not None}
     if results:
         # The last data set is the one that counts: spaCy knows one.
         meta["performance"] = list(results.values())[-1]

@@ -53,7 +53,7 @@ def test_card(saved: Path) -> None:
     result = run(
         saved / "model",
         *("-m", f"dev={saved / 'dev.json'}", "-m", f"test={saved / 'test.json'}"),
-        *("--description", "Reads."),
+        *("--description", "Reads.", "--version", "1.2.4"),
     )
     assert result.exit_code == 0, result.output
     card = (saved / "model" / "README.md").read_text()
@@ -61,7 +61,7 @@ def test_card(saved: Path) -> None:
         "# xx_reader",
         "Reads.",
         'nlp = spacy.load("xx_reader")',
-        "| Version | 1.2.3 |",
+        "| Version | 1.2.4 |",
         "| Licence | MIT |",
         "| Pipeline | sentencizer, finder, qa |",
         "| encoder | some/encoder |",
@@ -95,11 +95,13 @@ def test_spacy_package_takes_it(saved: Path) -> None:
 
     nlp = spacy.blank("en", meta={"name": "plain"})
     nlp.to_disk(saved / "plain")
-    assert run(saved / "plain", "-m", f"test={saved / 'test.json'}").exit_code == 0
+    named = ("--name", "simple", "--version", "2.0.1")
+    assert run(saved / "plain", "-m", f"test={saved / 'test.json'}", *named).exit_code == 0
     (saved / "packages").mkdir()
     package(saved / "plain", saved / "packages", create_sdist=False)
-    made = saved / "packages" / f"en_plain-{nlp.meta['version']}" / "README.md"
-    assert made.read_text() == (saved / "plain" / "README.md").read_text()
+    made = (saved / "packages" / "en_simple-2.0.1" / "README.md").read_text()
+    assert made == (saved / "plain" / "README.md").read_text()
+    assert 'spacy.load("en_simple")' in made
 
 
 @pytest.mark.parametrize(
