@@ -94,6 +94,7 @@ def evaluate_cli(
             inputs=[] if no_inputs else inputs,
             max_rows=max_rows,
             gpu_id=gpu_id,
+            quiet=False,
         )
     except (OSError, ValueError) as error:
         typer.echo(Printer(no_print=True).fail("Not evaluated"), err=True)
@@ -121,6 +122,7 @@ def evaluate(
     inputs: Sequence[str] | None = None,
     max_rows: int = MAX_ROWS,
     gpu_id: int = -1,
+    quiet: bool = True,
 ) -> Evaluation:
     """Evaluate a pipeline as `spacy evaluate` does, and save scores and report.
 
@@ -134,6 +136,7 @@ def evaluate(
         which the pipeline's config reads its development data.
     max_rows (int): Most rows of the report.
     gpu_id (int): Number of the GPU; -1 for the CPU.
+    quiet (bool): Show no progress bar. It is only ever shown on a terminal.
     RETURNS (Evaluation): Scores and outcomes.
     RAISES (OSError): If there is no such pipeline or corpus, or a file cannot be written.
     RAISES (ValueError): If an argument does not fit, the corpus is none or empty, or there is
@@ -145,7 +148,9 @@ def evaluate(
     nlp = spacy.load(model)
     given = configured_inputs(nlp) if inputs is None else tuple(inputs)
     examples = list(read_examples(corpus, nlp, given))
-    found = evaluate_examples(nlp, examples, model=str(model), corpus=str(corpus), inputs=given)
+    found = evaluate_examples(
+        nlp, examples, model=str(model), corpus=str(corpus), inputs=given, quiet=quiet
+    )
     if output is not None:
         write_whole(Path(output), srsly.json_dumps(found.to_dict(), indent=2).encode())
     if report is not None:

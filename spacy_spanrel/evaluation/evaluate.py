@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from spacy.language import Language
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import dot_to_object
+from tqdm import tqdm
 
 from ..annotations import (
     ENTITIES_KEY,
@@ -155,6 +157,24 @@ def configured_inputs(nlp: Language) -> tuple[str, ...]:
     return tuple(reader.get("inputs", ()))
 
 
+@contextmanager
+def _counted(nlp: Language, total: int, quiet: bool) -> Iterator[None]:
+    """Count the Docs that leave a pipeline, in a progress bar: `nlp.evaluate` tells nobody."""
+    with tqdm(
+        desc="Docs", total=total, unit=" docs", delay=1.0, disable=True if quiet else None
+    ) as bar:
+
+        def count(doc: Doc) -> Doc:
+            bar.update()
+            return doc
+
+        nlp._components.append(("progress", count))
+        try:
+            yield
+        finally:
+            nlp._components.pop()
+
+
 def evaluate_examples(
     nlp: Language,
     examples: Sequence[Example],
@@ -162,6 +182,7 @@ def evaluate_examples(
     model: str = "",
     corpus: str = "",
     inputs: Sequence[str] = (),
+    quiet: bool = True,
 ) -> Evaluation:
     """Evaluate a pipeline with `nlp.evaluate`, and keep what is behind the scores.
 
@@ -169,6 +190,7 @@ def evaluate_examples(
     examples (Sequence[Example]): Gold, and Docs to be annotated; both stay as they are.
     model, corpus (str): How both are called.
     inputs (Sequence[str]): The gold annotation that the Docs to be annotated hold already.
+    quiet (bool): Show no progress bar. It is only ever shown on a terminal.
     RETURNS (Evaluation): Scores and outcomes.
     RAISES (ValueError): If the pipeline has no component of ours, or there are no Examples or no
         gold annotation to score it by.
@@ -184,7 +206,7 @@ def evaluate_examples(
         )
     if not examples:
         raise ValueError(Errors.E931.format(path=corpus))
-    with _recorded(nlp) as recorders:
+    with _recorded(nlp) as recorders, _counted(nlp, len(examples), quiet):
         scores = nlp.evaluate(examples)
     notices = [
         Warnings.W144.format(name=name, corpus=corpus)

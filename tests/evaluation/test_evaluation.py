@@ -292,3 +292,27 @@ def test_errors(pipelines: dict[str, Path], tmp_path: Path) -> None:
         evaluate_examples(nlp, [Example(doc, doc.copy())])
     with pytest.raises(ValueError, match="holds no Docs"):
         evaluate(pipelines["span_relation"], write_docs(tmp_path / "empty.spacy", []))
+
+
+def test_progress(
+    pipelines: dict[str, Path], corpora: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bar counts all Docs, and the pipeline is as before, also after an error."""
+    from spacy_spanrel.evaluation import evaluate as module
+
+    shown: list[int] = []
+
+    class Bar(module.tqdm):  # type: ignore[misc, name-defined]
+        def close(self) -> None:
+            shown.append(self.n)
+            super().close()
+
+    monkeypatch.setattr(module, "tqdm", Bar)
+    nlp = spacy.load(pipelines["span_relation"])
+    names = list(nlp.pipe_names)
+    examples = list(Corpus(corpora["span_relation"])(nlp))
+    # A bar that is disabled counts nothing.
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    evaluate_examples(nlp, examples, quiet=False)
+    assert len(examples) in shown
+    assert nlp.pipe_names == names
