@@ -46,6 +46,7 @@ from .common import (
     short,
     wrong_kind,
 )
+from .tools import tokenize
 
 TITLE_ATTR = "title"
 
@@ -129,7 +130,8 @@ def _read_paragraph(
 ) -> Doc | None:
     """Make a Doc and count it; None if all questions were bad and `on_error` did not raise."""
     fields = expect_dict(item, place)
-    doc = _tokenize(pipeline, fields, place)
+    context = expect_name(expect_key(fields, "context", place), place.at("context"))
+    doc = tokenize(pipeline, context, place.at("context"), counted="answers")
     questions = expect_list(expect_key(fields, "qas", place), place.at("qas"))
     answers: dict[str, Answer] = {}
     for k, question in enumerate(questions):
@@ -179,25 +181,6 @@ def _optional_text(value: object, place: Place) -> str | None:
     if value is not None and not isinstance(value, str):
         raise wrong_kind(value, "a string", place)
     return value if value is None else expect_encodable(value, place)
-
-
-def _tokenize(pipeline: Language, paragraph: dict[str, Any], place: Place) -> Doc:
-    context = expect_name(expect_key(paragraph, "context", place), place.at("context"))
-    place = place.at("context")
-    try:
-        doc = pipeline.make_doc(context)
-    except ValueError as error:  # too long
-        raise place.error(
-            ConversionErrors.E617, found=str(error), expected="a text that the tokenizer takes"
-        ) from error
-    if doc.text != context:
-        raise place.error(
-            ConversionErrors.E617,
-            found=f"{short(doc.text)} after tokenization",
-            expected=f"{short(context)}, as answers are counted in its characters; choose another "
-            "tokenizer",
-        )
-    return doc
 
 
 def _read_question(item: object, doc: Doc, is_version_2: bool, place: Place) -> _Read:

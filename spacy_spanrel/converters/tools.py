@@ -167,12 +167,13 @@ def expect_label(
 # Texts and offsets
 
 
-def tokenize(pipeline: Language, text: str, place: Place) -> Doc:
+def tokenize(pipeline: Language, text: str, place: Place, counted: str = "spans") -> Doc:
     """Make the Doc of a text, which stays as it is.
 
     pipeline (Language): Its tokenizer is used.
     text (str): The text; it may be empty.
     place (Place): Where it is.
+    counted (str): What is counted in its characters, for the message.
     RETURNS (Doc): The Doc; `doc.text == text`.
     RAISES (ConversionError): If the text is too long, or the tokenizer changes it.
     """
@@ -188,7 +189,7 @@ def tokenize(pipeline: Language, text: str, place: Place) -> Doc:
         raise place.error(
             ConversionErrors.E617,
             found=f"{short(doc.text)} after tokenization",
-            expected=f"{short(text)}, as spans are counted in its characters; choose another "
+            expected=f"{short(text)}, as {counted} are counted in its characters; choose another "
             "tokenizer",
         )
     return doc

@@ -12,6 +12,7 @@ from spacy import registry
 from spacy.language import Language
 from spacy.tokens import Doc
 from thinc.api import Model, torch2xp, xp2torch
+from thinc.util import to_numpy
 from torch import Tensor
 
 from ..errors import Errors
@@ -180,8 +181,8 @@ class _Layout:
 
 def _layout(data: Any, n_tokens: int, width: int) -> _Layout:
     lengths = np.asarray(data.wordpieces.lengths, dtype=np.int64)
-    counts = np.asarray(_to_numpy(data.align.lengths), dtype=np.int64)[:n_tokens]
-    places = np.asarray(_to_numpy(data.align.dataXd), dtype=np.int64).ravel()[: int(counts.sum())]
+    counts = np.asarray(to_numpy(data.align.lengths), dtype=np.int64)[:n_tokens]
+    places = np.asarray(to_numpy(data.align.dataXd), dtype=np.int64).ravel()[: int(counts.sum())]
     tokens = np.repeat(np.arange(n_tokens), counts)
     window, column = np.divmod(places, width)
     # Where a summary stands first, no token is aligned with the first column.
@@ -221,7 +222,3 @@ def _layout(data: Any, n_tokens: int, width: int) -> _Layout:
         token_pieces[missing] = ended[:, None]
         token_window[missing] = np.append([row[0]], row)[before[missing]]
     return _Layout(every[fresh], context, token_pieces, token_window)
-
-
-def _to_numpy(array: Any) -> Any:
-    return array.get() if hasattr(array, "get") else array

@@ -436,9 +436,9 @@ def _add_questions(
     if not questions:
         return
     found.questions.add(len(questions))
-    seen: set[str] = set()
+    seen: set[bytes] = set()
     for text in questions:
-        key = " ".join(text.casefold().split())
+        key = text_hash(text)
         if key in seen:
             found.repeated_questions.add(text)
         seen.add(key)
