@@ -50,7 +50,8 @@ class Answer:
     logit (float | None): Start logit + end logit; None for gold and for no answer.
     null_score (float | None): Start logit + end logit of "no answer", the least over all windows.
     alternatives (tuple[Answer, ...]): Other answers at other places, best first; for gold the other
-        reference answers. They have no alternatives of their own.
+        reference answers, or where there is no answer, plausible ones that are wrong. They have no
+        alternatives of their own.
     """
 
     question: Question

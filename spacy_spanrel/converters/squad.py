@@ -26,7 +26,7 @@ from ..annotations import (
     make_answer,
     set_answers,
 )
-from ..extractive_qa.scoring import null_difference, reference_answers
+from ..extractive_qa.scoring import null_difference, plausible_answers, reference_answers
 from .common import (
     ConversionError,
     ConversionErrors,
@@ -76,8 +76,9 @@ def squad_to_docs(
     are cut off. An answer that is not at its offset is looked for in the paragraph, and the
     occurrence nearest to the offset is taken; one that does not occur is left out (its question
     then needs another one). Answers without text are left out, too. All that is counted in the
-    report, with the ids of the questions. plausible_answers are ignored. An answer may begin or end
-    inside a token; the characters count.
+    report, with the ids of the questions. The plausible_answers of a question without an answer
+    are read in the same way, and become its alternatives. An answer may begin or end inside a
+    token; the characters count.
 
     path (str | Path): The file.
     nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
@@ -168,6 +169,7 @@ class _Read:
     answer: Answer
     n_trimmed: int = 0
     n_empty: int = 0
+    n_implausible: int = 0
     repaired: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
@@ -209,6 +211,7 @@ def _read_question(item: object, doc: Doc, is_version_2: bool, place: Place) -> 
                 found=f"is_impossible true and {len(items)} answer(s)",
                 expected="no answers to a question that has none",
             )
+        _read_plausible(fields, doc, read)
         return read
     if not items:
         raise place.error(
@@ -224,6 +227,21 @@ def _read_question(item: object, doc: Doc, is_version_2: bool, place: Place) -> 
         )
     read.answer = replace(found[0], alternatives=tuple(found[1:]))
     return read
+
+
+def _read_plausible(fields: dict[str, Any], doc: Doc, read: _Read) -> None:
+    """Read what comes near to an answer where there is none. What is wrong with it is counted apart:
+    the question is none the worse for it."""
+    name = "plausible_answers"
+    question, apart = read.answer.question, _Read(read.place, read.answer)
+    items = expect_list(fields.get(name) or [], read.place.at(name))
+    found = [
+        _read_answer(part, question, doc, apart, read.place.at(f"{name}[{i}]"))
+        for i, part in enumerate(items)
+    ]
+    plausible = tuple(answer for answer in found if answer is not None)
+    read.answer = replace(read.answer, alternatives=plausible)
+    read.n_implausible = len(found) - len(plausible)
 
 
 def _read_answer(
@@ -271,6 +289,8 @@ def _count(read: _Read, report: ConversionReport) -> None:
     for note, count in (
         ("answers with blanks around them, cut off", read.n_trimmed),
         ("answers without text, left out", read.n_empty),
+        ("plausible answers to questions without an answer", len(plausible_answers(read.answer))),
+        ("plausible answers that are not in the text, left out", read.n_implausible),
     ):
         if count:
             report.notes[note] += count
@@ -311,10 +331,13 @@ def docs_to_squad(
             row: dict[str, Any] = {
                 "question": answer.question.text,
                 "id": answer.question.id,
-                "answers": [{"text": a.text, "answer_start": a.start_char} for a in references],
+                "answers": [_to_json(part) for part in references],
             }
             if is_version_2:
                 row["is_impossible"] = not references
+                plausible = plausible_answers(answer)
+                if plausible:
+                    row["plausible_answers"] = [_to_json(part) for part in plausible]
             elif not references:
                 raise Place(source, f"Doc {number}", answer.question.id).error(
                     ConversionErrors.E615,
@@ -330,6 +353,10 @@ def docs_to_squad(
             for name, group in groupby(paragraphs, key=lambda pair: pair[0])
         ],
     }
+
+
+def _to_json(answer: Answer) -> dict[str, Any]:
+    return {"text": answer.text, "answer_start": answer.start_char}
 
 
 def answers_to_predictions(

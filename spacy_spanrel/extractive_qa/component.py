@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Optional, Union, cast
 
@@ -34,6 +34,7 @@ from ..annotations import (
 from ..encoding.alignment import project_chars
 from ..encoding.batching import chunks_by_size
 from ..encoding.pieces import TextPieces
+from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings
 from ..pairing import survives_as_table
 from ..pipe import TorchPipe
@@ -41,7 +42,7 @@ from ..training.losses import ends_loss
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
 from .features import pieces_of_range
 from .model import Backprop, QAInput, QAModel, QARows
-from .scoring import QAScorer
+from .scoring import QAScorer, plausible_answers
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ _CHUNK_CHARS = 400_000
         "n_best": 20,
         "top_k": 1,
         "language": None,
+        "plausible_weight": 1.0,
         "scorer": {"@scorers": "spacy-spanrel.qa_scorer.v1"},
     },
     default_score_weights={
@@ -111,6 +113,7 @@ def make_extractive_qa(
     n_best: int,
     top_k: int,
     language: Optional[str],  # noqa: UP045
+    plausible_weight: float,
     scorer: Optional[QAScorer],  # noqa: UP045
 ) -> ExtractiveQA:
     """Make an `extractive_qa` component.
@@ -129,6 +132,8 @@ def make_extractive_qa(
     n_best (int): Answers among which probability is divided; never fewer than are kept.
     top_k (int): Answers that are kept for each question.
     language (str | None): Score as MLQA does for this language; None as SQuAD does.
+    plausible_weight (float): In training, the weight of the plausible answers that SQuAD 2.0 gives
+        for questions without an answer: they teach where an answer would be. 0 leaves them out.
     scorer (Callable | None): The scoring method.
     """
     return ExtractiveQA(
@@ -146,7 +151,26 @@ def make_extractive_qa(
         n_best=n_best,
         top_k=top_k,
         language=language,
+        plausible_weight=plausible_weight,
     )
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the rows of a batch learn.
+
+    rows (int64 array, (n,)): The rows that are learned.
+    ends (int64 array, (n, 2)): Columns of the first and the last piece of the answer; twice the
+        null position where the row holds none.
+    plausible (int64 array, (n, 2)): The same of a plausible answer to a question that has none; -1
+        where there is no such thing.
+    text (bool array, (n, longest)): The columns that hold text.
+    """
+
+    rows: IntArray
+    ends: IntArray
+    plausible: IntArray
+    text: NDArray[np.bool_]
 
 
 class ExtractiveQA(TorchPipe):
@@ -411,14 +435,18 @@ class ExtractiveQA(TorchPipe):
             output, backprop = self.model.begin_update(QAInput(docs, texts))
             self.skipped.update({"questions_cut": len(output.rows.cut)})
             self._warn_cut(output.rows.cut)
-            chosen, targets = self.make_targets(examples, gold, output.rows)
+            targets = self.make_targets(examples, gold, output.rows)
             device = output.logits.device
+            chosen = to_device(torch.from_numpy(targets.rows), device)
             loss, d_chosen = ends_loss(
-                output.logits[torch.from_numpy(chosen).to(device)],
-                torch.from_numpy(targets).to(device),
+                output.logits[chosen],
+                to_device(torch.from_numpy(targets.ends), device),
+                to_device(torch.from_numpy(targets.plausible), device),
+                to_device(torch.from_numpy(targets.text), device),
+                self.cfg["plausible_weight"],
             )
             d_logits = torch.zeros_like(output.logits)
-            d_logits[torch.from_numpy(chosen).to(device)] = d_chosen
+            d_logits[chosen] = d_chosen
             cast(Backprop, backprop)(d_logits)
             self.add_losses(losses, loss)
         if sgd is not None:
@@ -433,7 +461,7 @@ class ExtractiveQA(TorchPipe):
 
     def make_targets(
         self, examples: Sequence[Example], gold: Sequence[Sequence[Answer]], rows: QARows
-    ) -> tuple[IntArray, IntArray]:
+    ) -> Targets:
         """Say where the answers are in the rows of a batch.
 
         A window that does not hold the whole answer has none: its target is the null position, as
@@ -442,8 +470,7 @@ class ExtractiveQA(TorchPipe):
         examples (Sequence[Example]): The batch.
         gold (Sequence[Sequence[Answer]]): The gold answers to the questions about each.
         rows (QARows): The rows of the same questions.
-        RETURNS (tuple[int64 array, int64 array]): The rows that are learned, (n,); the columns of
-            first and last piece in each, (n, 2).
+        RETURNS (Targets): What the rows learn.
         """
         places: list[tuple[int, int] | None] = []
         lost: list[str] = []
@@ -452,10 +479,12 @@ class ExtractiveQA(TorchPipe):
             source, target = example.reference.text, example.predicted.text
             for answer in part:
                 place = None
-                if answer:
-                    moved = project_chars(source, target, answer.start_char, answer.end_char)
+                # The right answer, or the plausible one to a question that has none.
+                wanted = answer or next(iter(plausible_answers(answer)), None)
+                if wanted:
+                    moved = project_chars(source, target, wanted.start_char, wanted.end_char)
                     place = pieces_of_range(rows.texts[i].chars, *moved)
-                    if place is None:
+                    if place is None and answer:
                         lost.append(f"{answer.text!r} ({answer.question.id})")
                         skipped.add(len(places))
                 places.append(place)
@@ -465,21 +494,24 @@ class ExtractiveQA(TorchPipe):
             warnings.warn(
                 Warnings.W110.format(n=len(lost), examples="; ".join(lost[:5])), stacklevel=4
             )
-        chosen, targets = [], []
-        for i, (row, question) in enumerate(zip(rows.rows, rows.question.tolist(), strict=True)):
-            if question in skipped:
-                continue
+        answerable = [bool(answer) for part in gold for answer in part]
+        chosen = [i for i, number in enumerate(rows.question.tolist()) if number not in skipped]
+        ends = np.zeros((len(chosen), 2), dtype=np.int64)
+        plausible = np.full((len(chosen), 2), -1, dtype=np.int64)
+        longest = max((len(row.ids) for row in rows.rows), default=0)
+        text = np.zeros((len(chosen), longest), dtype=bool)
+        for n, i in enumerate(chosen):
+            row, question = rows.rows[i], int(rows.question[i])
+            text[n, row.context : row.context + len(row.owned)] = True
+            ends[n] = row.null
             found = places[question]
-            target_columns = (row.null, row.null)
-            if found is not None:
-                first, last = found[0] - row.start, found[1] - row.start
-                if first >= 0 and last < len(row.owned):
-                    target_columns = (row.context + first, row.context + last)
-            chosen.append(i)
-            targets.append(target_columns)
-        return np.asarray(chosen, dtype=np.int64), np.asarray(targets, dtype=np.int64).reshape(
-            -1, 2
-        )
+            if found is None:
+                continue
+            first, last = found[0] - row.start, found[1] - row.start
+            if first >= 0 and last < len(row.owned):
+                columns = (row.context + first, row.context + last)
+                (ends if answerable[question] else plausible)[n] = columns
+        return Targets(np.asarray(chosen, dtype=np.int64), ends, plausible, text)
 
     # Scoring
 
@@ -575,6 +607,14 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
             isinstance(settings["null_threshold"], (int, float))
             and bool(np.isfinite(settings["null_threshold"])),
             "a finite number",
+        )
+    )
+    weight = settings["plausible_weight"]
+    checks.append(
+        (
+            "plausible_weight",
+            isinstance(weight, (int, float)) and 0 <= weight < float("inf"),
+            "a number of at least 0",
         )
     )
     for setting, right, expected in checks:

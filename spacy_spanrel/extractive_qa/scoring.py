@@ -358,6 +358,18 @@ def reference_answers(answer: Answer) -> tuple[Answer, ...]:
     return (answer, *(other for other in others if other))
 
 
+def plausible_answers(answer: Answer) -> tuple[Answer, ...]:
+    """Return what gold annotation offers as plausible, but wrong, where there is no answer.
+
+    answer (Answer): From the gold Doc.
+    RETURNS (tuple[Answer, ...]): The alternatives of "no answer"; () if there is an answer, or if
+        it was predicted.
+    """
+    if answer or answer.score is not None:
+        return ()
+    return tuple(other for other in answer.alternatives if other and other.score is None)
+
+
 def best_answer(answer: Answer) -> Answer | None:
     """Return the best predicted answer, "no answer" set aside; None if there is no other."""
     return next((part for part in (answer, *answer.alternatives) if part), None)

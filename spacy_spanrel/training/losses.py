@@ -51,12 +51,31 @@ def pair_loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
     return with_gradient(lambda z: F.binary_cross_entropy_with_logits(z, targets), logits)
 
 
-def ends_loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+def ends_loss(
+    logits: Tensor, targets: Tensor, plausible: Tensor, text: Tensor, weight: float
+) -> tuple[float, Tensor]:
     """Mean of the cross-entropies of the first and the last piece, averaged over rows (BERT for
-    question answering, Devlin et al. 2019).
+    question answering, Devlin et al. 2019), and the same for plausible answers.
+
+    Where a question has no answer, the part of the text that comes nearest to one is learned as
+    well: by a softmax over the text alone, which says where an answer would be and nothing about
+    whether there is one (after the pointer to plausible answers of U-Net, Sun et al. 2018).
 
     logits (Tensor): -inf beyond a row's end. *Shape:* ``(n_rows, longest, 2)``
     targets (Tensor): Columns of the first and the last piece, int64. *Shape:* ``(n_rows, 2)``
+    plausible (Tensor): The same of the plausible answer, -1 where there is none.
+        *Shape:* ``(n_rows, 2)``
+    text (Tensor): Which columns hold text, bool. *Shape:* ``(n_rows, longest)``
+    weight (float): Of the plausible answers.
     RETURNS (tuple[float, Tensor]): Value and gradient.
     """
-    return with_gradient(lambda z: F.cross_entropy(z, targets), logits)
+
+    def loss(z: Tensor) -> Tensor:
+        value = F.cross_entropy(z, targets)
+        if not weight:
+            return value
+        inside = z.masked_fill(~text[:, :, None], float("-inf"))
+        of_plausible = F.cross_entropy(inside, plausible, ignore_index=-1, reduction="sum")
+        return value + weight * of_plausible / targets.numel()
+
+    return with_gradient(loss, logits)

@@ -156,7 +156,7 @@ def _item(
 def _alternatives(answer: Answer, doc: Doc, options: Options) -> str:
     gold = answer.score is None and all(part.score is None for part in answer.alternatives)
     if gold:
-        heading = "Also right"
+        heading = "Also right" if answer else "Plausible, but wrong"
     elif answer:
         heading = "Other answers found"
     else:

@@ -23,6 +23,7 @@ from spacy_spanrel.converters import (
     squad_to_docs,
 )
 from spacy_spanrel.converters.squad import _nearest
+from spacy_spanrel.extractive_qa.scoring import plausible_answers, reference_answers
 
 NLP = spacy.blank("en")
 CONTEXT = "Ann Lee lives in Oslo. In 1990, Ann left Oslo-West for good."
@@ -139,16 +140,33 @@ def test_version_2_without_is_impossible(write, version):
     "question",
     [
         changed(IMPOSSIBLE, answers=...),
-        changed(IMPOSSIBLE, plausible_answers=[{"text": "Ann", "answer_start": 0}]),
         changed(IMPOSSIBLE, answers=[{"text": "", "answer_start": -1}]),
     ],
-    ids=["no answers", "plausible answers", "an empty answer"],
+    ids=["no answers", "an empty answer"],
 )
 def test_forms_of_no_answer(write, question):
     (doc,) = squad_to_docs(write(squad(question)))
     (answer,) = get_answers(doc)
     assert not answer
     assert not answer.alternatives
+
+
+def test_plausible_answers(write):
+    """They come near to an answer, and are none."""
+    given = [{"text": "Ann", "answer_start": 0}, {"text": "Bergen", "answer_start": 3}]
+    report = ConversionReport()
+    data = squad(changed(IMPOSSIBLE, plausible_answers=given))
+    (doc,) = squad_to_docs(write(data), report=report)
+    (answer,) = get_answers(doc)
+    assert not answer
+    assert [part.text for part in answer.alternatives] == ["Ann"]
+    assert reference_answers(answer) == ()
+    assert plausible_answers(answer) == answer.alternatives
+    assert report.answers == 0
+    assert not report.lost_answers
+    assert report.notes["plausible answers that are not in the text, left out"] == 1
+    given.pop()
+    assert docs_to_squad([doc])["data"] == data["data"]
 
 
 @pytest.mark.parametrize("given", ["7", 7])

@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -793,7 +794,8 @@ def test_gold_within_tokens(bert_checkpoint: Path) -> None:
     example = Example(predicted, gold)
     answers = [pipe._gold(example)]
     rows = make_qa_rows(pipe.model, QAInput([predicted], [[WHERE]]))
-    chosen, targets = pipe.make_targets([example], answers, rows)
+    made = pipe.make_targets([example], answers, rows)
+    chosen, targets = made.rows, made.ends
     assert chosen.tolist() == [0]
     first, last = (targets[0] - rows.rows[0].context).tolist()
     chars = rows.texts[0].chars
@@ -804,6 +806,25 @@ def test_gold_within_tokens(bert_checkpoint: Path) -> None:
     assert not answer.aligned
 
 
+def test_plausible_answers_teach_the_place(bert_checkpoint: Path) -> None:
+    """With them the best span is where an answer would be, and there still is none."""
+    found = {}
+    for weight in (0.0, 1.0):
+        nlp, pipe = make_nlp(bert_checkpoint, plausible_weight=weight)
+        initialize(nlp, [])
+        gold = nlp.make_doc("John lives in London . Mary was born in Paris .")
+        plausible = make_answer(gold, Question("a", WHERE), 40, 45)
+        assert plausible.text == "Paris"
+        none = replace(make_answer(gold, Question("a", WHERE), 0, 0), alternatives=(plausible,))
+        set_answers(gold, [none])
+        train(nlp, [Example(nlp.make_doc(gold.text), gold)], 40)
+        answer = pipe.ask(gold.text, Question("a", WHERE), top_k=2)
+        assert not answer
+        found[weight] = [other.text for other in answer.alternatives]
+    assert found[1.0][0] == "Paris"
+    assert found[0.0][0] != "Paris"
+
+
 def test_targets_of_windows(bert_checkpoint: Path) -> None:
     """A window that does not hold the whole answer has none."""
     nlp, pipe = make_nlp(bert_checkpoint)
@@ -812,7 +833,8 @@ def test_targets_of_windows(bert_checkpoint: Path) -> None:
     row: Row = (LONG_TEXT, [("a", WHO, answer), ("b", WHERE, None)])
     (example,) = make_examples(nlp, [row])
     rows = make_qa_rows(pipe.model, QAInput([example.predicted], [[WHO, WHERE]]))
-    chosen, targets = pipe.make_targets([example], [pipe._gold(example)], rows)
+    made = pipe.make_targets([example], [pipe._gold(example)], rows)
+    chosen, targets = made.rows, made.ends
     assert chosen.tolist() == list(range(len(rows.rows)))
     chars = rows.texts[0].chars
     n_whole = n_cut = 0

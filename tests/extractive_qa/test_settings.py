@@ -52,6 +52,7 @@ CHANGED: dict[str, Any] = {
     "n_best": 9,
     "top_k": 3,
     "language": "es",
+    "plausible_weight": 0.5,
     "extension_prefix": "kept_",
 }
 ARCHITECTURE: dict[str, Any] = {
@@ -529,6 +530,7 @@ def test_changes_before_saving_are_kept_and_overrides_win(
         ("max_answer_length", -3),
         ("n_best", 0),
         ("top_k", 0),
+        ("plausible_weight", -0.5),
         ("questions", ["who ?", " "]),
         ("questions", {"a": ""}),
     ],

@@ -284,7 +284,7 @@ def test_windows_of_extractive_qa(tmp_path: Path) -> None:
         assert numbers.cut.n == len(made.cut) > 0
         # What is learned as "no answer" though there is one.
         gold = list(doc._.answers)
-        _, targets = pipe.make_targets([Example(nlp.make_doc(text), doc)], [gold], made)
+        targets = pipe.make_targets([Example(nlp.make_doc(text), doc)], [gold], made).ends
         whole = {
             question
             for question, row, target in zip(
