@@ -359,8 +359,10 @@ def results_section(name: str) -> str:
 
     name (str): File of JSON lines in docs/results.
     RETURNS (str): Markdown: speeds beside those of the baseline, then peak memory, if there are such
-        rows.
+        rows; where there is no such file, that nothing was measured yet.
     """
+    if not (RESULTS / name).exists():
+        return "*Not measured yet.*"
     lines = (RESULTS / name).read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in lines if line.strip()]
     speeds, memory = [], []

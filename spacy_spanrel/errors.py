@@ -95,7 +95,8 @@ class Errors:
     E213 = (
         "[E_SR213] Found no initialized `transformer` component that a listener with upstream = "
         "'{upstream}' could read. Put one before this component in the pipeline (its factory is "
-        "'transformer', of spacy-transformers), and give its name."
+        "'transformer', of spacy-transformers), and give its name. A `curated_transformer` component is "
+        "read by 'spacy-spanrel.CuratedListenerEncoder.v1'."
     )
     E214 = (
         "[E_SR214] '{upstream}' is in [training] frozen_components, but not in annotating_components: "
@@ -110,6 +111,41 @@ class Errors:
         "[E_SR216] A Doc comes without the output of a `transformer` component (upstream = "
         "'{upstream}'). It is disabled, or stands behind this component in the pipeline, or what it "
         "wrote (`doc._.trf_data`) was removed."
+    )
+
+    E240 = (
+        "[E_SR240] spaCy computes on a GPU (CuPy is active), but this torch ({torch}) cannot: it was "
+        "built without CUDA, or finds no driver for it. Install a torch with CUDA, or set device = "
+        "'cpu' in the section of the architecture."
+    )
+
+    E230 = (
+        "[E_SR230] The encoder of component '{name}' listens at '{expected}'. Found listeners = {found} "
+        "for nlp.replace_listeners (or the setting replace_listeners), expected ['{expected}']."
+    )
+    E231 = (
+        "[E_SR231] 'spacy-spanrel.CuratedListenerEncoder.v1' reads a `curated_transformer` component "
+        "of spacy-curated-transformers, which is not installed: "
+        "pip install 'spacy-curated-transformers<1' (later versions are not for spaCy 3)."
+    )
+    E232 = (
+        "[E_SR232] 'spacy-spanrel.TransformerEncoder.v1' takes a transformer of spacy-transformers "
+        "('spacy-transformers.TransformerModel.v3') or of spacy-curated-transformers, found the layer "
+        "'{found}'. For a Hugging Face encoder use 'spacy-spanrel.HFEncoder.v1'."
+    )
+    E233 = (
+        "[E_SR233] Found no `curated_transformer` component that a listener with upstream = "
+        "'{upstream}' could read. Put one before this component in the pipeline, and give its name. "
+        "A `transformer` component of spacy-transformers is read by 'spacy-spanrel.ListenerEncoder.v1'."
+    )
+    E217 = (
+        "[E_SR217] The tokenizer of '{name}' has no entries but special tokens: were its files (such "
+        "as tokenizer.json or vocab.txt) left out?"
+    )
+    E218 = (
+        "[E_SR218] A network could not be loaded: {error}\n"
+        "It was saved with {saved}; here are {here}. If they differ, install the versions it was "
+        "saved with, or save it anew where it loads."
     )
 
     # span_relation
@@ -139,6 +175,12 @@ class Errors:
     E307 = (
         "[E_SR307] precision = 'float16' predicts but does not train (its gradients underflow). "
         "Set precision = 'bfloat16' or 'float32' under [components.{name}.model]."
+    )
+    E310 = (
+        "[E_SR310] Component '{name}' reads each sentence by itself (scope = 'sentence'), but "
+        "nothing has set the sentence borders of a Doc ({text!r}). Put a component that does so before "
+        'it: nlp.add_pipe("sentencizer", before="{name}"), or a senter or parser; in training name '
+        'it in [training] annotating_components as well. Or set scope to "window" or "doc".'
     )
 
     # Original SpERT checkpoints
@@ -360,6 +402,17 @@ class Warnings:
         "the classifier will find a relation in every pair. Add unrelated pairs ('spanrel convert "
         "... --negatives {negative}' makes them), or set negative_label = null if that is meant."
     )
+    W150 = (
+        "[W_SR150] {n} of {total} gold relations cannot be found by component '{name}': {outside} do "
+        'not lie in one {scope} (scope = "{scope}"), {far} have more than max_distance = {distance} '
+        "tokens between head and tail. They are left out of training, and count as missed when it is "
+        "scored. First of them: {examples}"
+    )
+    W151 = (
+        "[W_SR151] {n} gold entities cross a sentence border and cannot be found by component "
+        "'{name}', which reads each sentence by itself (scope = \"sentence\"). They are left out of "
+        "training, and count as missed when it is scored. First of them: {examples}"
+    )
     W140 = (
         "[W_SR140] Component '{name}': the corpus has no gold {what}, so they have no scores "
         "({n_predicted} were predicted)."
@@ -389,6 +442,18 @@ class Warnings:
     W132 = (
         "[W_SR132] The colour that is registered for '{label}' ({found!r}) cannot be drawn, and another "
         "one was taken. Choose one with the option colors."
+    )
+    W164 = (
+        "[W_SR164] The shared transformer cut a text: {n} of {total} tokens of a Doc have no word "
+        "pieces, from {first!r} on, and nothing is found in them. Its get_spans gives spans that are "
+        "longer than the transformer takes (it counts tokens, the limit is in word pieces): set a "
+        "smaller window of spacy-transformers.strided_spans.v1. This is said once."
+    )
+    W165 = (
+        "[W_SR165] The tokenizer of '{upstream}' does not know that its network takes {limit} word "
+        "pieces, so longer spans will make it fail. Set "
+        'tokenizer_config = {{"use_fast": true, "model_max_length": {limit}}} in '
+        "[components.{upstream}.model]."
     )
     W135 = (
         "[W_SR135] Rows of the input have questions, but no component that runs answers them "

@@ -11,7 +11,7 @@ from typing import Any
 import srsly
 import torch
 from spacy.pipeline import TrainablePipe
-from thinc.api import Optimizer
+from thinc.api import Model, Optimizer
 
 from .encoding.shim import torch_shims
 from .errors import Errors
@@ -83,8 +83,14 @@ class TorchPipe(TrainablePipe):
             self.loss_totals[name] = self.loss_totals.get(name, 0.0) + value
 
     def finish_update(self, sgd: Optimizer) -> None:
-        """Step all weights together, with one norm of the gradient."""
+        """Step all weights together, with one norm of the gradient; those of a transformer of another
+        package (`TransformerEncoder`) as it steps them."""
         step(torch_shims(self.model), sgd)
+        for encoder in self._transformer_encoders():
+            encoder.finish_update(sgd)
+
+    def _transformer_encoders(self) -> list[Model[Any, Any]]:
+        return [node for node in self.model.walk() if node.name == "transformer_encoder"]
 
     @property
     def learn_rates(self) -> dict[str, float]:
@@ -126,8 +132,15 @@ class TorchPipe(TrainablePipe):
     @contextmanager
     def _config_wins(self) -> Iterator[None]:
         """Keep the settings of this load where they differ from those of the saved pipeline."""
-        # thinc restores the attrs of a model with its weights; ours are settings of the config.
-        attrs = [dict(node.attrs) for node in self.model.walk()]
+        # thinc restores the attrs of a model with its weights; ours are settings of the config. Those in
+        # a transformer of another package are more than that (a vocabulary, say).
+        foreign = {
+            node.id
+            for encoder in self._transformer_encoders()
+            for layer in encoder.layers
+            for node in layer.walk()
+        }
+        attrs = [{} if node.id in foreign else dict(node.attrs) for node in self.model.walk()]
         yield
         for node, own in zip(self.model.walk(), attrs, strict=True):
             node.attrs.update(own)

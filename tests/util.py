@@ -159,7 +159,7 @@ def _byte_bpe(words: list[str]) -> Tokenizer:
     )
     tokenizer.train_from_iterator([*words, *(f" {word}" for word in words)], trainer)
     tokenizer.post_processor = processors.RobertaProcessing(
-        sep=("</s>", 2), cls=("<s>", 0), trim_offsets=True, add_prefix_space=False
+        ("</s>", 2), ("<s>", 0), trim_offsets=True, add_prefix_space=False
     )
     return tokenizer
 

@@ -32,6 +32,7 @@ from .relations import (
     set_pair_scores,
     set_relations,
 )
+from .report import Record, get_report, register_report_extension, set_report
 
 __all__ = [
     "ENTITIES_KEY",
@@ -46,20 +47,24 @@ __all__ = [
     "PairScores",
     "Question",
     "QuestionLike",
+    "Record",
     "Relation",
     "get_answers",
     "get_entities",
     "get_pair_scores",
     "get_questions",
     "get_relations",
+    "get_report",
     "make_answer",
     "make_questions",
     "register_extensions",
     "register_qa_extensions",
+    "register_report_extension",
     "relations_of_span",
     "set_answers",
     "set_entities",
     "set_pair_scores",
     "set_questions",
     "set_relations",
+    "set_report",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -14,7 +15,13 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ..errors import Errors, Warnings
-from .pieces import N_CASINGS, PieceTokenizer, tokenizer_to_files, write_files
+from .pieces import (
+    N_CASINGS,
+    PieceTokenizer,
+    tokenizer_from_files,
+    tokenizer_to_files,
+    write_files,
+)
 
 _DEFAULT_MAX_LENGTH = 512
 
@@ -122,15 +129,18 @@ def locate_checkpoint(name: str) -> str:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from logging anything below an error."""
+    """Keep transformers from logging anything below an error, and from progress bars."""
     from transformers import logging
 
-    verbosity = logging.get_verbosity()
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def load_checkpoint(
@@ -206,6 +216,9 @@ def load_tokenizer(name: str) -> Any:
 
     place = locate_checkpoint(name)
     tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
+    # Where no file is found, transformers 5 makes a tokenizer that knows nothing.
+    if not set(tokenizer.get_vocab()) - {*tokenizer.all_special_tokens, "▁"}:
+        raise OSError(Errors.E217.format(name=name))
     if not _wastes_case(tokenizer):
         return tokenizer
     if "do_lower_case" not in get_tokenizer_config(place):
@@ -265,6 +278,8 @@ def _draw_head(network: nn.Module) -> None:
 _DROPOUT = (
     "hidden_dropout_prob",
     "dropout",
+    "embedding_dropout",
+    "mlp_dropout",
     "classifier_dropout",
     "seq_classif_dropout",
     "qa_dropout",
@@ -295,11 +310,30 @@ def hf_settings(module: HFModule, name: str, kind: Kind = "AutoModel") -> dict[s
 
 def hf_files(network: Any, tokenizer: Any) -> dict[str, bytes]:
     """Return the files from which network and tokenizer can be made again (weights excluded)."""
-    files = tokenizer_to_files(tokenizer)
+    return {**tokenizer_to_files(tokenizer), **_config_file(network)}
+
+
+# What transformers 4 calls settings that transformers 5 writes elsewhere. It would take its defaults
+# instead, without a word.
+_OLDER_NAMES = {
+    "rope_theta": ("rope_parameters", "rope_theta"),
+    "global_rope_theta": ("rope_parameters", "full_attention", "rope_theta"),
+    "local_rope_theta": ("rope_parameters", "sliding_attention", "rope_theta"),
+}
+
+
+def _config_file(network: Any) -> dict[str, bytes]:
+    """Return the configuration of a network as a file that transformers 4 and 5 read alike."""
     with tempfile.TemporaryDirectory() as folder:
         network.config.save_pretrained(folder)
-        files["config.json"] = (Path(folder) / "config.json").read_bytes()
-    return files
+        settings = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    for name, path in _OLDER_NAMES.items():
+        value: Any = settings
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is not None:
+            settings.setdefault(name, value)
+    return {"config.json": json.dumps(settings, indent=2, ensure_ascii=False).encode("utf-8")}
 
 
 def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
@@ -310,8 +344,7 @@ def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
         write_files(files, folder)
         config = transformers.AutoConfig.from_pretrained(folder)
         network = getattr(transformers, cfg.get("kind", "AutoModel")).from_config(config)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    return HFModule(network.float(), tokenizer, cfg["name"], cfg["casing"])
+    return HFModule(network.float(), tokenizer_from_files(files), cfg["name"], cfg["casing"])
 
 
 def resize_embeddings(module: HFModule, n_new: int) -> tuple[int, dict[str, bytes]]:
@@ -326,6 +359,4 @@ def resize_embeddings(module: HFModule, n_new: int) -> tuple[int, dict[str, byte
     first = int(network.get_input_embeddings().weight.shape[0])
     with quiet_transformers():
         network.resize_token_embeddings(first + n_new)
-    with tempfile.TemporaryDirectory() as folder:
-        network.config.save_pretrained(folder)
-        return first, {"config.json": (Path(folder) / "config.json").read_bytes()}
+    return first, _config_file(network)

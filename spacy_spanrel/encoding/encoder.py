@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, Optional, Union
 
 import numpy as np
@@ -20,7 +21,8 @@ from .batching import padded_batches
 from .checkpoint import HFModule, build_hf_module, load_checkpoint
 from .pieces import PieceTokenizer, piece_casing
 from .shim import Precision, TorchShim
-from .windows import check_window_settings, owned_ranges, window_starts
+from .transfer import to_device
+from .windows import check_window_settings, owned_ranges, window_starts, window_tokens
 
 IntArray = NDArray[np.int64]
 
@@ -33,9 +35,12 @@ class EncodedDocs:
     pieces (Tensor): Vector of each word piece. *Shape:* ``(n_pieces, width)``
     context (Tensor): Summary vector ([CLS]) of each window. *Shape:* ``(n_windows, width)``
     token_pieces (Tensor): Rows of `pieces` of each token, int64, end exclusive; start == end for a
-        token without pieces. *Shape:* ``(n_tokens, 2)``
-    token_window (Tensor): Row of `context` of each token, int64. *Shape:* ``(n_tokens,)``
+        token without pieces. Always on the CPU, where it is made and used. *Shape:* ``(n_tokens, 2)``
+    token_window (Tensor): Row of `context` of each token, int64, on the CPU. *Shape:*
+        ``(n_tokens,)``
     token_offsets (int64 array, (n_docs + 1,)): First token of each Doc.
+    windows (int64 array, (n_windows, 2) | None): The tokens that each window holds as a whole, end
+        exclusive; those of neighbouring windows overlap. None where an encoder does not say.
     """
 
     pieces: Tensor
@@ -43,10 +48,56 @@ class EncodedDocs:
     token_pieces: Tensor
     token_window: Tensor
     token_offsets: IntArray
+    windows: IntArray | None = None
 
     @property
     def n_tokens(self) -> int:
         return int(self.token_offsets[-1])
+
+    @property
+    def window_ranges(self) -> IntArray:
+        """The tokens that each window holds, end exclusive, (n_windows, 2): `windows` or, where that
+        is not known, those that are taken from it."""
+        if self.windows is not None:
+            return self.windows
+        owner = self.token_window.cpu().numpy()
+        ranges = np.zeros((len(self.context), 2), dtype=np.int64)
+        ranges[:, 0] = self.n_tokens
+        np.minimum.at(ranges[:, 0], owner, np.arange(len(owner)))
+        np.maximum.at(ranges[:, 1], owner, np.arange(1, 1 + len(owner)))
+        return ranges
+
+    @property
+    def window_counts(self) -> IntArray:
+        """From how many windows the tokens of each Doc are taken, (n_docs,)."""
+        _, first = np.unique(self.token_window.cpu().numpy(), return_index=True)
+        docs = np.searchsorted(self.token_offsets, first, side="right") - 1
+        return np.bincount(docs, minlength=len(self.token_offsets) - 1)
+
+
+class SplitDocs(list[Doc]):
+    """Docs of which each part (sentence) is to be read by itself, as if it were a Doc.
+
+    An encoder that decides itself what is read together does so. To the others (a listener reads
+    what a shared transformer has read already) it is a list of Docs like any other.
+
+    docs (Sequence[Doc]): The Docs.
+    starts (Sequence[int64 array]): The first token of each part of each Doc: ascending, the first
+        one 0, also in a Doc without tokens.
+    """
+
+    def __init__(self, docs: Sequence[Doc], starts: Sequence[IntArray]):
+        super().__init__(docs)
+        self.starts = list(starts)
+
+    @property
+    def offsets(self) -> IntArray:
+        """First token of each part, and the end of the last one, counted through the batch,
+        (n_parts + 1,)."""
+        ends = np.cumsum([0, *map(len, self)])
+        return np.concatenate(
+            [*(own + end for own, end in zip(self.starts, ends, strict=False)), ends[-1:]]
+        ).astype(np.int64)
 
 
 # Gradients of (pieces, context) to None: own weights collect them.
@@ -172,6 +223,31 @@ class _Layout:
     token_pieces: IntArray
     token_window: IntArray
     token_offsets: IntArray
+    windows: IntArray
+
+
+@dataclass(frozen=True)
+class _Text:
+    """What is read by itself: a Doc, or a sentence of one.
+
+    text: It.
+    tokens: Character range of each token in it.
+    """
+
+    text: str
+    tokens: IntArray
+
+
+def _texts(docs: list[Doc]) -> Iterator[_Text]:
+    """Yield what is read by itself, in order."""
+    for i, doc in enumerate(docs):
+        text, tokens = doc.text, token_char_ranges(doc)
+        if not isinstance(docs, SplitDocs) or not len(doc):
+            yield _Text(text, tokens)
+            continue
+        for start, end in pairwise([*docs.starts[i].tolist(), len(doc)]):
+            first, last = int(tokens[start, 0]), int(tokens[end - 1, 1])
+            yield _Text(text[first:last], tokens[start:end] - first)
 
 
 def _layout(
@@ -182,9 +258,10 @@ def _layout(
     rows: list[IntArray] = []
     casing: list[IntArray] = []
     around = (len(prefix), len(suffix))
-    windows, columns, token_pieces, token_windows = [], [], [], []
-    n_pieces = 0
-    for doc, text in zip(docs, pieces([doc.text for doc in docs]), strict=True):
+    windows, columns, token_pieces, token_windows, held = [], [], [], [], []
+    n_pieces = n_tokens = 0
+    parts = list(_texts(docs))
+    for part, text in zip(parts, pieces([part.text for part in parts]), strict=True):
         n = len(text.ids)
         starts = window_starts(n, capacity, overlap)
         owned = owned_ranges(starts, n, capacity)
@@ -197,11 +274,13 @@ def _layout(
             # An empty text in a vocabulary without special tokens still needs a row.
             rows.append(row if len(row) else np.asarray([pieces.pad_id]))
         if cased:
-            letters = piece_casing(doc.text, text.chars)
+            letters = piece_casing(part.text, text.chars)
             casing += [np.pad(letters[start : start + capacity], around) for start in starts]
-        ranges = token_piece_ranges(token_char_ranges(doc), text.chars)
+        ranges = token_piece_ranges(part.tokens, text.chars)
         first = np.minimum(ranges[:, 0], max(0, n - 1))
-        token_windows.append(window[first] if n else np.full(len(doc), len(rows) - 1))
+        token_windows.append(window[first] if n else np.full(len(ranges), len(rows) - 1))
+        held.append(window_tokens(starts, capacity, ranges) + n_tokens)
+        n_tokens += len(ranges)
         kept = pieces_of_tokens(ranges, n)
         if not kept.all():
             # Pieces of no token (of white space, say) are read by the encoder, but are in no span.
@@ -217,6 +296,7 @@ def _layout(
         np.concatenate(token_pieces),
         np.concatenate(token_windows),
         np.concatenate([[0], np.cumsum([len(doc) for doc in docs])]).astype(np.int64),
+        np.concatenate(held),
     )
 
 
@@ -253,11 +333,12 @@ def forward(
         context_rows = window_base + (position if position >= 0 else lengths + position)
         piece_rows = window_base[layout.piece_window] + layout.piece_column
         encoded = EncodedDocs(
-            pieces=flat.index_select(0, torch.from_numpy(piece_rows).to(device)),
-            context=flat.index_select(0, torch.from_numpy(context_rows).to(device)),
-            token_pieces=torch.from_numpy(layout.token_pieces).to(device),
-            token_window=torch.from_numpy(layout.token_window).to(device),
+            pieces=flat.index_select(0, to_device(torch.from_numpy(piece_rows), device)),
+            context=flat.index_select(0, to_device(torch.from_numpy(context_rows), device)),
+            token_pieces=torch.from_numpy(layout.token_pieces),
+            token_window=torch.from_numpy(layout.token_window),
             token_offsets=layout.token_offsets,
+            windows=layout.windows,
         )
     module.eval()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from tokenizers import Regex, Tokenizer, pre_tokenizers
 
 from ..errors import Errors
 
@@ -85,6 +87,8 @@ class PieceTokenizer:
         self.pair = _probe_pair(self._backend)
         if hasattr(self._backend, "encode_special_tokens"):
             self._backend.encode_special_tokens = True
+        added = self._backend.get_added_tokens_decoder().values()
+        self._break_up(token.content for token in added if token.special)
         # Free entries that were added as words would be found in texts.
         self.hide_from_text(i for word, i in self.vocabulary.items() if _UNUSED.fullmatch(word))
         limit = getattr(tokenizer, "model_max_length", None)
@@ -103,6 +107,19 @@ class PieceTokenizer:
         if words:
             # Special tokens in a text are ordinary characters.
             self._backend.add_special_tokens(words)
+            self._break_up(words)
+
+    def _break_up(self, words: Iterable[str]) -> None:
+        """Part the first character of some words from the rest wherever they stand in a text: the
+        vocabularies of SentencePiece models hold the special tokens as well, and would find them."""
+        ends = "|".join(re.escape(word) for word in words if len(word) > 1)
+        if not ends:
+            return
+        apart = pre_tokenizers.Split(Regex(f"(?={ends})."), "isolated")
+        before = self._backend.pre_tokenizer
+        self._backend.pre_tokenizer = (
+            apart if before is None else pre_tokenizers.Sequence([before, apart])
+        )
 
     @property
     def vocabulary(self) -> dict[str, int]:
@@ -194,6 +211,27 @@ def tokenizer_to_files(tokenizer: Any) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+
+
+def tokenizer_from_files(files: dict[str, bytes]) -> Any:
+    """Make a tokenizer from what `tokenizer_to_files` returned, exactly as it was saved.
+
+    The tokenizers library reads it, and not the tokenizer's class in transformers: in transformers 5
+    most classes build everything but the vocabulary anew, and in transformers 4 some names of
+    classes (and forms of settings) that transformers 5 writes are unknown.
+
+    files (dict[str, bytes]): By name.
+    RETURNS (PreTrainedTokenizerFast): With the pieces, special tokens around texts, padding and
+        length limit of the tokenizer that was saved.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    settings = json.loads(files["tokenizer_config.json"])
+    known = {name: settings[name] for name in ("pad_token", "model_max_length") if name in settings}
+    if isinstance(known.get("pad_token"), dict):
+        known["pad_token"] = known["pad_token"]["content"]
+    backend = Tokenizer.from_str(files["tokenizer.json"].decode("utf-8"))
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **known)
 
 
 def write_files(files: dict[str, bytes], folder: str | Path) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from .transfer import to_device
+
 
 class RangeMax:
     """Sparse table for range maxima; differentiable in `rows`.
@@ -33,26 +35,32 @@ class RangeMax:
     def __call__(self, ranges: Tensor) -> Tensor:
         """Return the maximum over each range.
 
-        ranges (Tensor): Half-open ranges of rows, int64; none longer than `longest`.
+        ranges (Tensor): Half-open ranges of rows, int64, on the CPU; none longer than `longest`.
             *Shape:* ``(n_ranges, 2)``
         RETURNS (Tensor): Maxima; the zero vector for an empty range. *Shape:* ``(n_ranges, width)``
         """
         rows = self._levels[0]
         starts, ends = ranges[:, 0], ranges[:, 1]
-        lengths = ends - starts
-        index = [torch.nonzero(lengths <= 0).squeeze(1)]
-        parts = [rows.new_zeros((index[0].shape[0], rows.shape[1]))]
-        width = 1
-        for level in self._levels:
-            # Lengths width .. 2 * width - 1 are covered by two entries of this level.
-            here = torch.nonzero((lengths >= width) & (lengths < 2 * width)).squeeze(1)
-            if here.numel():
-                part = level.index_select(0, starts[here])
-                if width > 1:
-                    part = torch.maximum(part, level.index_select(0, ends[here] - width))
-                index.append(here)
+        # Lengths width .. 2 * width - 1 are covered by two entries of the level of that width. Which
+        # level that is is settled on the CPU: a device would have to be asked, and waited for.
+        widths = 2 ** torch.arange(len(self._levels))
+        level = torch.bucketize(ends - starts, widths, right=True)
+        order = level.argsort(stable=True)
+        last = ends - torch.cat([widths[:1], widths])[level]
+        place = torch.empty_like(order)
+        place[order] = torch.arange(len(order))
+        first, second, where = to_device(
+            torch.stack([starts[order], last[order], place]), rows.device
+        ).unbind()
+        empty, *counts = torch.bincount(level, minlength=1 + len(self._levels)).tolist()
+        parts = [rows.new_zeros((empty, rows.shape[1]))]
+        begin = empty
+        for i, (maxima, count) in enumerate(zip(self._levels, counts, strict=True)):
+            here = slice(begin, begin + count)
+            begin += count
+            if count:
+                part = maxima.index_select(0, first[here])
+                if i:
+                    part = torch.maximum(part, maxima.index_select(0, second[here]))
                 parts.append(part)
-            width *= 2
-        where = torch.empty_like(lengths)
-        where[torch.cat(index)] = torch.arange(ranges.shape[0], device=ranges.device)
         return torch.cat(parts).index_select(0, where)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.metadata import version
 from typing import Any, Literal
 
 import srsly
@@ -28,13 +30,17 @@ def resolve_device(setting: str) -> torch.device:
     setting (str): "auto", "cpu", "cuda", "cuda:1", ... "auto" is the device of spaCy's active ops;
         where these are on the CPU because CuPy is missing, torch's own CUDA is used if it works.
     RETURNS (torch.device): The device.
-    RAISES (ValueError): If the device does not exist here.
+    RAISES (ValueError): If the device does not exist here, or spaCy computes on one that torch
+        cannot use.
     """
     if setting == "auto":
-        if isinstance(get_current_ops(), CupyOps):
-            return torch.device("cuda", torch.cuda.current_device())
-        if CupyOps.xp is None and torch.cuda.is_available():
-            return torch.device("cuda", torch.cuda.current_device())
+        on_gpu = isinstance(get_current_ops(), CupyOps)
+        if torch.cuda.is_available():
+            # The current device is the one of `--gpu-id`, which spaCy sets for torch too.
+            if on_gpu or CupyOps.xp is None:
+                return torch.device("cuda", torch.cuda.current_device())
+        elif on_gpu:
+            raise ValueError(Errors.E240.format(torch=torch.__version__))
         return torch.device("cpu")
     try:
         device = torch.device(setting)
@@ -47,7 +53,8 @@ def resolve_device(setting: str) -> torch.device:
 def computes_bfloat16(device: torch.device) -> bool:
     """Tell whether a device computes bfloat16 natively (CUDA from Ampere on, AVX-512 BF16, AMX)."""
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        # Not `is_bf16_supported`: it says yes of devices that emulate it, and asks the current one.
+        return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
         backend = getattr(torch.backends, "cpu", None)
         if backend is not None and not str(backend.get_cpu_capability()).startswith("AVX512"):
@@ -164,7 +171,12 @@ class TorchShim(Shim):
             self._model.to(self._device)
 
     def to_bytes(self) -> bytes:
-        msg: dict[str, Any] = {"cfg": self.cfg, "files": self.files, "weights": None}
+        msg: dict[str, Any] = {
+            "cfg": self.cfg,
+            "files": self.files,
+            "weights": None,
+            "versions": library_versions(),
+        }
         if self._model is not None:
             msg["weights"] = save_safetensors(_unshared_state(self._model))
         data: bytes = srsly.msgpack_dumps(msg)
@@ -176,8 +188,18 @@ class TorchShim(Shim):
         if msg["weights"] is None:
             self.cfg, self.files, self._model = cfg, files, None
             return self
-        module = self.build(cfg, files)
-        load_weights(module, load_safetensors(msg["weights"]))
+        try:
+            module = self.build(cfg, files)
+            load_weights(module, load_safetensors(msg["weights"]))
+        except Exception as error:
+            # Whatever went wrong: another version of a library may be the reason.
+            raise ValueError(
+                Errors.E218.format(
+                    error=f"{type(error).__name__}: {error}",
+                    saved=_list_versions(msg.get("versions", {})),
+                    here=_list_versions(library_versions()),
+                )
+            ) from error
         self.set_module(module, cfg, files)
         return self
 
@@ -204,6 +226,16 @@ class TorchShim(Shim):
             self, state["build"], device=state["device"], precision=state["precision"]
         )
         self.from_bytes(state["bytes"])
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    """Versions of the libraries that a network and its tokenizer depend on."""
+    return {name: version(name) for name in ("torch", "transformers", "tokenizers")}
+
+
+def _list_versions(versions: dict[str, str]) -> str:
+    return ", ".join(f"{name} {found}" for name, found in versions.items()) or "unknown versions"
 
 
 def torch_shims(model: Model[Any, Any]) -> list[TorchShim]:

@@ -64,3 +64,19 @@ def owned_ranges(starts: IntArray, n_pieces: int, capacity: int) -> IntArray:
     cuts = (starts[1:] + starts[:-1] + capacity + 1) // 2
     borders = np.concatenate([[0], cuts, [n_pieces]])
     return np.stack([borders[:-1], borders[1:]], axis=1).astype(np.int64)
+
+
+def window_tokens(starts: IntArray, capacity: int, token_pieces: IntArray) -> IntArray:
+    """Return the tokens that each window holds as a whole.
+
+    starts (int64 array, (n_windows,)): From `window_starts`.
+    capacity (int): Pieces in a full window.
+    token_pieces (int64 array, (n_tokens, 2)): The pieces of each token, from
+        `token_piece_ranges`.
+    RETURNS (int64 array, (n_windows, 2)): Token ranges, end exclusive.
+    """
+    if len(starts) == 1:
+        return np.asarray([[0, len(token_pieces)]], dtype=np.int64)
+    first = np.searchsorted(token_pieces[:, 0], starts, side="left")
+    last = np.searchsorted(token_pieces[:, 1], starts + capacity, side="right")
+    return np.stack([first, np.maximum(first, last)], axis=1).astype(np.int64)

@@ -24,12 +24,15 @@ from ..annotations import (
     Answer,
     Question,
     QuestionLike,
+    Record,
     get_answers,
     get_questions,
     make_answer,
     make_questions,
     register_qa_extensions,
+    register_report_extension,
     set_answers,
+    set_report,
 )
 from ..encoding.alignment import project_chars
 from ..encoding.batching import chunks_by_size
@@ -72,7 +75,7 @@ _CHUNK_CHARS = 400_000
 
 @Language.factory(
     "extractive_qa",
-    assigns=["doc.spans", "doc._.answers"],
+    assigns=["doc.spans", "doc._.answers", "doc._.spanrel_report"],
     default_config={
         "model": Config().from_str(DEFAULT_CONFIG)["model"],
         "qa_key": QA_KEY,
@@ -173,6 +176,21 @@ class Targets:
     text: NDArray[np.bool_]
 
 
+class DocAnswers(tuple[Answer, ...]):
+    """The answers about a Doc, and what becomes of `doc._.spanrel_report`.
+
+    answers (Iterable[Answer]): The answers.
+    report (dict | None): The record; None where nothing was asked.
+    """
+
+    report: Record
+
+    def __new__(cls, answers: Iterable[Answer] = (), report: Record | None = None) -> DocAnswers:
+        made = super().__new__(cls, answers)
+        made.report = report or {"questions": 0, "questions_cut": 0, "windows": 0}
+        return made
+
+
 class ExtractiveQA(TorchPipe):
     """Extractive question answering over windows of the text (BERT, Devlin et al. 2019).
 
@@ -195,6 +213,7 @@ class ExtractiveQA(TorchPipe):
         self.scorer = scorer
         _check_settings(name, settings)
         register_qa_extensions(settings["extension_prefix"], settings["qa_key"])
+        register_report_extension(settings["extension_prefix"])
         self.set_settings(settings)
         self._warned: set[str] = set()
 
@@ -311,7 +330,7 @@ class ExtractiveQA(TorchPipe):
                     expected="a whole number of at least 1",
                 )
             )
-        found: list[tuple[Answer, ...]] = [()] * len(docs)
+        found: list[tuple[Answer, ...]] = [DocAnswers()] * len(docs)
         busy = [i for i, part in enumerate(questions) if part]
         sizes = [(len(docs[i].text) + 200) * len(questions[i]) for i in busy]
         for part in chunks_by_size(sizes, _CHUNK_CHARS):
@@ -328,15 +347,16 @@ class ExtractiveQA(TorchPipe):
     ) -> list[tuple[Answer, ...]]:
         texts = [[question.text for question in part] for part in questions]
         output = self.model.predict(QAInput(docs, texts))
-        self._warn_cut(output.rows.cut)
+        self._warn_cut(output.rows.cut, texts)
         logits = output.logits.cpu().numpy()
         borders = np.searchsorted(output.rows.question, np.arange(sum(map(len, texts)) + 1))
         answers: list[tuple[Answer, ...]] = []
         number = 0
+        cut = output.rows.cut
         n_best = max(self.cfg["n_best"], top_k)
         for doc, part, pieces in zip(docs, questions, output.rows.texts, strict=True):
             solid = _solid(doc.text, pieces)
-            own = []
+            own, first = [], number
             for question in part:
                 windows = _windows(output.rows, logits, borders[number], borders[number + 1])
                 # Text without a word in it answers nothing, and a blank question asks nothing.
@@ -344,7 +364,12 @@ class ExtractiveQA(TorchPipe):
                 found = best_candidates(windows, usable, n_best, self.cfg["max_answer_length"])
                 own.append(self._make_answer(doc, question, pieces, found, top_k))
                 number += 1
-            answers.append(tuple(own))
+            report = {
+                "questions": len(own),
+                "questions_cut": int(np.searchsorted(cut, number) - np.searchsorted(cut, first)),
+                "windows": int(borders[number] - borders[first]),
+            }
+            answers.append(DocAnswers(own, report))
         return answers
 
     def _make_answer(
@@ -383,11 +408,12 @@ class ExtractiveQA(TorchPipe):
         first_answer, *others = made
         return replace(first_answer, alternatives=tuple(others))
 
-    def _warn_cut(self, cut: list[str]) -> None:
-        if cut and "cut" not in self._warned:
+    def _warn_cut(self, cut: IntArray, texts: Sequence[Sequence[str]]) -> None:
+        if len(cut) and "cut" not in self._warned:
             self._warned.add("cut")
             limit = self.model.attrs["max_question_length"]
-            examples = "; ".join(text[:80] for text in cut[:5])
+            asked = [text.strip() for part in texts for text in part]
+            examples = "; ".join(asked[i][:80] for i in cut[:5])
             warnings.warn(
                 Warnings.W109.format(n=len(cut), limit=limit, examples=examples), stacklevel=4
             )
@@ -403,6 +429,8 @@ class ExtractiveQA(TorchPipe):
         for doc, answers in zip(docs, predictions, strict=True):
             if answers:
                 set_answers(doc, answers, self.cfg["qa_key"])
+            if isinstance(answers, DocAnswers):
+                set_report(doc, self.name, answers.report)
 
     # Training
 
@@ -434,7 +462,7 @@ class ExtractiveQA(TorchPipe):
             texts = [[answer.question.text for answer in part] for part in gold]
             output, backprop = self.model.begin_update(QAInput(docs, texts))
             self.skipped.update({"questions_cut": len(output.rows.cut)})
-            self._warn_cut(output.rows.cut)
+            self._warn_cut(output.rows.cut, texts)
             targets = self.make_targets(examples, gold, output.rows)
             device = output.logits.device
             chosen = to_device(torch.from_numpy(targets.rows), device)

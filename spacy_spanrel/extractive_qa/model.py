@@ -19,6 +19,7 @@ from ..encoding.batching import padded_batches
 from ..encoding.checkpoint import build_hf_module, head_names, load_checkpoint
 from ..encoding.pieces import TextPieces, piece_casing
 from ..encoding.shim import Precision, TorchShim
+from ..encoding.transfer import to_device
 from ..errors import Errors
 from ..training.optimizer import HEAD
 from .features import Row, check_window_settings, make_rows
@@ -47,14 +48,15 @@ class QARows:
     doc, question (int64 arrays, (n_rows,)): The Doc of each row, and the question, counted through
         the batch.
     texts (list[TextPieces]): The pieces of each Doc.
-    cut (list[str]): Questions that were longer than `max_question_length`.
+    cut (int64 array): Questions that were longer than `max_question_length`, counted through the
+        batch.
     """
 
     rows: list[Row]
     doc: IntArray
     question: IntArray
     texts: list[TextPieces]
-    cut: list[str]
+    cut: IntArray
 
 
 @dataclass(frozen=True)
@@ -208,7 +210,7 @@ def make_qa_rows(model: QAModel, X: QAInput) -> QARows:
         np.asarray(docs, dtype=np.int64),
         np.asarray(numbers, dtype=np.int64),
         texts,
-        [text for text, found in zip(asked, pieces, strict=True) if len(found.ids) > limit],
+        np.flatnonzero([len(found.ids) > limit for found in pieces]),
     )
 
 
@@ -235,8 +237,8 @@ def forward(model: QAModel, X: QAInput, is_train: bool) -> tuple[QAOutput, Backp
             outputs.append(F.pad(logits, (0, 0, 0, missing), value=float("-inf")))
             order.append(batch)
         if outputs:
-            back = torch.from_numpy(np.argsort(np.concatenate(order))).to(shim.device)
-            every = torch.cat(outputs).index_select(0, back)
+            back = torch.from_numpy(np.argsort(np.concatenate(order)))
+            every = torch.cat(outputs).index_select(0, to_device(back, shim.device))
         else:
             every = torch.zeros((0, 0, 2), device=shim.device)
     network.eval()

@@ -432,6 +432,7 @@ def _span_components(found: Findings) -> Iterator[Advice]:
                     f"longest has {statistics.entity_sizes.max}). {_shown(numbers.too_long)}",
                     {"n": numbers.too_long.n, "max_span_size": size},
                 )
+            yield from _out_of_reach(found, part, corpus, statistics)
             over = numbers.pairs.over(limit)
             if over:
                 yield Advice(
@@ -442,9 +443,52 @@ def _span_components(found: Findings) -> Iterator[Advice]:
                     "classified.",
                     {"n": over, "max_pairs": limit},
                 )
-            yield from _windows(name, corpus, numbers.windows.over(1), numbers.windows.n, "Docs")
+            what = "sentences" if cfg["scope"] == "sentence" else "Docs"
+            yield from _windows(name, corpus, numbers.windows.over(1), numbers.windows.n, what)
         if cfg["type_constraints"] == "learned":
             yield from _new_type_pairs(found, name)
+
+
+def _out_of_reach(
+    found: Findings, part: SpanReading, corpus: str, statistics: CorpusStatistics
+) -> Iterator[Advice]:
+    """What `scope` and `max_distance` leave out."""
+    name, scope, distance = part.name, part.cfg["scope"], part.cfg["max_distance"]
+    numbers, total = statistics.components[name], statistics.relations.total()
+    assert isinstance(numbers, SpanNumbers)
+    cases: list[tuple[Cases, str]] = [
+        (numbers.out_of_scope, f'do not lie in one {scope} (scope = "{scope}")'),
+        (numbers.too_far, f"have more than max_distance = {distance} tokens between head and tail"),
+    ]
+    for case, text in cases:
+        if case:
+            yield Advice(
+                "warn",
+                name,
+                f"{share(case.n, total)} relations in {corpus} {text}, and can never be predicted. "
+                f"{_shown(case)}",
+                {"n": case.n, "relations": total},
+            )
+    if scope != "sentence":
+        return
+    across = statistics.across_sentences
+    if across and part.cfg["entities"] == "predict":
+        yield Advice(
+            "warn",
+            name,
+            f"{share(across.n, statistics.entities.total())} entities in {corpus} cross a sentence "
+            f'border (scope = "sentence"), and can never be predicted. {_shown(across)}',
+            {"n": across.n, "entities": statistics.entities.total()},
+        )
+    unmarked = statistics.docs - statistics.empty_docs - statistics.docs_with_sentences
+    if unmarked:
+        yield Advice(
+            "info",
+            name,
+            f"{share(unmarked, statistics.docs)} Docs in {corpus} have no sentences marked, so that "
+            "nothing can be said about relations in them that cross sentences.",
+            {"n": unmarked, "docs": statistics.docs},
+        )
 
 
 def _windows(name: str, corpus: str, n: int, total: int, what: str) -> Iterator[Advice]:

@@ -11,14 +11,17 @@ from typing import Any
 
 import numpy as np
 from spacy.tokens import Doc, Span
+from spacy.training import Example
 
 from ..annotations import Answer, Relation, get_answers, get_entities, get_questions, get_relations
 from ..encoding.alignment import SpanProjector, token_char_ranges, token_piece_ranges
-from ..encoding.windows import window_starts
+from ..encoding.windows import window_starts, window_tokens
 from ..extractive_qa.features import Windows, pieces_of_range, place_windows
 from ..extractive_qa.scoring import reference_answers
 from ..relation_classifier.model import pair_ranges
 from ..relation_classifier.pairs import TypedPair, distance, sentence_of_tokens
+from ..span_relation.candidates import distances, entity_pairs, in_scope
+from ..span_relation.component import known_reach
 from .settings import ANY_TYPE, PairReading, QuestionReading, Readings, SpanReading
 
 # Cases that are shown of each finding.
@@ -106,15 +109,21 @@ class Cases:
 class SpanNumbers:
     """What `span_relation` would meet. Numbers of pieces are missing where no tokenizer is known.
 
-    pieces, windows (Distribution): Of each Doc.
-    pairs (Distribution): Ordered pairs of gold entities in each Doc.
+    pieces (Distribution): Of each Doc.
+    windows (Distribution): Of each text that is read by itself: Doc or sentence, as `scope` says.
+    pairs (Distribution): Ordered pairs of gold entities in each Doc, within `scope` and
+        `max_distance`.
     too_long (Cases): Entities of more tokens than `max_span_size`.
+    out_of_scope (Cases): Relations that do not lie in one sentence or window, as `scope` says.
+    too_far (Cases): Other relations with more than `max_distance` tokens between their arguments.
     """
 
     pieces: Distribution = field(default_factory=Distribution)
     windows: Distribution = field(default_factory=Distribution)
     pairs: Distribution = field(default_factory=Distribution)
     too_long: Cases = field(default_factory=Cases)
+    out_of_scope: Cases = field(default_factory=Cases)
+    too_far: Cases = field(default_factory=Cases)
 
 
 @dataclass
@@ -325,7 +334,8 @@ def _add_doc(found: CorpusStatistics, doc: Doc, number: int, readings: Readings)
     for part in readings.parts:
         numbers = found.components[part.name]
         if isinstance(part, SpanReading) and isinstance(numbers, SpanNumbers):
-            _read_spans(numbers, part, predicted, [*entities, *arguments], project)
+            example = Example(predicted, doc)
+            _read_spans(numbers, part, example, [*entities, *arguments], relations, project)
         elif isinstance(part, PairReading) and isinstance(numbers, PairNumbers):
             _read_pairs(numbers, part, predicted, relations, project)
         elif isinstance(part, QuestionReading) and isinstance(numbers, QuestionNumbers):
@@ -460,23 +470,50 @@ def _add_questions(
 def _read_spans(
     numbers: SpanNumbers,
     part: SpanReading,
-    predicted: Doc,
+    example: Example,
     spans: Sequence[Span],
+    relations: Sequence[Relation],
     project: SpanProjector,
 ) -> None:
+    predicted = example.predicted
     places: dict[Bounds, Span] = {}
     for span in spans:
         place = project(span) if len(span) else None
         if place is not None:
             places.setdefault(place, span)
-    numbers.pairs.add(len(places) * (len(places) - 1))
     for (start, end), span in places.items():
         if end - start > part.cfg["max_span_size"]:
             numbers.too_long.add(f"{span.text!r} ({span.label_}, {end - start} tokens)")
+    reach = known_reach(example, part.cfg)
     if part.pieces is not None:
         (text,) = part.pieces([predicted.text])
         numbers.pieces.add(len(text.ids))
-        numbers.windows.add(len(window_starts(len(text.ids), part.capacity, part.overlap)))
+        tokens = token_piece_ranges(token_char_ranges(predicted), text.chars)
+        first = 0
+        for end in np.unique(reach.span_ends).tolist():  # of each Doc or sentence
+            n_pieces = int(tokens[end - 1, 1] - tokens[first, 0])
+            starts = window_starts(n_pieces, part.capacity, part.overlap)
+            numbers.windows.add(len(starts))
+            first = end
+        if part.cfg["scope"] == "window":
+            reach = known_reach(example, part.cfg, window_tokens(starts, part.capacity, tokens))
+    bounds = sorted(places)
+    table = np.asarray(bounds, dtype=np.int64).reshape(-1, 2)
+    pairs, left_out = entity_pairs(
+        table, np.zeros(len(table), dtype=np.int64), 1, reach.pair_ends, reach.max_distance
+    )
+    numbers.pairs.add(len(pairs) + int(left_out[:, 3].sum()))
+    index = {span: i for i, span in enumerate(bounds)}
+    for relation in relations:
+        ends = [index.get(project(span) or (-1, -1)) for span in (relation.head, relation.tail)]
+        if None in ends:
+            continue
+        pair = np.asarray([ends], dtype=np.int64)
+        name = f"{relation.label}({relation.head.text!r}, {relation.tail.text!r})"
+        if reach.pair_ends is not None and not in_scope(table, pair, reach.pair_ends)[0]:
+            numbers.out_of_scope.add(name)
+        elif reach.max_distance is not None and distances(table, pair)[0] > reach.max_distance:
+            numbers.too_far.add(name)
 
 
 def _read_pairs(

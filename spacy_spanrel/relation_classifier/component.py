@@ -24,15 +24,19 @@ from ..annotations import (
     PAIRS_LEFT_OUT_ATTR,
     RELATIONS_KEY,
     SKIPPED_TYPES_ATTR,
+    Record,
     Relation,
     get_relations,
     register_extensions,
+    register_report_extension,
     set_pair_scores,
     set_relations,
+    set_report,
 )
 from ..encoding.alignment import SpanProjector
 from ..encoding.batching import chunks_by_size
 from ..encoding.checkpoint import read_config
+from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings
 from ..pairing import (
     check_label_settings,
@@ -104,7 +108,8 @@ _CHUNK_PAIRS = 2048
 
 @Language.factory(
     "relation_classifier",
-    assigns=["doc.spans", "doc._.relations"],
+    assigns=["doc.spans", "doc._.relations", "doc._.spanrel_report"],
+    requires=["doc.ents"],
     default_config={
         "model": Config().from_str(DEFAULT_CONFIG)["model"],
         "pairs": Config().from_str(DEFAULT_CONFIG)["pairs"],
@@ -241,6 +246,7 @@ class DocPrediction:
     scores (float32 array, (n_pairs, n_labels)): Probability of each label for each of them.
     left_out (int): Pairs that were not looked at: beyond `max_pairs`, or too long for a row.
     skipped (Counter[str]): Unknown entity types, and how many pairs were skipped for each.
+    report (dict): What becomes of `doc._.spanrel_report`.
     """
 
     relations: list[tuple[SpanPair, str, float]]
@@ -248,6 +254,7 @@ class DocPrediction:
     scores: FloatArray
     left_out: int
     skipped: Counter[str]
+    report: Record
 
 
 @dataclass
@@ -255,13 +262,14 @@ class _Request:
     """The pairs of one Doc, as rows for the network.
 
     pairs: Those that it can classify; `rows` shows each once or, with alternative types, several
-        times, and `pair_of_row` says which.
+        times, and `pair_of_row` says which. `impossible` are those whose types allow no relation.
     """
 
     pairs: list[SpanPair] = field(default_factory=list)
     rows: list[TypedPair] = field(default_factory=list)
     pair_of_row: list[int] = field(default_factory=list)
     left_out: int = 0
+    impossible: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
 
 
@@ -319,6 +327,7 @@ class RelationClassifier(TorchPipe):
         self.scorer = scorer
         _check_settings(name, settings)
         register_extensions(settings["extension_prefix"], settings["relations_key"])
+        register_report_extension(settings["extension_prefix"])
         self.set_settings(
             settings, labels=[], head_types=[], tail_types=[], learned_type_pairs=None
         )
@@ -616,6 +625,8 @@ class RelationClassifier(TorchPipe):
                 request.skipped[self._unknown_type(*types)] += 1
             elif rules.possible(*types):
                 candidates.append((head, tail))
+            else:
+                request.impossible += 1
         request.pairs = nearest_pairs(candidates, self.cfg["max_pairs"])
         request.left_out = len(candidates) - len(request.pairs)
         for number, (head, tail) in enumerate(request.pairs):
@@ -665,10 +676,10 @@ class RelationClassifier(TorchPipe):
             output = self.model.predict(
                 PairInput(docs, [request.rows for request in requests], self.cfg["context"])
             )
-            kept = output.rows
+            kept, cut = output.rows, output.cut
             probabilities = torch.softmax(output.logits, dim=-1).cpu().numpy()
         else:
-            kept = np.zeros(0, dtype=np.int64)
+            kept, cut = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
             probabilities = np.zeros((0, n_labels), dtype=np.float32)
         counts = [len(request.pairs) for request in requests]
         offsets = np.cumsum([0, *counts])
@@ -692,6 +703,7 @@ class RelationClassifier(TorchPipe):
         labels, scores = best_labels(probabilities, self._negative, self.cfg["threshold"], allowed)
         found = []
         borders = np.searchsorted(classified, offsets)
+        cut_borders = np.searchsorted(np.unique(pair_of_row[cut]), offsets).tolist()
         for i, request in enumerate(requests):
             part = slice(borders[i], borders[i + 1])
             own = (classified[part] - offsets[i]).tolist()
@@ -703,6 +715,16 @@ class RelationClassifier(TorchPipe):
                     probabilities[part],
                     request.left_out + len(request.pairs) - len(pairs),
                     request.skipped,
+                    {
+                        "pairs": len(pairs),
+                        "pairs_cut": cut_borders[i + 1] - cut_borders[i],
+                        "pairs_left_out": {
+                            "unknown_types": request.skipped.total(),
+                            "type_constraints": request.impossible,
+                            "max_pairs": request.left_out,
+                            "too_long": len(request.pairs) - len(pairs),
+                        },
+                    },
                 )
             )
         return found
@@ -747,6 +769,7 @@ class RelationClassifier(TorchPipe):
                 old = [relation for relation in get_relations(doc, key) if relation.label]
                 relations = _union(old, relations, self.cfg["symmetric"])
             set_relations(doc, relations, key)
+            set_report(doc, self.name, found.report)
             attrs = doc.spans[key].attrs
             if found.left_out:
                 attrs[PAIRS_LEFT_OUT_ATTR] = found.left_out
@@ -785,7 +808,7 @@ class RelationClassifier(TorchPipe):
             output, backprop = self.model.begin_update(PairInput(docs, pairs, self.cfg["context"]))
             self.skipped.update({"pairs_too_long": len(targets) - len(output.rows)})
             self._warn_too_long(docs, pairs, output.rows)
-            truth = torch.from_numpy(targets[output.rows]).to(output.logits.device)
+            truth = to_device(torch.from_numpy(targets[output.rows]), output.logits.device)
             loss, d_logits = class_loss(output.logits, truth)
             cast(Backprop, backprop)(d_logits)
             self.add_losses(losses, loss)

@@ -61,11 +61,13 @@ class MarkedRow(NamedTuple):
     places (int64 array, (length,)): For a piece of the text its position there; for a special
         token or marker ``-1 - id``.
     head, tail (int): Positions in the row of the first marker of each argument.
+    cut (bool): Whether some of the context did not fit.
     """
 
     places: IntArray
     head: int
     tail: int
+    cut: bool
 
     def ids(self, text_ids: IntArray) -> IntArray:
         """Return the row's piece ids, (length,), given those of the text."""
@@ -215,9 +217,8 @@ class Marker:
         if room < 0:
             return None
         gap = Range(outer.end, inner.start) if disjoint else Range(end, end)
-        left, between, right = _share_room(
-            room, outer.start - context.start, gap.end - gap.start, context.end - end
-        )
+        there = (outer.start - context.start, gap.end - gap.start, context.end - end)
+        left, between, right = _share_room(room, *there)
         parts: list[Sequence[int]] = [
             [-1 - i for i in self.prefix],
             range(outer.start - left, outer.start),
@@ -234,7 +235,8 @@ class Marker:
         positions = [int(starts[2]) + outer_at, int(starts[5 if disjoint else 2]) + inner_at]
         if swapped:
             positions.reverse()
-        return MarkedRow(places, positions[0], positions[1])
+        cut = left + sum(between) + right < sum(there)
+        return MarkedRow(places, positions[0], positions[1], cut)
 
     def _inline(self, role: str, label: str) -> tuple[list[int], ...]:
         """Markers at an argument: before and after it, or in its place; as places of a row."""

@@ -25,6 +25,7 @@ from ..encoding.checkpoint import (
 )
 from ..encoding.pieces import piece_casing
 from ..encoding.shim import Precision, TorchShim
+from ..encoding.transfer import to_device
 from ..errors import Errors
 from ..training.optimizer import HEAD
 from .markers import Marker, Mode, Range, assign_markers
@@ -74,10 +75,12 @@ class PairOutput:
     logits (Tensor): On the model's device, float32. *Shape:* ``(n_rows, n_labels)``
     rows (int64 array, (n_rows,)): The pair of each row, counted through the batch. Pairs whose
         arguments are longer than a row have none.
+    cut (bool array, (n_rows,)): Rows that do not show all of the text that is read for a pair.
     """
 
     logits: Tensor
     rows: IntArray
+    cut: NDArray[np.bool_]
 
 
 Backprop = Callable[[Tensor], None]
@@ -263,12 +266,12 @@ def forward(model: PairModel, X: PairInput, is_train: bool) -> tuple[PairOutput,
         for batch, (piece_ids, mask, *more) in padded_batches(
             columns, model.attrs["batch_pieces"], shim.device
         ):
-            at = torch.from_numpy(rows.positions[batch]).to(shim.device)
+            at = to_device(torch.from_numpy(rows.positions[batch]), shim.device)
             outputs.append(network(piece_ids, mask, at, *more))
             order.append(batch)
         if outputs:
-            back = torch.from_numpy(np.argsort(np.concatenate(order))).to(shim.device)
-            logits = torch.cat(outputs).index_select(0, back)
+            back = torch.from_numpy(np.argsort(np.concatenate(order)))
+            logits = torch.cat(outputs).index_select(0, to_device(back, shim.device))
         else:
             logits = torch.zeros((0, model.get_dim("nO")), device=shim.device)
     network.eval()
@@ -277,7 +280,7 @@ def forward(model: PairModel, X: PairInput, is_train: bool) -> tuple[PairOutput,
         if logits.requires_grad:
             torch.autograd.backward(logits, d_logits)
 
-    return PairOutput(logits, rows.pairs), backprop
+    return PairOutput(logits, rows.pairs, rows.cut), backprop
 
 
 @dataclass(frozen=True)
@@ -288,12 +291,14 @@ class MarkedRows:
     casing (list[int64 array]): Letter case of the same pieces, where the network is told it.
     positions (int64 array, (n_rows, 2)): Columns of the first markers of head and tail.
     pairs (int64 array, (n_rows,)): The pair of each row, counted through the batch.
+    cut (bool array, (n_rows,)): Rows that lack some of their context.
     """
 
     ids: list[IntArray]
     casing: list[IntArray]
     positions: IntArray
     pairs: IntArray
+    cut: NDArray[np.bool_]
 
 
 def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
@@ -310,6 +315,7 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
     casing: list[IntArray] = []
     positions: list[tuple[int, int]] = []
     kept: list[int] = []
+    cut: list[bool] = []
     busy = [(doc, pairs) for doc, pairs in zip(X.docs, X.pairs, strict=True) if pairs]
     texts = network.encoder.pieces([doc.text for doc, _ in busy]) if busy else []
     n_pairs = 0
@@ -323,6 +329,7 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
             if row is None:
                 continue
             kept.append(n_pairs + i)
+            cut.append(row.cut)
             positions.append((row.head, row.tail))
             ids.append(row.ids(text.ids))
             if letters is not None:
@@ -333,6 +340,7 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
         casing,
         np.asarray(positions, dtype=np.int64).reshape(-1, 2),
         np.asarray(kept, dtype=np.int64),
+        np.asarray(cut, dtype=bool),
     )
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Optional, Union, cast
 
 import numpy as np
@@ -23,22 +24,25 @@ from ..annotations import (
     ENTITIES_KEY,
     PAIRS_LEFT_OUT_ATTR,
     RELATIONS_KEY,
+    Record,
     Relation,
     get_entities,
     get_relations,
     register_extensions,
+    register_report_extension,
     set_entities,
     set_relations,
+    set_report,
 )
 from ..encoding.alignment import SpanProjector
 from ..encoding.batching import chunks_by_size
-from ..encoding.encoder import EncodedDocs
+from ..encoding.encoder import EncodedDocs, SplitDocs
 from ..encoding.listener import check_training
+from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings
 from ..pairing import (
     allowed_mask,
     check_label_settings,
-    entity_pairs,
     is_type_pair_setting,
     merge_symmetric,
     type_pair_table,
@@ -47,16 +51,19 @@ from ..pipe import TorchPipe
 from ..training.losses import class_loss, pair_loss
 from .candidates import (
     all_spans,
+    entity_pairs,
     sample_negative_pairs,
     sample_negative_spans,
+    text_ends,
     tokens_to_doc_end,
+    window_ends,
 )
 from .decoding import (
     best_spans,
     likely_relations,
     likely_spans,
 )
-from .model import Backprop, Selection, SpERTInput, SpERTModel, SpERTOutput
+from .model import Backprop, Choose, Selection, SpERTInput, SpERTModel, SpERTOutput
 from .scoring import RelationScorer
 
 logger = logging.getLogger(__name__)
@@ -64,6 +71,7 @@ logger = logging.getLogger(__name__)
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 TypePairs = dict[str, list[tuple[str, str]]]
+Scope = Literal["doc", "sentence", "window"]
 
 DEFAULT_CONFIG = """
 [model]
@@ -93,7 +101,7 @@ _CHUNK_TOKENS = 8192
 
 @Language.factory(
     "span_relation",
-    assigns=["doc.ents", "doc.spans", "doc._.relations"],
+    assigns=["doc.ents", "doc.spans", "doc._.relations", "doc._.spanrel_report"],
     default_config={
         "model": Config().from_str(DEFAULT_CONFIG)["model"],
         "spans_key": ENTITIES_KEY,
@@ -107,6 +115,8 @@ _CHUNK_TOKENS = 8192
         "type_constraints": "learned",
         "symmetric": [],
         "max_span_size": 10,
+        "scope": "doc",
+        "max_distance": None,
         "max_pairs": 1000,
         "neg_entity_count": 100,
         "neg_relation_count": 100,
@@ -144,6 +154,8 @@ def make_span_relation(
     ],
     symmetric: list[str],
     max_span_size: int,
+    scope: Scope,
+    max_distance: Optional[int],  # noqa: UP045
     max_pairs: int,
     neg_entity_count: int,
     neg_relation_count: int,
@@ -169,6 +181,13 @@ def make_span_relation(
         a label has ":" or "=", as rows [[label, head, tail], ...].
     symmetric (list[str]): Relations whose direction means nothing.
     max_span_size (int): Longest entity in tokens.
+    scope (str): Which entities may be related: "doc" any two of a Doc; "window" those that a window
+        of the encoder holds both; "sentence" those of one sentence. With "sentence" each sentence is
+        read by itself as if it were a Doc, and no entity crosses its borders (a shared transformer
+        reads what it reads; entities and pairs are bounded all the same). Something before it has
+        to set the borders: a sentencizer, senter or parser.
+    max_distance (int | None): Most tokens between the entities of a pair, whatever the scope; None
+        for any number.
     max_pairs (int): Most pairs that are classified in a Doc, the nearest first.
     neg_entity_count (int): Spans a Doc that are no entities, drawn in each training step.
     neg_relation_count (int): Pairs of entities a Doc that are not related, drawn likewise.
@@ -189,6 +208,8 @@ def make_span_relation(
         type_constraints=type_constraints,
         symmetric=symmetric,
         max_span_size=max_span_size,
+        scope=scope,
+        max_distance=max_distance,
         max_pairs=max_pairs,
         neg_entity_count=neg_entity_count,
         neg_relation_count=neg_relation_count,
@@ -200,8 +221,12 @@ def make_span_relation(
 class EntitySelection(Selection):
     """Entities of a batch of Docs and the pairs among them.
 
-    left_out (int64 array, (k, 2)): Docs that had more pairs than `max_pairs`, with the number of
-        pairs that were left out.
+    left_out (int64 array, (k, 4)): Docs some pairs of which were left out, as `entity_pairs` counts
+        them.
+    spans_left_out (int64 array, (n_docs, 2)): Entities of each Doc that a better one overlaps, and
+        that no sentence or window holds.
+    windows (int64 array, (n_docs,)): From how many windows each Doc was read.
+    bare_tokens (int64 array, (n_docs,)): Tokens of each Doc that the encoder does not see.
     types (int64 array, (n_spans,)): Entity types; the number of types stands for an unknown one.
     scores (float32 array, (n_spans,)): Probabilities.
     docs (int64 array, (n_spans,)): The Doc of each.
@@ -211,6 +236,9 @@ class EntitySelection(Selection):
     scores: FloatArray
     docs: IntArray
     left_out: IntArray
+    spans_left_out: IntArray
+    windows: IntArray
+    bare_tokens: IntArray
 
 
 @dataclass(frozen=True)
@@ -222,26 +250,24 @@ class DocPrediction:
     scores (list[float]): Their probabilities.
     relations (list[tuple[int, int, str, float]]): Head and tail as indices into `spans`, label,
         probability.
-    pairs_left_out (int): Pairs beyond `max_pairs` that were not looked at.
+    report (dict): What becomes of `doc._.spanrel_report`.
     """
 
     spans: IntArray
     types: list[str]
     scores: list[float]
     relations: list[tuple[int, int, str, float]]
-    pairs_left_out: int
+    report: Record
 
 
 @dataclass(frozen=True)
-class Targets:
+class Targets(Selection):
     """Sampled candidates of a batch with what is true of them.
 
-    selection (Selection): Spans and pairs.
     span_labels (int64 array, (n_spans,) | None): Class of each span; None where entities are given.
     pair_targets (float32 array, (n_pairs, n_relation_types)): 1 where the relation holds.
     """
 
-    selection: Selection
     span_labels: IntArray | None
     pair_targets: FloatArray
 
@@ -278,9 +304,10 @@ class SpanRelation(TorchPipe):
         self.scorer = scorer
         _check_settings(name, settings)
         register_extensions(settings["extension_prefix"], settings["relations_key"])
+        register_report_extension(settings["extension_prefix"])
         self.set_settings(settings, entity_labels=[], relation_labels=[], learned_type_pairs={})
         self._rng = np.random.default_rng(0)
-        self._warned_lost_relations = False
+        self._warned: set[str] = set()
 
     # Labels
 
@@ -345,7 +372,7 @@ class SpanRelation(TorchPipe):
         validate_get_examples(get_examples, "SpanRelation.initialize")
         if nlp is not None:
             check_training(nlp, self.name, self.model)
-        survey = _Survey(self.cfg["max_span_size"])
+        survey = _Survey(self.cfg)
         for example in get_examples():
             survey.add(example, self._gold(example))
         if labels is not None:
@@ -384,7 +411,7 @@ class SpanRelation(TorchPipe):
         self.model.initialize()
         # spaCy seeds numpy's global generator from [training] seed.
         self._rng = np.random.default_rng(np.random.randint(2**31))
-        self._warned_lost_relations = False
+        self._warned = survey.out_of_reach.warn(self.name, self.cfg, stacklevel=2)
 
     # Prediction
 
@@ -401,46 +428,103 @@ class SpanRelation(TorchPipe):
         return found
 
     def _predict_chunk(self, docs: list[Doc]) -> list[DocPrediction]:
-        offsets = np.cumsum([0, *(len(doc) for doc in docs)]).astype(np.int64)
-        selection = self._given_entities(docs, offsets) if self._takes_entities else self._choose
-        output = self.model.predict(SpERTInput(docs, selection, self.cfg["max_span_size"]))
+        docs = self._read(docs)
+        choose = self._given_entities if self._takes_entities else self._choose
+        largest = 0 if self._takes_entities else self.cfg["max_span_size"]
+        output = self.model.predict(SpERTInput(docs, partial(choose, docs), largest))
         chosen = output.selection
         assert isinstance(chosen, EntitySelection)
         probabilities = torch.sigmoid(output.pair_logits).float().cpu().numpy()
         pairs, labels, scores = self._decode_relations(chosen, probabilities)
-        return self._split(docs, offsets, chosen, pairs, labels, scores)
+        return self._split(docs, chosen, pairs, labels, scores)
 
     @property
     def _takes_entities(self) -> bool:
         return bool(self.cfg["entities"] == "doc")
 
-    def _choose(self, probabilities: FloatArray, encoded: EncodedDocs) -> EntitySelection:
+    def _read(self, docs: list[Doc]) -> list[Doc]:
+        """Return the Docs as the encoder is to read them."""
+        if self.cfg["scope"] != "sentence":
+            return docs
+        starts = []
+        for doc in docs:
+            found = sentence_starts(doc)
+            if found is None:
+                raise ValueError(Errors.E310.format(name=self.name, text=doc.text[:80]))
+            starts.append(found)
+        return SplitDocs(docs, starts)
+
+    def _pair_ends(self, docs: list[Doc], encoded: EncodedDocs | None) -> IntArray | None:
+        """Where the text ends within which entities may be related, for each token; None for its
+        Doc. The encoded Docs are needed where windows count."""
+        if self.cfg["scope"] == "window":
+            assert encoded is not None
+            return window_ends(encoded.window_ranges, encoded.n_tokens)
+        return text_ends(docs.offsets) if isinstance(docs, SplitDocs) else None
+
+    def _choose(
+        self, docs: list[Doc], probabilities: FloatArray, encoded: EncodedDocs
+    ) -> EntitySelection:
         """Choose entities from the probabilities of all spans, and pair them."""
-        offsets = encoded.token_offsets
         pieces = encoded.token_pieces.cpu().numpy()
         spans, types, scores = likely_spans(
-            probabilities, tokens_to_doc_end(offsets), pieces[:, 1] > pieces[:, 0]
+            probabilities,
+            tokens_to_doc_end(_text_offsets(docs)),
+            pieces[:, 1] > pieces[:, 0],
         )
+        doc_index = np.searchsorted(encoded.token_offsets, spans[:, 0], side="right") - 1
+        left_out = np.zeros(len(docs), dtype=np.int64)
         if self.cfg["overlaps"] == "best":
             keep = best_spans(spans, scores)
+            left_out = np.bincount(doc_index[~keep], minlength=len(docs))
             spans, types, scores = spans[keep], types[keep], scores[keep]
-        docs = np.searchsorted(offsets, spans[:, 0], side="right") - 1
-        pairs, left_out = entity_pairs(spans, docs, self.cfg["max_pairs"])
-        return EntitySelection(spans, pairs, types, scores, docs, left_out)
+            doc_index = doc_index[keep]
+        return self._pair_up(docs, encoded, spans, types, scores, doc_index, left_out)
 
-    def _given_entities(self, docs: list[Doc], offsets: IntArray) -> EntitySelection:
+    def _given_entities(
+        self, docs: list[Doc], probabilities: FloatArray, encoded: EncodedDocs
+    ) -> EntitySelection:
         """Take the entities that the Docs have, and pair them."""
         index = {label: i for i, label in enumerate(self.entity_labels)}
+        offsets = encoded.token_offsets.tolist()
         rows: list[tuple[int, int, int, int]] = []
         for i, doc in enumerate(docs):
             for span in self._entities_of(doc):
                 kind = index.get(span.label_, len(index))
-                rows.append((int(offsets[i]) + span.start, int(offsets[i]) + span.end, kind, i))
+                rows.append((offsets[i] + span.start, offsets[i] + span.end, kind, i))
         table = np.asarray(rows, dtype=np.int64).reshape(-1, 4)
-        spans, doc_index = table[:, :2], table[:, 3]
-        pairs, left_out = entity_pairs(spans, doc_index, self.cfg["max_pairs"])
         scores = np.ones(len(table), dtype=np.float32)
-        return EntitySelection(spans, pairs, table[:, 2], scores, doc_index, left_out)
+        none = np.zeros(len(docs), dtype=np.int64)
+        return self._pair_up(docs, encoded, table[:, :2], table[:, 2], scores, table[:, 3], none)
+
+    def _pair_up(
+        self,
+        docs: list[Doc],
+        encoded: EncodedDocs,
+        spans: IntArray,
+        types: IntArray,
+        scores: FloatArray,
+        doc_index: IntArray,
+        spans_left_out: IntArray,
+    ) -> EntitySelection:
+        pairs, left_out = entity_pairs(
+            spans,
+            doc_index,
+            self.cfg["max_pairs"],
+            self._pair_ends(docs, encoded),
+            self.cfg["max_distance"],
+        )
+        return EntitySelection(
+            spans,
+            pairs,
+            types,
+            scores,
+            doc_index,
+            left_out,
+            spans_left_out,
+            encoded.window_counts,
+            _bare_tokens(docs, encoded),
+        )
 
     def _entities_of(self, doc: Doc) -> list[Span]:
         key = self.cfg["entities_key"]
@@ -479,7 +563,6 @@ class SpanRelation(TorchPipe):
     def _split(
         self,
         docs: list[Doc],
-        offsets: IntArray,
         chosen: EntitySelection,
         pairs: IntArray,
         labels: IntArray,
@@ -487,11 +570,12 @@ class SpanRelation(TorchPipe):
     ) -> list[DocPrediction]:
         """Divide what was found in a batch among its Docs."""
         entity_labels, relation_labels = self.entity_labels, self.relation_labels
+        offsets = np.cumsum([0, *map(len, docs)])
+        reports = _reports(chosen, len(docs))
         borders = np.searchsorted(chosen.docs, np.arange(len(docs) + 1))
         relation_borders = np.searchsorted(
             chosen.docs[pairs[:, 0]] if len(pairs) else chosen.docs[:0], np.arange(len(docs) + 1)
         )
-        left_out = dict(chosen.left_out.tolist())
         found = []
         for i in range(len(docs)):
             first, last = borders[i], borders[i + 1]
@@ -511,7 +595,7 @@ class SpanRelation(TorchPipe):
                             local, labels[rows].tolist(), scores[rows].tolist(), strict=True
                         )
                     ],
-                    left_out.get(i, 0),
+                    reports[i],
                 )
             )
         return found
@@ -537,13 +621,14 @@ class SpanRelation(TorchPipe):
                 for head, tail, label, score in found.relations
             ]
             set_relations(doc, relations, self.cfg["relations_key"])
-            if found.pairs_left_out:
-                attrs = doc.spans[self.cfg["relations_key"]].attrs
-                attrs[PAIRS_LEFT_OUT_ATTR] = found.pairs_left_out
+            set_report(doc, self.name, found.report)
+            beyond = found.report["pairs_left_out"]["max_pairs"]
+            if beyond:
+                doc.spans[self.cfg["relations_key"]].attrs[PAIRS_LEFT_OUT_ATTR] = beyond
                 logger.info(
                     "%s: %d pairs beyond max_pairs = %d were left out of a Doc of %d tokens",
                     self.name,
-                    found.pairs_left_out,
+                    beyond,
                     self.cfg["max_pairs"],
                     len(doc),
                 )
@@ -591,12 +676,19 @@ class SpanRelation(TorchPipe):
         examples = list(examples)
         validate_examples(examples, "SpanRelation.update")
         self.check_trainable()
-        targets = self.make_targets(examples)
-        docs = [example.predicted for example in examples]
-        if docs:
+        if examples:
+            selection: Selection | Choose
+            if self.cfg["scope"] == "window":
+                # Which windows there are is known when the Docs are read.
+                selection = partial(self._targets_in_windows, examples)
+            else:
+                selection = self.make_targets(examples)
+            docs = self._read([example.predicted for example in examples])
             output, backprop = self.model.begin_update(
-                SpERTInput(docs, targets.selection, self.cfg["max_span_size"])
+                SpERTInput(docs, selection, self.cfg["max_span_size"])
             )
+            targets = output.selection
+            assert isinstance(targets, Targets)
             parts, gradients = self.get_losses(targets, output)
             cast(Backprop, backprop)(gradients)
             self.add_losses(losses, sum(parts), *parts)
@@ -632,21 +724,31 @@ class SpanRelation(TorchPipe):
         if targets.span_labels is None:
             d_spans = torch.zeros_like(output.span_logits)
         else:
-            labels = torch.from_numpy(targets.span_labels).to(device)
+            labels = to_device(torch.from_numpy(targets.span_labels), device)
             loss, d_spans = class_loss(output.span_logits, labels)
             parts.append(loss)
-        truth = torch.from_numpy(targets.pair_targets).to(device)
+        truth = to_device(torch.from_numpy(targets.pair_targets), device)
         loss, d_pairs = pair_loss(output.pair_logits, truth)
         return [*parts, loss], (d_spans, d_pairs)
 
-    def make_targets(self, examples: Sequence[Example]) -> Targets:
+    def _targets_in_windows(
+        self, examples: Sequence[Example], probabilities: FloatArray, encoded: EncodedDocs
+    ) -> Targets:
+        return self.make_targets(examples, encoded)
+
+    def make_targets(
+        self, examples: Sequence[Example], encoded: EncodedDocs | None = None
+    ) -> Targets:
         """Draw candidates of a batch and tell what is true of them.
 
         Spans are all gold entities and `neg_entity_count` others; pairs are all related gold
         entities and `neg_relation_count` others. Where entities are given, the pairs are made of
-        those of the predicted Docs, and gold relations are looked up among them.
+        those of the predicted Docs, and gold relations are looked up among them. All of them are
+        such as could be predicted within `scope` and `max_distance`.
 
         examples (Sequence[Example]): The batch.
+        encoded (EncodedDocs | None): What the encoder made of its predicted Docs; needed with
+            scope = "window" only.
         RETURNS (Targets): The candidates.
         RAISES (ValueError): If the gold data has labels that the component does not know.
         """
@@ -656,16 +758,24 @@ class SpanRelation(TorchPipe):
         span_labels: list[IntArray] = []
         pairs: list[IntArray] = []
         truth: list[FloatArray] = []
-        n_tokens, n_spans, lost = 0, 0, []
-        for example in examples:
-            doc = example.predicted
+        docs = self._read([example.predicted for example in examples])
+        texts = _text_offsets(docs)
+        span_ends, bounds = text_ends(texts), self._pair_ends(docs, encoded)
+        n_tokens, n_spans, lost, unreachable = 0, 0, [], _OutOfReach()
+        for doc, example in zip(docs, examples, strict=True):
             gold = self._gold(example)
+            own_tokens = slice(n_tokens, n_tokens + len(doc))
+            reach = Reach(
+                span_ends[own_tokens] - n_tokens,
+                None if bounds is None else bounds[own_tokens] - n_tokens,
+                self.cfg["max_distance"],
+            )
             self.skipped.update({"misaligned_spans": len(gold.misaligned)})
             if self._takes_entities:
                 entities = sorted({(span.start, span.end) for span in self._entities_of(doc)})
                 labels = np.zeros(len(entities), dtype=np.int64)
             else:
-                rows = sorted(set(gold.entities))
+                rows = unreachable.without(sorted(set(gold.entities)), doc, reach)
                 entities = [(start, end) for start, end, _ in rows]
                 labels = np.asarray(
                     [
@@ -679,6 +789,8 @@ class SpanRelation(TorchPipe):
             taken: set[tuple[int, int]] = set()
             for head, tail, label in gold.relations:
                 column = self._class_of(relation_index, "a relation", label, doc[head[0] : head[1]])
+                if not unreachable.allows(head, tail, label, doc, reach):
+                    continue
                 if head not in known or tail not in known:
                     lost.append(f"{label}({doc[head[0] : head[1]]}, {doc[tail[0] : tail[1]]})")
                     continue
@@ -690,20 +802,24 @@ class SpanRelation(TorchPipe):
                     taken.add(pair[::-1])
             # The same span with two types is one entity to the pair classifier.
             unique = np.asarray(sorted(known.values()), dtype=np.int64)
-            position = {int(i): p for p, i in enumerate(unique)}
+            own = np.asarray(entities, dtype=np.int64).reshape(-1, 2)
             negative = unique[
                 sample_negative_pairs(
-                    len(unique),
-                    {(position[a], position[b]) for a, b in taken},
+                    own[unique],
+                    np.searchsorted(unique, np.asarray(sorted(taken), dtype=np.int64)).reshape(
+                        -1, 2
+                    ),
                     self.cfg["neg_relation_count"],
                     self._rng,
+                    reach.pair_ends,
+                    reach.max_distance,
                 )
             ].reshape(-1, 2)
             positive = np.asarray(list(related), dtype=np.int64).reshape(-1, 2)
-            own = np.asarray(entities, dtype=np.int64).reshape(-1, 2)
             if not self._takes_entities:
+                own_texts = texts[(texts >= n_tokens) & (texts <= n_tokens + len(doc))] - n_tokens
                 more = sample_negative_spans(
-                    self._candidates(doc), own, self.cfg["neg_entity_count"], self._rng
+                    self._candidates(doc, own_texts), own, self.cfg["neg_entity_count"], self._rng
                 )
                 own = np.concatenate([own, more])
                 labels = np.concatenate([labels, np.zeros(len(more), dtype=np.int64)])
@@ -714,11 +830,20 @@ class SpanRelation(TorchPipe):
             truth.append(np.zeros((len(negative), len(relation_index)), dtype=np.float32))
             n_tokens += len(doc)
             n_spans += len(own)
-        self.skipped.update({"relations_without_entities": len(lost)})
+        self.skipped.update(
+            {
+                "relations_without_entities": len(lost),
+                "relations_out_of_scope": unreachable.outside,
+                "relations_beyond_max_distance": unreachable.far,
+                "entities_across_sentences": unreachable.n_entities,
+            }
+        )
         self._warn_lost_relations(lost)
+        self._warned |= unreachable.warn(self.name, self.cfg, self._warned, stacklevel=3)
         empty = np.zeros((0, 2), dtype=np.int64)
         return Targets(
-            Selection(np.concatenate([empty, *spans]), np.concatenate([empty, *pairs])),
+            np.concatenate([empty, *spans]),
+            np.concatenate([empty, *pairs]),
             None if self._takes_entities else np.concatenate([empty[:, 0], *span_labels]),
             np.concatenate(
                 [np.zeros((0, len(relation_index)), dtype=np.float32)]
@@ -726,9 +851,10 @@ class SpanRelation(TorchPipe):
             ),
         )
 
-    def _candidates(self, doc: Doc) -> IntArray:
-        """All spans of a Doc that can be predicted (none begins or ends with white space)."""
-        spans = all_spans(np.asarray([0, len(doc)]), self.cfg["max_span_size"])
+    def _candidates(self, doc: Doc, offsets: IntArray) -> IntArray:
+        """All spans of a Doc that can be predicted (none begins or ends with white space), given the
+        first token of each of its texts, and its end."""
+        spans = all_spans(offsets, self.cfg["max_span_size"])
         solid = np.asarray([not token.is_space for token in doc], dtype=bool)
         return spans[solid[spans[:, 0]] & solid[spans[:, 1] - 1]] if len(spans) else spans
 
@@ -742,8 +868,8 @@ class SpanRelation(TorchPipe):
         return index[label]
 
     def _warn_lost_relations(self, lost: list[str]) -> None:
-        if lost and not self._warned_lost_relations:
-            self._warned_lost_relations = True
+        if lost and "lost" not in self._warned:
+            self._warned.add("lost")
             warnings.warn(
                 Warnings.W105.format(n=len(lost), examples="; ".join(lost[:5])), stacklevel=4
             )
@@ -770,11 +896,191 @@ class SpanRelation(TorchPipe):
         return gold
 
 
-class _Survey:
-    """What the training data holds: labels, and what cannot be learned from it."""
+def sentence_starts(doc: Doc) -> IntArray | None:
+    """Return the first token of each sentence of a Doc.
 
-    def __init__(self, max_span_size: int):
-        self.max_span_size = max_span_size
+    doc (Doc): The Doc.
+    RETURNS (int64 array, (n_sentences,) | None): Ascending from 0, also in a Doc without tokens; None
+        where nothing has set sentence borders.
+    """
+    if len(doc) < 2:
+        return np.zeros(1, dtype=np.int64)
+    if not doc.has_annotation("SENT_START"):
+        return None
+    return np.asarray([sentence.start for sentence in doc.sents], dtype=np.int64)
+
+
+def _text_offsets(docs: list[Doc]) -> IntArray:
+    """First token of each text that no entity may leave, and the end of the last one."""
+    if isinstance(docs, SplitDocs):
+        return docs.offsets
+    return np.cumsum([0, *map(len, docs)]).astype(np.int64)
+
+
+def _bare_tokens(docs: list[Doc], encoded: EncodedDocs) -> IntArray:
+    """Count the tokens of each Doc, other than white space, that have no word pieces."""
+    pieces = encoded.token_pieces.cpu().numpy()
+    bare = np.flatnonzero(pieces[:, 0] == pieces[:, 1])
+    owner = np.searchsorted(encoded.token_offsets, bare, side="right") - 1
+    places = zip(owner.tolist(), (bare - encoded.token_offsets[owner]).tolist(), strict=True)
+    solid = np.asarray([not docs[i][token].is_space for i, token in places], dtype=bool)
+    return np.bincount(owner[solid], minlength=len(docs))
+
+
+def _reports(chosen: EntitySelection, n_docs: int) -> list[Record]:
+    """Make the records of the Docs of a batch."""
+    spans = np.bincount(chosen.docs, minlength=n_docs).tolist()
+    pairs = np.bincount(chosen.docs[chosen.pairs[:, 0]], minlength=n_docs).tolist()
+    lost = {row[0]: row[1:] for row in chosen.left_out.tolist()}
+    return [
+        {
+            "windows": windows,
+            "tokens_without_pieces": bare,
+            "spans": spans[i],
+            "spans_left_out": {"overlaps": overlapped},
+            "pairs": pairs[i],
+            "pairs_left_out": dict(
+                zip(("scope", "max_distance", "max_pairs"), lost.get(i, (0, 0, 0)), strict=True)
+            ),
+        }
+        for i, (windows, bare, overlapped) in enumerate(
+            zip(
+                chosen.windows.tolist(),
+                chosen.bare_tokens.tolist(),
+                chosen.spans_left_out.tolist(),
+                strict=True,
+            )
+        )
+    ]
+
+
+@dataclass(frozen=True)
+class Reach:
+    """What can be predicted in a Doc.
+
+    span_ends (int64 array, (n_tokens,)): Where an entity that begins at a token must end at the
+        latest.
+    pair_ends (int64 array, (n_tokens,) | None): Likewise the later one of two related entities, by
+        the start of the earlier one; None for anywhere in the Doc.
+    max_distance (int | None): Most tokens between the two; None for any number.
+    """
+
+    span_ends: IntArray
+    pair_ends: IntArray | None
+    max_distance: int | None
+
+
+@dataclass
+class _OutOfReach:
+    """Gold annotation that cannot be predicted, as the settings are.
+
+    total, outside, far: Relations: all that were looked at; out of scope; too far apart.
+    n_entities: Entities that cross a sentence border.
+    """
+
+    total: int = 0
+    outside: int = 0
+    far: int = 0
+    n_entities: int = 0
+    _relations: list[str] = field(default_factory=list)
+    _entities: list[str] = field(default_factory=list)
+
+    def allows(
+        self, head: tuple[int, int], tail: tuple[int, int], label: str, doc: Doc, reach: Reach
+    ) -> bool:
+        """Tell whether a relation can be predicted; it is noted if not."""
+        self.total += 1
+        ends, distance = reach.pair_ends, reach.max_distance
+        if ends is not None and max(head[1], tail[1]) > ends[min(head[0], tail[0])]:
+            self.outside += 1
+        elif distance is not None and max(head[0] - tail[1], tail[0] - head[1]) > distance:
+            self.far += 1
+        else:
+            return True
+        if len(self._relations) < 5:
+            self._relations.append(f"{label}({doc[head[0] : head[1]]}, {doc[tail[0] : tail[1]]})")
+        return False
+
+    def without(
+        self, entities: list[tuple[int, int, str]], doc: Doc, reach: Reach
+    ) -> list[tuple[int, int, str]]:
+        """Return the entities that can be predicted; the others are noted."""
+        lost = [row for row in entities if row[1] > reach.span_ends[row[0]]]
+        if not lost:
+            return entities
+        self.n_entities += len(lost)
+        texts = [f"{doc[start:end].text!r} ({label})" for start, end, label in lost]
+        self._entities += texts[: 5 - len(self._entities)]
+        return [row for row in entities if row[1] <= reach.span_ends[row[0]]]
+
+    def warn(
+        self, name: str, cfg: Mapping[str, Any], warned: Container[str] = (), stacklevel: int = 1
+    ) -> set[str]:
+        """Warn of what was noted, and return for which kinds ("relations", "entities").
+
+        name (str), cfg (Mapping[str, Any]): Of the component.
+        warned (Container[str]): Kinds of which there was a warning before.
+        stacklevel (int): As in `warnings.warn`: 1 for the line that calls this.
+        """
+        found = set()
+        n = self.outside + self.far
+        if n and "relations" not in warned:
+            found.add("relations")
+            text = Warnings.W150.format(
+                n=n,
+                total=self.total,
+                name=name,
+                outside=self.outside,
+                far=self.far,
+                scope=cfg["scope"],
+                distance=cfg["max_distance"],
+                examples="; ".join(self._relations),
+            )
+            warnings.warn(text, stacklevel=stacklevel + 1)
+        if self.n_entities and "entities" not in warned:
+            found.add("entities")
+            text = Warnings.W151.format(
+                n=self.n_entities, name=name, examples="; ".join(self._entities)
+            )
+            warnings.warn(text, stacklevel=stacklevel + 1)
+        return found
+
+
+def known_reach(example: Example, cfg: Mapping[str, Any], windows: IntArray | None = None) -> Reach:
+    """Say what can be predicted in a Doc, as far as that is known before it is encoded.
+
+    example (Example): Its predicted Doc counts; sentences are those of the gold one where the
+        predicted one has none.
+    cfg (Mapping[str, Any]): Settings of the component.
+    windows (int64 array, (n_windows, 2) | None): Token ranges of the windows, if they are known.
+    RETURNS (Reach): Without bounds by windows or sentences that are not known.
+    """
+    doc = example.predicted
+    if cfg["scope"] == "window" and windows is not None:
+        ends = np.full(len(doc), len(doc), dtype=np.int64)
+        return Reach(ends, window_ends(windows, len(doc)), cfg["max_distance"])
+    starts = np.zeros(1, dtype=np.int64)
+    if cfg["scope"] == "sentence":
+        found = sentence_starts(doc)
+        if found is None and example.reference.has_annotation("SENT_START"):
+            project = SpanProjector(example.reference, doc)
+            places = [project(sentence) for sentence in example.reference.sents]
+            found = np.unique([0, *(place[0] for place in places if place is not None)])
+        starts = starts if found is None else found
+    ends = text_ends(np.append(starts, len(doc)).astype(np.int64))
+    return Reach(ends, ends, cfg["max_distance"])
+
+
+class _Survey:
+    """What the training data holds: labels, and what cannot be learned from it.
+
+    cfg (Mapping[str, Any]): Settings of the component.
+    """
+
+    def __init__(self, cfg: Mapping[str, Any]):
+        self.cfg = cfg
+        self.max_span_size: int = cfg["max_span_size"]
+        self.out_of_reach = _OutOfReach()
         self.entity_types: Counter[str] = Counter()
         self.relation_types: Counter[str] = Counter()
         self.example_of: dict[str, str] = {}
@@ -784,6 +1090,11 @@ class _Survey:
 
     def add(self, example: Example, gold: _Gold) -> None:
         self.misaligned += gold.misaligned
+        reach = known_reach(example, self.cfg)
+        if self.cfg["entities"] == "predict":
+            self.out_of_reach.without(gold.entities, example.predicted, reach)
+        for first, second, relation in gold.relations:
+            self.out_of_reach.allows(first, second, relation, example.predicted, reach)
         for start, end, label in gold.entities:
             self.entity_types[label] += 1
             self.example_of.setdefault(label, example.predicted[start:end].text)
@@ -849,6 +1160,7 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
         "set_ents": ("keep", "replace", "off"),
         "entities": ("predict", "doc"),
         "overlaps": ("allow", "best"),
+        "scope": ("doc", "sentence", "window"),
     }
     expected = {key: f"one of {', '.join(map(repr, values))}" for key, values in choices.items()}
     wrong = [key for key, values in choices.items() if settings[key] not in values]
@@ -865,6 +1177,12 @@ def _check_settings(name: str, settings: dict[str, Any]) -> None:
             or settings[key] < low
         ):
             wrong.append(key)
+    expected["max_distance"] = "null or a whole number of at least 0"
+    distance = settings["max_distance"]
+    if distance is not None and (
+        isinstance(distance, bool) or not isinstance(distance, int) or distance < 0
+    ):
+        wrong.append("max_distance")
     expected["relation_threshold"] = "a number from 0 to 1"
     if not 0 <= settings["relation_threshold"] <= 1:
         wrong.append("relation_threshold")

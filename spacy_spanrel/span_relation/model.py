@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..encoding.encoder import EncodedDocs, EncoderBackprop
 from ..encoding.range_max import RangeMax
 from ..encoding.shim import TorchShim
+from ..encoding.transfer import to_device
 from ..errors import Errors
 from ..training.optimizer import HEAD
 from .network import HeadSettings, SpERTHeads
@@ -40,19 +41,22 @@ class Selection:
     pairs: IntArray
 
 
+Choose = Callable[[FloatArray, EncodedDocs], Selection]
+
+
 @dataclass(frozen=True)
 class SpERTInput:
     """A batch for the model.
 
     docs (list[Doc]): The Docs.
-    selection (Selection | Callable): The spans and pairs; or, in prediction, what chooses them
-        from the probabilities of all spans, float32
-        ``(n_tokens, max_span_size, 1 + n_entity_types)``, and the encoded Docs.
-    max_span_size (int): Longest span in tokens that gets a probability.
+    selection (Selection | Callable): The spans and pairs; or what chooses them from the
+        probabilities of all spans, float32 ``(n_tokens, max_span_size, 1 + n_entity_types)``, and
+        the encoded Docs. In training no span has a probability.
+    max_span_size (int): Longest span in tokens that gets a probability in prediction; 0 for none.
     """
 
     docs: list[Doc]
-    selection: Selection | Callable[[FloatArray, EncodedDocs], Selection]
+    selection: Selection | Choose
     max_span_size: int
 
 
@@ -148,61 +152,84 @@ def forward(model: SpERTModel, X: SpERTInput, is_train: bool) -> tuple[SpERTOutp
     assert isinstance(heads, SpERTHeads)
     encoder = model.get_ref("encoder")
     if is_train:
-        assert isinstance(X.selection, Selection)
-        return _train(heads, encoder, X.docs, X.selection)
-    encoded = encoder.predict(X.docs)
+        return _train(heads, head_shim(model).device, encoder, X)
+    encoded = _for_heads(encoder.predict(X.docs), head_shim(model).device)
     with torch.no_grad():
-        if isinstance(X.selection, Selection):
-            selection = X.selection
-        else:
-            logits = heads.classify_all_spans(
-                encoded.context,
-                encoded.token_window,
-                encoded.pieces,
-                encoded.token_pieces,
-                X.max_span_size,
-            )
-            probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
-            selection = X.selection(probabilities, encoded)
+        selection = X.selection
+        if not isinstance(selection, Selection):
+            probabilities = _no_probabilities(heads, encoded)
+            if X.max_span_size:
+                logits = heads.classify_all_spans(
+                    encoded.context,
+                    encoded.token_window,
+                    encoded.pieces,
+                    encoded.token_pieces,
+                    X.max_span_size,
+                )
+                probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
+            selection = selection(probabilities, encoded)
         pair_logits = _predict_pairs(heads, encoded, selection)
     return SpERTOutput(selection, None, pair_logits), _no_backprop
+
+
+def _no_probabilities(heads: SpERTHeads, encoded: EncodedDocs) -> FloatArray:
+    return np.zeros((encoded.n_tokens, 0, 1 + heads.settings.n_entity_types), dtype=np.float32)
 
 
 def _no_backprop(gradients: tuple[Tensor, Tensor]) -> None:
     raise ValueError(Errors.E503)
 
 
+def _for_heads(encoded: EncodedDocs, device: torch.device) -> EncodedDocs:
+    """Put vectors where the heads are, and in their precision: those of a shared encoder need not be.
+
+    They are cut off from the encoder's graph.
+    """
+    return replace(
+        encoded,
+        pieces=encoded.pieces.detach().to(device, torch.float32),
+        context=encoded.context.detach().to(device, torch.float32),
+    )
+
+
 def _train(
-    heads: SpERTHeads, encoder: Model[list[Doc], EncodedDocs], docs: list[Doc], chosen: Selection
+    heads: SpERTHeads,
+    device: torch.device,
+    encoder: Model[list[Doc], EncodedDocs],
+    X: SpERTInput,
 ) -> tuple[SpERTOutput, Backprop]:
-    encoded, backprop_encoder = encoder.begin_update(docs)
+    read, backprop_encoder = encoder.begin_update(X.docs)
     encoder_backprop = cast(EncoderBackprop, backprop_encoder)
-    device = encoded.pieces.device
-    pieces = encoded.pieces.detach().requires_grad_()
-    context = encoded.context.detach().requires_grad_()
-    spans = torch.from_numpy(chosen.spans).to(device)
-    pairs = torch.from_numpy(chosen.pairs).to(device)
+    encoded = _for_heads(read, device)
+    chosen = X.selection
+    if not isinstance(chosen, Selection):
+        chosen = chosen(_no_probabilities(heads, encoded), encoded)
+    pieces, context = encoded.pieces.requires_grad_(), encoded.context.requires_grad_()
+    spans, pairs = torch.from_numpy(chosen.spans), torch.from_numpy(chosen.pairs)
+    of_pairs = to_device(pairs, device)
     heads.train()
     with torch.enable_grad():
         ranges, between = _piece_ranges(encoded.token_pieces, spans, pairs)
         table = RangeMax(pieces, _longest(ranges, between))
         represented = heads.represent(table, encoded.token_pieces, spans)
         sizes = heads.sizes(spans)
-        window = encoded.token_window[spans[:, 0]]
+        window = to_device(encoded.token_window[spans[:, 0]], device)
         span_logits = heads.classify_spans(context.index_select(0, window), represented, sizes)
         pair_logits = heads.classify_pairs(
             table(between),
-            represented.index_select(0, pairs[:, 0]),
-            represented.index_select(0, pairs[:, 1]),
-            sizes.index_select(0, pairs[:, 0]),
-            sizes.index_select(0, pairs[:, 1]),
+            represented.index_select(0, of_pairs[:, 0]),
+            represented.index_select(0, of_pairs[:, 1]),
+            sizes.index_select(0, of_pairs[:, 0]),
+            sizes.index_select(0, of_pairs[:, 1]),
         )
     heads.eval()
 
     def backprop(gradients: tuple[Tensor, Tensor]) -> None:
         torch.autograd.backward([span_logits, pair_logits], list(gradients))
         # Always, also with nothing to learn: a shared encoder waits for every listener.
-        encoder_backprop(_gradient(pieces), _gradient(context))
+        encoder_backprop(
+            _gradient(pieces).to(read.pieces.device), _gradient(context).to(read.context.device)
+        )
 
     return SpERTOutput(chosen, span_logits, pair_logits), backprop
 
@@ -215,9 +242,8 @@ def _predict_pairs(heads: SpERTHeads, encoded: EncodedDocs, chosen: Selection) -
     n_types = heads.settings.n_relation_types
     if not len(chosen.pairs) or not n_types:
         return encoded.pieces.new_zeros((len(chosen.pairs), n_types))
-    device = encoded.pieces.device
-    spans = torch.from_numpy(chosen.spans).to(device)
-    pairs = torch.from_numpy(chosen.pairs).to(device)
+    spans, pairs = torch.from_numpy(chosen.spans), torch.from_numpy(chosen.pairs)
+    of_pairs = to_device(pairs, encoded.pieces.device)
     ranges, between = _piece_ranges(encoded.token_pieces, spans, pairs)
     table = RangeMax(encoded.pieces, _longest(ranges, between))
     represented = heads.represent(table, encoded.token_pieces, spans)
@@ -227,7 +253,7 @@ def _predict_pairs(heads: SpERTHeads, encoded: EncodedDocs, chosen: Selection) -
             table(between[start : start + _PAIR_BLOCK]),
             represented,
             sizes,
-            pairs[start : start + _PAIR_BLOCK],
+            of_pairs[start : start + _PAIR_BLOCK],
         )
         for start in range(0, len(pairs), _PAIR_BLOCK)
     ]
@@ -235,7 +261,7 @@ def _predict_pairs(heads: SpERTHeads, encoded: EncodedDocs, chosen: Selection) -
 
 
 def _piece_ranges(token_pieces: Tensor, spans: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
-    """Piece ranges of spans, and of what lies between the spans of pairs."""
+    """Piece ranges of spans, and of what lies between the spans of pairs, all on the CPU."""
     ranges = torch.stack([token_pieces[spans[:, 0], 0], token_pieces[spans[:, 1] - 1, 1]], dim=1)
     head, tail = ranges[pairs[:, 0]], ranges[pairs[:, 1]]
     start = torch.minimum(head[:, 1], tail[:, 1])

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..encoding.range_max import RangeMax
+from ..encoding.transfer import to_device
 
 # Rows of the size embedding, as in the original program: longer spans share the last one.
 SIZE_ROWS = 100
@@ -75,10 +76,11 @@ class SpERTHeads(nn.Module):
     def sizes(self, spans: Tensor) -> Tensor:
         """Embed the numbers of tokens of spans.
 
-        spans (Tensor): Token ranges, int64. *Shape:* ``(n_spans, 2)``
+        spans (Tensor): Token ranges, int64, on the CPU. *Shape:* ``(n_spans, 2)``
         RETURNS (Tensor): *Shape:* ``(n_spans, size_embedding)``
         """
         rows = (spans[:, 1] - spans[:, 0]).clamp(max=SIZE_ROWS - 1)
+        rows = to_device(rows, self.size_embeddings.weight.device)
         embedded: Tensor = self.size_embeddings(rows)
         return embedded
 
@@ -86,8 +88,9 @@ class SpERTHeads(nn.Module):
         """Represent spans by the maximum over their pieces (and their first and last token).
 
         table (RangeMax): Over the pieces.
-        token_pieces (Tensor): Piece range of each token, int64. *Shape:* ``(n_tokens, 2)``
-        spans (Tensor): Token ranges, int64. *Shape:* ``(n_spans, 2)``
+        token_pieces (Tensor): Piece range of each token, int64, on the CPU.
+            *Shape:* ``(n_tokens, 2)``
+        spans (Tensor): Token ranges, int64, on the CPU. *Shape:* ``(n_spans, 2)``
         RETURNS (Tensor): *Shape:* ``(n_spans, span_width)``
         """
         first, last = token_pieces[spans[:, 0]], token_pieces[spans[:, 1] - 1]
@@ -123,9 +126,9 @@ class SpERTHeads(nn.Module):
         element-wise maximum of the size before with the tokens shifted by one.
 
         context (Tensor): *Shape:* ``(n_windows, width)``
-        token_window (Tensor): int64. *Shape:* ``(n_tokens,)``
+        token_window (Tensor): int64, on the CPU. *Shape:* ``(n_tokens,)``
         pieces (Tensor): *Shape:* ``(n_pieces, width)``
-        token_pieces (Tensor): int64. *Shape:* ``(n_tokens, 2)``
+        token_pieces (Tensor): int64, on the CPU. *Shape:* ``(n_tokens, 2)``
         max_size (int): Largest number of tokens.
         RETURNS (Tensor): Logits of the span of ``k + 1`` tokens from token ``t`` on at ``[t, k]``;
             rows that run past the end of their text are without meaning.
@@ -139,7 +142,8 @@ class SpERTHeads(nn.Module):
         )
         shared = context @ weight[:, :width].T + self.entity_classifier.bias
         by_size = sizes @ weight[:, width + self.span_width :].T
-        logits = shared[token_window][:, None, :] + by_size[None, :, :]
+        of_token = shared.index_select(0, to_device(token_window, pieces.device))
+        logits = of_token[:, None, :] + by_size[None, :, :]
         tokens = _token_maxima(pieces, token_pieces)
         has_empty = bool((token_pieces[:, 0] == token_pieces[:, 1]).any())
         if self.settings.boundaries:
@@ -203,5 +207,6 @@ def _token_maxima(pieces: Tensor, token_pieces: Tensor) -> Tensor:
     longest = int(lengths.max()) if len(lengths) else 0
     out = RangeMax(pieces, longest)(token_pieces)
     if bool((lengths == 0).any()):
-        out = out.masked_fill((lengths == 0)[:, None], float("-inf"))
+        empty = to_device((lengths == 0)[:, None], out.device)
+        out = out.masked_fill(empty, float("-inf"))
     return out

@@ -16,7 +16,7 @@ from spacy.tokens import Doc
 from transformers import AutoModel, AutoTokenizer
 
 from spacy_spanrel.encoding.checkpoint import load_checkpoint, load_tokenizer
-from spacy_spanrel.encoding.encoder import EncodedDocs, HFEncoder
+from spacy_spanrel.encoding.encoder import EncodedDocs, HFEncoder, SplitDocs
 from tests.util import WORDS, tiny_checkpoint, tiny_encoder
 
 NLP = spacy.blank("en")
@@ -400,3 +400,45 @@ def test_vocabulary_decides_on_case_where_nothing_is_stated(
         tokenizer = load_tokenizer(str(folder))
     assert tokenizer.tokenize("John") == [expected]
     assert any("W_SR108" in str(w.message) for w in caught) == warns
+
+
+@settings(max_examples=15)
+@given(
+    sentences=st.lists(
+        st.lists(
+            st.sampled_from([*WORDS, "xyz", "\n", "\U0001f600", "isn't"]), min_size=1, max_size=30
+        ),
+        max_size=5,
+    )
+)
+def test_parts_are_read_like_docs_of_their_own(checkpoint, sentences):
+    """Vectors, windows and summaries of each part are those of a Doc with its text alone."""
+    words = [word for sentence in sentences for word in sentence]
+    starts = np.cumsum([0, *map(len, sentences)])[: max(1, len(sentences))]
+    whole = Doc(NLP.vocab, words=words)
+    other = NLP("John works in Paris.")
+    parts = [
+        Doc(NLP.vocab, words=own, spaces=[True] * (len(own) - 1) + [False]) for own in sentences
+    ]
+    encoder = tiny_encoder(checkpoint, max_length=16, window_overlap=3)
+    together = encoder.predict(SplitDocs([whole, other], [starts, np.zeros(1, dtype=np.int64)]))
+    apart = encoder.predict([*(parts or [whole]), other])
+    assert together.token_offsets.tolist() == [0, len(whole), len(whole) + len(other)]
+    assert torch.equal(together.token_pieces, apart.token_pieces)
+    assert torch.equal(together.token_window, apart.token_window)
+    assert together.windows.tolist() == apart.windows.tolist()
+    torch.testing.assert_close(together.pieces, apart.pieces, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(together.context, apart.context, atol=1e-5, rtol=1e-4)
+    counts = apart.window_counts.tolist()
+    assert together.window_counts.tolist() == [sum(counts[:-1]), counts[-1]]
+
+
+def test_windows_of_an_encoder_that_does_not_say(bert_checkpoint):
+    encoded = tiny_encoder(bert_checkpoint, max_length=12, window_overlap=2).predict(
+        [NLP("Paris " * 18), NLP(""), NLP("London")]
+    )
+    # 10 words a window, the last one moved back to the end; the middle of what two share divides it.
+    assert encoded.windows.tolist() == [[0, 10], [8, 18], [18, 18], [18, 19]]
+    encoded.windows = None
+    assert encoded.window_ranges[[0, 1, 3]].tolist() == [[0, 9], [9, 18], [18, 19]]
+    assert encoded.window_counts.tolist() == [2, 0, 1]

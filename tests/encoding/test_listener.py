@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.util import fix_random_seed
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train as train_loop
+from spacy.util import fix_random_seed, load_config
 
 from spacy_spanrel.encoding.encoder import EncodedDocs
 from spacy_spanrel.span_relation.component import SpanRelation
@@ -30,7 +34,7 @@ from tests.span_relation.util import (
     run_python,
     scores_of,
 )
-from tests.util import WORDS, tiny_checkpoint, tiny_encoder
+from tests.util import WORDS, make_doc, tiny_checkpoint, tiny_encoder, write_docs
 
 pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
 
@@ -46,6 +50,7 @@ def shared_nlp(
     get_spans: dict[str, Any] = DOC_SPANS,
     encoder: dict[str, Any] = LISTENER,
     ner: str | None = None,
+    tokenizer: dict[str, Any] | None = None,
 ) -> Language:
     """A pipeline of a transformer, span_relation and, "before" or "behind" it, an NER."""
     nlp = spacy.blank("en")
@@ -56,7 +61,7 @@ def shared_nlp(
                 "@architectures": "spacy-transformers.TransformerModel.v3",
                 "name": str(checkpoint),
                 "get_spans": get_spans,
-                "tokenizer_config": {"use_fast": True},
+                "tokenizer_config": {"use_fast": True, **(tokenizer or {})},
                 "transformer_config": {
                     "hidden_dropout_prob": 0.0,
                     "attention_probs_dropout_prob": 0.0,
@@ -387,3 +392,297 @@ def test_grad_factor(bert_checkpoint: Path) -> None:
     assert norms[0] > 0
     assert norms[1] == pytest.approx(0.5 * norms[0], rel=1e-3)
     assert norms[2] == 0
+
+
+def test_component_that_learns_nothing_passes_gradients_on(bert_checkpoint: Path) -> None:
+    """The last listener sends the gradients of all, also where its own batch has nothing gold."""
+    nlp = shared_nlp(bert_checkpoint, ner="before")
+    examples = start(nlp)
+    gold = make_doc(nlp.vocab, *ROWS[0])
+    del gold.spans["relations"]
+    without = Example(nlp.make_doc(gold.text), gold)
+    nlp.get_pipe("span_relation").cfg["neg_entity_count"] = 0
+    weights = nlp.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
+    nlp.update([without], sgd=False)
+    assert float(weights.grad.norm()) > 0
+    # Nothing is left of the batch, so that the pipeline can be pickled.
+    pickle.loads(pickle.dumps(nlp))
+    assert train_step(nlp, examples, create_adamw(learn_rate=1e-3))["span_relation"] > 0
+
+
+def test_empty_docs_beside_an_ner(bert_checkpoint: Path) -> None:
+    """Both listeners leave out the same Docs of a batch, or gradients would go astray."""
+    gradients = []
+    for empty in (False, True):
+        nlp = shared_nlp(bert_checkpoint, ner="before", get_spans=STRIDED)
+        examples = start(nlp)
+        nothing = Example(nlp.make_doc(""), nlp.make_doc(""))
+        fix_random_seed(0)
+        nlp.get_pipe("span_relation")._rng = np.random.default_rng(0)
+        batch = [nothing, examples[0], nothing, examples[1]] if empty else examples[:2]
+        nlp.update(batch, sgd=False)
+        weights = nlp.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
+        gradients.append(weights.grad.clone())
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+def test_next_batch_is_read_afresh(bert_checkpoint: Path) -> None:
+    """A batch that was not backpropagated (the component was left out of the update) is forgotten."""
+    nlp = shared_nlp(bert_checkpoint, ner="behind")
+    examples = start(nlp)
+    nlp.update(examples[:2], sgd=False, exclude=["span_relation"])
+    losses = train_step(nlp, examples[2:], create_adamw(learn_rate=1e-3))
+    assert losses["span_relation"] > 0
+
+
+def test_text_that_the_transformer_cuts(bert_checkpoint: Path) -> None:
+    nlp = shared_nlp(bert_checkpoint)
+    start(nlp)
+    text = " ".join(["John works in Paris ."] * 20)
+    with pytest.warns(UserWarning, match=r"W_SR164.* 37 of 100 tokens .* from 'Paris' on"):
+        doc = nlp(text)
+    # Nothing is found where nothing was read.
+    assert all(span.end <= 63 for span in doc.spans["entities"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        nlp(text)
+
+
+def test_no_warning_of_white_space_and_symbols(bert_checkpoint: Path) -> None:
+    nlp = shared_nlp(bert_checkpoint, get_spans=STRIDED)
+    start(nlp)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        list(nlp.pipe(["John  works\n\nin Paris \u200b .", "  ", "John works in Paris ."]))
+
+
+def test_tokenizer_without_a_limit(bert_checkpoint: Path) -> None:
+    nlp = shared_nlp(bert_checkpoint, tokenizer={"model_max_length": 10**9})
+    with pytest.warns(UserWarning, match="W_SR165.*'transformer'.* 64 word pieces"):
+        start(nlp)
+
+
+def test_cleaned_docs_keep_no_vectors(bert_checkpoint: Path) -> None:
+    nlp = shared_nlp(bert_checkpoint)
+    start(nlp)
+    (doc,) = nlp.pipe([TEXTS[0]])
+    assert doc._.trf_data is not None
+    nlp.add_pipe("doc_cleaner")
+    (cleaned,) = nlp.pipe([TEXTS[0]])
+    assert cleaned._.trf_data is None
+    assert found(cleaned) == found(doc)
+    assert len(cleaned.to_bytes()) < 0.5 * len(doc.to_bytes())
+
+
+# A transformer of its own
+
+
+def own_after(nlp: Language) -> Language:
+    nlp.replace_listeners("transformer", "span_relation", ["model.encoder"])
+    return nlp
+
+
+def predictions(nlp: Language, texts: list[str] = TEXTS) -> list[Any]:
+    return [(found(doc), scores_of(doc)) for doc in nlp.pipe(texts)]
+
+
+def assert_same(mine: list[Any], theirs: list[Any]) -> None:
+    for (spans, scores), (other_spans, other_scores) in zip(mine, theirs, strict=True):
+        assert spans == other_spans
+        np.testing.assert_allclose(scores, other_scores, atol=1e-5)
+
+
+@pytest.mark.parametrize("get_spans", [DOC_SPANS, STRIDED], ids=["doc", "strided"])
+def test_replaced_listener(tmp_path: Path, get_spans: dict[str, Any]) -> None:
+    """`nlp.replace_listeners` gives the component the transformer as it is."""
+    folder = tiny_checkpoint(tmp_path / "encoder")
+    nlp = shared_nlp(folder, get_spans=get_spans, ner="before")
+    examples = start(nlp)
+    optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
+    for _ in range(15):
+        train_step(nlp, examples, optimizer)
+    texts = [*TEXTS, "", "  ", " ".join(TEXTS[:3])]
+    # The getter of whole Docs fails on empty ones in spacy-transformers itself.
+    before = predictions(nlp, texts if get_spans is STRIDED else TEXTS)
+    own_after(nlp)
+    transformer = nlp.get_pipe("transformer")
+    assert transformer.listening_components == ["ner"]
+    assert_same(predictions(nlp, texts if get_spans is STRIDED else TEXTS), before)
+    # Without the shared one, from disk, where the checkpoint is no more.
+    nlp.remove_pipe("ner")
+    nlp.remove_pipe("transformer")
+    folder.rename(tmp_path / "moved")
+    assert_same(predictions(nlp), before[: len(TEXTS)])
+    assert nlp("").text == ""
+    nlp.to_disk(tmp_path / "pipeline")
+    loaded = spacy.load(tmp_path / "pipeline")
+    assert_same(predictions(loaded), before[: len(TEXTS)])
+    encoder = loaded.config["components"]["span_relation"]["model"]["encoder"]
+    assert encoder["@architectures"] == "spacy-spanrel.TransformerEncoder.v1"
+    assert encoder["transformer"]["name"] == str(folder)
+    again = pickle.loads(pickle.dumps(loaded))
+    assert_same(predictions(again), before[: len(TEXTS)])
+    # Learns on: the encoder as well, and all by heart.
+    weights = the_pipe(loaded).model.get_ref("encoder").layers[0].transformer
+    kept = weights.embeddings.word_embeddings.weight.detach().clone()
+    optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
+    rows = make_examples(loaded)
+    empty = Example(loaded.make_doc(""), loaded.make_doc(""))
+    for _ in range(40):
+        loaded.update([*rows, empty], sgd=optimizer)
+    assert not torch.equal(kept, weights.embeddings.word_embeddings.weight)
+    assert [found(doc) for doc in loaded.pipe(TEXTS)] == [expected(row) for row in ROWS]
+    assert np.isfinite(loaded.update([empty], sgd=optimizer)["span_relation"])
+
+
+def test_replaced_listener_has_the_same_gradient(bert_checkpoint: Path) -> None:
+    gradients = []
+    for own in (False, True):
+        nlp = shared_nlp(bert_checkpoint, encoder={**LISTENER, "grad_factor": 0.5})
+        examples = start(nlp)
+        network = nlp.get_pipe("transformer").model.transformer
+        if own:
+            own_after(nlp)
+            network = the_pipe(nlp).model.get_ref("encoder").layers[0].transformer
+            nlp.disable_pipe("transformer")
+        fix_random_seed(0)
+        nlp.update(examples, sgd=False)
+        gradients.append(network.embeddings.word_embeddings.weight.grad.clone())
+    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
+
+
+def test_replaced_listener_can_be_initialized_again(bert_checkpoint: Path, tmp_path: Path) -> None:
+    nlp = shared_nlp(bert_checkpoint)
+    start(nlp)
+    own_after(nlp)
+    nlp.to_disk(tmp_path)
+    loaded = spacy.load(tmp_path)
+    network = the_pipe(loaded).model.get_ref("encoder").layers[0].transformer
+    kept = network.embeddings.word_embeddings.weight.detach().clone()
+    start(loaded)
+    torch.testing.assert_close(network.embeddings.word_embeddings.weight, kept)
+    # From the config alone.
+    fresh = spacy.util.load_model_from_config(loaded.config, auto_fill=True)
+    start(fresh)
+    assert_same(predictions(fresh), predictions(loaded))
+
+
+def test_replacing_a_listener_of_another_component(bert_checkpoint: Path) -> None:
+    """What is not ours goes on as spaCy does it."""
+    nlp = shared_nlp(bert_checkpoint, ner="before")
+    start(nlp)
+    nlp.replace_listeners("transformer", "ner", ["model.tok2vec"])
+    encoder = nlp.config["components"]["ner"]["model"]["tok2vec"]["@architectures"]
+    assert encoder == "spacy-transformers.Tok2VecTransformer.v3"
+    assert nlp.get_pipe("transformer").listening_components == ["span_relation"]
+
+
+def test_replacing_at_a_wrong_place(bert_checkpoint: Path) -> None:
+    nlp = shared_nlp(bert_checkpoint, ner="before")
+    start(nlp)
+    for paths in (["model.tok2vec"], ["model.encoder", "model.encoder"]):
+        with pytest.raises(ValueError, match=r"E_SR230.*'span_relation'.*'model.encoder'"):
+            nlp.replace_listeners("transformer", "span_relation", paths)
+    nlp.replace_listeners("transformer", "span_relation", [])
+    assert nlp.get_pipe("transformer").listening_components == ["ner", "span_relation"]
+    with pytest.raises(ValueError, match="E889"):
+        nlp.replace_listeners("nothing", "span_relation", ["model.encoder"])
+    with pytest.raises(ValueError, match="E888"):
+        nlp.replace_listeners("ner", "span_relation", ["model.encoder"])
+
+
+def test_own_encoder_of_another_layer() -> None:
+    from spacy.ml.models.tok2vec import build_hash_embed_cnn_tok2vec
+
+    from spacy_spanrel.encoding.listener import TransformerEncoder
+
+    layer = build_hash_embed_cnn_tok2vec(
+        width=8,
+        depth=1,
+        embed_size=10,
+        window_size=1,
+        maxout_pieces=2,
+        subword_features=True,
+        pretrained_vectors=None,
+    )
+    with pytest.raises(ValueError, match=r"E_SR232.*HFEncoder"):
+        TransformerEncoder(layer)
+
+
+def test_replaced_in_a_config_of_sourced_components(bert_checkpoint: Path, tmp_path: Path) -> None:
+    """A trained component beside a transformer that learns something else: frozen, and by itself."""
+    nlp = shared_nlp(bert_checkpoint)
+    examples = start(nlp)
+    optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
+    for _ in range(15):
+        train_step(nlp, examples, optimizer)
+    before = predictions(nlp)
+    nlp.to_disk(tmp_path / "source")
+    docs = write_docs(tmp_path / "docs.spacy", [make_doc(nlp.vocab, *row) for row in ROWS])
+    target = shared_nlp(bert_checkpoint, ner="before")
+    config = target.config.copy()
+    config["components"]["span_relation"] = {
+        "source": str(tmp_path / "source"),
+        "replace_listeners": ["model.encoder"],
+    }
+    reader = {"@readers": "spacy-spanrel.Corpus.v1", "path": str(docs)}
+    config["corpora"] = {"train": reader, "dev": reader}
+    config["training"].update(
+        {"frozen_components": ["span_relation"], "max_steps": 3, "eval_frequency": 3}
+    )
+    config["training"]["optimizer"] = {
+        "@optimizers": "spacy-spanrel.AdamW.v1",
+        "learn_rate": 0.01,
+    }
+    made = init_nlp(config)
+    (tmp_path / "out").mkdir()
+    train_loop(made, tmp_path / "out", stdout=io.StringIO(), stderr=io.StringIO())
+    loaded = spacy.load(tmp_path / "out" / "model-last")
+    loaded.get_pipe("ner").cfg["set_ents"] = "off"
+    assert_same(predictions(loaded), before)
+    first = nlp.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
+    trained = loaded.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
+    assert not torch.equal(first, trained)
+
+
+# The config in `configs`
+
+
+def test_shared_config(bert_checkpoint: Path, tmp_path: Path) -> None:
+    vocab = spacy.blank("en").vocab
+    docs = write_docs(tmp_path / "docs.spacy", [make_doc(vocab, *row) for row in ROWS])
+    config = load_config(
+        Path(__file__).parents[2] / "configs" / "shared_transformer.cfg",
+        overrides={
+            "paths.train": str(docs),
+            "paths.dev": str(docs),
+            "paths.encoder": str(bert_checkpoint),
+            "training.max_steps": 4,
+            "training.eval_frequency": 2,
+            "schedule.batch_size": 3,
+            "schedule.warmup_steps": 1,
+            "schedule.total_steps": 4,
+        },
+    )
+    nlp = init_nlp(config)
+    weights = nlp.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
+    before = weights.detach().clone()
+    (tmp_path / "out").mkdir()
+    train_loop(nlp, tmp_path / "out", stdout=io.StringIO(), stderr=io.StringIO())
+    assert not torch.equal(weights, before)
+    loaded = spacy.load(tmp_path / "out" / "model-last")
+    assert loaded.pipe_names == ["transformer", "span_relation", "ner", "doc_cleaner"]
+    performance = loaded.meta["performance"]
+    assert {"ents_f", "rel_strict_f", "ner_loss", "span_relation_loss"} <= set(performance)
+    (doc,) = loaded.pipe([TEXTS[0]])
+    assert doc._.trf_data is None
+    assert "entities" in doc.spans
+
+
+def test_shared_config_has_every_setting() -> None:
+    """`spacy init fill-config` finds nothing to add."""
+    path = Path(__file__).parents[2] / "configs" / "shared_transformer.cfg"
+    config = load_config(path)
+    filled = spacy.util.load_model_from_config(config, auto_fill=True).config
+    for name, component in filled["components"].items():
+        assert config["components"][name] == component, name

@@ -4,6 +4,7 @@ import copy
 import json
 import pickle
 import shutil
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ import torch
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import nn
+from transformers import AutoTokenizer
 
+from spacy_spanrel.encoding.checkpoint import hf_files, load_checkpoint
 from spacy_spanrel.encoding.encoder import HFEncoder
 from spacy_spanrel.encoding.shim import (
     TorchShim,
@@ -104,7 +107,7 @@ def test_disk_round_trip_without_the_original_folder(checkpoint, tmp_path):
 def test_there_is_no_pickle_in_the_bytes(checkpoint):
     # DESIGN C10
     msg = srsly.msgpack_loads(tiny_encoder(checkpoint).shims[0].to_bytes())
-    assert set(msg) == {"cfg", "files", "weights"}
+    assert set(msg) == {"cfg", "files", "weights", "versions"}
     assert load_safetensors(msg["weights"])  # a header of JSON, then plain numbers
     assert json.dumps(msg["cfg"])
     for name, data in msg["files"].items():
@@ -112,6 +115,60 @@ def test_there_is_no_pickle_in_the_bytes(checkpoint):
         text = data.decode("utf-8")
         if name.endswith(".json"):
             json.loads(text)
+
+
+def test_versions_are_saved_and_named_where_loading_fails(checkpoint):
+    encoder = tiny_encoder(checkpoint)
+    msg = srsly.msgpack_loads(encoder.shims[0].to_bytes())
+    here = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
+    assert msg["versions"] == here
+    config = json.loads(msg["files"]["config.json"])
+    saved = {"torch": "2.5.0", "transformers": "9.8.7"}
+    # As if this version knew no such network.
+    for broken in ({**config, "model_type": "unheard"}, {**config, "num_hidden_layers": 3}):
+        files = {**msg["files"], "config.json": json.dumps(broken).encode()}
+        data = srsly.msgpack_dumps({**msg, "files": files, "versions": saved})
+        with pytest.raises(ValueError, match="E_SR218") as error:
+            gone().shims[0].from_bytes(data)
+        assert "saved with torch 2.5.0, transformers 9.8.7" in str(error.value)
+        assert all(f"{name} {number}" in str(error.value) for name, number in here.items())
+
+
+def test_pipelines_without_versions_load(checkpoint):
+    # They were saved before versions were.
+    encoder = tiny_encoder(checkpoint)
+    msg = srsly.msgpack_loads(encoder.shims[0].to_bytes())
+    del msg["versions"]
+    again = gone()
+    again.shims[0].from_bytes(srsly.msgpack_dumps(msg))
+    assert_same_vectors(encoder, again)
+
+
+@pytest.mark.parametrize(
+    ("written", "older"),
+    [
+        ({"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}, {"rope_theta": 5e5}),
+        (
+            {
+                "rope_parameters": {
+                    "full_attention": {"rope_theta": 1e5},
+                    "sliding_attention": {"rope_theta": 2e4},
+                }
+            },
+            {"global_rope_theta": 1e5, "local_rope_theta": 2e4},
+        ),
+    ],
+)
+def test_settings_of_transformers_5_are_saved_under_both_names(checkpoint, written, older):
+    module, _, _ = load_checkpoint(str(checkpoint))
+    before = json.loads(
+        hf_files(module.transformer, AutoTokenizer.from_pretrained(checkpoint))["config.json"]
+    )
+    assert not {"rope_theta", "global_rope_theta", "local_rope_theta"} & set(before)
+    for name, value in written.items():
+        setattr(module.transformer.config, name, value)
+    files = hf_files(module.transformer, AutoTokenizer.from_pretrained(checkpoint))
+    assert json.loads(files["config.json"]).items() >= {**written, **older}.items()
 
 
 def test_shim_without_weights_round_trips():

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_spanrel.encoding.windows import check_window_settings, owned_ranges, window_starts
+from spacy_spanrel.encoding.windows import (
+    check_window_settings,
+    owned_ranges,
+    window_starts,
+    window_tokens,
+)
 
 
 @st.composite
@@ -62,6 +67,22 @@ def test_owner_contains_the_piece_and_gives_it_most_context(case):
         for piece in range(start, end):
             found = contexts(piece, starts, capacity) if n > capacity else {0: 0}
             assert found[window] == max(found.values())
+
+
+@given(settings_of_windows(), st.lists(st.integers(0, 3), max_size=60))
+def test_tokens_that_a_window_holds(case, sizes: list[int]):
+    # Tokens of 0 to 3 pieces, one after the other.
+    _, capacity, overlap = case
+    ends = np.cumsum([0, *sizes])
+    tokens = np.stack([ends[:-1], ends[1:]], axis=1).astype(np.int64)
+    starts = window_starts(int(ends[-1]), capacity, overlap)
+    for start, (first, last) in zip(
+        starts.tolist(), window_tokens(starts, capacity, tokens).tolist(), strict=True
+    ):
+        held = [
+            i for i, (a, b) in enumerate(tokens.tolist()) if start <= a and b <= start + capacity
+        ]
+        assert list(range(first, last)) == held
 
 
 def test_a_tie_goes_to_the_earlier_window():

@@ -1025,7 +1025,7 @@ def test_renamed(trained_path: Path, tmp_path: Path) -> None:
 def test_analyze_pipes(trained: Language) -> None:
     analysis = trained.analyze_pipes(keys=["assigns", "requires", "scores", "retokenizes"])
     summary = analysis["summary"]["extractive_qa"]
-    assert set(summary["assigns"]) == {"doc.spans", "doc._.answers"}
+    assert set(summary["assigns"]) == {"doc.spans", "doc._.answers", "doc._.spanrel_report"}
     assert {"qa_f1", "qa_exact", "qa_no_ans_f1"} <= set(summary["scores"])
     assert not analysis["problems"]["extractive_qa"]
 

@@ -258,7 +258,13 @@ def qa_checkpoint(
         nn.init.normal_(network.qa_outputs.weight, std=1.0)
         nn.init.normal_(network.qa_outputs.bias, std=1.0)
     (folder / "model.safetensors").unlink()
-    network.save_pretrained(folder, safe_serialization=safetensors)
+    if safetensors:
+        network.save_pretrained(folder)
+    else:
+        # transformers 5 does not write it any more.
+        config.architectures = [network_type.__name__]
+        config.save_pretrained(folder)
+        torch.save(network.state_dict(), folder / "pytorch_model.bin")
     return folder
 
 

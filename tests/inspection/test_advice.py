@@ -247,3 +247,40 @@ def test_encoders_that_cannot_be_read(bert_checkpoint: Path, tmp_path: Path) -> 
     assert "E_SR205" in only(advice(readings, many(readings.nlp, 1)), "max_length = 65").text
     with pytest.raises(ValueError, match=r"E_SR945.*\(none\)"):
         make_readings(spacy.blank("en").config)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "out_of_scope", "too_far"),
+    [
+        ({"scope": "doc"}, 0, 0),
+        ({"scope": "sentence"}, 2, 0),
+        ({"scope": "window"}, 1, 0),
+        ({"max_distance": 3}, 0, 2),
+        ({"scope": "sentence", "max_distance": 0}, 2, 1),
+    ],
+)
+def test_relations_that_scope_leaves_out(
+    bert_checkpoint: Path, bounds: dict[str, Any], out_of_scope: int, too_far: int
+) -> None:
+    model = {"encoder": {"name": str(bert_checkpoint), "max_length": 12, "window_overlap": 2}}
+    nlp, _ = make_nlp(bert_checkpoint, model=model, **bounds)
+    readings = make_readings(nlp.config)
+    # 9 + 9 tokens of one piece each; windows hold tokens 0 to 9 and 8 to 17.
+    starts = [i in (0, 9) for i in range(18)]
+    doc = Doc(readings.nlp.vocab, words=["Mary"] * 18, sent_starts=starts)
+    spans = [Span(doc, a, b, label="Per") for a, b in ((0, 1), (4, 5), (9, 10), (17, 18))]
+    doc.spans["entities"] = spans if "scope" not in bounds else [*spans, Span(doc, 8, 10, "Odd")]
+    # 3 tokens apart; 4 apart, in two sentences and one window; 16 apart.
+    links = [(0, 1), (1, 2), (0, 3)]
+    set_relations(doc, [Relation(spans[h], spans[t], "knows") for h, t in links])
+    unmarked = Doc(readings.nlp.vocab, words=["Mary", "lives"])
+    found = [item for item in advice(readings, [doc, unmarked]) if item.topic == "span_relation"]
+    counts = {"do not lie in one": out_of_scope, "tokens between head and tail": too_far}
+    for part, n in counts.items():
+        hits = [item for item in found if part in item.text]
+        assert [(item.level, item.numbers) for item in hits] == (
+            [("warn", {"n": n, "relations": 3})] if n else []
+        )
+    by_sentence = bounds.get("scope") == "sentence"
+    assert any("cross a sentence border" in item.text for item in found) == by_sentence
+    assert any("have no sentences marked" in item.text for item in found) == by_sentence

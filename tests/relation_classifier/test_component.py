@@ -1273,7 +1273,7 @@ def test_renamed(trained_path: Path, tmp_path: Path) -> None:
 def test_analyze_pipes(trained: Language) -> None:
     analysis = trained.analyze_pipes(keys=["assigns", "requires", "scores", "retokenizes"])
     summary = analysis["summary"]["relation_classifier"]
-    assert set(summary["assigns"]) == {"doc.spans", "doc._.relations"}
+    assert set(summary["assigns"]) == {"doc.spans", "doc._.relations", "doc._.spanrel_report"}
     assert {"rel_f", "rel_p", "rel_r", "rel_macro_f", "rel_per_type"} <= set(summary["scores"])
     assert not analysis["problems"]["relation_classifier"]
 

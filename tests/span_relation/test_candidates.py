@@ -7,12 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spacy_spanrel.pairing import entity_pairs
+from spacy_spanrel.span_relation import candidates
 from spacy_spanrel.span_relation.candidates import (
     all_spans,
+    distances,
+    entity_pairs,
+    in_scope,
     sample_negative_pairs,
     sample_negative_spans,
+    text_ends,
     tokens_to_doc_end,
+    window_ends,
 )
 
 LENGTHS = st.lists(st.integers(0, 7), max_size=5)
@@ -26,6 +31,10 @@ def to_offsets(lengths: list[int]) -> np.ndarray:
 
 def to_array(rows: list[tuple[int, int]]) -> np.ndarray:
     return np.asarray(rows, dtype=np.int64).reshape(-1, 2)
+
+
+def in_a_row(n: int) -> np.ndarray:
+    return to_array([(i, i + 1) for i in range(n)])
 
 
 def to_tuples(rows: np.ndarray) -> list[tuple[int, int]]:
@@ -71,7 +80,9 @@ def test_negative_spans(
     st.integers(0, 5),
 )
 def test_negative_pairs(n: int, related: set[tuple[int, int]], count: int, seed: int) -> None:
-    drawn = to_tuples(sample_negative_pairs(n, related, count, np.random.default_rng(seed)))
+    rng = np.random.default_rng(seed)
+    known = to_array(sorted(pair for pair in related if max(pair) < n))
+    drawn = to_tuples(sample_negative_pairs(in_a_row(n), known, count, rng))
     free = set(permutations(range(n), 2)) - related
     assert len(set(drawn)) == len(drawn)
     assert set(drawn) <= free
@@ -90,7 +101,10 @@ def test_negatives_are_drawn_from_everything() -> None:
     }
     assert seen == set(to_tuples(candidates))
     again = [
-        to_tuples(sample_negative_pairs(5, {(0, 1)}, 4, np.random.default_rng(7))) for _ in range(2)
+        to_tuples(
+            sample_negative_pairs(in_a_row(5), to_array([(0, 1)]), 4, np.random.default_rng(7))
+        )
+        for _ in range(2)
     ]
     assert again[0] == again[1]
 
@@ -117,7 +131,7 @@ def test_entity_pairs_are_all_ordered_pairs_of_different_spans(
     ]
     pairs, cut = entity_pairs(to_array(spans), index, 1000)
     assert to_tuples(pairs) == sorted(expected)
-    assert cut.shape == (0, 2)
+    assert cut.shape == (0, 4)
 
 
 @given(SPANS, st.integers(1, 30), st.booleans())
@@ -134,7 +148,7 @@ def test_max_pairs_keeps_the_nearest(
     expected = min(len(everything), max(1, max_pairs - max_pairs % 2))
     assert len(found) == expected
     lost = len(everything) - len(found)
-    assert cut.tolist() == ([[3, lost]] if lost else [])
+    assert cut.tolist() == ([[3, 0, 0, lost]] if lost else [])
     distances = sorted(gap(spans, pair) for pair in everything)
     assert sorted(gap(spans, pair) for pair in found) == distances[:expected]
     if max_pairs > 1:
@@ -145,7 +159,7 @@ def test_ties_go_to_the_earlier_in_the_text() -> None:
     spans = to_array([(0, 1), (2, 3), (4, 5), (6, 7)])  # neighbours are all one token apart
     pairs, cut = entity_pairs(spans, np.zeros(4, dtype=np.int64), 4)
     assert to_tuples(pairs) == [(0, 1), (1, 0), (1, 2), (2, 1)]
-    assert cut.tolist() == [[0, 8]]
+    assert cut.tolist() == [[0, 0, 0, 8]]
 
 
 def test_span_with_two_types_is_not_paired_with_itself() -> None:
@@ -162,7 +176,7 @@ def test_limit_holds_for_each_doc() -> None:
     docs = np.repeat([0, 1], 5)
     pairs, cut = entity_pairs(spans, docs, 6)
     assert np.bincount(docs[pairs[:, 0]]).tolist() == [6, 6]
-    assert cut.tolist() == [[0, 14], [1, 14]]
+    assert cut.tolist() == [[0, 0, 0, 14], [1, 0, 0, 14]]
 
 
 @pytest.mark.parametrize("n", [2_000])
@@ -170,4 +184,113 @@ def test_many_entities_do_not_make_all_pairs(n: int) -> None:
     spans = to_array([(i, i + 1) for i in range(n)])
     pairs, cut = entity_pairs(spans, np.zeros(n, dtype=np.int64), 100)
     assert len(pairs) == 100
-    assert cut.tolist() == [[0, n * (n - 1) - 100]]
+    assert cut.tolist() == [[0, 0, 0, n * (n - 1) - 100]]
+
+
+# Within bounds
+
+
+@st.composite
+def texts_and_spans(
+    draw: st.DrawFn,
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[bool]]:
+    """Windows over a text: each begins and ends behind the one before it. And spans in it, that may
+    cross their borders, in any order."""
+    n_windows = draw(st.integers(1, 6))
+    steps = st.lists(st.integers(1, 6), min_size=n_windows, max_size=n_windows)
+    starts = np.cumsum(draw(steps)) - 1
+    starts -= starts[0]
+    ends = np.maximum.accumulate(starts + np.asarray(draw(steps)) + draw(st.integers(0, 6)))
+    windows = list(zip(starts.tolist(), ends.tolist(), strict=True))
+    last = windows[-1][1]
+    starts_at = draw(st.lists(st.integers(0, last - 1), max_size=12))
+    spans = [(start, min(last, start + draw(st.integers(1, 4)))) for start in starts_at]
+    return windows, spans, draw(st.booleans())
+
+
+def holds(window: tuple[int, int], *spans: tuple[int, int]) -> bool:
+    return all(window[0] <= start and end <= window[1] for start, end in spans)
+
+
+@given(texts_and_spans())
+def test_reach_says_what_one_window_holds(case) -> None:
+    windows, spans, _ = case
+    reach = window_ends(to_array(windows), windows[-1][1])
+    assert (np.diff(reach) >= 0).all()
+    pairs = naive_pairs(spans)
+    expected = [any(holds(w, spans[a], spans[b]) for w in windows) for a, b in pairs]
+    assert in_scope(to_array(spans), to_array(pairs), reach).tolist() == expected
+    assert distances(to_array(spans), to_array(pairs)).tolist() == [gap(spans, p) for p in pairs]
+
+
+@given(
+    texts_and_spans(),
+    st.one_of(st.none(), st.integers(0, 8)),
+    st.integers(1, 140),
+    st.sampled_from([0, 4096]),
+)
+def test_pairs_within_bounds(case, max_distance: int | None, max_pairs: int, few: int) -> None:
+    """All ways to make pairs (at once, or counted before they are made) give those of a loop."""
+    windows, spans, in_order = case
+    spans = sorted(spans) if in_order else spans
+    reach = window_ends(to_array(windows), windows[-1][1])
+    everything = naive_pairs(spans)
+    inside = [p for p in everything if any(holds(w, *(spans[i] for i in p)) for w in windows)]
+    near = [p for p in inside if max_distance is None or gap(spans, p) <= max_distance]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "_FEW_PAIRS", few)
+        pairs, cut = entity_pairs(
+            to_array(spans), np.full(len(spans), 3), max_pairs, reach, max_distance
+        )
+    found = to_tuples(pairs)
+    assert found == sorted(found)
+    assert len(set(found)) == len(found)
+    assert set(found) <= set(near)
+    allowed = len(near) if len(near) <= max_pairs else max(1, max_pairs - max_pairs % 2)
+    assert len(found) == allowed
+    assert sorted(gap(spans, p) for p in found) == sorted(gap(spans, p) for p in near)[:allowed]
+    lost = [len(everything) - len(inside), len(inside) - len(near), len(near) - len(found)]
+    assert cut.tolist() == ([[3, *lost]] if any(lost) else [])
+
+
+@given(texts_and_spans(), st.one_of(st.none(), st.integers(0, 8)), st.sampled_from([0, 4096]))
+def test_negative_pairs_within_bounds(case, max_distance: int | None, few: int) -> None:
+    windows, spans, _ = case
+    spans = sorted(set(spans))
+    reach = window_ends(to_array(windows), windows[-1][1])
+    near = {
+        p
+        for p in naive_pairs(spans)
+        if any(holds(w, *(spans[i] for i in p)) for w in windows)
+        and (max_distance is None or gap(spans, p) <= max_distance)
+    }
+    related = sorted(near)[::3]
+    rng = np.random.default_rng(0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(candidates, "_FEW_PAIRS", few)
+        drawn = sample_negative_pairs(
+            to_array(spans), to_array(related), 1000, rng, reach, max_distance
+        )
+    assert set(to_tuples(drawn)) == near - set(related)
+    assert len(drawn) == len(near - set(related))
+
+
+def test_bounds_of_a_batch() -> None:
+    """Reach counts through the batch: the texts of one Doc end before the next one begins."""
+    spans = to_array([(0, 1), (2, 3), (4, 5), (5, 6), (7, 8)])
+    docs = np.asarray([0, 0, 0, 1, 1])
+    reach = text_ends(np.asarray([0, 3, 5, 8]))
+    pairs, cut = entity_pairs(spans, docs, 1000, reach)
+    assert to_tuples(pairs) == [(0, 1), (1, 0), (3, 4), (4, 3)]
+    assert cut.tolist() == [[0, 4, 0, 0]]
+
+
+def test_many_entities_within_bounds_do_not_make_all_pairs() -> None:
+    n, size = 200_000, 10
+    spans = to_array([(i, i + 1 + i % 3) for i in range(0, n * size, size)])
+    reach = text_ends(np.arange(0, n * size + 1, 40))
+    docs = np.zeros(n, dtype=np.int64)
+    for bounds, per_span in (((reach, None), 3), ((None, 25), 4)):
+        pairs, cut = entity_pairs(spans, docs, 10**9, *bounds)
+        assert per_span - 1 < len(pairs) / n <= per_span + 1
+        assert int(cut[0, 1:].sum()) == n * (n - 1) - len(pairs)

@@ -236,8 +236,8 @@ def test_entities_from_a_span_group(checkpoint: Path) -> None:
     targets = pipe.make_targets(examples)
     n_gold = int((targets.span_labels > 0).sum())
     assert n_gold == 4
-    head, tail = targets.selection.pairs[0]
-    assert targets.selection.spans[[head, tail]].tolist() == [[0, 2], [4, 5]]
+    head, tail = targets.pairs[0]
+    assert targets.spans[[head, tail]].tolist() == [[0, 2], [4, 5]]
 
 
 # Odd texts
@@ -553,7 +553,12 @@ def test_renamed(trained_path: Path, tmp_path: Path) -> None:
 def test_analyze_pipes(trained: Language) -> None:
     analysis = trained.analyze_pipes(keys=["assigns", "requires", "scores", "retokenizes"])
     summary = analysis["summary"]["span_relation"]
-    assert set(summary["assigns"]) == {"doc.ents", "doc.spans", "doc._.relations"}
+    assert set(summary["assigns"]) == {
+        "doc.ents",
+        "doc.spans",
+        "doc._.relations",
+        "doc._.spanrel_report",
+    }
     assert {"ents_f", "rel_f", "rel_strict_f", "rel_per_type"} <= set(summary["scores"])
     assert not analysis["problems"]["span_relation"]
 

@@ -61,7 +61,7 @@ def whole_loss(pipe: SpanRelation, docs: list[Doc], targets: Targets) -> Tensor:
     heads = pipe.model.shims[0].module
     with torch.enable_grad():
         encoded, _ = encoder.begin_update(docs)  # its output carries the graph
-        spans, pairs = targets.selection.spans.tolist(), targets.selection.pairs.tolist()
+        spans, pairs = targets.spans.tolist(), targets.pairs.tolist()
         ranges = encoded.token_pieces.tolist()
 
         def maximum(start: int, end: int) -> Tensor:
@@ -133,7 +133,7 @@ def test_gradient_is_that_of_the_whole_loss(
     for shim in torch_shims(pipe.model):
         shim.module.zero_grad(set_to_none=True)
 
-    output, backprop = pipe.model.begin_update(SpERTInput(docs, targets.selection, 4))
+    output, backprop = pipe.model.begin_update(SpERTInput(docs, targets, 4))
     value, d_output = pipe.get_loss(targets, output)
     backprop(d_output)
     found = gradients(pipe)
@@ -229,9 +229,9 @@ def test_number_of_negatives(checkpoint: Path, spans: int, pairs: int) -> None:
     assert (targets.span_labels > 0).sum() == n_gold
     assert targets.pair_targets.sum() == n_related
     if spans == 1000:
-        assert len(targets.selection.spans) == possible
-        assert len(targets.selection.pairs) == all_pairs
+        assert len(targets.spans) == possible
+        assert len(targets.pairs) == all_pairs
     else:
-        assert len(targets.selection.spans) == n_gold + spans * len(ROWS)
+        assert len(targets.spans) == n_gold + spans * len(ROWS)
         # Sentences with two or three entities have at least one pair to spare.
-        assert len(targets.selection.pairs) == n_related + pairs * 4
+        assert len(targets.pairs) == n_related + pairs * 4

@@ -40,6 +40,8 @@ CHANGED: dict[str, Any] = {
     "type_constraints": {"works": [["Per", "Org"]]},
     "symmetric": ["killed"],
     "max_span_size": 2,
+    "scope": "window",
+    "max_distance": 6,
     "max_pairs": 7,
     "neg_entity_count": 3,
     "neg_relation_count": 4,
@@ -285,6 +287,7 @@ def test_change_is_kept_whatever_the_config_says(checkpoint: Path, threshold: fl
         ("relation_threshold", 1.5),
         ("relation_threshold", -0.1),
         ("max_span_size", 0),
+        ("max_distance", -1),
         ("max_pairs", 0),
         ("neg_entity_count", -1),
         ("neg_relation_count", -7),
@@ -304,6 +307,8 @@ def test_bad_value(checkpoint: Path, setting: str, value: Any) -> None:
         ("entities", "all"),
         ("overlaps", "worst"),
         ("type_constraints", "given"),
+        ("scope", "paragraph"),
+        ("max_distance", 2.5),
         ("max_pairs", "many"),
         ("neg_entity_count", 0.5),
         ("no_such_setting", 1),
@@ -360,4 +365,4 @@ def test_symmetric_negatives(checkpoint: Path) -> None:
         nlp, pipe = make_nlp(checkpoint, symmetric=symmetric)
         examples = make_examples(nlp, [row])
         initialize(nlp, examples)
-        assert len(pipe.make_targets(examples).selection.pairs) == n
+        assert len(pipe.make_targets(examples).pairs) == n
