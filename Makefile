@@ -4,19 +4,31 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A second environment, with transformers 5.
+VENV5 ?= .venv-5
+BIN5 := $(VENV5)/bin
+STAMP5 := $(VENV5)/.installed
+# The tests that gain from a second run with another version of transformers.
+CORE := tests/encoders tests/encoding tests/extractive_qa tests/relation_classifier \
+	tests/span_relation tests/compat tests/training/test_corpus.py \
+	tests/training/test_losses.py tests/training/test_optimizer.py tests/test_annotations.py \
+	tests/test_answers.py tests/test_registry.py tests/test_scoring.py
+COMPAT := build/compat
 BENCH ?= benchmarks/speed.py
 
-.PHONY: help install demo test lint bench docs clean
+.PHONY: help install install-5 demo test test-5 compat lint bench docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make install   create $(VENV) with the package and its tools (PYTHON=python3.12 for another Python)"
 	@echo "make demo      train, score and show a model on the sample corpus (minutes)"
 	@echo "make test      run the tests"
+	@echo "make test-5    run the tests of the core with transformers 5, in $(VENV5)"
+	@echo "make compat    save pipelines with transformers 4 and load them with 5, and the reverse"
 	@echo "make lint      run ruff and mypy"
 	@echo "make bench     measure speed (BENCH='benchmarks/conll04.py --help' for another one)"
 	@echo "make docs      build the documentation into site/"
-	@echo "make clean     remove $(VENV) and all that was built or trained"
+	@echo "make clean     remove $(VENV), $(VENV5) and all that was built or trained"
 
 install: $(STAMP)
 
@@ -28,12 +40,30 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --no-input -c constraints.txt -e ".[dev]"
 	touch $@
 
+install-5: $(STAMP5)
+
+$(STAMP5): setup.cfg setup.py pyproject.toml constraints-5.txt
+	$(PYTHON) -m venv $(VENV5)
+	$(BIN5)/python -m pip install --no-input "$$(grep '^torch==' constraints-5.txt)"
+	$(BIN5)/python -m pip install --no-input -c constraints-5.txt -e ".[test]"
+	touch $@
+
 # The project's commands call "python": the one of the environment.
 demo: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" python -m spacy project run demo
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+test-5: $(STAMP5)
+	$(BIN5)/python -m pytest $(CORE)
+
+compat: $(STAMP) $(STAMP5)
+	rm -rf $(COMPAT)
+	$(BIN)/python -m tests.compat save $(COMPAT)/4
+	$(BIN5)/python -m tests.compat save $(COMPAT)/5
+	$(BIN5)/python -m tests.compat check $(COMPAT)/4
+	$(BIN)/python -m tests.compat check $(COMPAT)/5
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -47,6 +77,6 @@ docs: $(STAMP)
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) build dist site corpus training metrics packages project.lock
+	rm -rf $(VENV) $(VENV5) build dist site corpus training metrics packages project.lock
 	rm -rf *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
