@@ -18,18 +18,23 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import spacy
 import torch
 from spacy.language import Language
-from timing import alternate, best_bare_forward, clock, show, write_rows
+from spacy.tokens import Doc
+from spacy.training import Example
+from timing import alternate, bare_steps, best_bare_forward, clock, show, write_rows
 
 from spacy_spanrel import Answer, get_questions
 from spacy_spanrel.converters import squad_to_docs
 from spacy_spanrel.extractive_qa.component import ExtractiveQA
 from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows, qa_network, qa_shim
+from spacy_spanrel.training.optimizer import create_adamw
 
 N_QUESTIONS = 200
 HF_BATCH_SIZES = (1, 8, 32)
@@ -56,11 +61,11 @@ def one_window_questions(nlp: Language, data: Path) -> list[Asked]:
 
 
 def by_text(asked: list[Asked]) -> list[tuple[str, list[str]]]:
-    """Questions about the same text together, as a user would ask them."""
-    grouped: dict[str, list[str]] = {}
-    for text, question in asked:
-        grouped.setdefault(text, []).append(question)
-    return list(grouped.items())
+    """Neighbouring questions about the same text together, as a user would ask them."""
+    return [
+        (text, [question for _, question in part])
+        for text, part in groupby(asked, key=itemgetter(0))
+    ]
 
 
 def ours(nlp: Language, asked: list[Asked]) -> list[Answer]:
@@ -189,6 +194,46 @@ def prediction(
                 "questions_per_s": round(len(asked) / own, 1),
                 "ratio": round(ratio, 3),
             }
+
+
+def training(nlp: Language, gold: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
+    """Rows for `update` on one question an Example, as `QuestionCorpus.v1` gives them."""
+    model = component(nlp).model
+    shim, encoder = qa_shim(model), qa_network(model).encoder
+    examples = []
+    for doc in gold:
+        for question in get_questions(doc):
+            predicted = nlp.make_doc(doc.text)
+            predicted._.questions = [(question.id, question.text)]
+            examples.append(Example(predicted, doc))
+    batches = [examples[i : i + 16] for i in range(0, min(len(examples), 160), 16)]
+    n_questions = sum(map(len, batches))
+    rows = []
+    for batch in batches:
+        docs = [example.predicted for example in batch]
+        texts = [[question.text for question in get_questions(doc)] for doc in docs]
+        rows.append([row.ids.tolist() for row in make_qa_rows(model, QAInput(docs, texts)).rows])
+    for precision in ("float32", "bfloat16"):
+        shim.precision_setting = precision
+        optimizer = create_adamw(learn_rate=1e-6)
+        bare = bare_steps(encoder, rows, precision, shim.device)
+
+        def ours(optimizer: Any = optimizer) -> float:
+            start = clock(shim.device)
+            for batch in batches:
+                nlp.update(batch, sgd=optimizer)
+            return clock(shim.device) - start
+
+        bare(), ours()
+        base, own, ratio = alternate(bare, ours, rounds)
+        yield {
+            "what": "training, batch 16",
+            "precision": precision,
+            "baseline": "bare encoder step",
+            "baseline_questions_per_s": round(n_questions / base, 1),
+            "questions_per_s": round(n_questions / own, 1),
+            "ratio": round(ratio, 3),
+        }
 
 
 def main() -> None:

