@@ -41,6 +41,7 @@ _NAMES = r"\*{0,2}\w+(?:, \*{0,2}\w+)*"
 _ARGUMENT = re.compile(rf"({_NAMES} \([^()]*\)(?:, {_NAMES} \([^()]*\))*): ?(.*)")
 _BARE_ARGUMENT = re.compile(r"(\*{0,2}[a-z_]+): ?(.*)")
 _ONE = re.compile(rf"({_NAMES}) \(([^()]*)\)")
+_QA_SCORES = ("qa_exact", "qa_f1", "qa_has_ans_f1", "qa_no_ans_f1", "qa_best_f1")
 _RESULT = re.compile(r"(RETURNS|YIELDS|RAISES)(?: \((.*?)\))?: ?(.*)")
 
 
@@ -355,17 +356,17 @@ _SPEED = re.compile(r"baseline_(\w+)_per_s")
 
 
 def results_section(name: str) -> str:
-    """Return what a benchmark of speed measured, as tables.
+    """Return what a benchmark measured, as tables.
 
     name (str): File of JSON lines in docs/results.
-    RETURNS (str): Markdown: speeds beside those of the baseline, then peak memory, if there are such
-        rows; where there is no such file, that nothing was measured yet.
+    RETURNS (str): Markdown: speeds beside those of the baseline, then peak memory, then scores in
+        percent, if there are such rows; where there is no such file, that nothing was measured yet.
     """
     if not (RESULTS / name).exists():
         return "*Not measured yet.*"
     lines = (RESULTS / name).read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in lines if line.strip()]
-    speeds, memory = [], []
+    speeds, memory, scores = [], [], []
     for row in found:
         what = ", ".join(str(row[key]) for key in ("device", "what", "precision") if row.get(key))
         unit = next((match[1] for key in row if (match := _SPEED.fullmatch(key))), None)
@@ -375,14 +376,20 @@ def results_section(name: str) -> str:
             speeds.append((inline(what), f"{unit}/s", inline(str(row["baseline"])), *cells))
         elif "peak_mib" in row:
             memory.append((inline(str(row["text"])), f"{row['docs']:,}", f"{row['peak_mib']:,}"))
+        elif "qa_f1" in row:
+            cells = tuple(f"{row[key]:.2f}" for key in _QA_SCORES)
+            scores.append((inline(row["variant"]), str(row["seed"]), *cells))
     sections = []
     if speeds:
         header = ("What", "Unit", "Baseline", "Its speed", "Speed here", "Ratio")
         sections.append(table(header, speeds))
     if memory:
         sections.append(table(("Text", "Docs", "Peak memory, MiB"), memory))
+    if scores:
+        header = ("Recipe", "Seed", "Exact", "F1", "F1 with an answer", "F1 without", "Best F1")
+        sections.append(table(header, scores))
     if not sections:
-        raise ValueError(f"{name} has no rows of speed or memory.")
+        raise ValueError(f"{name} has no rows of speed, memory or scores.")
     return "\n\n".join(sections)
 
 

@@ -15,6 +15,7 @@ from .find_threshold import find_threshold
 from .graph import graph
 from .import_hf import import_hf
 from .import_spert import write_pipeline
+from .make_questions import make_questions
 from .model_card import write_model_card
 from .visualize import visualize
 
@@ -30,6 +31,7 @@ __all__ = [
     "graph",
     "import_hf",
     "main",
+    "make_questions",
     "visualize",
     "write_model_card",
     "write_pipeline",

@@ -565,15 +565,16 @@ def _move_group(doc: Doc, key: str, home: str) -> None:
             doc.spans[home + suffix].attrs.setdefault(ORIG_ID_ATTR, old.attrs[ORIG_ID_ATTR])
 
 
-def read_docs(path: str | Path) -> Iterator[Doc]:
+def read_docs(path: str | Path, vocab: Vocab | None = None) -> Iterator[Doc]:
     """Read the Docs of a `.spacy` file.
 
     path (str | Path): The file.
-    YIELDS (Doc): The Docs, of a new vocabulary.
+    vocab (Vocab | None): Theirs; None for a new one.
+    YIELDS (Doc): The Docs.
     RAISES (ConversionError): If there is no such file, or it is something else.
     """
     try:
-        yield from DocBin().from_disk(path).get_docs(Vocab())
+        yield from DocBin().from_disk(path).get_docs(Vocab() if vocab is None else vocab)
         return
     except OSError as error:
         found = error.strerror or str(error)

@@ -88,7 +88,7 @@ _CHUNK_CHARS = 400_000
         "n_best": 20,
         "top_k": 1,
         "language": None,
-        "plausible_weight": 1.0,
+        "plausible_weight": 0.25,
         "scorer": {"@scorers": "spacy-spanrel.qa_scorer.v1"},
     },
     default_score_weights={

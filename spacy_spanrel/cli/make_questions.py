@@ -1,0 +1,160 @@
+"""`python -m spacy spanrel make-questions`: questions made from texts, to train a reader with."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated
+
+import spacy
+import typer
+from spacy.tokens import DocBin
+from spacy.vocab import Vocab
+from tqdm import tqdm
+from wasabi.printer import Printer
+
+from ..annotations import get_questions, set_answers
+from ..converters.common import (
+    ConversionErrors,
+    Place,
+    argument_error,
+    expect_dict,
+    expect_name,
+    expect_words,
+    read_json,
+)
+from ..extractive_qa.cloze import ENGLISH, QuestionWords, collect_mentions, make_clozes
+from ..files import write_whole
+from ._app import app, nothing_written
+from .export import read_docs
+
+PER_TEXT = 16
+# So many for each question that people asked about a text: they asked where there was more to ask.
+_PER_QUESTION = 2
+
+
+@dataclass
+class MadeQuestions:
+    """What the command made.
+
+    texts (int): Texts that were read.
+    texts_without (int): Those of them about which nothing could be asked.
+    questions (int): Questions.
+    unanswerable (int): Those of them that have no answer.
+    """
+
+    texts: int = 0
+    texts_without: int = 0
+    questions: int = 0
+    unanswerable: int = 0
+
+
+@app.command("make-questions", no_args_is_help=True)
+def make_questions_cli(
+    source: Annotated[Path, typer.Argument(help="The .spacy file with texts")],
+    output: Annotated[Path, typer.Argument(help="The .spacy file to write")],
+    per_text: Annotated[
+        int, typer.Option("--per-text", "-n", min=1, help="Most questions about a text")
+    ] = PER_TEXT,
+    lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the texts")] = "en",
+    words: Annotated[
+        Path | None, typer.Option("--words", help="JSON with question words of another language")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", "-s", help="Of the random choices")] = 1,
+) -> None:
+    """Make questions from texts, where people's questions are few.
+
+    A reader that is trained on them first, and then on people's questions, learns more than from the
+    latter alone. Texts may be plain ones; entities, sentence borders and gold questions are used
+    where a text has them. Half of the questions have no answer. For other languages than English,
+    --words names a table like {"year": ["when"], "number": ["how many"], "name": ["who"],
+    "other": ["what"]}.
+
+    Examples:
+
+    \b
+    $ python -m spacy spanrel make-questions train.spacy made.spacy
+    $ python -m spacy spanrel make-questions texts.spacy made.spacy --per-text 4 --seed 7
+    """
+    try:
+        made = make_questions(source, output, per_text=per_text, lang=lang, words=words, seed=seed)
+    except (OSError, ValueError) as error:
+        nothing_written(output, error)
+    msg = Printer()
+    msg.good(
+        f"{made.questions} questions about {made.texts} texts, {made.unanswerable} of them without "
+        f"an answer: {output}"
+    )
+    if made.texts_without:
+        msg.warn(
+            f"{made.texts_without} texts have nothing to ask for, and are kept without questions"
+        )
+
+
+def make_questions(
+    source: str | Path,
+    output: str | Path,
+    *,
+    per_text: int = PER_TEXT,
+    lang: str = "en",
+    words: str | Path | None = None,
+    seed: int = 1,
+) -> MadeQuestions:
+    """Write texts with questions that are made from them, in the place of those that they have.
+
+    source (str | Path): The `.spacy` file.
+    output (str | Path): The `.spacy` file to write.
+    per_text (int): Most questions about a text; about one that has questions already, also no more
+        than twice as many.
+    lang (str): Language of the texts.
+    words (str | Path | None): JSON file with question words; English ones if there is none.
+    seed (int): Of the random choices: the same questions come of the same seed.
+    RETURNS (MadeQuestions): Counts.
+    RAISES (ConversionError): If the source has no texts, or the words are no such table.
+    RAISES (OSError): If a file cannot be read or written.
+    """
+    source, output = Path(source), Path(output)
+    asking = ENGLISH if words is None else _read_words(Path(words))
+    docs = list(read_docs(source, _vocab(lang)))
+    if not docs:
+        raise Place(str(source)).error(ConversionErrors.E609, found="no Docs", expected="texts")
+    mentions, rng, made = collect_mentions(docs), random.Random(seed), MadeQuestions()
+    for doc in tqdm(docs, "Questions", unit="texts", disable=None, delay=1.0):
+        own = len(get_questions(doc))
+        count = min(per_text, _PER_QUESTION * own) if own else per_text
+        answers = make_clozes(doc, count, mentions, rng, words=asking)
+        set_answers(doc, answers)
+        made.texts += 1
+        made.texts_without += not answers
+        made.questions += len(answers)
+        made.unanswerable += sum(not answer for answer in answers)
+    write_whole(output, DocBin(docs=docs).to_bytes())
+    return made
+
+
+def _vocab(lang: str) -> Vocab:
+    try:
+        return spacy.blank(lang).vocab
+    except ImportError:
+        raise argument_error(
+            "--lang", repr(lang), "the code of a language that spaCy knows"
+        ) from None
+
+
+def _read_words(path: Path) -> QuestionWords:
+    place = Place(str(path))
+    table = expect_dict(read_json(path), place)
+    kinds = [field.name for field in fields(QuestionWords)]
+    if set(table) != set(kinds):
+        raise argument_error(
+            "--words", f"a table of {', '.join(table) or 'nothing'}", f"one of {', '.join(kinds)}"
+        )
+    return QuestionWords(
+        **{
+            kind: tuple(
+                expect_name(w, place.at(kind)) for w in expect_words(table[kind], place.at(kind))
+            )
+            for kind in kinds
+        }
+    )
