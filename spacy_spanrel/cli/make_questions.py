@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
@@ -52,8 +53,10 @@ class MadeQuestions:
 
 @app.command("make-questions", no_args_is_help=True)
 def make_questions_cli(
-    source: Annotated[Path, typer.Argument(help="The .spacy file with texts")],
-    output: Annotated[Path, typer.Argument(help="The .spacy file to write")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help=".spacy files with texts, one or more")
+    ],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
     per_text: Annotated[
         int, typer.Option("--per-text", "-n", min=1, help="Most questions about a text")
     ] = PER_TEXT,
@@ -75,10 +78,10 @@ def make_questions_cli(
 
     \b
     $ python -m spacy spanrel make-questions train.spacy made.spacy
-    $ python -m spacy spanrel make-questions texts.spacy made.spacy --per-text 4 --seed 7
+    $ python -m spacy spanrel make-questions train.spacy texts.spacy made.spacy --per-text 4
     """
     try:
-        made = make_questions(source, output, per_text=per_text, lang=lang, words=words, seed=seed)
+        made = make_questions(inputs, output, per_text=per_text, lang=lang, words=words, seed=seed)
     except (OSError, ValueError) as error:
         nothing_written(output, error)
     msg = Printer()
@@ -93,7 +96,7 @@ def make_questions_cli(
 
 
 def make_questions(
-    source: str | Path,
+    inputs: str | Path | Sequence[str | Path],
     output: str | Path,
     *,
     per_text: int = PER_TEXT,
@@ -103,7 +106,7 @@ def make_questions(
 ) -> MadeQuestions:
     """Write texts with questions that are made from them, in the place of those that they have.
 
-    source (str | Path): The `.spacy` file.
+    inputs (str | Path | Sequence[str | Path]): One or more `.spacy` files.
     output (str | Path): The `.spacy` file to write.
     per_text (int): Most questions about a text; about one that has questions already, also no more
         than twice as many.
@@ -111,14 +114,16 @@ def make_questions(
     words (str | Path | None): JSON file with question words; English ones if there is none.
     seed (int): Of the random choices: the same questions come of the same seed.
     RETURNS (MadeQuestions): Counts.
-    RAISES (ConversionError): If the source has no texts, or the words are no such table.
-    RAISES (OSError): If a file cannot be read or written.
+    RAISES (ConversionError): If a file is none of Docs or has none, or the words are no such table.
+    RAISES (OSError): If a file cannot be written.
     """
-    source, output = Path(source), Path(output)
     asking = ENGLISH if words is None else _read_words(Path(words))
-    docs = list(read_docs(source, _vocab(lang)))
-    if not docs:
-        raise Place(str(source)).error(ConversionErrors.E609, found="no Docs", expected="texts")
+    vocab, docs = _vocab(lang), []
+    for path in [inputs] if isinstance(inputs, (str, Path)) else inputs:
+        found = list(read_docs(path, vocab))
+        if not found:
+            raise Place(str(path)).error(ConversionErrors.E609, found="no Docs", expected="texts")
+        docs += found
     mentions, rng, made = collect_mentions(docs), random.Random(seed), MadeQuestions()
     for doc in tqdm(docs, "Questions", unit="texts", disable=None, delay=1.0):
         own = len(get_questions(doc))
@@ -129,7 +134,7 @@ def make_questions(
         made.texts_without += not answers
         made.questions += len(answers)
         made.unanswerable += sum(not answer for answer in answers)
-    write_whole(output, DocBin(docs=docs).to_bytes())
+    write_whole(Path(output), DocBin(docs=docs).to_bytes())
     return made
 
 

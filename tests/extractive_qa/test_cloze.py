@@ -167,6 +167,14 @@ def test_command(texts: Path, tmp_path: Path) -> None:
     assert output.read_bytes() != first
 
 
+def test_several_files(texts: Path, tmp_path: Path) -> None:
+    DocBin(docs=docs()[:1]).to_disk(tmp_path / "more.spacy")
+    result = run(texts, tmp_path / "more.spacy", tmp_path / "made.spacy")
+    assert result.exit_code == 0, result.output
+    written = DocBin().from_disk(tmp_path / "made.spacy").get_docs(NLP.vocab)
+    assert [doc.text for doc in written] == [*TEXTS, TEXTS[0]]
+
+
 def test_no_more_than_twice_the_questions_of_people(tmp_path: Path) -> None:
     asked, other, _ = docs()
     set_answers(asked, [make_answer(asked, Question("a", "where ?"), 0, 11)])
