@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from spacy.language import Language
-from spacy.training import Example
 
-from ..converters.common import ConversionErrors, Place, argument_error
+from ..converters.common import argument_error
 from ..files import save_whole
 
 
@@ -42,36 +40,6 @@ def named_component(nlp: Language, name: str) -> Any:
             "--component", repr(name), "one of " + (", ".join(nlp.pipe_names) or "(none)")
         )
     return nlp.get_pipe(name)
-
-
-def read_examples(path: str | Path, nlp: Language, inputs: Iterable[str] = ()) -> Iterator[Example]:
-    """Read gold Docs.
-
-    path (str | Path): The `.spacy` file, or a folder of such files.
-    nlp (Language): Its tokenizer makes the predicted Docs.
-    inputs (Iterable[str]): Gold annotation that these get, as in "spacy-spanrel.Corpus.v1".
-    YIELDS (Example): The Examples.
-    RAISES (FileNotFoundError, ConversionError): If there is no such file, or it is something else.
-    """
-    from ..training.corpus import InputCorpus
-
-    if not Path(path).exists():
-        raise FileNotFoundError(f"There is no corpus {path}.")
-    examples = InputCorpus(path, inputs=inputs)(nlp)
-    while True:
-        try:
-            example = next(examples)
-        except StopIteration:
-            return
-        except OSError:
-            raise
-        except Exception as error:  # whatever unpacking other bytes leads to
-            raise Place(str(path)).error(
-                ConversionErrors.E601,
-                found=f"{type(error).__name__}: {error}",
-                expected="a file of Docs, as DocBin.to_disk writes it",
-            ) from error
-        yield example
 
 
 def store_threshold(

@@ -25,8 +25,8 @@ from ..evaluation import (
 from ..evaluation.report import MAX_ROWS, left_out_text
 from ..evaluation.tables import Table
 from ..files import write_whole
+from ..training.corpus import read_examples
 from ._app import app
-from ._thresholds import read_examples
 
 _WIDEST_COLUMN = 60
 

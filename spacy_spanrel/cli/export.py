@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
-from spacy.tokens import Doc, DocBin, SpanGroup
-from spacy.vocab import Vocab
+from spacy.tokens import Doc, SpanGroup
 from tqdm import tqdm
 from wasabi.printer import Printer
 
@@ -56,6 +55,7 @@ from ..converters.scierc import Unit
 from ..converters.triples import COLUMNS as TRIPLE_COLUMNS
 from ..converters.writing import add_notes
 from ..files import open_whole, place_whole, write_whole
+from ..training.corpus import read_docs
 from ._app import app, nothing_written
 from .convert import UnitName
 
@@ -563,26 +563,6 @@ def _move_group(doc: Doc, key: str, home: str) -> None:
             doc.spans[home] = SpanGroup(doc, name=home)
         if old is not None and ORIG_ID_ATTR in old.attrs:
             doc.spans[home + suffix].attrs.setdefault(ORIG_ID_ATTR, old.attrs[ORIG_ID_ATTR])
-
-
-def read_docs(path: str | Path, vocab: Vocab | None = None) -> Iterator[Doc]:
-    """Read the Docs of a `.spacy` file.
-
-    path (str | Path): The file.
-    vocab (Vocab | None): Theirs; None for a new one.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If there is no such file, or it is something else.
-    """
-    try:
-        yield from DocBin().from_disk(path).get_docs(Vocab() if vocab is None else vocab)
-        return
-    except OSError as error:
-        found = error.strerror or str(error)
-    except Exception as error:  # whatever unpacking other bytes leads to
-        found = f"{type(error).__name__}: {error}"
-    raise Place(str(path)).error(
-        ConversionErrors.E601, found=found, expected="a file of Docs, as DocBin.to_disk writes it"
-    )
 
 
 def print_report(report: ExportReport, writer: Writer, output: Path) -> None:

@@ -16,8 +16,9 @@ from wasabi.printer import Printer
 from ..annotations import QA_KEY
 from ..converters.common import ConversionErrors, Place, argument_error
 from ..extractive_qa.scoring import best_null_threshold, gather_answers, squad_scores
+from ..training.corpus import read_examples
 from ._app import app, nothing_written
-from ._thresholds import named_component, output_folder, read_examples, store_threshold
+from ._thresholds import named_component, output_folder, store_threshold
 
 SETTING = "null_threshold"
 

@@ -20,8 +20,9 @@ from wasabi.printer import Printer
 from ..converters.common import argument_error
 from ..errors import Errors
 from ..thresholds import Average, Key, ThresholdSweep
+from ..training.corpus import read_examples
 from ._app import app, nothing_written
-from ._thresholds import named_component, output_folder, read_examples, store_threshold
+from ._thresholds import named_component, output_folder, store_threshold
 
 # Thresholds that are shown beside the old and the new one.
 SHOWN = tuple(i / 10 for i in range(10))

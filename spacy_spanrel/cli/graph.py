@@ -13,10 +13,10 @@ from wasabi.printer import Printer
 
 from ..annotations import RELATIONS_KEY
 from ..converters.common import ConversionErrors, Place, argument_error
+from ..training.corpus import read_docs
 from ..visualize.graph import check_suffix, relation_graph, write_graph
 from ..visualize.network import MAX_NODES
 from ._app import app, nothing_written
-from .export import read_docs
 
 if TYPE_CHECKING:
     import networkx as nx

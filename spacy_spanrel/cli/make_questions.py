@@ -27,8 +27,8 @@ from ..converters.common import (
 )
 from ..extractive_qa.cloze import ENGLISH, QuestionWords, collect_mentions, make_clozes
 from ..files import write_whole
+from ..training.corpus import read_docs
 from ._app import app, nothing_written
-from .export import read_docs
 
 PER_TEXT = 16
 # So many for each question that people asked about a text: they asked where there was more to ask.

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spacy.tokens import Doc, DocBin
-from spacy.training.corpus import FILE_TYPE, walk_corpus
 from spacy.util import load_config
-from spacy.vocab import Vocab
 from tqdm import tqdm
 
-from ..converters.common import ConversionErrors, Place
+from ..training.corpus import read_docs
 from .advice import Advice, Findings, advise
 from .settings import Readings, make_readings
 from .statistics import CorpusStatistics, collect
@@ -72,35 +69,13 @@ def inspect_data(
             raise FileNotFoundError(f"There is no file {path}.")
     settings = None if config is None else load_config(config, overrides=overrides or {})
     readings = make_readings(settings, encoder)
-    numbers = [
-        None if path is None else collect(read_docs(path, readings.nlp.vocab), readings)
-        for path in (train, dev)
-    ]
+
+    def numbers_of(path: str | Path) -> CorpusStatistics:
+        docs = read_docs(path, readings.nlp.vocab)
+        bar = tqdm(docs, Path(path).name, unit="docs", disable=None, delay=1.0)
+        return collect(bar, readings)
+
+    numbers = [None if path is None else numbers_of(path) for path in (train, dev)]
     assert numbers[0] is not None
     found = Findings(numbers[0], numbers[1], readings)
     return DataReport(found.train, found.dev, advise(found), readings)
-
-
-def read_docs(path: str | Path, vocab: Vocab) -> Iterator[Doc]:
-    """Read Docs one after the other, with a progress bar.
-
-    path (str | Path): A `.spacy` file, or a folder of such files.
-    vocab (Vocab): Theirs.
-    YIELDS (Doc): The Docs, also those without tokens, which spaCy's readers leave out.
-    RAISES (ConversionError): If a file cannot be read, or is something else.
-    """
-    files = walk_corpus(path, FILE_TYPE) if Path(path).is_dir() else [Path(path)]
-    with tqdm(total=0, desc=Path(path).name, unit="docs", disable=None, delay=1.0) as bar:
-        for file in files:
-            try:
-                docs = DocBin().from_disk(file)
-                bar.total += len(docs)
-                for doc in docs.get_docs(vocab):
-                    yield doc
-                    bar.update(1)
-            except Exception as error:  # whatever unpacking other bytes leads to
-                raise Place(str(file)).error(
-                    ConversionErrors.E601,
-                    found=f"{type(error).__name__}: {error}",
-                    expected="a file of Docs, as DocBin.to_disk writes it",
-                ) from error

@@ -1,4 +1,4 @@
-"""A corpus reader that gives the pipeline its inputs, never its answers."""
+"""Readers of `.spacy` files. A corpus reader gives the pipeline its inputs, never its answers."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any, Optional, Union
 
 from spacy import registry
 from spacy.language import Language
-from spacy.tokens import Span, SpanGroup
+from spacy.tokens import Doc, DocBin, Span, SpanGroup
 from spacy.training import Corpus, Example
+from spacy.training.corpus import FILE_TYPE, walk_corpus
 from spacy.util import filter_spans
+from spacy.vocab import Vocab
 
 from ..annotations import QA_KEY, get_questions, set_questions
+from ..converters.common import ConversionErrors, Place
 from ..errors import Errors
 
 ENTS = "ents"
@@ -129,3 +132,53 @@ def _copy(example: Example, name: str) -> None:
         predicted.set_ents(filter_spans(copied))
     else:
         predicted.spans[name] = SpanGroup(predicted, name=name, spans=copied)
+
+
+def read_docs(path: str | Path, vocab: Vocab | None = None) -> Iterator[Doc]:
+    """Read Docs as they are, also those without tokens, which spaCy's readers leave out.
+
+    path (str | Path): The `.spacy` file, or a folder of such files.
+    vocab (Vocab | None): Theirs; None for a new one.
+    YIELDS (Doc): The Docs.
+    RAISES (ConversionError): If there is no such file, or it is something else.
+    """
+    vocab = Vocab() if vocab is None else vocab
+    for file in walk_corpus(path, FILE_TYPE) if Path(path).is_dir() else [Path(path)]:
+        try:
+            yield from DocBin().from_disk(file).get_docs(vocab)
+            continue
+        except OSError as error:
+            found = error.strerror or str(error)
+        except Exception as error:  # whatever unpacking other bytes leads to
+            found = f"{type(error).__name__}: {error}"
+        raise _no_docs(file, found)
+
+
+def read_examples(path: str | Path, nlp: Language, inputs: Iterable[str] = ()) -> Iterator[Example]:
+    """Read gold Docs.
+
+    path (str | Path): The `.spacy` file, or a folder of such files.
+    nlp (Language): Its tokenizer makes the predicted Docs.
+    inputs (Iterable[str]): Gold annotation that these get, as in "spacy-spanrel.Corpus.v1".
+    YIELDS (Example): The Examples.
+    RAISES (FileNotFoundError, ConversionError): If there is no such file, or it is something else.
+    """
+    if not Path(path).exists():
+        raise FileNotFoundError(f"There is no corpus {path}.")
+    examples = InputCorpus(path, inputs=inputs)(nlp)
+    while True:
+        try:
+            example = next(examples)
+        except StopIteration:
+            return
+        except OSError:
+            raise
+        except Exception as error:  # whatever unpacking other bytes leads to
+            raise _no_docs(Path(path), f"{type(error).__name__}: {error}") from error
+        yield example
+
+
+def _no_docs(path: Path, found: str) -> Exception:
+    return Place(str(path)).error(
+        ConversionErrors.E601, found=found, expected="a file of Docs, as DocBin.to_disk writes it"
+    )
