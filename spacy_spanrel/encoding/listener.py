@@ -251,8 +251,7 @@ def _copy_transformer(model: Model[Any, Any]) -> Model[Any, Any]:
     return copied
 
 
-if not hasattr(Language.replace_listeners, "__wrapped__"):
-    Language.replace_listeners = _own_encoders(Language.replace_listeners)  # type: ignore[method-assign]
+Language.replace_listeners = _own_encoders(Language.replace_listeners)  # type: ignore[method-assign]
 
 
 # Reading
