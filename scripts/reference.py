@@ -359,14 +359,15 @@ def results_section(name: str) -> str:
     """Return what a benchmark measured, as tables.
 
     name (str): File of JSON lines in docs/results.
-    RETURNS (str): Markdown: speeds beside those of the baseline, then peak memory, then scores in
-        percent, if there are such rows; where there is no such file, that nothing was measured yet.
+    RETURNS (str): Markdown: speeds beside those of the baseline, peak memory, scores in percent, and
+        rows of other kinds as they are; where there is no such file, that nothing was measured yet.
     """
     if not (RESULTS / name).exists():
         return "*Not measured yet.*"
     lines = (RESULTS / name).read_text(encoding="utf-8").splitlines()
     found = [json.loads(line) for line in lines if line.strip()]
     speeds, memory, scores = [], [], []
+    others: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for row in found:
         what = ", ".join(str(row[key]) for key in ("device", "what", "precision") if row.get(key))
         unit = next((match[1] for key in row if (match := _SPEED.fullmatch(key))), None)
@@ -379,6 +380,8 @@ def results_section(name: str) -> str:
         elif "qa_f1" in row:
             cells = tuple(f"{row[key]:.2f}" for key in _QA_SCORES)
             scores.append((inline(row["variant"]), str(row["seed"]), *cells))
+        else:
+            others.setdefault(tuple(row), []).append(tuple(inline(str(v)) for v in row.values()))
     sections = []
     if speeds:
         header = ("What", "Unit", "Baseline", "Its speed", "Speed here", "Ratio")
@@ -388,8 +391,9 @@ def results_section(name: str) -> str:
     if scores:
         header = ("Recipe", "Seed", "Exact", "F1", "F1 with an answer", "F1 without", "Best F1")
         sections.append(table(header, scores))
-    if not sections:
-        raise ValueError(f"{name} has no rows of speed, memory or scores.")
+    for keys, rows in others.items():
+        header = tuple(key.replace("_", " ").replace(" per s", "/s").capitalize() for key in keys)
+        sections.append(table(header, rows))
     return "\n\n".join(sections)
 
 

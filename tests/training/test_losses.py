@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spacy_spanrel.training.losses import class_loss, pair_loss, with_gradient
+from spacy_spanrel.training.losses import class_loss, ends_loss, pair_loss, with_gradient
 
 
 def head(n_out: int) -> tuple[nn.Module, torch.Tensor]:
@@ -93,3 +93,23 @@ def test_the_graph_of_the_logits_is_left_alone():
     assert x.grad is None
     logits.backward(gradient)
     assert x.grad.tolist() == [[18.0, 18.0], [18.0, 18.0]]
+
+
+def test_ends_loss_of_plausible_answers() -> None:
+    """They are learned among the text alone, and a row without text does no harm."""
+    torch.manual_seed(0)
+    logits = torch.randn(3, 5, 2)
+    logits[2, 2:] = float("-inf")
+    targets = torch.tensor([[2, 3], [0, 0], [0, 0]])
+    plausible = torch.tensor([[-1, -1], [3, 4], [-1, -1]])
+    text = torch.zeros(3, 5, dtype=torch.bool)
+    text[:2, 2:] = True
+    without, d_without = ends_loss(logits, targets, plausible, text, 0.0)
+    value, gradient = ends_loss(logits, targets, plausible, text, 0.5)
+    inside = logits[1, 2:].log_softmax(dim=0)
+    assert value == pytest.approx(without - 0.5 * float(inside[1, 0] + inside[2, 1]) / 6, abs=1e-6)
+    changed = gradient - d_without
+    assert changed.isfinite().all()
+    assert (changed[1, 2:].abs() > 0).all()
+    changed[1, 2:] = 0
+    assert not changed.any()
