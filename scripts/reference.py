@@ -381,7 +381,9 @@ def results_section(name: str) -> str:
             cells = tuple(f"{row[key]:.2f}" for key in _QA_SCORES)
             scores.append((inline(row["variant"]), str(row["seed"]), *cells))
         else:
-            others.setdefault(tuple(row), []).append(tuple(inline(str(v)) for v in row.values()))
+            others.setdefault(tuple(row), []).append(
+                tuple("" if v is None else inline(str(v)) for v in row.values())
+            )
     sections = []
     if speeds:
         header = ("What", "Unit", "Baseline", "Its speed", "Speed here", "Ratio")
