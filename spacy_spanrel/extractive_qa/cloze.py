@@ -26,6 +26,7 @@ _BORDER = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _NAME = re.compile(r"[A-Z][\w'’.-]*[\w](?:[ ](?:(?:of|the|de|and)[ ])?[A-Z][\w'’.-]*[\w])*")
 _NUMBER = re.compile(r"[$£€]?\d[\d,.]*\d?(?:%| percent| million| billion)?|\d")
 _YEAR = re.compile(r"(1[0-9]|20)\d\d")
+_WORD = re.compile(r"\S+")
 
 # Characters of the shortest sentence, and words around the answer: the fewest of all, and from .. to
 # on each side.
@@ -152,7 +153,9 @@ def make_clozes(
     RETURNS (list[Answer]): Gold answers to new questions, by turns with an answer and without one
         (with the plausible answer as its alternative). Ids are "c0", "c1", ...
     """
-    text, sentences = doc.text, find_sentences(doc)
+    text = doc.text
+    # Each is looked at many times.
+    sentences = [(*place, find_mentions(doc, *place)) for place in find_sentences(doc)]
     gold = [
         (part.start_char, part.end_char)
         for answer in get_answers(doc, key)
@@ -162,8 +165,7 @@ def make_clozes(
     for _ in range(_TRIES * count if sentences else 0):
         if len(made) == count:
             break
-        start, end = rng.choice(sentences)
-        own = find_mentions(doc, start, end)
+        start, end, own = rng.choice(sentences)
         # People's own answers count twice.
         answers = [place for place in gold if start <= place[0] and place[1] <= end] * 2
         answers += [(mention.start, mention.end) for mention in own]
@@ -193,7 +195,7 @@ def _beside(
     text: str, sentence: Range, place: Range, rng: random.Random
 ) -> tuple[list[Range], list[Range]]:
     """Choose words before and behind the answer: as ranges of characters."""
-    found = [(match.start(), match.end()) for match in re.compile(r"\S+").finditer(text, *sentence)]
+    found = [(match.start(), match.end()) for match in _WORD.finditer(text, *sentence)]
     before = [word for word in found if word[1] <= place[0]]
     behind = [word for word in found if word[0] >= place[1]]
     if before:
