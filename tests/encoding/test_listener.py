@@ -23,7 +23,6 @@ from spacy.training.loop import train as train_loop
 from spacy.util import fix_random_seed, load_config
 
 from spacy_spanrel.encoding.encoder import EncodedDocs
-from spacy_spanrel.span_relation.component import SpanRelation
 from spacy_spanrel.training.optimizer import create_adamw
 from tests.span_relation.util import (
     ROWS,
@@ -31,14 +30,23 @@ from tests.span_relation.util import (
     expected,
     found,
     make_examples,
+    ner_model,
     run_python,
     scores_of,
+    start,
+    the_pipe,
+    train_step,
 )
 from tests.util import WORDS, make_doc, tiny_checkpoint, tiny_encoder, write_docs
 
 pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
 
 LISTENER = {"@architectures": "spacy-spanrel.ListenerEncoder.v1"}
+NER_LISTENER = {
+    "@architectures": "spacy-transformers.TransformerListener.v1",
+    "grad_factor": 1.0,
+    "pooling": {"@layers": "reduce_mean.v1"},
+}
 DOC_SPANS = {"@span_getters": "spacy-transformers.doc_spans.v1"}
 STRIDED = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 6, "stride": 4}
 SENTENCES = {"@span_getters": "spacy-transformers.sent_spans.v1"}
@@ -74,50 +82,11 @@ def shared_nlp(
         parts.insert(0 if ner == "before" else 1, "ner")
     for part in parts:
         if part == "ner":
-            nlp.add_pipe("ner", config={"model": ner_model()})
+            nlp.add_pipe("ner", config={"model": ner_model(NER_LISTENER)})
         else:
             model = {"size_embedding": 4, "dropout": 0.0, "encoder": dict(encoder)}
             nlp.add_pipe("span_relation", config={"max_span_size": 4, "model": model})
     return nlp
-
-
-def ner_model() -> dict[str, Any]:
-    return {
-        "@architectures": "spacy.TransitionBasedParser.v2",
-        "state_type": "ner",
-        "extra_state_tokens": False,
-        "hidden_width": 16,
-        "maxout_pieces": 2,
-        "use_upper": False,
-        "tok2vec": {
-            "@architectures": "spacy-transformers.TransformerListener.v1",
-            "grad_factor": 1.0,
-            "pooling": {"@layers": "reduce_mean.v1"},
-        },
-    }
-
-
-def the_pipe(nlp: Language) -> SpanRelation:
-    pipe = nlp.get_pipe("span_relation")
-    assert isinstance(pipe, SpanRelation)
-    return pipe
-
-
-def start(nlp: Language) -> list[Example]:
-    examples = make_examples(nlp)
-    fix_random_seed(0)
-    nlp.initialize(lambda: examples)
-    return examples
-
-
-def train_step(nlp: Language, examples: list[Example], optimizer: Any) -> dict[str, float]:
-    """As `spacy train` does: gradients of all components first, then the steps."""
-    losses: dict[str, float] = {}
-    nlp.update(examples, sgd=False, losses=losses)
-    for _, pipe in nlp.pipeline:
-        if hasattr(pipe, "finish_update"):
-            pipe.finish_update(optimizer)
-    return losses
 
 
 def encode(nlp: Language, docs: list[Doc]) -> EncodedDocs:

@@ -16,10 +16,20 @@ from spacy.language import Language
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
-from spacy_spanrel.span_relation.component import SpanRelation
 from spacy_spanrel.training.optimizer import create_adamw
 
-from ..span_relation.util import ROWS, TEXTS, expected, found, make_examples, scores_of
+from ..span_relation.util import (
+    ROWS,
+    TEXTS,
+    expected,
+    found,
+    make_examples,
+    ner_model,
+    scores_of,
+    start,
+    the_pipe,
+    train_step,
+)
 from ..util import tiny_checkpoint, tiny_encoder
 
 # Its transformer turns an array of one number into a number, which numpy 2.4 refuses.
@@ -81,42 +91,16 @@ def curated_nlp(checkpoint: Path, ner: str | None = None) -> Language:
             "width": 32,
             "pooling": {"@layers": "reduce_mean.v1"},
         }
-        model = {
-            "@architectures": "spacy.TransitionBasedParser.v2",
-            "state_type": "ner",
-            "extra_state_tokens": False,
-            "hidden_width": 16,
-            "maxout_pieces": 2,
-            "use_upper": False,
-            "tok2vec": tok2vec,
-        }
         where = {"after": "transformer"} if ner == "before" else {"last": True}
-        nlp.add_pipe("ner", config={"model": model}, **where)
+        nlp.add_pipe("ner", config={"model": ner_model(tok2vec)}, **where)
     return nlp
-
-
-def the_pipe(nlp: Language) -> SpanRelation:
-    pipe = nlp.get_pipe("span_relation")
-    assert isinstance(pipe, SpanRelation)
-    return pipe
-
-
-def start(nlp: Language) -> list[Example]:
-    examples = make_examples(nlp)
-    fix_random_seed(0)
-    nlp.initialize(lambda: examples)
-    return examples
 
 
 def train(nlp: Language, examples: list[Example], steps: int, rate: float = 5e-3) -> float:
     """Train as `spacy train` does; return the last loss of span_relation."""
     optimizer = create_adamw(learn_rate=rate, weight_decay=0.0)
     for _ in range(steps):
-        losses: dict[str, float] = {}
-        nlp.update(examples, sgd=False, losses=losses)
-        for _, pipe in nlp.pipeline:
-            if hasattr(pipe, "finish_update"):
-                pipe.finish_update(optimizer)
+        losses = train_step(nlp, examples, optimizer)
     return losses["span_relation"]
 
 

@@ -110,6 +110,42 @@ def train(nlp: Language, examples: Sequence[Example], steps: int, **settings: An
 Found = tuple[list[tuple[int, int, str]], list[tuple[tuple[int, int], tuple[int, int], str]]]
 
 
+def the_pipe(nlp: Language) -> SpanRelation:
+    pipe = nlp.get_pipe("span_relation")
+    assert isinstance(pipe, SpanRelation)
+    return pipe
+
+
+def start(nlp: Language) -> list[Example]:
+    examples = make_examples(nlp)
+    fix_random_seed(0)
+    nlp.initialize(lambda: examples)
+    return examples
+
+
+def train_step(nlp: Language, examples: list[Example], optimizer: Any) -> dict[str, float]:
+    """As `spacy train` does: gradients of all components first, then the steps."""
+    losses: dict[str, float] = {}
+    nlp.update(examples, sgd=False, losses=losses)
+    for _, pipe in nlp.pipeline:
+        if hasattr(pipe, "finish_update"):
+            pipe.finish_update(optimizer)
+    return losses
+
+
+def ner_model(tok2vec: dict[str, Any]) -> dict[str, Any]:
+    """A small network of spaCy's own NER."""
+    return {
+        "@architectures": "spacy.TransitionBasedParser.v2",
+        "state_type": "ner",
+        "extra_state_tokens": False,
+        "hidden_width": 16,
+        "maxout_pieces": 2,
+        "use_upper": False,
+        "tok2vec": tok2vec,
+    }
+
+
 def found(doc: Doc, spans_key: str | None = "entities", relations_key: str = "relations") -> Found:
     """Entities and relations of a Doc as plain data, without scores, in order."""
     relations = get_relations(doc, relations_key)
