@@ -80,8 +80,20 @@ UNCASED = {f"{ARCH}.encoder.casing": False, f"{ARCH}.boundaries": False}
 
 # name: (epochs, batch size, learning rate, learning rate of the heads, other overrides)
 VARIANTS: dict[str, tuple[int, int, float, float | None, dict[str, Any]]] = {
-    # The recipe of the paper and its program.
-    "original": (20, 2, 5e-5, None, {**UNCASED, "training.optimizer.correct_bias": False}),
+    # The recipe of the paper and its program, down to what that program leaves to its libraries.
+    "original": (
+        20,
+        2,
+        5e-5,
+        None,
+        {
+            **UNCASED,
+            f"{ARCH}.encoder.precision": "float32",
+            f"{ARCH}.relation_bias": 0.0,
+            "training.optimizer.correct_bias": False,
+            "training.optimizer.eps": 1e-6,
+        },
+    ),
     "batch 8, higher rates, boundaries": (
         20,
         8,

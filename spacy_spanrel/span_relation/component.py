@@ -79,6 +79,7 @@ DEFAULT_CONFIG = """
 size_embedding = 25
 dropout = 0.1
 boundaries = false
+relation_bias = -2.0
 
 [model.encoder]
 @architectures = "spacy-spanrel.HFEncoder.v1"

@@ -49,9 +49,10 @@ class SpERTHeads(nn.Module):
     """Span classifier and pair classifier.
 
     settings (HeadSettings): Shapes.
+    relation_bias (float): Start of the relation classifier's biases.
     """
 
-    def __init__(self, settings: HeadSettings):
+    def __init__(self, settings: HeadSettings, relation_bias: float = 0.0):
         super().__init__()
         self.settings = settings
         # A span is [max over its pieces], or [max, first token, last token].
@@ -70,8 +71,7 @@ class SpERTHeads(nn.Module):
         for layer in (self.entity_classifier, self.rel_classifier):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
-        # An untrained sigmoid is 0.5, above usual thresholds: start from "no relation".
-        nn.init.constant_(self.rel_classifier.bias, -2.0)
+        nn.init.constant_(self.rel_classifier.bias, relation_bias)
 
     def sizes(self, spans: Tensor) -> Tensor:
         """Embed the numbers of tokens of spans.

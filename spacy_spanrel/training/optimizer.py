@@ -114,15 +114,18 @@ def step(shims: Iterable[TorchShim], optimizer: Optimizer) -> None:
     beta1, beta2 = float(optimizer.b1), float(optimizer.b2)
     for group in torch_optimizer.param_groups:
         group["steps"] = group.get("steps", 0) + 1
-        # torch always corrects the bias; a longer step takes the correction back.
-        scale = 1.0
+        # torch always corrects the bias, and adds eps after that; a longer step and a larger eps
+        # take the correction back.
+        scale, eps = 1.0, float(optimizer.eps)
         if not getattr(optimizer, "correct_bias", True):
-            scale = (1 - beta1 ** group["steps"]) / (1 - beta2 ** group["steps"]) ** 0.5
+            corrected = (1 - beta2 ** group["steps"]) ** 0.5
+            scale = (1 - beta1 ** group["steps"]) / corrected
+            eps /= corrected
         rate = float(head_lr) if group["is_head"] and head_lr is not None else lr
         group["rate"] = rate
         group["lr"] = rate * scale
         group["betas"] = (beta1, beta2)
-        group["eps"] = float(optimizer.eps)
+        group["eps"] = eps
         group["weight_decay"] = float(optimizer.L2) / scale if group["decays"] else 0.0
     parameters = [p for group in torch_optimizer.param_groups for p in group["params"]]
     if optimizer.grad_clip:

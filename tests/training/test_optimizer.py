@@ -72,9 +72,10 @@ def test_equals_torch_over_several_steps():
 def test_without_bias_correction_equals_the_plain_formula():
     shim = net_shim()
     copied = copy.deepcopy(shim.module)
-    lr, beta1, beta2, decay = 0.01, 0.9, 0.99, 0.1
+    # eps is about the size of the moments, so that its place in the formula shows.
+    lr, beta1, beta2, eps, decay = 0.01, 0.9, 0.99, 0.5, 0.1
     optimizer = create_adamw(
-        lr, beta1=beta1, beta2=beta2, eps=1e-12, weight_decay=decay, grad_clip=0, correct_bias=False
+        lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay, grad_clip=0, correct_bias=False
     )
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in copied.parameters()]
     for _ in range(4):
@@ -86,7 +87,7 @@ def test_without_bias_correction_equals_the_plain_formula():
                 m.mul_(beta1).add_(p.grad, alpha=1 - beta1)
                 v.mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
                 p.mul_(1 - lr * (decay if p.dim() > 1 else 0.0))
-                p.sub_(lr * m / (v.sqrt() + 1e-12))
+                p.sub_(lr * m / (v.sqrt() + eps))
                 p.grad = None
         assert_same(shim, copied)
 
