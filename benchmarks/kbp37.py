@@ -11,7 +11,6 @@ stopped.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import statistics
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import spacy
+from recipes import Row, groups_of, linear_schedule, make_parser, mean_and_spread, run_all
 from spacy.cli.train import train
 from spacy.tokens import DocBin
 from spacy.training import Corpus
@@ -43,26 +43,6 @@ VARIANTS: dict[str, tuple[int, float, float | None, bool, dict[str, Any]]] = {
 }
 
 
-def recipe(epochs: int, n_docs: int, lr: float, head_lr: float | None) -> dict[str, Any]:
-    """Overrides of the config for a linear schedule with 10 % warm-up.
-
-    epochs (int), n_docs (int): Give the number of steps.
-    lr (float): Highest learning rate.
-    head_lr (float | None): That of the head; None for the same.
-    RETURNS (dict[str, Any]): Overrides.
-    """
-    steps = epochs * -(-n_docs // BATCH)
-    schedule = {"@schedules": "warmup_linear.v1", "warmup_steps": steps // 10, "total_steps": steps}
-    heads = None if head_lr is None else {**schedule, "initial_rate": head_lr}
-    return {
-        "training.max_epochs": epochs,
-        "training.eval_frequency": -(-n_docs // BATCH),
-        "training.batcher.size": BATCH,
-        "training.optimizer.learn_rate": {**schedule, "initial_rate": lr},
-        "training.optimizer.head_learn_rate": heads,
-    }
-
-
 def prepare(data: Path, folder: Path) -> dict[str, Path]:
     """Convert the data: all training sentences, the subset, and dev."""
     records = json.loads((data / "train.json").read_text(encoding="utf-8"))
@@ -82,7 +62,7 @@ def prepare(data: Path, folder: Path) -> dict[str, Path]:
     return paths
 
 
-def run(variant: str, seed: int, paths: dict[str, Path], n_docs: dict[str, int]) -> dict[str, Any]:
+def run(variant: str, seed: int, paths: dict[str, Path], n_docs: dict[str, int]) -> Row:
     """Train one recipe with one seed, and score it on dev."""
     epochs, lr, head_lr, everything, overrides = VARIANTS[variant]
     part = "all" if everything else "subset"
@@ -95,8 +75,7 @@ def run(variant: str, seed: int, paths: dict[str, Path], n_docs: dict[str, int])
                 "paths.train": str(paths[part]),
                 "paths.dev": str(paths["dev"]),
                 "system.seed": seed,
-                "training.logger": {"@loggers": "spacy.ConsoleLogger.v1", "progress_bar": False},
-                **recipe(epochs, n_docs[part], lr, head_lr),
+                **linear_schedule(epochs, BATCH, n_docs[part], lr, head_lr),
                 **overrides,
             },
         )
@@ -114,21 +93,14 @@ def run(variant: str, seed: int, paths: dict[str, Path], n_docs: dict[str, int])
     }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
+def table(rows: list[Row]) -> str:
     """A Markdown table of means and standard deviations over seeds."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row["variant"], []).append(row)
     lines = [
         "| recipe | sentences | epochs | seeds | P | R | micro F1 | training |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for variant, found in groups.items():
-        cells = []
-        for key in ("rel_p", "rel_r", "rel_f"):
-            values = [row[key] for row in found]
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            cells.append(f"{statistics.mean(values):.2f} ± {spread:.2f}")
+    for (variant,), found in groups_of(rows, "variant").items():
+        cells = [mean_and_spread(found, key) for key in ("rel_p", "rel_r", "rel_f")]
         seconds = statistics.mean(row["train_seconds"] for row in found)
         first = found[0]
         lines.append(
@@ -139,30 +111,13 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = make_parser(__doc__, VARIANTS, [1, 2, 3], "metrics/kbp37_benchmark.jsonl")
     parser.add_argument("--data", type=Path, default=Path("assets/kbp37"))
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--output", type=Path, default=Path("metrics/kbp37_benchmark.jsonl"))
     args = parser.parse_args()
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    rows = []
-    if args.output.exists():
-        rows = [json.loads(line) for line in args.output.read_text().splitlines()]
-    done = {(row["variant"], row["seed"]) for row in rows}
     with tempfile.TemporaryDirectory() as folder:
         paths = prepare(args.data, Path(folder))
         n_docs = {name: len(DocBin().from_disk(path)) for name, path in paths.items()}
-        for variant in args.variants:
-            for seed in args.seeds:
-                if (variant, seed) in done:
-                    continue
-                row = run(variant, seed, paths, n_docs)
-                rows.append(row)
-                with args.output.open("a") as out:
-                    out.write(json.dumps(row) + "\n")
-                print(table(rows), flush=True)
-    print(table(rows))
+        run_all(args, lambda variant, seed: [run(variant, seed, paths, n_docs)], table)
 
 
 if __name__ == "__main__":

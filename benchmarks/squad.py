@@ -11,16 +11,13 @@ so that an interrupted run goes on where it stopped.
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import spacy
+from recipes import Row, groups_of, linear_schedule, make_parser, mean_and_spread, run_all
 from spacy.cli.train import train
 from spacy.tokens import DocBin
 from spacy.training import Corpus
@@ -75,23 +72,6 @@ VARIANTS = {
 }
 
 
-def overrides(recipe: Recipe, n_questions: int) -> dict[str, Any]:
-    """Overrides of a config: a linear schedule with 10 % warm-up."""
-    per_epoch = -(-n_questions // BATCH)
-    steps = recipe.epochs * per_epoch
-    schedule = {"@schedules": "warmup_linear.v1", "warmup_steps": steps // 10, "total_steps": steps}
-    rate = recipe.head_learn_rate
-    heads = None if rate is None else {**schedule, "initial_rate": rate}
-    return {
-        "training.max_epochs": recipe.epochs,
-        "training.eval_frequency": per_epoch,
-        "training.batcher.size": BATCH,
-        "training.optimizer.learn_rate": {**schedule, "initial_rate": recipe.learn_rate},
-        "training.optimizer.head_learn_rate": heads,
-        "training.logger": {"@loggers": "spacy.ConsoleLogger.v1", "progress_bar": False},
-    }
-
-
 def count_questions(path: Path) -> int:
     vocab = spacy.blank("en").vocab
     return sum(len(get_questions(doc)) for doc in DocBin().from_disk(path).get_docs(vocab))
@@ -105,7 +85,16 @@ def train_reader(recipe: Recipe, seed: int, paths: dict[str, Path], folder: Path
     RETURNS (Path): The pipeline.
     """
     settings = {"paths.train": str(paths["train"]), "paths.dev": str(paths["dev"])}
-    settings |= {"system.seed": seed, **overrides(recipe, count_questions(paths["train"]))}
+    settings |= {
+        "system.seed": seed,
+        **linear_schedule(
+            recipe.epochs,
+            BATCH,
+            count_questions(paths["train"]),
+            recipe.learn_rate,
+            recipe.head_learn_rate,
+        ),
+    }
     config = CONFIG
     if recipe.made is None:
         settings[f"{PIPE}.model.casing"] = recipe.casing
@@ -121,7 +110,7 @@ def train_reader(recipe: Recipe, seed: int, paths: dict[str, Path], folder: Path
     return folder / "trained" / "model-last"
 
 
-def run(variant: str, seed: int, paths: dict[str, Path]) -> dict[str, Any]:
+def run(variant: str, seed: int, paths: dict[str, Path]) -> Row:
     """Train one recipe with one seed, and score it on dev."""
     recipe = VARIANTS[variant]
     with tempfile.TemporaryDirectory() as folder:
@@ -141,50 +130,30 @@ def run(variant: str, seed: int, paths: dict[str, Path]) -> dict[str, Any]:
     }
 
 
-def table(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table of means over seeds."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        groups.setdefault(row["variant"], []).append(row)
+def table(rows: list[Row]) -> str:
+    """A Markdown table of means and standard deviations over seeds."""
     names = [key.removeprefix("qa_") for key in SCORES]
     lines = [
         f"| recipe | epochs | seeds | {' | '.join(names)} |",
         "|---|" + "---|" * (len(SCORES) + 2),
     ]
-    for variant, found in groups.items():
-        cells = [f"{statistics.mean(row[key] for row in found):.2f}" for key in SCORES]
+    for (variant,), found in groups_of(rows, "variant").items():
+        cells = [mean_and_spread(found, key) for key in SCORES]
         lines.append(f"| {variant} | {found[0]['epochs']} | {len(found)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = make_parser(__doc__, VARIANTS, [1], "metrics/squad_benchmark.jsonl")
     parser.add_argument("--train", type=Path, required=True, help="SQuAD JSON")
     parser.add_argument("--dev", type=Path, required=True, help="SQuAD JSON")
-    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
-    parser.add_argument("--output", type=Path, default=Path("metrics/squad_benchmark.jsonl"))
     args = parser.parse_args()
-    args.output.parent.mkdir(parents=True, exist_ok=True)
-    rows = []
-    if args.output.exists():
-        rows = [json.loads(line) for line in args.output.read_text().splitlines()]
-    done = {(row["variant"], row["seed"]) for row in rows}
     with tempfile.TemporaryDirectory() as folder:
         paths = {}
         for part, source in (("train", args.train), ("dev", args.dev)):
             paths[part] = Path(folder) / f"{part}.spacy"
             DocBin(docs=squad_to_docs(source)).to_disk(paths[part])
-        for variant in args.variants:
-            for seed in args.seeds:
-                if (variant, seed) in done:
-                    continue
-                row = run(variant, seed, paths)
-                rows.append(row)
-                with args.output.open("a") as out:
-                    out.write(json.dumps(row) + "\n")
-                print(table(rows), flush=True)
-    print(table(rows))
+        run_all(args, lambda variant, seed: [run(variant, seed, paths)], table)
 
 
 if __name__ == "__main__":

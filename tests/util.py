@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import string
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -51,6 +54,18 @@ _ROBERTA_NAMES = {
     "unk_token": "<unk>",
     "mask_token": "<mask>",
 }
+
+
+def load_script(name: str) -> ModuleType:
+    """Import a program of `scripts/`, which is no package."""
+    path = Path(__file__).parent.parent / "scripts" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
 
 
 def tiny_checkpoint(

@@ -20,8 +20,8 @@ from ..extractive_qa.features import Windows, pieces_of_range, place_windows
 from ..extractive_qa.scoring import reference_answers
 from ..relation_classifier.model import pair_ranges
 from ..relation_classifier.pairs import TypedPair, distance, sentence_of_tokens
-from ..span_relation.candidates import distances, entity_pairs, in_scope
-from ..span_relation.component import known_reach
+from ..span_relation.candidates import entity_pairs
+from ..span_relation.gold import known_reach
 from .settings import ANY_TYPE, PairReading, QuestionReading, Readings, SpanReading
 
 # Cases that are shown of each finding.
@@ -503,17 +503,16 @@ def _read_spans(
         table, np.zeros(len(table), dtype=np.int64), 1, reach.pair_ends, reach.max_distance
     )
     numbers.pairs.add(len(pairs) + int(left_out[:, 3].sum()))
-    index = {span: i for i, span in enumerate(bounds)}
     for relation in relations:
-        ends = [index.get(project(span) or (-1, -1)) for span in (relation.head, relation.tail)]
-        if None in ends:
+        head, tail = project(relation.head), project(relation.tail)
+        if head not in places or tail not in places:
             continue
-        pair = np.asarray([ends], dtype=np.int64)
         name = f"{relation.label}({relation.head.text!r}, {relation.tail.text!r})"
-        if reach.pair_ends is not None and not in_scope(table, pair, reach.pair_ends)[0]:
-            numbers.out_of_scope.add(name)
-        elif reach.max_distance is not None and distances(table, pair)[0] > reach.max_distance:
-            numbers.too_far.add(name)
+        match reach.bars(head, tail):
+            case "scope":
+                numbers.out_of_scope.add(name)
+            case "max_distance":
+                numbers.too_far.add(name)
 
 
 def _read_pairs(

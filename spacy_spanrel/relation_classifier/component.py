@@ -33,7 +33,6 @@ from ..annotations import (
     set_relations,
     set_report,
 )
-from ..encoding.alignment import SpanProjector
 from ..encoding.batching import chunks_by_size
 from ..encoding.checkpoint import read_config
 from ..encoding.transfer import to_device
@@ -49,6 +48,7 @@ from ..pipe import TorchPipe
 from ..span_relation.scoring import RelationScorer
 from ..training.losses import class_loss
 from .decoding import NO_RELATION, best_labels, best_variants
+from .gold import Survey, read_gold
 from .markers import HEAD, MODES, TAIL, Mode, marker_names, uses_types
 from .model import (
     Backprop,
@@ -65,6 +65,7 @@ from .pairs import (
     SpanPair,
     TypedPair,
     nearest_pairs,
+    pair_key,
     variants,
 )
 from .presets import PRESETS, Preset
@@ -293,15 +294,6 @@ class _TypeRules:
     constraint: _Constraint | None
 
 
-@dataclass
-class _GoldPair:
-    """A pair of the gold annotation, as spans of the predicted Doc."""
-
-    pair: SpanPair
-    label: str
-    more_labels: list[str] = field(default_factory=list)
-
-
 class RelationClassifier(TorchPipe):
     """Classification of the relation between given entities (TACRED style).
 
@@ -439,9 +431,9 @@ class RelationClassifier(TorchPipe):
         """
         if labels is not None and (not isinstance(labels, dict) or not labels.get("labels")):
             raise ValueError(Errors.E705.format(name=self.name, found=labels))
-        survey = _Survey()
+        survey = Survey()
         for example in get_examples() if get_examples is not None else ():
-            survey.add(*self._gold(example))
+            survey.add(*read_gold(example, self.cfg["relations_key"]))
         given = labels or {}
         preset = self._preset
         pretrained = self.cfg["pretrained"]
@@ -483,7 +475,7 @@ class RelationClassifier(TorchPipe):
             del self.model.attrs["scheme"]
         self._warned = set()
 
-    def _labels_of_data(self, survey: _Survey) -> list[str]:
+    def _labels_of_data(self, survey: Survey) -> list[str]:
         preset, negative = self._preset, self.cfg["negative_label"]
         found = list(preset.labels) if preset is not None else list(self.cfg["labels"])
         always = negative is not None and self.cfg["train_pairs"] == "predicted"
@@ -544,7 +536,7 @@ class RelationClassifier(TorchPipe):
         return {self._type_map.get(label, [label])[0] for label in types}
 
     def _learned_type_pairs(
-        self, survey: _Survey, given: dict[str, Any]
+        self, survey: Survey, given: dict[str, Any]
     ) -> dict[str, list[list[str]]] | None:
         found = {k: {tuple(v) for v in rows} for k, rows in given.get("type_pairs", {}).items()}
         for label, head, tail in survey.type_pairs:
@@ -830,7 +822,7 @@ class RelationClassifier(TorchPipe):
         targets: list[int] = []
         lost: list[str] = []
         for example in examples:
-            gold, misaligned = self._gold(example)
+            gold, misaligned = read_gold(example, self.cfg["relations_key"])
             several = sum(len(found.more_labels) for found in gold.values())
             self.skipped.update(
                 {"misaligned_arguments": len(misaligned), "further_labels_of_a_pair": several}
@@ -841,7 +833,7 @@ class RelationClassifier(TorchPipe):
                 labelled = [(found.pair, found.label) for found in gold.values()]
             else:
                 found_pairs = self._pairs_of(example.predicted)
-                missed -= {_key(pair) for pair in found_pairs}
+                missed -= {pair_key(pair) for pair in found_pairs}
                 pairs = nearest_pairs(found_pairs, self.cfg["max_pairs"])
                 symmetric = self.cfg["symmetric"]
                 of_pair = {
@@ -851,7 +843,8 @@ class RelationClassifier(TorchPipe):
                 }
                 of_pair |= {key: found.label for key, found in gold.items()}
                 labelled = [
-                    (pair, of_pair.get(_key(pair), self.cfg["negative_label"])) for pair in pairs
+                    (pair, of_pair.get(pair_key(pair), self.cfg["negative_label"]))
+                    for pair in pairs
                 ]
                 lost += [
                     f"{gold[key].label}({gold[key].pair[0]}, {gold[key].pair[1]})"
@@ -916,39 +909,6 @@ class RelationClassifier(TorchPipe):
             stacklevel=3,
         )
 
-    def _gold(
-        self, example: Example
-    ) -> tuple[dict[tuple[int, int, int, int], _GoldPair], list[str]]:
-        """Read the gold pairs of an Example in tokens of its predicted Doc.
-
-        RETURNS: The pairs by their token offsets, and the arguments that lie on no token borders.
-        """
-        doc = example.predicted
-        project = SpanProjector(example.reference, doc)
-        found: dict[tuple[int, int, int, int], _GoldPair] = {}
-        misaligned: list[str] = []
-        for relation in get_relations(example.reference, self.cfg["relations_key"]):
-            arguments = (relation.head, relation.tail)
-            places = [project(span) for span in arguments]
-            misaligned += [
-                f"{span.text!r} ({span.label_})"
-                for span, place in zip(arguments, places, strict=True)
-                if place is None
-            ]
-            if places[0] is None or places[1] is None:
-                continue
-            key = (*places[0], *places[1])
-            if key in found:
-                if relation.label != found[key].label:
-                    found[key].more_labels.append(relation.label)
-                continue
-            head, tail = (
-                Span(doc, *place, label=span.label)
-                for span, place in zip(arguments, cast(list[tuple[int, int]], places), strict=True)
-            )
-            found[key] = _GoldPair((head, tail), relation.label)
-        return found, misaligned
-
     # Scoring
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
@@ -973,73 +933,17 @@ class RelationClassifier(TorchPipe):
         for part in chunks_by_size([1] * len(examples), _CHUNK_PAIRS):
             copies = [Example(eg.predicted.copy(), eg.reference) for eg in examples[part]]
             docs = [copy.predicted for copy in copies]
-            pairs = [[gold.pair for gold in self._gold(copy)[0].values()] for copy in copies]
+            relations_key = self.cfg["relations_key"]
+            found = [read_gold(copy, relations_key)[0] for copy in copies]
+            pairs = [[gold.pair for gold in of_doc.values()] for of_doc in found]
             for doc in docs:
-                set_relations(doc, [], self.cfg["relations_key"])
+                set_relations(doc, [], relations_key)
             self.set_annotations(docs, self.classify(docs, pairs))
             yield from copies
 
 
-class _Survey:
-    """What the training data holds."""
-
-    def __init__(self) -> None:
-        self.labels: Counter[str] = Counter()
-        self.example_of: dict[str, str] = {}
-        self.head_types: set[str] = set()
-        self.tail_types: set[str] = set()
-        self.type_pairs: set[tuple[str, str, str]] = set()
-        self.misaligned: list[str] = []
-        self.several: list[str] = []
-
-    def add(self, gold: dict[tuple[int, int, int, int], _GoldPair], misaligned: list[str]) -> None:
-        self.misaligned += misaligned
-        for found in gold.values():
-            head, tail = found.pair
-            for label in (found.label, *found.more_labels):
-                self.labels[label] += 1
-                self.example_of.setdefault(label, head.doc.text)
-                self.type_pairs.add((label, head.label_, tail.label_))
-            self.head_types.add(head.label_)
-            self.tail_types.add(tail.label_)
-            if found.more_labels:
-                names = ", ".join([found.label, *found.more_labels])
-                self.several.append(f"{head.text} / {tail.text}: {names}")
-
-    def check_labels(self, name: str, known: list[str]) -> None:
-        """Refuse data with labels that are not among the component's."""
-        for label in self.labels:
-            if label not in known:
-                raise ValueError(
-                    Errors.E703.format(
-                        name=name, label=label, text=self.example_of[label], labels=known
-                    )
-                )
-
-    def warn(self) -> None:
-        if self.misaligned:
-            warnings.warn(
-                Warnings.W101.format(
-                    n=len(self.misaligned),
-                    what="argument(s)",
-                    examples="; ".join(self.misaligned[:5]),
-                ),
-                stacklevel=3,
-            )
-        if self.several:
-            warnings.warn(
-                Warnings.W106.format(n=len(self.several), examples="; ".join(self.several[:5])),
-                stacklevel=3,
-            )
-
-
 def _typed_pair(head: Span, tail: Span, names: tuple[str, str]) -> TypedPair:
     return TypedPair((head.start, head.end), (tail.start, tail.end), *names)
-
-
-def _key(pair: SpanPair) -> tuple[int, int, int, int]:
-    head, tail = pair
-    return (head.start, head.end, tail.start, tail.end)
 
 
 def _union(
@@ -1048,7 +952,7 @@ def _union(
     """Join two lists of relations; of equal ones the one with the better score stays."""
     found: dict[tuple[Any, ...], Relation] = {}
     for relation in (*old, *new):
-        places = _key((relation.head, relation.tail))
+        places = pair_key((relation.head, relation.tail))
         if relation.label in symmetric:
             places = min(places, places[2:] + places[:2])
         key = (relation.label, *places)

@@ -16,6 +16,8 @@ from ..errors import Errors
 
 # Head and tail (subject and object) of each pair, labelled with their entity types.
 SpanPair = tuple[Span, Span]
+# Token ranges of both: start and end of the head, start and end of the tail.
+PairKey = tuple[int, int, int, int]
 # Of a Doc, and the span group of the component's relations.
 PairGenerator = Callable[[Doc, str], list[SpanPair]]
 Scope = Literal["sentence", "doc"]
@@ -32,6 +34,16 @@ class TypedPair(NamedTuple):
     tail: tuple[int, int]
     head_type: str
     tail_type: str
+
+
+def pair_key(pair: SpanPair) -> PairKey:
+    """Return what tells a pair from the others of its Doc.
+
+    pair (SpanPair): Head and tail.
+    RETURNS (PairKey): Their token ranges.
+    """
+    head, tail = pair
+    return (head.start, head.end, tail.start, tail.end)
 
 
 @registry.misc("spacy-spanrel.EntityPairs.v1")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Optional, Union, cast
 
@@ -26,15 +26,12 @@ from ..annotations import (
     RELATIONS_KEY,
     Record,
     Relation,
-    get_entities,
-    get_relations,
     register_extensions,
     register_report_extension,
     set_entities,
     set_relations,
     set_report,
 )
-from ..encoding.alignment import SpanProjector
 from ..encoding.batching import chunks_by_size
 from ..encoding.encoder import EncodedDocs, SplitDocs
 from ..encoding.listener import check_training
@@ -63,6 +60,7 @@ from .decoding import (
     likely_relations,
     likely_spans,
 )
+from .gold import OutOfReach, Reach, Survey, read_gold, sentence_starts
 from .model import Backprop, Choose, Selection, SpERTInput, SpERTModel, SpERTOutput
 from .scoring import RelationScorer
 
@@ -273,16 +271,6 @@ class Targets(Selection):
     pair_targets: FloatArray
 
 
-@dataclass
-class _Gold:
-    """Gold annotation of one Example in tokens of its predicted Doc."""
-
-    entities: list[tuple[int, int, str]] = field(default_factory=list)
-    relations: list[tuple[tuple[int, int], tuple[int, int], str]] = field(default_factory=list)
-    type_pairs: list[tuple[str, str, str]] = field(default_factory=list)
-    misaligned: list[str] = field(default_factory=list)
-
-
 class SpanRelation(TorchPipe):
     """Joint entity and relation extraction over spans (SpERT, Eberts and Ulges 2020).
 
@@ -373,9 +361,11 @@ class SpanRelation(TorchPipe):
         validate_get_examples(get_examples, "SpanRelation.initialize")
         if nlp is not None:
             check_training(nlp, self.name, self.model)
-        survey = _Survey(self.cfg)
+        survey = Survey(self.cfg)
         for example in get_examples():
-            survey.add(example, self._gold(example))
+            survey.add(
+                example, read_gold(example, self.cfg["spans_key"], self.cfg["relations_key"])
+            )
         if labels is not None:
             if not isinstance(labels, dict) or not {"entities", "relations"} <= set(labels):
                 raise ValueError(Errors.E305.format(name=self.name, found=labels))
@@ -762,9 +752,9 @@ class SpanRelation(TorchPipe):
         docs = self._read([example.predicted for example in examples])
         texts = _text_offsets(docs)
         span_ends, bounds = text_ends(texts), self._pair_ends(docs, encoded)
-        n_tokens, n_spans, lost, unreachable = 0, 0, [], _OutOfReach()
+        n_tokens, n_spans, lost, unreachable = 0, 0, [], OutOfReach()
         for doc, example in zip(docs, examples, strict=True):
-            gold = self._gold(example)
+            gold = read_gold(example, self.cfg["spans_key"], self.cfg["relations_key"])
             own_tokens = slice(n_tokens, n_tokens + len(doc))
             reach = Reach(
                 span_ends[own_tokens] - n_tokens,
@@ -875,41 +865,6 @@ class SpanRelation(TorchPipe):
                 Warnings.W105.format(n=len(lost), examples="; ".join(lost[:5])), stacklevel=4
             )
 
-    def _gold(self, example: Example) -> _Gold:
-        """Read the gold annotation of an Example in tokens of its predicted Doc."""
-        gold = _Gold()
-        reference = example.reference
-        project = SpanProjector(reference, example.predicted)
-        relations = get_relations(reference, self.cfg["relations_key"])
-        arguments = [argument for r in relations for argument in (r.head, r.tail)]
-        entities = get_entities(reference, self.cfg["spans_key"])
-        for span in {(s.start, s.end, s.label_): s for s in [*entities, *arguments]}.values():
-            place = project(span)
-            if place is None:
-                gold.misaligned.append(f"{span.text!r} ({span.label_})")
-            elif span.label_:
-                gold.entities.append((*place, span.label_))
-        for relation in relations:
-            head, tail = project(relation.head), project(relation.tail)
-            if head is not None and tail is not None:
-                gold.relations.append((head, tail, relation.label))
-                gold.type_pairs.append((relation.label, relation.head.label_, relation.tail.label_))
-        return gold
-
-
-def sentence_starts(doc: Doc) -> IntArray | None:
-    """Return the first token of each sentence of a Doc.
-
-    doc (Doc): The Doc.
-    RETURNS (int64 array, (n_sentences,) | None): Ascending from 0, also in a Doc without tokens; None
-        where nothing has set sentence borders.
-    """
-    if len(doc) < 2:
-        return np.zeros(1, dtype=np.int64)
-    if not doc.has_annotation("SENT_START"):
-        return None
-    return np.asarray([sentence.start for sentence in doc.sents], dtype=np.int64)
-
 
 def _text_offsets(docs: list[Doc]) -> IntArray:
     """First token of each text that no entity may leave, and the end of the last one."""
@@ -953,202 +908,6 @@ def _reports(chosen: EntitySelection, n_docs: int) -> list[Record]:
             )
         )
     ]
-
-
-@dataclass(frozen=True)
-class Reach:
-    """What can be predicted in a Doc.
-
-    span_ends (int64 array, (n_tokens,)): Where an entity that begins at a token must end at the
-        latest.
-    pair_ends (int64 array, (n_tokens,) | None): Likewise the later one of two related entities, by
-        the start of the earlier one; None for anywhere in the Doc.
-    max_distance (int | None): Most tokens between the two; None for any number.
-    """
-
-    span_ends: IntArray
-    pair_ends: IntArray | None
-    max_distance: int | None
-
-
-@dataclass
-class _OutOfReach:
-    """Gold annotation that cannot be predicted, as the settings are.
-
-    total, outside, far: Relations: all that were looked at; out of scope; too far apart.
-    n_entities: Entities that cross a sentence border.
-    """
-
-    total: int = 0
-    outside: int = 0
-    far: int = 0
-    n_entities: int = 0
-    _relations: list[str] = field(default_factory=list)
-    _entities: list[str] = field(default_factory=list)
-
-    def allows(
-        self, head: tuple[int, int], tail: tuple[int, int], label: str, doc: Doc, reach: Reach
-    ) -> bool:
-        """Tell whether a relation can be predicted; it is noted if not."""
-        self.total += 1
-        ends, distance = reach.pair_ends, reach.max_distance
-        if ends is not None and max(head[1], tail[1]) > ends[min(head[0], tail[0])]:
-            self.outside += 1
-        elif distance is not None and max(head[0] - tail[1], tail[0] - head[1]) > distance:
-            self.far += 1
-        else:
-            return True
-        if len(self._relations) < 5:
-            self._relations.append(f"{label}({doc[head[0] : head[1]]}, {doc[tail[0] : tail[1]]})")
-        return False
-
-    def without(
-        self, entities: list[tuple[int, int, str]], doc: Doc, reach: Reach
-    ) -> list[tuple[int, int, str]]:
-        """Return the entities that can be predicted; the others are noted."""
-        lost = [row for row in entities if row[1] > reach.span_ends[row[0]]]
-        if not lost:
-            return entities
-        self.n_entities += len(lost)
-        texts = [f"{doc[start:end].text!r} ({label})" for start, end, label in lost]
-        self._entities += texts[: 5 - len(self._entities)]
-        return [row for row in entities if row[1] <= reach.span_ends[row[0]]]
-
-    def warn(
-        self, name: str, cfg: Mapping[str, Any], warned: Container[str] = (), stacklevel: int = 1
-    ) -> set[str]:
-        """Warn of what was noted, and return for which kinds ("relations", "entities").
-
-        name (str), cfg (Mapping[str, Any]): Of the component.
-        warned (Container[str]): Kinds of which there was a warning before.
-        stacklevel (int): As in `warnings.warn`: 1 for the line that calls this.
-        """
-        found = set()
-        n = self.outside + self.far
-        if n and "relations" not in warned:
-            found.add("relations")
-            text = Warnings.W150.format(
-                n=n,
-                total=self.total,
-                name=name,
-                outside=self.outside,
-                far=self.far,
-                scope=cfg["scope"],
-                distance=cfg["max_distance"],
-                examples="; ".join(self._relations),
-            )
-            warnings.warn(text, stacklevel=stacklevel + 1)
-        if self.n_entities and "entities" not in warned:
-            found.add("entities")
-            text = Warnings.W151.format(
-                n=self.n_entities, name=name, examples="; ".join(self._entities)
-            )
-            warnings.warn(text, stacklevel=stacklevel + 1)
-        return found
-
-
-def known_reach(example: Example, cfg: Mapping[str, Any], windows: IntArray | None = None) -> Reach:
-    """Say what can be predicted in a Doc, as far as that is known before it is encoded.
-
-    example (Example): Its predicted Doc counts; sentences are those of the gold one where the
-        predicted one has none.
-    cfg (Mapping[str, Any]): Settings of the component.
-    windows (int64 array, (n_windows, 2) | None): Token ranges of the windows, if they are known.
-    RETURNS (Reach): Without bounds by windows or sentences that are not known.
-    """
-    doc = example.predicted
-    if cfg["scope"] == "window" and windows is not None:
-        ends = np.full(len(doc), len(doc), dtype=np.int64)
-        return Reach(ends, window_ends(windows, len(doc)), cfg["max_distance"])
-    starts = np.zeros(1, dtype=np.int64)
-    if cfg["scope"] == "sentence":
-        found = sentence_starts(doc)
-        if found is None and example.reference.has_annotation("SENT_START"):
-            project = SpanProjector(example.reference, doc)
-            places = [project(sentence) for sentence in example.reference.sents]
-            found = np.unique([0, *(place[0] for place in places if place is not None)])
-        starts = starts if found is None else found
-    ends = text_ends(np.append(starts, len(doc)).astype(np.int64))
-    return Reach(ends, ends, cfg["max_distance"])
-
-
-class _Survey:
-    """What the training data holds: labels, and what cannot be learned from it.
-
-    cfg (Mapping[str, Any]): Settings of the component.
-    """
-
-    def __init__(self, cfg: Mapping[str, Any]):
-        self.cfg = cfg
-        self.max_span_size: int = cfg["max_span_size"]
-        self.out_of_reach = _OutOfReach()
-        self.entity_types: Counter[str] = Counter()
-        self.relation_types: Counter[str] = Counter()
-        self.example_of: dict[str, str] = {}
-        self.type_pairs: set[tuple[str, str, str]] = set()
-        self.misaligned: list[str] = []
-        self.too_long: list[tuple[int, str]] = []
-
-    def add(self, example: Example, gold: _Gold) -> None:
-        self.misaligned += gold.misaligned
-        reach = known_reach(example, self.cfg)
-        if self.cfg["entities"] == "predict":
-            self.out_of_reach.without(gold.entities, example.predicted, reach)
-        for first, second, relation in gold.relations:
-            self.out_of_reach.allows(first, second, relation, example.predicted, reach)
-        for start, end, label in gold.entities:
-            self.entity_types[label] += 1
-            self.example_of.setdefault(label, example.predicted[start:end].text)
-            if end - start > self.max_span_size:
-                self.too_long.append((end - start, example.predicted[start:end].text))
-        for label, head, tail in gold.type_pairs:
-            self.relation_types[label] += 1
-            self.example_of.setdefault(label, example.predicted.text)
-            self.type_pairs.add((label, head, tail))
-
-    def check_labels(self, name: str, entities: list[str], relations: list[str]) -> None:
-        """Refuse data with labels that are not among the component's."""
-        for what, found, known in (
-            ("an entity type", self.entity_types, entities),
-            ("a relation", self.relation_types, relations),
-        ):
-            for label in found:
-                if label not in known:
-                    raise ValueError(
-                        Errors.E306.format(
-                            name=name,
-                            what=what,
-                            label=label,
-                            text=self.example_of[label],
-                            labels=known,
-                        )
-                    )
-
-    def warn(self, name: str, relations_key: str, has_relations: bool) -> None:
-        if self.misaligned:
-            warnings.warn(
-                Warnings.W101.format(
-                    n=len(self.misaligned),
-                    what="span(s)",
-                    examples="; ".join(self.misaligned[:5]),
-                ),
-                stacklevel=3,
-            )
-        if self.too_long:
-            warnings.warn(
-                Warnings.W102.format(
-                    n=len(self.too_long),
-                    total=sum(self.entity_types.values()),
-                    size=self.max_span_size,
-                    longest=max(self.too_long)[0],
-                    examples="; ".join(repr(text) for _, text in self.too_long[:5]),
-                ),
-                stacklevel=3,
-            )
-        if not has_relations:
-            warnings.warn(
-                Warnings.W104.format(name=name, relations_key=relations_key), stacklevel=3
-            )
 
 
 def _merge(known: list[str], counted: Counter[str]) -> list[str]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shlex
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ from spacy_spanrel.cli.convert import CONVERTERS
 from spacy_spanrel.cli.export import WRITERS
 
 from ..test_registry import ENTRY_POINTS
+from ..util import load_script
 from .workspace import ROOT
 
 DOCS = ROOT / "docs"
@@ -25,19 +24,7 @@ if not DOCS.is_dir():
     pytest.skip("source distributions have no docs", allow_module_level=True)
 
 
-def load_hook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules["reference"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-reference: Any = load_hook()
+reference: Any = load_script("reference")
 SOURCE = "\n".join(page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md"))
 REGISTERED = [
     ("factory" if group == "spacy_factories" else group.split("_", 1)[1], name)

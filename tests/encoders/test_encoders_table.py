@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
+from ..util import load_script
 from .util import COMPONENTS, ENCODERS
 
 ROOT = Path(__file__).parents[2]
@@ -16,16 +15,7 @@ if not (ROOT / "docs").is_dir():
     pytest.skip("source distributions have no docs", allow_module_level=True)
 
 
-def load_script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("encoders", ROOT / "scripts" / "encoders.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-script: Any = load_script()
+script: Any = load_script("encoders")
 ROWS = script.read_rows()
 
 

@@ -58,6 +58,7 @@ from .util import (
     places,
     qa_checkpoint,
     ready,
+    the_pipe,
 )
 
 GOLD = [expected(row) for row in ROWS]
@@ -76,12 +77,6 @@ ODD_TEXTS = {
 }
 ODD_QUESTIONS = {"blank": "  \n", "empty": "", "special tokens": "[SEP] who [CLS] ?", "one": "?"}
 SCORER = {"@scorers": "spacy-spanrel.qa_scorer.v1"}
-
-
-def the_pipe(nlp: Language) -> ExtractiveQA:
-    pipe = nlp.get_pipe("extractive_qa")
-    assert isinstance(pipe, ExtractiveQA)
-    return pipe
 
 
 def answers_of(docs: list[Doc]) -> list[Answer]:

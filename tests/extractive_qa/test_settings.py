@@ -36,6 +36,7 @@ from .util import (
     output_of,
     qa_checkpoint,
     ready,
+    the_pipe,
 )
 
 GOLD = [expected(row) for row in ROWS]
@@ -67,12 +68,6 @@ ARCHITECTURE: dict[str, Any] = {
 }
 # These make the network that is saved; with another one it cannot be loaded.
 FIXED = {"name", "tokenizer", "casing"}
-
-
-def the_pipe(nlp: Language) -> ExtractiveQA:
-    pipe = nlp.get_pipe("extractive_qa")
-    assert isinstance(pipe, ExtractiveQA)
-    return pipe
 
 
 def defaults() -> dict[str, Any]:

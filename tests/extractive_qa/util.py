@@ -96,6 +96,12 @@ def make_nlp(
     return nlp, pipe
 
 
+def the_pipe(nlp: Language) -> ExtractiveQA:
+    pipe = nlp.get_pipe("extractive_qa")
+    assert isinstance(pipe, ExtractiveQA)
+    return pipe
+
+
 def ready(checkpoint: Path | str, **settings: Any) -> ExtractiveQA:
     """The component of an initialized pipeline that takes over a checkpoint's head."""
     nlp, pipe = make_nlp(checkpoint, **{"pretrained": True, **settings})

@@ -51,6 +51,7 @@ from .conftest import (
     scores_of,
     spans,
 )
+from .util import the_pipe
 
 GOLD = [expected(row) for row in ROWS]
 # Texts in which the ruler of the trained pipeline finds entities.
@@ -69,12 +70,6 @@ NO_PAIRS: dict[str, tuple[str, list[tuple[int, int, str]]]] = {
     "one token, an entity": ("Mary", [(0, 1, "PER")]),
     "one entity": (TEXTS[1], [(0, 1, "PER")]),
 }
-
-
-def the_pipe(nlp: Language) -> RelationClassifier:
-    pipe = nlp.get_pipe("relation_classifier")
-    assert isinstance(pipe, RelationClassifier)
-    return pipe
 
 
 def logits_of(nlp: Language, docs: list[Doc]) -> list[list[float]]:

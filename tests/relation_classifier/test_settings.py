@@ -42,6 +42,7 @@ from .conftest import (
     scores_of,
     spans,
 )
+from .util import the_pipe
 
 GOLD = [expected(row) for row in ROWS]
 # Another value than the default for each setting that lives in `cfg`.
@@ -67,12 +68,6 @@ CHANGED: dict[str, Any] = {
 }
 SENTENCES = f"{TEXTS[0]} {TEXTS[1]}"
 SENTENCES_ENTITIES = [*ROWS[0][1], *((s + 8, e + 8, label) for s, e, label in ROWS[1][1])]
-
-
-def the_pipe(nlp: Language) -> RelationClassifier:
-    pipe = nlp.get_pipe("relation_classifier")
-    assert isinstance(pipe, RelationClassifier)
-    return pipe
 
 
 def network_of(pipe: RelationClassifier) -> torch.nn.Module:

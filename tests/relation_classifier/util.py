@@ -135,6 +135,12 @@ def make_nlp(
     return nlp, pipe
 
 
+def the_pipe(nlp: Language) -> RelationClassifier:
+    pipe = nlp.get_pipe("relation_classifier")
+    assert isinstance(pipe, RelationClassifier)
+    return pipe
+
+
 def original_row(tokenizer: Any, row: Row, mode: str, table: Mapping[str, int]) -> list[int]:
     """Ids of a row that need not be cut, made token by token as in SpanBERT's run_tacred.
 

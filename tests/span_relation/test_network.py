@@ -239,9 +239,10 @@ def test_dropout_is_for_training_only() -> None:
     assert not torch.equal(classify_given(heads, batch, spans), still[0])
 
 
-def test_fresh_heads_start_from_no_relation() -> None:
-    heads = SpERTHeads(HeadSettings(WIDTH, N_TYPES, N_RELATIONS, SIZE, 0.1, False))
+@pytest.mark.parametrize("bias", [-2.0, 0.0])
+def test_fresh_heads_start_from_the_relation_bias(bias: float) -> None:
+    heads = SpERTHeads(HeadSettings(WIDTH, N_TYPES, N_RELATIONS, SIZE, 0.1, False), bias)
     logits = heads.classify_pairs(
         torch.zeros(1, WIDTH), *[torch.zeros(1, n) for n in (WIDTH, WIDTH, SIZE, SIZE)]
     )
-    assert (torch.sigmoid(logits) < 0.2).all()
+    assert (logits == bias).all()

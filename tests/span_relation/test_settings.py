@@ -13,9 +13,9 @@ from spacy.tokens import Doc, Span
 
 from spacy_spanrel import get_relations, set_relations
 from spacy_spanrel.encoding.shim import torch_shims
-from spacy_spanrel.span_relation.component import SpanRelation
 
 from .util import (
+    RELATION_LABELS,
     ROWS,
     TEXTS,
     Row,
@@ -25,6 +25,7 @@ from .util import (
     make_examples,
     make_nlp,
     model_config,
+    the_pipe,
     train,
 )
 
@@ -46,12 +47,6 @@ CHANGED: dict[str, Any] = {
     "neg_entity_count": 3,
     "neg_relation_count": 4,
 }
-
-
-def the_pipe(nlp: Language) -> SpanRelation:
-    pipe = nlp.get_pipe("span_relation")
-    assert isinstance(pipe, SpanRelation)
-    return pipe
 
 
 def test_keys(trained: Language) -> None:
@@ -218,6 +213,22 @@ def test_architecture(
     assert [found(doc) for doc in nlp.pipe(TEXTS)] == GOLD
     nlp.to_disk(tmp_path / "pipeline")
     assert [found(doc) for doc in spacy.load(tmp_path / "pipeline").pipe(TEXTS)] == GOLD
+
+
+@pytest.mark.parametrize(("bias", "n_found"), [(-5.0, 0), (5.0, 2 * len(RELATION_LABELS))])
+def test_relation_bias(checkpoint: Path, bias: float, n_found: int) -> None:
+    nlp, _ = make_nlp(
+        checkpoint,
+        model=model_config(checkpoint, relation_bias=bias),
+        entities="doc",
+        overlaps="allow",
+        type_constraints="off",
+    )
+    initialize(nlp, make_examples(nlp))
+    doc = nlp.make_doc("John Smith works at Google")
+    doc.set_ents([Span(doc, 0, 2, label="Per"), Span(doc, 4, 5, label="Org")])
+    # Untrained, both directions of the pair have the probability that the bias gives.
+    assert len(get_relations(the_pipe(nlp)(doc))) == n_found
 
 
 def test_dropout(checkpoint: Path) -> None:

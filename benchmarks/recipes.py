@@ -1,0 +1,96 @@
+"""Trainings of some recipes with some seeds each, shared by the benchmarks of quality."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+def linear_schedule(
+    epochs: int, batch: int, n_items: int, lr: float, head_lr: float | None
+) -> dict[str, Any]:
+    """Overrides of a config: a linear schedule with 10 % warm-up, and a score after each epoch.
+
+    epochs (int), batch (int), n_items (int): Give the number of steps.
+    lr (float): Highest learning rate of the encoder.
+    head_lr (float | None): Highest learning rate of the heads; None for the same.
+    RETURNS (dict[str, Any]): Overrides.
+    """
+    per_epoch = -(-n_items // batch)
+    steps = epochs * per_epoch
+    schedule = {"@schedules": "warmup_linear.v1", "warmup_steps": steps // 10, "total_steps": steps}
+    heads = None if head_lr is None else {**schedule, "initial_rate": head_lr}
+    return {
+        "training.max_epochs": epochs,
+        "training.eval_frequency": per_epoch,
+        "training.batcher.size": batch,
+        "training.optimizer.learn_rate": {**schedule, "initial_rate": lr},
+        "training.optimizer.head_learn_rate": heads,
+        "training.logger": {"@loggers": "spacy.ConsoleLogger.v1", "progress_bar": False},
+    }
+
+
+def make_parser(
+    description: str, variants: Collection[str], seeds: Sequence[int], output: str
+) -> argparse.ArgumentParser:
+    """Return a parser with `--variants`, `--seeds` and `--output`."""
+    parser = argparse.ArgumentParser(description=description.split("\n")[0])
+    parser.add_argument("--variants", nargs="+", default=list(variants), choices=list(variants))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
+    parser.add_argument("--output", type=Path, default=Path(output))
+    return parser
+
+
+def run_all(
+    args: argparse.Namespace,
+    run: Callable[[str, int], list[Row]],
+    table: Callable[[list[Row]], str],
+    **common: Any,
+) -> None:
+    """Train what has no rows in the output yet, add its rows, and print the table each time.
+
+    args (Namespace): From `make_parser`.
+    run (Callable[[str, int], list[Row]]): Trains a variant with a seed, and scores it.
+    table (Callable[[list[Row]], str]): Shows all rows.
+    **common (Any): Columns that rows must have with these values to count as done.
+    """
+    args.output.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[Row] = []
+    if args.output.exists():
+        rows = [json.loads(line) for line in args.output.read_text().splitlines()]
+    done = {
+        (row["variant"], row["seed"])
+        for row in rows
+        if all(row[key] == value for key, value in common.items())
+    }
+    for variant in args.variants:
+        for seed in args.seeds:
+            if (variant, seed) in done:
+                continue
+            found = run(variant, seed)
+            rows += found
+            with args.output.open("a") as out:
+                out.writelines(json.dumps(row) + "\n" for row in found)
+            print(table(rows), flush=True)
+    print(table(rows))
+
+
+def groups_of(rows: Iterable[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
+    """Put together rows that have the same values in some columns."""
+    groups: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[key] for key in columns), []).append(row)
+    return groups
+
+
+def mean_and_spread(rows: Sequence[Row], column: str) -> str:
+    """Return the mean of a column, and its standard deviation if there are several rows."""
+    values = [row[column] for row in rows]
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
