@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from timing import write_rows
+
 Row = dict[str, Any]
 
 
@@ -60,7 +62,6 @@ def run_all(
     table (Callable[[list[Row]], str]): Shows all rows.
     **common (Any): Columns that rows must have with these values to count as done.
     """
-    args.output.parent.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     if args.output.exists():
         rows = [json.loads(line) for line in args.output.read_text().splitlines()]
@@ -75,8 +76,7 @@ def run_all(
                 continue
             found = run(variant, seed)
             rows += found
-            with args.output.open("a") as out:
-                out.writelines(json.dumps(row) + "\n" for row in found)
+            write_rows(args.output, found, mode="a")
             print(table(rows), flush=True)
     print(table(rows))
 

@@ -18,7 +18,6 @@ the peak of a process that does nothing else (`loading`: only loads the pipeline
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -37,7 +36,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from speed import fresh_docs, peak_mib
 from thinc.api import Config
-from timing import alternate, clock, show
+from timing import alternate, clock, show, write_rows
 
 from spacy_spanrel.converters import spert_to_docs
 from spacy_spanrel.encoding.checkpoint import locate_checkpoint
@@ -270,13 +269,11 @@ def main() -> None:
             "speed": speed(pair, test, train_docs, args.rounds),
             "memory": memory(pair, args),
         }
-        args.output.parent.mkdir(parents=True, exist_ok=True)
         for section in args.sections:
             for row in sections[section]:
                 show(row)
                 rows.append(row)
-                with args.output.open("a") as file:
-                    file.write(json.dumps(row) + "\n")
+                write_rows(args.output, [row], mode="a")
     print(table(rows))
 
 

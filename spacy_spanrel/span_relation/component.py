@@ -60,7 +60,7 @@ from .decoding import (
     likely_relations,
     likely_spans,
 )
-from .gold import OutOfReach, Reach, Survey, read_gold, sentence_starts
+from .gold import OutOfReach, Reach, Survey, read_gold, relation_text, sentence_starts
 from .model import Backprop, Choose, Selection, SpERTInput, SpERTModel, SpERTOutput
 from .scoring import RelationScorer
 
@@ -395,7 +395,7 @@ class SpanRelation(TorchPipe):
             label: sorted([head, tail] for head, tail in pairs)
             for label, pairs in sorted(type_pairs.items())
         }
-        survey.warn(self.name, self.cfg["relations_key"], bool(relation_labels))
+        survey.warn(self.name, bool(relation_labels))
         check_label_settings(self.name, self.cfg, self.relation_labels)
         self.model.set_dim("n_entity_types", len(entity_labels), force=True)
         self.model.set_dim("n_relation_types", len(relation_labels), force=True)
@@ -783,7 +783,7 @@ class SpanRelation(TorchPipe):
                 if not unreachable.allows(head, tail, label, doc, reach):
                     continue
                 if head not in known or tail not in known:
-                    lost.append(f"{label}({doc[head[0] : head[1]]}, {doc[tail[0] : tail[1]]})")
+                    lost.append(relation_text((head, tail, label), doc))
                     continue
                 pair = (known[head], known[tail])
                 row = related.setdefault(pair, np.zeros(len(relation_index), dtype=np.float32))

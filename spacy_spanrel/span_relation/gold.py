@@ -68,6 +68,16 @@ def read_gold(example: Example, spans_key: str, relations_key: str) -> Gold:
     return gold
 
 
+def relation_text(relation: GoldRelation, doc: Doc) -> str:
+    """Show a relation to people: "label(head, tail)".
+
+    relation (GoldRelation): Of the Doc.
+    doc (Doc): The Doc.
+    """
+    head, tail, label = relation
+    return f"{label}({doc[slice(*head)]}, {doc[slice(*tail)]})"
+
+
 def sentence_starts(doc: Doc) -> IntArray | None:
     """Return the first token of each sentence of a Doc.
 
@@ -139,7 +149,7 @@ class OutOfReach:
         self.outside += barred_by == "scope"
         self.far += barred_by == "max_distance"
         if len(self._relations) < 5:
-            self._relations.append(f"{label}({doc[head[0] : head[1]]}, {doc[tail[0] : tail[1]]})")
+            self._relations.append(relation_text((head, tail, label), doc))
         return False
 
     def without(
@@ -220,7 +230,6 @@ class Survey:
 
     def __init__(self, cfg: Mapping[str, Any]):
         self.cfg = cfg
-        self.max_span_size: int = cfg["max_span_size"]
         self.out_of_reach = OutOfReach()
         self.entity_types: Counter[str] = Counter()
         self.relation_types: Counter[str] = Counter()
@@ -239,7 +248,7 @@ class Survey:
         for start, end, label in gold.entities:
             self.entity_types[label] += 1
             self.example_of.setdefault(label, example.predicted[start:end].text)
-            if end - start > self.max_span_size:
+            if end - start > self.cfg["max_span_size"]:
                 self.too_long.append((end - start, example.predicted[start:end].text))
         for label, head, tail in gold.type_pairs:
             self.relation_types[label] += 1
@@ -264,7 +273,7 @@ class Survey:
                         )
                     )
 
-    def warn(self, name: str, relations_key: str, has_relations: bool) -> None:
+    def warn(self, name: str, has_relations: bool) -> None:
         if self.misaligned:
             warnings.warn(
                 Warnings.W101.format(
@@ -279,7 +288,7 @@ class Survey:
                 Warnings.W102.format(
                     n=len(self.too_long),
                     total=sum(self.entity_types.values()),
-                    size=self.max_span_size,
+                    size=self.cfg["max_span_size"],
                     longest=max(self.too_long)[0],
                     examples="; ".join(repr(text) for _, text in self.too_long[:5]),
                 ),
@@ -287,5 +296,6 @@ class Survey:
             )
         if not has_relations:
             warnings.warn(
-                Warnings.W104.format(name=name, relations_key=relations_key), stacklevel=3
+                Warnings.W104.format(name=name, relations_key=self.cfg["relations_key"]),
+                stacklevel=3,
             )

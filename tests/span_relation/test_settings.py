@@ -215,11 +215,20 @@ def test_architecture(
     assert [found(doc) for doc in spacy.load(tmp_path / "pipeline").pipe(TEXTS)] == GOLD
 
 
-@pytest.mark.parametrize(("bias", "n_found"), [(-5.0, 0), (5.0, 2 * len(RELATION_LABELS))])
-def test_relation_bias(checkpoint: Path, bias: float, n_found: int) -> None:
-    nlp, _ = make_nlp(
+@pytest.mark.parametrize(
+    ("given", "bias", "n_found"),
+    [
+        ({}, -2.0, 0),
+        ({"relation_bias": -5.0}, -5.0, 0),
+        ({"relation_bias": 5.0}, 5.0, 2 * len(RELATION_LABELS)),
+    ],
+)
+def test_relation_bias(
+    checkpoint: Path, given: dict[str, float], bias: float, n_found: int
+) -> None:
+    nlp, pipe = make_nlp(
         checkpoint,
-        model=model_config(checkpoint, relation_bias=bias),
+        model=model_config(checkpoint, **given),
         entities="doc",
         overlaps="allow",
         type_constraints="off",
@@ -228,7 +237,8 @@ def test_relation_bias(checkpoint: Path, bias: float, n_found: int) -> None:
     doc = nlp.make_doc("John Smith works at Google")
     doc.set_ents([Span(doc, 0, 2, label="Per"), Span(doc, 4, 5, label="Org")])
     # Untrained, both directions of the pair have the probability that the bias gives.
-    assert len(get_relations(the_pipe(nlp)(doc))) == n_found
+    assert len(get_relations(pipe(doc))) == n_found
+    assert (pipe.model.shims[0].module.rel_classifier.bias == bias).all()
 
 
 def test_dropout(checkpoint: Path) -> None:
