@@ -19,6 +19,7 @@ from spacy_spanrel import (
     set_entities,
     set_relations,
 )
+from spacy_spanrel.converters import get_orig_id
 from tests.util import make_doc
 
 NLP = spacy.blank("en")
@@ -291,6 +292,14 @@ def test_entities(doc):
         assert [s.label_ for s in get_entities(found, None)] == ["Loc"]
     set_entities(doc, [], [])
     assert get_entities(doc) == []  # nothing predicted is not "no prediction"
+
+
+def test_replaced_entities_keep_the_id_of_the_record():
+    gold = make_doc(NLP.vocab, TEXT)
+    gold.spans["entities"] = SpanGroup(gold, attrs={"orig_id": 7})
+    set_entities(gold, [Span(gold, 1, 2, label="Loc")], [0.5])
+    assert get_orig_id(through_docbin(gold)) == 7
+    assert list(gold.spans["entities"].attrs["scores"]) == [0.5]
 
 
 # Extensions

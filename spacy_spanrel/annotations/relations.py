@@ -191,16 +191,18 @@ def set_pair_scores(
 def set_entities(
     doc: Doc, spans: Sequence[Span], scores: Sequence[float], key: str = ENTITIES_KEY
 ) -> None:
-    """Replace the entity spans of a Doc; they may overlap.
+    """Replace the entity spans of a Doc; they may overlap. Other attrs of the group stay.
+
+    What a converter noted there, the id of the Doc's record, is no less true of what is predicted.
 
     doc (Doc): The Doc.
     spans (Sequence[Span]): Labelled spans.
     scores (Sequence[float]): One probability a span.
     key (str): The span group to write.
     """
-    doc.spans[key] = SpanGroup(
-        doc, name=key, spans=spans, attrs={SCORES_ATTR: [float(score) for score in scores]}
-    )
+    attrs = dict(doc.spans[key].attrs) if key in doc.spans else {}
+    attrs[SCORES_ATTR] = [float(score) for score in scores]
+    doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs=attrs)
 
 
 def get_entities(doc: Doc, key: str | None = ENTITIES_KEY) -> list[Span]:
