@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import Errors
+from .settings import Rule, survives_as_table
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
@@ -87,9 +88,9 @@ def type_pair_table(
     return table
 
 
-def is_type_pair_setting(setting: object) -> bool:
-    """Tell whether a setting has one of the forms that `type_pair_table` reads, and survives in a
-    config file."""
+def _is_type_constraints(setting: object) -> bool:
+    if isinstance(setting, str):
+        return setting in ("off", "learned")
     if isinstance(setting, Mapping):
         return survives_as_table(setting) and all(
             len(row) == 2 for rows in setting.values() for row in rows
@@ -99,9 +100,12 @@ def is_type_pair_setting(setting: object) -> bool:
     )
 
 
-def survives_as_table(setting: Mapping[str, object]) -> bool:
-    """Tell whether a config file can hold a table: in its keys ":" and "=" would end them."""
-    return not any(char in key for key in setting for char in ":=")
+# Which types of head and tail a relation may have; tables and rows are read by `type_pair_table`.
+TYPE_CONSTRAINTS = Rule(
+    "'off', 'learned', a table {label: [[head type, tail type], ...]}, or rows "
+    "[[label, head type, tail type], ...] (where a label has ':' or '=')",
+    _is_type_constraints,
+)
 
 
 def check_label_settings(name: str, cfg: Mapping[str, Any], labels: Sequence[str]) -> None:

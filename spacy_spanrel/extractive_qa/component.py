@@ -38,9 +38,9 @@ from ..encoding.alignment import project_chars
 from ..encoding.batching import chunks_by_size
 from ..encoding.pieces import TextPieces
 from ..encoding.transfer import to_device
-from ..errors import Errors, Warnings
-from ..pairing import survives_as_table
+from ..errors import Warnings
 from ..pipe import TorchPipe
+from ..settings import Rule, check_settings, number, survives_as_table, whole_number
 from ..training.losses import ends_loss
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
 from .features import pieces_of_range
@@ -67,6 +67,28 @@ casing = false
 precision = "auto"
 device = "auto"
 """
+
+
+def _are_questions(setting: Any) -> bool:
+    if isinstance(setting, dict):
+        texts = list(setting.values()) if survives_as_table(setting) else [None]
+    else:
+        texts = [row[1] if not isinstance(row, str) and len(row) == 2 else row for row in setting]
+    return all(isinstance(text, str) and text.strip() for text in texts)
+
+
+RULES = {
+    "max_answer_length": whole_number(1),
+    "n_best": whole_number(1),
+    "top_k": whole_number(1),
+    "questions": Rule(
+        "a list of questions, a table {id: question}, or pairs [id, question] (where an id has "
+        "':' or '='), none of them blank",
+        _are_questions,
+    ),
+    "null_threshold": number(),
+    "plausible_weight": number(0),
+}
 
 # Characters of text, times questions, that are read together in prediction: many batches of similar
 # length can be made of them, and memory stays bounded.
@@ -211,7 +233,7 @@ class ExtractiveQA(TorchPipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        _check_settings(name, settings)
+        check_settings(name, settings, RULES)
         register_qa_extensions(settings["extension_prefix"], settings["qa_key"])
         register_report_extension(settings["extension_prefix"])
         self.set_settings(settings)
@@ -321,15 +343,7 @@ class ExtractiveQA(TorchPipe):
         RETURNS (list[tuple[Answer, ...]]): The answers about each, in the order of its questions.
         """
         keep = self.cfg["top_k"] if top_k is None else top_k
-        if keep < 1:
-            raise ValueError(
-                Errors.E302.format(
-                    name=self.name,
-                    setting="top_k",
-                    value=keep,
-                    expected="a whole number of at least 1",
-                )
-            )
+        check_settings(self.name, {"top_k": keep}, {"top_k": RULES["top_k"]})
         found: list[tuple[Answer, ...]] = [DocAnswers()] * len(docs)
         busy = [i for i, part in enumerate(questions) if part]
         sizes = [(len(docs[i].text) + 200) * len(questions[i]) for i in busy]
@@ -602,53 +616,3 @@ def _windows(rows: QARows, logits: FloatArray, first: int, last: int) -> list[Wi
         null = float(logits[i, row.null].sum())
         found.append(WindowLogits(row.start, window[:, 0], window[:, 1], row.owned, null))
     return found
-
-
-def _check_settings(name: str, settings: dict[str, Any]) -> None:
-    """Refuse impossible settings when the component is built."""
-
-    def whole(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-    fixed = settings["questions"]
-    texts = (
-        list(fixed.values())
-        if isinstance(fixed, dict)
-        else [row[1] if not isinstance(row, str) and len(row) == 2 else row for row in fixed]
-    )
-    texts += [] if not isinstance(fixed, dict) or survives_as_table(fixed) else [None]
-    checks: list[tuple[str, bool, str]] = [
-        (key, whole(settings[key]), "a whole number of at least 1")
-        for key in ("max_answer_length", "n_best", "top_k")
-    ]
-    checks.append(
-        (
-            "questions",
-            all(isinstance(text, str) and text.strip() for text in texts),
-            "a list of questions, a table {id: question}, or pairs [id, question] (where an id has "
-            "':' or '='), none of them blank",
-        )
-    )
-    checks.append(
-        (
-            "null_threshold",
-            isinstance(settings["null_threshold"], (int, float))
-            and bool(np.isfinite(settings["null_threshold"])),
-            "a finite number",
-        )
-    )
-    weight = settings["plausible_weight"]
-    checks.append(
-        (
-            "plausible_weight",
-            isinstance(weight, (int, float)) and 0 <= weight < float("inf"),
-            "a number of at least 0",
-        )
-    )
-    for setting, right, expected in checks:
-        if not right:
-            raise ValueError(
-                Errors.E302.format(
-                    name=name, setting=setting, value=settings[setting], expected=expected
-                )
-            )

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, Literal, Optional, Union, cast
 
 import numpy as np
@@ -38,18 +36,27 @@ from ..encoding.checkpoint import read_config
 from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings
 from ..pairing import (
+    TYPE_CONSTRAINTS,
     check_label_settings,
-    is_type_pair_setting,
     merge_symmetric,
-    survives_as_table,
     type_pair_table,
 )
 from ..pipe import TorchPipe
+from ..settings import check_settings, number, one_of, whole_number
 from ..span_relation.scoring import RelationScorer
 from ..training.losses import class_loss
 from .decoding import NO_RELATION, best_labels, best_variants
+from .entity_types import (
+    TYPE_MAP,
+    Constraint,
+    TypeMap,
+    TypeRules,
+    make_constraint,
+    make_type_rules,
+    read_type_map,
+)
 from .gold import Survey, read_gold
-from .markers import HEAD, MODES, TAIL, Mode, marker_names, uses_types
+from .markers import HEAD, MARKER_TABLE, MODES, TAIL, Mode, marker_names, uses_types
 from .model import (
     Backprop,
     PairInput,
@@ -60,13 +67,11 @@ from .model import (
     pair_shim,
 )
 from .pairs import (
-    TYPE_MAPS,
     PairGenerator,
     SpanPair,
     TypedPair,
     nearest_pairs,
     pair_key,
-    variants,
 )
 from .presets import PRESETS, Preset
 
@@ -75,7 +80,6 @@ logger = logging.getLogger(__name__)
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 BoolArray = NDArray[np.bool_]
-TypeMap = dict[str, list[str]]
 PairSource = Literal["gold", "predicted"]
 
 DEFAULT_CONFIG = """
@@ -100,7 +104,19 @@ max_distance = null
 given = true
 """
 
-_MARKER = re.compile(r"(SUBJ|OBJ)(_START|_END|_START=.+|_END=.+|=.+)", re.DOTALL)
+RULES = {
+    "preset": one_of(None, *PRESETS),
+    "mode": one_of(None, *MODES),
+    "context": one_of("sentence", "doc"),
+    "existing": one_of("replace", "extend"),
+    "type_map": TYPE_MAP,
+    "type_constraints": TYPE_CONSTRAINTS,
+    "markers": MARKER_TABLE,
+    "threshold": number(0, 1),
+    "max_pairs": whole_number(1),
+    "train_pairs": one_of("gold", "predicted"),
+    "score_pairs": one_of("gold", "predicted"),
+}
 
 # Pairs that are classified together in prediction: many batches of similar length can be made of
 # them, and memory stays bounded.
@@ -274,26 +290,6 @@ class _Request:
     skipped: Counter[str] = field(default_factory=Counter)
 
 
-# From the types of head and tail to the names that the network may be shown for them.
-_Variants = Callable[[str, str], list[tuple[str, str]]]
-# From such names to the labels that are possible, a mask of shape (n_labels,).
-_Constraint = Callable[[str, str], BoolArray]
-
-
-@dataclass(frozen=True)
-class _TypeRules:
-    """What types mean to the network, as the settings are now.
-
-    known: Names that it has markers for.
-    possible: Those of them that may have a relation.
-    constraint: Labels that may hold between two of them; None for all.
-    """
-
-    known: _Variants
-    possible: _Variants
-    constraint: _Constraint | None
-
-
 class RelationClassifier(TorchPipe):
     """Classification of the relation between given entities (TACRED style).
 
@@ -317,7 +313,7 @@ class RelationClassifier(TorchPipe):
         self.name = name
         self.pairs = pairs
         self.scorer = scorer
-        _check_settings(name, settings)
+        check_settings(name, settings, RULES)
         register_extensions(settings["extension_prefix"], settings["relations_key"])
         register_report_extension(settings["extension_prefix"])
         self.set_settings(
@@ -382,14 +378,7 @@ class RelationClassifier(TorchPipe):
         setting = self.cfg["type_map"]
         if setting is None:
             setting = self._preset.type_map if self._preset is not None else "off"
-        if isinstance(setting, str):
-            return {} if setting == "off" else TYPE_MAPS[setting]
-        if isinstance(setting, dict):
-            return setting
-        table: TypeMap = {}
-        for kind, name in setting:
-            table.setdefault(kind, []).append(name)
-        return table
+        return read_type_map(setting)
 
     def check_loaded(self) -> None:
         """Refuse a mode or markers that the loaded network was not made for."""
@@ -592,22 +581,25 @@ class RelationClassifier(TorchPipe):
         """Return the rows that the network is shown for a Doc. doc (Doc): The Doc."""
         return self._request(self._pairs_of(doc), self._type_rules()).rows
 
-    def _type_rules(self) -> _TypeRules:
-        marker, constraint = make_marker(self.model), self._constraint()
-        type_map, backoff = self._type_map, self.cfg["backoff_type"]
+    def _type_rules(self) -> TypeRules:
+        return make_type_rules(
+            self._type_map,
+            self.cfg["backoff_type"],
+            make_marker(self.model).knows,
+            self._constraint(),
+        )
 
-        @cache
-        def known(head_type: str, tail_type: str) -> list[tuple[str, str]]:
-            return variants(head_type, tail_type, type_map, backoff, marker.knows)
+    def _constraint(self) -> Constraint | None:
+        """Which labels a pair of types may have, the negative one left out; None for all."""
+        setting = self.cfg["type_constraints"]
+        learned = setting == "learned"
+        given = self.cfg["learned_type_pairs"] if learned else setting
+        if setting == "off" or given is None:
+            return None
+        seen = (set(self.cfg["head_types"]), set(self.cfg["tail_types"])) if learned else None
+        return make_constraint(self.labels, type_pair_table(given), self._negative, seen)
 
-        @cache
-        def possible(head_type: str, tail_type: str) -> list[tuple[str, str]]:
-            names = known(head_type, tail_type)
-            return [v for v in names if constraint is None or constraint(*v).any()]
-
-        return _TypeRules(known, possible, constraint)
-
-    def _request(self, pairs: Sequence[SpanPair], rules: _TypeRules) -> _Request:
+    def _request(self, pairs: Sequence[SpanPair], rules: TypeRules) -> _Request:
         """Say what the network is asked about the pairs of a Doc."""
         request = _Request()
         candidates: list[SpanPair] = []
@@ -621,9 +613,9 @@ class RelationClassifier(TorchPipe):
                 request.impossible += 1
         request.pairs = nearest_pairs(candidates, self.cfg["max_pairs"])
         request.left_out = len(candidates) - len(request.pairs)
-        for number, (head, tail) in enumerate(request.pairs):
+        for i, (head, tail) in enumerate(request.pairs):
             for names in rules.possible(head.label_, tail.label_):
-                request.pair_of_row.append(number)
+                request.pair_of_row.append(i)
                 request.rows.append(_typed_pair(head, tail, names))
         return request
 
@@ -634,33 +626,8 @@ class RelationClassifier(TorchPipe):
         known = any(form.format(name) in table for form in forms for name in names)
         return f"{TAIL}={tail_type}" if known else f"{HEAD}={head_type}"
 
-    def _constraint(self) -> _Constraint | None:
-        """Which labels a pair of types may have, the negative one left out; None for all."""
-        setting = self.cfg["type_constraints"]
-        learned = setting == "learned"
-        given = self.cfg["learned_type_pairs"] if learned else setting
-        if setting == "off" or given is None:
-            return None
-        table = type_pair_table(given)
-        # Labels that the table does not name are free.
-        sets = [set(table[label]) if label in table else None for label in self.labels]
-        heads, tails = set(self.cfg["head_types"]), set(self.cfg["tail_types"])
-        negative = self._negative
-
-        @cache
-        def allowed(head_type: str, tail_type: str) -> BoolArray:
-            # Nothing was learned about types that the training data did not have.
-            free = learned and (head_type not in heads or tail_type not in tails)
-            pair = (head_type, tail_type)
-            mask = np.asarray([free or rows is None or pair in rows for rows in sets], dtype=bool)
-            if negative is not None:
-                mask[negative] = False
-            return mask
-
-        return allowed
-
     def _classify_chunk(
-        self, docs: list[Doc], requests: list[_Request], constraint: _Constraint | None
+        self, docs: list[Doc], requests: list[_Request], constraint: Constraint | None
     ) -> list[DocPrediction]:
         n_labels = len(self.labels)
         rows = [row for request in requests for row in request.rows]
@@ -817,7 +784,7 @@ class RelationClassifier(TorchPipe):
         RAISES (ValueError): If the gold data has labels or types that the component does not know.
         """
         index = {label: i for i, label in enumerate(self.labels)}
-        marker = make_marker(self.model)
+        known = self._type_rules().known
         rows: list[list[TypedPair]] = []
         targets: list[int] = []
         lost: list[str] = []
@@ -864,13 +831,7 @@ class RelationClassifier(TorchPipe):
                             labels=list(index),
                         )
                     )
-                found = variants(
-                    head.label_,
-                    tail.label_,
-                    self._type_map,
-                    self.cfg["backoff_type"],
-                    marker.knows,
-                )
+                found = known(head.label_, tail.label_)
                 if found:
                     rows[-1].append(_typed_pair(head, tail, found[0]))
                     targets.append(index[label])
@@ -960,81 +921,3 @@ def _union(
         if known is None or (known.score or 0.0) < (relation.score or 0.0):
             found[key] = relation
     return list(found.values())
-
-
-def _check_settings(name: str, settings: dict[str, Any]) -> None:
-    """Refuse impossible settings when the component is built."""
-    given, kinds = settings["type_constraints"], settings["type_map"]
-    modes = [None, *MODES]
-    checks: list[tuple[str, bool, str]] = [
-        (
-            "preset",
-            settings["preset"] in (None, *PRESETS),
-            f"null or one of {', '.join(map(repr, PRESETS))}",
-        ),
-        ("mode", settings["mode"] in modes, f"null or one of {', '.join(map(repr, MODES))}"),
-        ("context", settings["context"] in ("sentence", "doc"), "one of 'sentence', 'doc'"),
-        (
-            "existing",
-            settings["existing"] in ("replace", "extend"),
-            "one of 'replace', 'extend'",
-        ),
-        (
-            "type_map",
-            _is_type_map(kinds),
-            f"null, 'off', one of {', '.join(map(repr, TYPE_MAPS))}, a table {{type: [names]}}, or "
-            "rows [[type, name], ...] (where a type has ':' or '=')",
-        ),
-        (
-            "type_constraints",
-            given in ("off", "learned") if isinstance(given, str) else is_type_pair_setting(given),
-            "'off', 'learned', a table {label: [[head type, tail type], ...]}, or rows "
-            "[[label, head type, tail type], ...] (where a label has ':' or '=')",
-        ),
-        (
-            "markers",
-            _is_marker_table(settings["markers"]),
-            "rows [[marker, vocabulary entry], ...], each only once; markers are called like "
-            "'SUBJ_START', 'OBJ=CITY' or 'OBJ_END=CITY'",
-        ),
-        ("threshold", 0 <= settings["threshold"] <= 1, "a number from 0 to 1"),
-        (
-            "max_pairs",
-            isinstance(settings["max_pairs"], int)
-            and not isinstance(settings["max_pairs"], bool)
-            and settings["max_pairs"] >= 1,
-            "a whole number of at least 1",
-        ),
-    ]
-    for setting in ("train_pairs", "score_pairs"):
-        checks.append(
-            (setting, settings[setting] in ("gold", "predicted"), "one of 'gold', 'predicted'")
-        )
-    for setting, right, expected in checks:
-        if not right:
-            raise ValueError(
-                Errors.E302.format(
-                    name=name, setting=setting, value=settings[setting], expected=expected
-                )
-            )
-
-
-def _is_type_map(setting: Any) -> bool:
-    if setting is None or isinstance(setting, str):
-        return setting in (None, "off", *TYPE_MAPS)
-    if isinstance(setting, dict):
-        return survives_as_table(setting) and all(
-            isinstance(names, list) and names for names in setting.values()
-        )
-    return all(not isinstance(row, str) and len(row) == 2 for row in setting)
-
-
-def _is_marker_table(rows: Any) -> bool:
-    if isinstance(rows, dict) or any(isinstance(row, str) or len(row) != 2 for row in rows):
-        return False
-    names, entries = [row[0] for row in rows], [row[1] for row in rows]
-    return (
-        all(_MARKER.fullmatch(name) for name in names)
-        and len(set(names)) == len(names)
-        and len(set(entries)) == len(entries)
-    )

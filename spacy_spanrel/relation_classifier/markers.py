@@ -15,12 +15,15 @@ The input modes (names and forms of the first four as in SpanBERT's `run_tacred`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..settings import Rule
 
 IntArray = NDArray[np.int64]
 
@@ -46,6 +49,27 @@ _TYPED: dict[Mode, tuple[str, ...]] = {
 }
 # Modes in which a marker stands in the place of each argument.
 _REPLACES = ("ner", "ner_text")
+
+_NAME = re.compile(r"(SUBJ|OBJ)(_START|_END|_START=.+|_END=.+|=.+)", re.DOTALL)
+
+
+def _is_marker_table(rows: Any) -> bool:
+    if isinstance(rows, dict) or any(isinstance(row, str) or len(row) != 2 for row in rows):
+        return False
+    names, entries = [row[0] for row in rows], [row[1] for row in rows]
+    return (
+        all(_NAME.fullmatch(name) for name in names)
+        and len(set(names)) == len(names)
+        and len(set(entries)) == len(entries)
+    )
+
+
+# Which vocabulary entries stand for markers.
+MARKER_TABLE = Rule(
+    "rows [[marker, vocabulary entry], ...], each only once; markers are called like "
+    "'SUBJ_START', 'OBJ=CITY' or 'OBJ_END=CITY'",
+    _is_marker_table,
+)
 
 
 class Range(NamedTuple):

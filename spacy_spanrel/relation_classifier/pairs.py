@@ -1,10 +1,10 @@
-"""Which pairs of a Doc are classified, and what the network calls their types."""
+"""Which pairs of a Doc are classified."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import permutations, product
+from itertools import permutations
 from typing import Literal, NamedTuple, Optional
 
 import numpy as np
@@ -12,7 +12,7 @@ from spacy import registry
 from spacy.tokens import Doc, Span
 
 from ..annotations import RELATIONS_KEY, get_entities, get_relations
-from ..errors import Errors
+from ..settings import check_settings, optional, whole_number
 
 # Head and tail (subject and object) of each pair, labelled with their entity types.
 SpanPair = tuple[Span, Span]
@@ -63,15 +63,11 @@ def EntityPairs(
         for exactly those pairs.
     RETURNS (Callable[[Doc, str], list[tuple[Span, Span]]]): The generator.
     """
-    if max_distance is not None and max_distance < 0:
-        raise ValueError(
-            Errors.E302.format(
-                name="spacy-spanrel.EntityPairs.v1",
-                setting="max_distance",
-                value=max_distance,
-                expected="null or a whole number of at least 0",
-            )
-        )
+    check_settings(
+        "spacy-spanrel.EntityPairs.v1",
+        {"max_distance": max_distance},
+        {"max_distance": optional(whole_number(0))},
+    )
     return _EntityPairs(entities_key, scope, max_distance, given)
 
 
@@ -109,9 +105,10 @@ class _EntityPairs:
         for span in entities:
             if len(span) and sentence[span.start] == sentence[span.end - 1]:
                 groups.setdefault(int(sentence[span.start]), []).append(span)
-        pairs = [pair for group in groups.values() for pair in permutations(group, 2)]
-        if self.max_distance is not None:
-            pairs = [pair for pair in pairs if distance(*pair) <= self.max_distance]
+        if self.max_distance is None:
+            pairs = [pair for group in groups.values() for pair in permutations(group, 2)]
+        else:
+            pairs = [pair for group in groups.values() for pair in near(group, self.max_distance)]
         return _distinct(pairs)
 
 
@@ -132,6 +129,30 @@ def _distinct(pairs: Sequence[SpanPair]) -> list[SpanPair]:
             key = (head.start, head.end, head.label, tail.start, tail.end, tail.label)
             found.setdefault(key, (head, tail))
     return list(found.values())
+
+
+def near(spans: Sequence[Span], max_distance: int) -> Iterator[SpanPair]:
+    """Pair spans that are not far from each other, in both directions.
+
+    Only neighbours are looked at, so that time grows with the pairs that are found.
+
+    spans (Sequence[Span]): Of one Doc.
+    max_distance (int): Most tokens between the two.
+    YIELDS (tuple[Span, Span]): In the order of `itertools.permutations(spans, 2)`.
+    """
+    starts = np.asarray([span.start for span in spans], dtype=np.int64)
+    ends = np.asarray([span.end for span in spans], dtype=np.int64)
+    order = np.argsort(starts, kind="stable")
+    # In the order of their starts, those near a span and behind it stand together.
+    reach = np.searchsorted(starts[order], ends[order] + max_distance, side="right")
+    found = [
+        np.stack([np.full(last - i - 1, order[i]), order[i + 1 : last]], axis=1)
+        for i, last in enumerate(reach.tolist())
+    ]
+    pairs = np.concatenate([np.zeros((0, 2), dtype=np.int64), *found])
+    pairs = np.concatenate([pairs, pairs[:, ::-1]])
+    for head, tail in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].tolist():
+        yield spans[head], spans[tail]
 
 
 def distance(head: Span, tail: Span) -> int:
@@ -164,54 +185,3 @@ def sentence_of_tokens(doc: Doc) -> np.ndarray:
     starts = np.fromiter((bool(t.is_sent_start) for t in doc), dtype=np.int64, count=len(doc))
     starts[:1] = 0
     return np.cumsum(starts)
-
-
-# Types of entities
-
-# OntoNotes 5 labels (the ones of spaCy's English models) to TACRED's types. TACRED splits up what
-# OntoNotes calls GPE and NORP: all are tried, and the most probable relation counts. Labels without
-# a counterpart are missing on purpose.
-ONTONOTES_TO_TACRED: dict[str, list[str]] = {
-    "PERSON": ["PERSON"],
-    "ORG": ["ORGANIZATION"],
-    "GPE": ["CITY", "COUNTRY", "STATE_OR_PROVINCE"],
-    "LOC": ["LOCATION"],
-    "FAC": ["LOCATION"],
-    "NORP": ["NATIONALITY", "RELIGION", "IDEOLOGY"],
-    "DATE": ["DATE"],
-    "CARDINAL": ["NUMBER"],
-    "QUANTITY": ["NUMBER"],
-    "EVENT": ["MISC"],
-    "PRODUCT": ["MISC"],
-    "WORK_OF_ART": ["MISC"],
-    "LAW": ["MISC"],
-}
-TYPE_MAPS: dict[str, dict[str, list[str]]] = {"ontonotes-tacred": ONTONOTES_TO_TACRED}
-
-
-def variants(
-    head_type: str,
-    tail_type: str,
-    type_map: Mapping[str, Sequence[str]],
-    backoff: str | None,
-    knows: Callable[[str, str], bool],
-) -> list[tuple[str, str]]:
-    """Say what a pair's types are called by the network.
-
-    head_type, tail_type (str): The types in the Doc.
-    type_map (Mapping[str, Sequence[str]]): What a type is called; several names are alternatives.
-        A type that is not in it keeps its name.
-    backoff (str | None): Stands for a type that the network does not know; None for nothing.
-    knows (Callable[[str, str], bool]): Whether the network knows a pair of names.
-    RETURNS (list[tuple[str, str]]): All alternatives that it knows; none if there are none.
-    """
-    heads, tails = (list(type_map.get(label, [label])) for label in (head_type, tail_type))
-    found = [(head, tail) for head in heads for tail in tails if knows(head, tail)]
-    if found or backoff is None:
-        return found
-    # As little of it as can be: for one argument, if that is enough.
-    for choice in (product([backoff], tails), product(heads, [backoff]), [(backoff, backoff)]):
-        found = [pair for pair in choice if knows(*pair)]
-        if found:
-            return found
-    return []

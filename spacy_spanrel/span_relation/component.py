@@ -38,13 +38,14 @@ from ..encoding.listener import check_training
 from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings
 from ..pairing import (
+    TYPE_CONSTRAINTS,
     allowed_mask,
     check_label_settings,
-    is_type_pair_setting,
     merge_symmetric,
     type_pair_table,
 )
 from ..pipe import TorchPipe
+from ..settings import check_settings, number, one_of, optional, whole_number
 from ..training.losses import class_loss, pair_loss
 from .candidates import (
     all_spans,
@@ -92,6 +93,20 @@ casing = false
 precision = "auto"
 device = "auto"
 """
+
+RULES = {
+    "set_ents": one_of("keep", "replace", "off"),
+    "entities": one_of("predict", "doc"),
+    "overlaps": one_of("allow", "best"),
+    "scope": one_of("doc", "sentence", "window"),
+    "max_span_size": whole_number(1),
+    "max_pairs": whole_number(1),
+    "neg_entity_count": whole_number(0),
+    "neg_relation_count": whole_number(0),
+    "max_distance": optional(whole_number(0)),
+    "relation_threshold": number(0, 1),
+    "type_constraints": TYPE_CONSTRAINTS,
+}
 
 # Tokens of the Docs that are encoded and decoded together in prediction: many batches of similar
 # length can be made of them, and memory stays bounded however many Docs arrive at once.
@@ -291,7 +306,7 @@ class SpanRelation(TorchPipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        _check_settings(name, settings)
+        check_settings(name, settings, RULES)
         register_extensions(settings["extension_prefix"], settings["relations_key"])
         register_report_extension(settings["extension_prefix"])
         self.set_settings(settings, entity_labels=[], relation_labels=[], learned_type_pairs={})
@@ -912,51 +927,3 @@ def _reports(chosen: EntitySelection, n_docs: int) -> list[Record]:
 
 def _merge(known: list[str], counted: Counter[str]) -> list[str]:
     return [*known, *sorted(label for label in counted if label not in known)]
-
-
-def _check_settings(name: str, settings: dict[str, Any]) -> None:
-    """Refuse impossible settings when the component is built."""
-    choices = {
-        "set_ents": ("keep", "replace", "off"),
-        "entities": ("predict", "doc"),
-        "overlaps": ("allow", "best"),
-        "scope": ("doc", "sentence", "window"),
-    }
-    expected = {key: f"one of {', '.join(map(repr, values))}" for key, values in choices.items()}
-    wrong = [key for key, values in choices.items() if settings[key] not in values]
-    for key, low in (
-        ("max_span_size", 1),
-        ("max_pairs", 1),
-        ("neg_entity_count", 0),
-        ("neg_relation_count", 0),
-    ):
-        expected[key] = f"a whole number of at least {low}"
-        if (
-            isinstance(settings[key], bool)
-            or not isinstance(settings[key], int)
-            or settings[key] < low
-        ):
-            wrong.append(key)
-    expected["max_distance"] = "null or a whole number of at least 0"
-    distance = settings["max_distance"]
-    if distance is not None and (
-        isinstance(distance, bool) or not isinstance(distance, int) or distance < 0
-    ):
-        wrong.append("max_distance")
-    expected["relation_threshold"] = "a number from 0 to 1"
-    if not 0 <= settings["relation_threshold"] <= 1:
-        wrong.append("relation_threshold")
-    expected["type_constraints"] = (
-        "'off', 'learned', a table {label: [[head type, tail type], ...]}, or rows "
-        "[[label, head type, tail type], ...] (where a label has ':' or '=')"
-    )
-    given = settings["type_constraints"]
-    if given not in ("off", "learned") and (
-        isinstance(given, str) or not is_type_pair_setting(given)
-    ):
-        wrong.append("type_constraints")
-    if wrong:
-        key = wrong[0]
-        raise ValueError(
-            Errors.E302.format(name=name, setting=key, value=settings[key], expected=expected[key])
-        )

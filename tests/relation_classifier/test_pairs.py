@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -13,17 +14,14 @@ from spacy.vocab import Vocab
 
 from spacy_spanrel import Relation, set_relations
 from spacy_spanrel.relation_classifier.pairs import (
-    ONTONOTES_TO_TACRED,
-    TYPE_MAPS,
     EntityPairs,
     GivenPairs,
     SpanPair,
     distance,
+    near,
     nearest_pairs,
     sentence_of_tokens,
-    variants,
 )
-from spacy_spanrel.relation_classifier.presets import SPANBERT_TACRED
 
 from ..util import make_doc
 
@@ -168,11 +166,19 @@ def test_nearest_pairs(pairs: list[tuple[Place, Place]], n: int) -> None:
     assert places(found) == [pairs[i] for i in sorted(ranked[:n])]
 
 
+@given(st.lists(SPANS, max_size=10), st.integers(0, 8))
+def test_near(ranges: list[Place], limit: int) -> None:
+    doc = Doc(VOCAB, words=WORDS)
+    spans = [doc[slice(*place)] for place in ranges]
+    expected = [pair for pair in permutations(spans, 2) if distance(*pair) <= limit]
+    assert places(list(near(spans, limit))) == places(expected)
+
+
 def test_nearest_pairs_keep_their_order() -> None:
     pairs = EntityPairs()(abc())
-    near = nearest_pairs(pairs, 4)
-    assert set(places(near)) == both_ways(A[:2], B[:2]) | both_ways(B[:2], C[:2])
-    assert places(near) == [pair for pair in places(pairs) if pair in places(near)]
+    kept = nearest_pairs(pairs, 4)
+    assert set(places(kept)) == both_ways(A[:2], B[:2]) | both_ways(B[:2], C[:2])
+    assert places(kept) == [pair for pair in places(pairs) if pair in places(kept)]
 
 
 # Sentences
@@ -194,67 +200,3 @@ def test_sentences_are_those_of_the_doc(starts: set[int]) -> None:
     doc = start_sentences(Doc(VOCAB, words=WORDS), *starts)
     expected = np.concatenate([[i] * len(sentence) for i, sentence in enumerate(doc.sents)])
     assert sentence_of_tokens(doc).tolist() == expected.tolist()
-
-
-# Types
-
-
-def knows(*names: tuple[str, str]) -> Any:
-    return lambda head, tail: (head, tail) in names
-
-
-def test_variants() -> None:
-    known = knows(("P", "C"), ("P", "S"), ("P", "O"), ("X", "O"))
-    types = {"PER": ["P"], "GPE": ["C", "K", "S"], "ORG": ["O"]}
-    assert variants("PER", "GPE", types, None, known) == [("P", "C"), ("P", "S")]
-    assert variants("PER", "ORG", types, None, known) == [("P", "O")]
-    assert variants("GPE", "PER", types, None, known) == []
-    # What the map does not name keeps its name; what it names is called so only.
-    assert variants("P", "O", types, None, known) == [("P", "O")]
-    assert variants("P", "ORG", {}, None, known) == []
-
-
-def test_backoff() -> None:
-    known = knows(("P", "O"), ("X", "O"), ("P", "X"))
-    assert variants("P", "O", {}, "X", known) == [("P", "O")]
-    assert variants("Q", "O", {}, "X", known) == [("X", "O")]
-    assert variants("P", "Q", {}, "X", known) == [("P", "X")]
-    assert variants("Q", "Q", {}, "X", known) == []
-    assert variants("Q", "Q", {}, "X", knows(("X", "X"))) == [("X", "X")]
-    assert variants("Q", "O", {}, None, known) == []
-    # One stand-in is enough.
-    types = {"Q": ["Q", "R"]}
-    assert len(variants("Q", "Q", types, "X", knows(("X", "X"), ("Q", "X"), ("X", "R")))) == 1
-
-
-def test_ontonotes_map() -> None:
-    # B17
-    markers = {tuple(name.split("=")) for name in SPANBERT_TACRED.markers if "=" in name}
-    targets = {name for names in ONTONOTES_TO_TACRED.values() for name in names}
-    assert targets <= {name for _, name in markers}
-    assert ("SUBJ", "LOCATION") not in markers
-    assert {name for role, name in markers if role == "SUBJ"} == {"PERSON", "ORGANIZATION"}
-    assert TYPE_MAPS[SPANBERT_TACRED.type_map] is ONTONOTES_TO_TACRED
-
-    def known(head: str, tail: str) -> bool:
-        return ("SUBJ", head) in markers and ("OBJ", tail) in markers
-
-    def called(head: str, tail: str, backoff: str | None = None) -> list[tuple[str, str]]:
-        return variants(head, tail, ONTONOTES_TO_TACRED, backoff, known)
-
-    assert {tail for _, tail in called("PERSON", "GPE")} == {
-        "CITY",
-        "COUNTRY",
-        "STATE_OR_PROVINCE",
-    }
-    assert called("ORG", "LOC") == [("ORGANIZATION", "LOCATION")]
-    assert called("GPE", "PERSON") == called("LOC", "PERSON") == []
-    assert called("PERSON", "MONEY") == []
-    assert called("LOC", "PERSON", "ORGANIZATION") == [("ORGANIZATION", "PERSON")]
-
-
-def test_ontonotes_labels() -> None:
-    left_out = {"LANGUAGE", "MONEY", "ORDINAL", "PERCENT", "TIME"}
-    assert not left_out & set(ONTONOTES_TO_TACRED)
-    assert len(left_out | set(ONTONOTES_TO_TACRED)) == 18
-    assert all(ONTONOTES_TO_TACRED.values())
