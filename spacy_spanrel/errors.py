@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
 
 class Errors:
     """Texts of exceptions. Fill the named fields with ``str.format``."""
@@ -373,16 +377,16 @@ class Warnings:
         "only. Relations are read from doc.spans['{relations_key}']."
     )
     W105 = (
-        "[W_SR105] {n} gold relation(s) whose arguments are not both among the entities of the "
-        "predicted Docs were left out of training. First of them: {examples}"
+        "[W_SR105] Component '{name}': {n} gold relation(s) whose arguments are not both among "
+        "the entities of the predicted Docs were left out of training. First of them: {examples}"
     )
     W106 = (
         "[W_SR106] {n} pair(s) of the training data have several relations; a pair gets one label, and "
         "the first one was taken. First of them: {examples}"
     )
     W107 = (
-        "[W_SR107] {n} pair(s) were left out of training because their arguments are longer than "
-        "max_length = {max_length} pieces. First of them: {examples}"
+        "[W_SR107] Component '{name}': {n} pair(s) were left out of training because their "
+        "arguments are longer than max_length = {max_length} pieces. First of them: {examples}"
     )
     W108 = (
         "[W_SR108] The tokenizer of '{name}' lower-cases text, but its vocabulary has upper-case "
@@ -390,12 +394,12 @@ class Warnings:
         "do_lower_case in its tokenizer_config.json."
     )
     W109 = (
-        "[W_SR109] {n} question(s) were longer than max_question_length = {limit} pieces and were cut. "
-        "First of them: {examples}"
+        "[W_SR109] Component '{name}': {n} question(s) were longer than max_question_length = "
+        "{limit} pieces and were cut. First of them: {examples}"
     )
     W110 = (
-        "[W_SR110] {n} gold answer(s) cover no word piece of the predicted Docs, and their questions "
-        "were left out of training. First of them: {examples}"
+        "[W_SR110] Component '{name}': {n} gold answer(s) cover no word piece of the predicted Docs, "
+        "and their questions were left out of training. First of them: {examples}"
     )
     W111 = (
         "[W_SR111] The training data of component '{name}' has no pair with the label '{negative}': "
@@ -460,3 +464,19 @@ class Warnings:
         "(running: {names}). Add 'extractive_qa' to the pipeline, or take the questions for keys "
         "like any other."
     )
+
+
+def warn_of(
+    message: str, found: Sequence[str], *, n: int | None = None, stacklevel: int = 1, **fields: Any
+) -> None:
+    """Warn of things that were found; the first five are shown.
+
+    message (str): One of `Warnings`, with {n} and {examples}.
+    found (Sequence[str]): What to show.
+    n (int | None): How many there are; None for as many as are in `found`.
+    stacklevel (int): As in `warnings.warn`: 1 for the line that calls this.
+    **fields (Any): What else the message says.
+    """
+    count = len(found) if n is None else n
+    text = message.format(n=count, examples="; ".join(found[:5]), **fields)
+    warnings.warn(text, stacklevel=stacklevel + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from spacy.pipeline import TrainablePipe
 from thinc.api import Model, Optimizer
 
 from .encoding.shim import torch_shims
-from .errors import Errors
+from .errors import Errors, warn_of
 from .training.optimizer import current_rates, step
 
 
@@ -45,6 +45,25 @@ class TorchPipe(TrainablePipe):
         self.cfg = {**settings, **learned}
         self.loss_totals = {}
         self.skipped = Counter()
+        self._warned: set[str] = set()
+
+    def warn_once(
+        self,
+        message: str,
+        found: Sequence[str],
+        *,
+        n: int | None = None,
+        stacklevel: int = 1,
+        **fields: Any,
+    ) -> None:
+        """Warn of things that were found, if there are any, the first time that there are.
+
+        Arguments as in `errors.warn_of`; the message may have {name}, the component's. It can be
+        given again after initialization.
+        """
+        if (len(found) if n is None else n) and message not in self._warned:
+            self._warned.add(message)
+            warn_of(message, found, n=n, stacklevel=stacklevel + 1, name=self.name, **fields)
 
     @property
     def is_initialized(self) -> bool:

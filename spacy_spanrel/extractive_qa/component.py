@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -237,7 +236,6 @@ class ExtractiveQA(TorchPipe):
         register_qa_extensions(settings["extension_prefix"], settings["qa_key"])
         register_report_extension(settings["extension_prefix"])
         self.set_settings(settings)
-        self._warned: set[str] = set()
 
     def initialize(
         self,
@@ -423,14 +421,13 @@ class ExtractiveQA(TorchPipe):
         return replace(first_answer, alternatives=tuple(others))
 
     def _warn_cut(self, cut: IntArray, texts: Sequence[Sequence[str]]) -> None:
-        if len(cut) and "cut" not in self._warned:
-            self._warned.add("cut")
-            limit = self.model.attrs["max_question_length"]
-            asked = [text.strip() for part in texts for text in part]
-            examples = "; ".join(asked[i][:80] for i in cut[:5])
-            warnings.warn(
-                Warnings.W109.format(n=len(cut), limit=limit, examples=examples), stacklevel=4
-            )
+        if not len(cut):
+            return
+        limit = self.model.attrs["max_question_length"]
+        asked = [text.strip() for part in texts for text in part]
+        self.warn_once(
+            Warnings.W109, [asked[i][:80] for i in cut.tolist()], limit=limit, stacklevel=4
+        )
 
     def set_annotations(
         self, docs: Iterable[Doc], predictions: Sequence[tuple[Answer, ...]]
@@ -531,11 +528,7 @@ class ExtractiveQA(TorchPipe):
                         skipped.add(len(places))
                 places.append(place)
         self.skipped.update({"answers_without_pieces": len(lost)})
-        if lost and "lost" not in self._warned:
-            self._warned.add("lost")
-            warnings.warn(
-                Warnings.W110.format(n=len(lost), examples="; ".join(lost[:5])), stacklevel=4
-            )
+        self.warn_once(Warnings.W110, lost, stacklevel=4)
         answerable = [bool(answer) for part in gold for answer in part]
         chosen = [i for i, number in enumerate(rows.question.tolist()) if number not in skipped]
         ends = np.zeros((len(chosen), 2), dtype=np.int64)

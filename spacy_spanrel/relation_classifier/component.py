@@ -319,7 +319,6 @@ class RelationClassifier(TorchPipe):
         self.set_settings(
             settings, labels=[], head_types=[], tail_types=[], learned_type_pairs=None
         )
-        self._warned: set[str] = set()
 
     # What was learned or stated
 
@@ -789,35 +788,8 @@ class RelationClassifier(TorchPipe):
         targets: list[int] = []
         lost: list[str] = []
         for example in examples:
-            gold, misaligned = read_gold(example, self.cfg["relations_key"])
-            several = sum(len(found.more_labels) for found in gold.values())
-            self.skipped.update(
-                {"misaligned_arguments": len(misaligned), "further_labels_of_a_pair": several}
-            )
-            missed = set(gold)
-            labelled: list[tuple[SpanPair, str | None]]
-            if self.cfg["train_pairs"] == "gold":
-                labelled = [(found.pair, found.label) for found in gold.values()]
-            else:
-                found_pairs = self._pairs_of(example.predicted)
-                missed -= {pair_key(pair) for pair in found_pairs}
-                pairs = nearest_pairs(found_pairs, self.cfg["max_pairs"])
-                symmetric = self.cfg["symmetric"]
-                of_pair = {
-                    key[2:] + key[:2]: found.label
-                    for key, found in gold.items()
-                    if found.label in symmetric
-                }
-                of_pair |= {key: found.label for key, found in gold.items()}
-                labelled = [
-                    (pair, of_pair.get(pair_key(pair), self.cfg["negative_label"]))
-                    for pair in pairs
-                ]
-                lost += [
-                    f"{gold[key].label}({gold[key].pair[0]}, {gold[key].pair[1]})"
-                    for key in sorted(missed)
-                    if gold[key].label != self.cfg["negative_label"]
-                ]
+            labelled, unseen = self._labelled_pairs(example)
+            lost += unseen
             rows.append([])
             for (head, tail), label in labelled:
                 if label is None:
@@ -846,29 +818,55 @@ class RelationClassifier(TorchPipe):
                     )
                 else:
                     self.skipped["pairs_of_unknown_types"] += 1
-        self.skipped.update({"relations_without_entities": len(lost)})
-        if lost and "lost" not in self._warned:
-            self._warned.add("lost")
-            warnings.warn(
-                Warnings.W105.format(n=len(lost), examples="; ".join(lost[:5])), stacklevel=4
-            )
+        self.warn_once(Warnings.W105, lost, stacklevel=4)
         return rows, np.asarray(targets, dtype=np.int64)
+
+    def _labelled_pairs(
+        self, example: Example
+    ) -> tuple[list[tuple[SpanPair, str | None]], list[str]]:
+        """Return the pairs of an Example that are learned, each with what is true of it, and the
+        gold relations whose pairs nothing has found."""
+        gold, misaligned = read_gold(example, self.cfg["relations_key"])
+        several = sum(len(found.more_labels) for found in gold.values())
+        self.skipped.update(
+            {"misaligned_arguments": len(misaligned), "further_labels_of_a_pair": several}
+        )
+        if self.cfg["train_pairs"] == "gold":
+            return [(found.pair, found.label) for found in gold.values()], []
+        negative, symmetric = self.cfg["negative_label"], self.cfg["symmetric"]
+        labels = {
+            key[2:] + key[:2]: found.label
+            for key, found in gold.items()
+            if found.label in symmetric
+        }
+        labels |= {key: found.label for key, found in gold.items()}
+        pairs = self._pairs_of(example.predicted)
+        missed = sorted(set(gold) - {pair_key(pair) for pair in pairs})
+        lost = [
+            f"{gold[key].label}({gold[key].pair[0]}, {gold[key].pair[1]})"
+            for key in missed
+            if gold[key].label != negative
+        ]
+        near = nearest_pairs(pairs, self.cfg["max_pairs"])
+        self.skipped.update(
+            {
+                "relations_without_entities": len(lost),
+                "pairs_beyond_max_pairs": len(pairs) - len(near),
+            }
+        )
+        return [(pair, labels.get(pair_key(pair), negative)) for pair in near], lost
 
     def _warn_too_long(
         self, docs: Sequence[Doc], pairs: list[list[TypedPair]], kept: IntArray
     ) -> None:
         n_pairs = sum(map(len, pairs))
-        if len(kept) == n_pairs or "too long" in self._warned:
+        if len(kept) == n_pairs:
             return
-        self._warned.add("too long")
         places = [(doc, pair) for doc, part in zip(docs, pairs, strict=True) for pair in part]
         lost = [places[i] for i in sorted(set(range(n_pairs)) - set(kept.tolist()))]
         texts = [f"{doc[slice(*p.head)]} / {doc[slice(*p.tail)]}"[:80] for doc, p in lost[:5]]
         limit = make_marker(self.model).max_length
-        warnings.warn(
-            Warnings.W107.format(n=len(lost), max_length=limit, examples="; ".join(texts)),
-            stacklevel=3,
-        )
+        self.warn_once(Warnings.W107, texts, n=len(lost), max_length=limit, stacklevel=3)
 
     # Scoring
 

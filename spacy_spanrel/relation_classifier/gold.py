@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import cast
@@ -12,7 +11,7 @@ from spacy.training import Example
 
 from ..annotations import get_relations
 from ..encoding.alignment import SpanProjector
-from ..errors import Errors, Warnings
+from ..errors import Errors, Warnings, warn_of
 from .pairs import PairKey, SpanPair
 
 
@@ -102,16 +101,6 @@ class Survey:
 
     def warn(self) -> None:
         if self.misaligned:
-            warnings.warn(
-                Warnings.W101.format(
-                    n=len(self.misaligned),
-                    what="argument(s)",
-                    examples="; ".join(self.misaligned[:5]),
-                ),
-                stacklevel=3,
-            )
+            warn_of(Warnings.W101, self.misaligned, what="argument(s)", stacklevel=3)
         if self.several:
-            warnings.warn(
-                Warnings.W106.format(n=len(self.several), examples="; ".join(self.several[:5])),
-                stacklevel=3,
-            )
+            warn_of(Warnings.W106, self.several, stacklevel=3)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -311,7 +310,6 @@ class SpanRelation(TorchPipe):
         register_report_extension(settings["extension_prefix"])
         self.set_settings(settings, entity_labels=[], relation_labels=[], learned_type_pairs={})
         self._rng = np.random.default_rng(0)
-        self._warned: set[str] = set()
 
     # Labels
 
@@ -417,7 +415,8 @@ class SpanRelation(TorchPipe):
         self.model.initialize()
         # spaCy seeds numpy's global generator from [training] seed.
         self._rng = np.random.default_rng(np.random.randint(2**31))
-        self._warned = survey.out_of_reach.warn(self.name, self.cfg, stacklevel=2)
+        self._warned = set()
+        survey.out_of_reach.warn(self.warn_once, self.cfg, stacklevel=2)
 
     # Prediction
 
@@ -844,8 +843,8 @@ class SpanRelation(TorchPipe):
                 "entities_across_sentences": unreachable.n_entities,
             }
         )
-        self._warn_lost_relations(lost)
-        self._warned |= unreachable.warn(self.name, self.cfg, self._warned, stacklevel=3)
+        self.warn_once(Warnings.W105, lost, stacklevel=3)
+        unreachable.warn(self.warn_once, self.cfg, stacklevel=3)
         empty = np.zeros((0, 2), dtype=np.int64)
         return Targets(
             np.concatenate([empty, *spans]),
@@ -872,13 +871,6 @@ class SpanRelation(TorchPipe):
                 )
             )
         return index[label]
-
-    def _warn_lost_relations(self, lost: list[str]) -> None:
-        if lost and "lost" not in self._warned:
-            self._warned.add("lost")
-            warnings.warn(
-                Warnings.W105.format(n=len(lost), examples="; ".join(lost[:5])), stacklevel=4
-            )
 
 
 def _text_offsets(docs: list[Doc]) -> IntArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -16,7 +16,7 @@ from spacy.training import Example
 
 from ..annotations import get_entities, get_relations
 from ..encoding.alignment import SpanProjector
-from ..errors import Errors, Warnings
+from ..errors import Errors, Warnings, warn_of
 from .candidates import distances, in_scope, text_ends, window_ends
 
 IntArray = NDArray[np.int64]
@@ -165,36 +165,26 @@ class OutOfReach:
         return [row for row in entities if row[1] <= reach.span_ends[row[0]]]
 
     def warn(
-        self, name: str, cfg: Mapping[str, Any], warned: Container[str] = (), stacklevel: int = 1
-    ) -> set[str]:
-        """Warn of what was noted, and return for which kinds ("relations", "entities").
+        self, warn: Callable[..., None], cfg: Mapping[str, Any], *, stacklevel: int = 1
+    ) -> None:
+        """Warn of what was noted.
 
-        name (str), cfg (Mapping[str, Any]): Of the component.
-        warned (Container[str]): Kinds of which there was a warning before.
+        warn (Callable): `warn_once` of the component.
+        cfg (Mapping[str, Any]): Settings of the component.
         stacklevel (int): As in `warnings.warn`: 1 for the line that calls this.
         """
-        found = set()
-        n = self.outside + self.far
-        if n and "relations" not in warned:
-            found.add("relations")
-            text = Warnings.W150.format(
-                n=n,
-                total=self.total,
-                name=name,
-                outside=self.outside,
-                far=self.far,
-                scope=cfg["scope"],
-                distance=cfg["max_distance"],
-                examples="; ".join(self._relations),
-            )
-            warnings.warn(text, stacklevel=stacklevel + 1)
-        if self.n_entities and "entities" not in warned:
-            found.add("entities")
-            text = Warnings.W151.format(
-                n=self.n_entities, name=name, examples="; ".join(self._entities)
-            )
-            warnings.warn(text, stacklevel=stacklevel + 1)
-        return found
+        warn(
+            Warnings.W150,
+            self._relations,
+            n=self.outside + self.far,
+            total=self.total,
+            outside=self.outside,
+            far=self.far,
+            scope=cfg["scope"],
+            distance=cfg["max_distance"],
+            stacklevel=stacklevel + 1,
+        )
+        warn(Warnings.W151, self._entities, n=self.n_entities, stacklevel=stacklevel + 1)
 
 
 def known_reach(example: Example, cfg: Mapping[str, Any], windows: IntArray | None = None) -> Reach:
@@ -275,23 +265,14 @@ class Survey:
 
     def warn(self, name: str, has_relations: bool) -> None:
         if self.misaligned:
-            warnings.warn(
-                Warnings.W101.format(
-                    n=len(self.misaligned),
-                    what="span(s)",
-                    examples="; ".join(self.misaligned[:5]),
-                ),
-                stacklevel=3,
-            )
+            warn_of(Warnings.W101, self.misaligned, what="span(s)", stacklevel=3)
         if self.too_long:
-            warnings.warn(
-                Warnings.W102.format(
-                    n=len(self.too_long),
-                    total=sum(self.entity_types.values()),
-                    size=self.cfg["max_span_size"],
-                    longest=max(self.too_long)[0],
-                    examples="; ".join(repr(text) for _, text in self.too_long[:5]),
-                ),
+            warn_of(
+                Warnings.W102,
+                [repr(text) for _, text in self.too_long],
+                total=sum(self.entity_types.values()),
+                size=self.cfg["max_span_size"],
+                longest=max(self.too_long)[0],
                 stacklevel=3,
             )
         if not has_relations:

@@ -296,7 +296,9 @@ def test_long_question(checkpoint: Path, n_words: int) -> None:
     if n_words == 24:
         answer = pipe.ask(TEXTS[0], question)
     else:
-        with pytest.warns(UserWarning, match=r"W_SR109\] 1 question.* = 24 pieces") as caught:
+        with pytest.warns(
+            UserWarning, match=r"W_SR109\] Component '\w+': 1 question.* = 24 pieces"
+        ) as caught:
             answer = pipe.ask(TEXTS[0], question)
         assert question[:80] in str(caught[0].message)
         # Said once, not for every batch; a new training begins anew.
@@ -316,7 +318,7 @@ def test_long_question_in_training(bert_checkpoint: Path) -> None:
     row: Row = (TEXTS[1], [("a", " ".join(["who"] * 500), "Mary")])
     examples = make_examples(nlp, [row])
     initialize(nlp, examples)
-    with pytest.warns(UserWarning, match=r"W_SR109\] 1 question"):
+    with pytest.warns(UserWarning, match=r"W_SR109\] Component '\w+': 1 question"):
         assert 0 < train(nlp, examples, 1)[0] < 100
 
 
@@ -767,7 +769,9 @@ def test_gold_that_no_piece_covers(bert_checkpoint: Path) -> None:
     good: Row = (text, [questions[0], questions[3]])
     wanted = pipe.update(make_examples(nlp, [good]))["extractive_qa"]
     examples = make_examples(nlp, [(text, questions)])
-    with pytest.warns(UserWarning, match=r"W_SR110\] 2 gold answer.*'\\u200b' \(b\).*\(c\)"):
+    with pytest.warns(
+        UserWarning, match=r"W_SR110\] Component '\w+': 2 gold answer.*'\\u200b' \(b\).*\(c\)"
+    ):
         losses = pipe.update(examples)
     # Left out, not taught as unanswerable.
     assert losses["extractive_qa"] == pytest.approx(wanted, abs=1e-5)

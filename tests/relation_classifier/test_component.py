@@ -799,7 +799,10 @@ def test_gold_pairs_that_nothing_found_are_named(checkpoint: Path) -> None:
     """As in `span_relation`: else a forgotten NER shows in a loss of 0 alone."""
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted")
     initialize(nlp, make_examples(nlp))
-    with pytest.warns(UserWarning, match=r"W_SR105\] 5 gold relation.*works\(John Smith, Google\)"):
+    with pytest.warns(
+        UserWarning,
+        match=r"W_SR105\] Component '\w+': 5 gold relation.*works\(John Smith, Google\)",
+    ):
         pipe.update(make_examples(nlp))
 
 

@@ -583,6 +583,15 @@ def test_train_pairs(checkpoint: Path) -> None:
         assert len(targets) == n_pairs
 
 
+def test_pairs_beyond_max_pairs_are_counted_in_training(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint, train_pairs="predicted", max_pairs=2)
+    initialize(nlp, make_examples(nlp))
+    example = Example(make_doc(nlp.vocab, *ROWS[0][:2]), make_doc(nlp.vocab, *ROWS[0]))
+    _, targets = pipe.make_targets([example])
+    assert len(targets) == 2
+    assert pipe.skipped["pairs_beyond_max_pairs"] == 4
+
+
 def test_scorer(trained_path: Path, checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint, scorer=None)
     assert pipe.score([]) == {}
@@ -676,7 +685,9 @@ def test_arguments_longer_than_a_row(checkpoint: Path) -> None:
     entities = [(0, 9, "PER"), (11, 12, "LOC"), (12, 13, "LOC")]
     row: Row = (f"{long}in in London Paris", entities, [(0, 1, "lives"), (1, 2, NEGATIVE)])
     example = make_examples(nlp, [make_doc(nlp.vocab, *row)])
-    with pytest.warns(UserWarning, match=r"W_SR107\] 1 pair.*max_length = 12.*Mary / London"):
+    with pytest.warns(
+        UserWarning, match=r"W_SR107\] Component '\w+': 1 pair.*max_length = 12.*Mary / London"
+    ):
         losses = pipe.update(example)
     assert losses["relation_classifier"] > 0  # of the other pair
     # Once is enough.

@@ -448,7 +448,10 @@ def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) ->
     losses: dict[str, float] = {}
     optimizer = nlp.resume_training()
     optimizer.learn_rate = 5e-3
-    with pytest.warns(UserWarning, match=r"W_SR105\] 2 gold relation.*works\(John Smith, Google\)"):
+    with pytest.warns(
+        UserWarning,
+        match=r"W_SR105\] Component '\w+': 2 gold relation.*works\(John Smith, Google\)",
+    ):
         nlp.update(examples, sgd=optimizer, losses=losses, annotates=["entity_ruler"])
     for _ in range(60):
         nlp.update(examples, sgd=optimizer, losses=losses, annotates=["entity_ruler"])

@@ -7,14 +7,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from spacy import registry
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.util import fix_random_seed
 from torch import Tensor
 from torch.nn import functional as F
 
 from spacy_spanrel.encoding.shim import torch_shims
 from spacy_spanrel.span_relation.component import SpanRelation, Targets
 from spacy_spanrel.span_relation.model import SpERTInput
+from spacy_spanrel.training.optimizer import create_adamw
 
 from ..util import make_doc
 from .util import (
@@ -27,6 +30,7 @@ from .util import (
     make_nlp,
     model_config,
     train,
+    train_step,
 )
 
 NO_PAIRS: list[Row] = [("Mary lives in London .", [(0, 1, "Per")], []), ("he", [], [])]
@@ -145,6 +149,54 @@ def test_gradient_is_that_of_the_whole_loss(
         assert all(
             gradient.abs().sum() > 0 for name, gradient in found.items() if "classifier" in name
         )
+
+
+@pytest.mark.parametrize("correct_bias", [True, False])
+def test_training_equals_a_plain_loop(checkpoint: Path, correct_bias: bool) -> None:
+    """Targets, losses, gradients, clipping, decay, schedule and optimizer, step by step.
+
+    Written from the description of the original program's recipe; as all candidates are sampled,
+    chance has no part in it.
+    """
+    rate, warmup, total, clip, decay, eps = 5e-3, 4, 12, 1.0, 0.1, 1e-4
+    nlp, pipe = make_nlp(checkpoint, neg_entity_count=1000, neg_relation_count=1000)
+    _, plain = make_nlp(checkpoint, neg_entity_count=1000, neg_relation_count=1000)
+    examples = make_examples(nlp)
+    for component in (pipe, plain):
+        fix_random_seed(0)
+        component.initialize(lambda: examples, nlp=nlp)
+    optimizer = create_adamw(
+        registry.schedules.get("warmup_linear.v1")(rate, warmup, total),
+        weight_decay=decay,
+        grad_clip=clip,
+        eps=eps,
+        correct_bias=correct_bias,
+    )
+    weights = [p for shim in torch_shims(plain.model) for p in shim.module.parameters()]
+    moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in weights]
+    expected, found = [], []
+    for t in range(10):
+        batch = [examples[(2 * t) % 5], examples[(2 * t + 1) % 5]]
+        found.append(train_step(nlp, batch, optimizer)["span_relation"])
+        optimizer.step_schedules()
+
+        loss = whole_loss(plain, [eg.predicted for eg in batch], plain.make_targets(batch))
+        loss.backward()
+        expected.append(float(loss.detach()))
+        torch.nn.utils.clip_grad_norm_(weights, clip)
+        lr = rate * min(t / warmup, (total - t) / (total - warmup))
+        with torch.no_grad():
+            for p, (m, v) in zip(weights, moments, strict=True):
+                if p.grad is None:
+                    continue
+                m.mul_(0.9).add_(p.grad, alpha=0.1)
+                v.mul_(0.999).addcmul_(p.grad, p.grad, value=0.001)
+                c1, c2 = (1 - 0.9 ** (t + 1), 1 - 0.999 ** (t + 1)) if correct_bias else (1, 1)
+                p.mul_(1 - lr * (decay if p.dim() > 1 else 0.0))
+                p.sub_(lr * (m / c1) / ((v / c2).sqrt() + eps))
+                p.grad = None
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert found[-1] < 0.8 * found[0]
 
 
 def test_update_without_sgd_accumulates(checkpoint: Path) -> None:
