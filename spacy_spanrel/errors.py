@@ -220,11 +220,6 @@ class Errors:
         'of its training, e.g. mode = "ner" and markers = [["SUBJ=PERSON", "[unused5]"], ...], '
         "or choose a preset: {presets}."
     )
-    E703 = (
-        "[E_SR703] The gold data of component '{name}' has the relation '{label}' (text: {text!r}), "
-        "which is not among its labels {labels}. Were the labels fixed from other data? Make them "
-        "anew (spacy init labels), or correct the data."
-    )
     E704 = (
         "[E_SR704] The marker entry '{entry}' is not in the vocabulary of '{name}'. Give entries that "
         "are, such as '[unused1]' for BERT; markers that are not given get new rows of the embedding."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -106,6 +106,22 @@ TYPE_CONSTRAINTS = Rule(
     "[[label, head type, tail type], ...] (where a label has ':' or '=')",
     _is_type_constraints,
 )
+
+
+def check_gold_label(name: str, what: str, label: str, known: Collection[str], text: str) -> None:
+    """Refuse gold annotation with a label that a component does not have.
+
+    name (str): Of the component.
+    what (str): "a relation" or "an entity type".
+    label (str): The label.
+    known (Collection[str]): All that the component has.
+    text (str): Where the label is.
+    RAISES (ValueError): If it is none of them.
+    """
+    if label not in known:
+        raise ValueError(
+            Errors.E306.format(name=name, what=what, label=label, text=text, labels=list(known))
+        )
 
 
 def check_label_settings(name: str, cfg: Mapping[str, Any], labels: Sequence[str]) -> None:

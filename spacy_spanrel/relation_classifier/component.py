@@ -37,6 +37,7 @@ from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings
 from ..pairing import (
     TYPE_CONSTRAINTS,
+    check_gold_label,
     check_label_settings,
     merge_symmetric,
     type_pair_table,
@@ -794,15 +795,7 @@ class RelationClassifier(TorchPipe):
             for (head, tail), label in labelled:
                 if label is None:
                     continue
-                if label not in index:
-                    raise ValueError(
-                        Errors.E703.format(
-                            name=self.name,
-                            label=label,
-                            text=example.reference.text,
-                            labels=list(index),
-                        )
-                    )
+                check_gold_label(self.name, "a relation", label, index, example.reference.text)
                 found = known(head.label_, tail.label_)
                 if found:
                     rows[-1].append(_typed_pair(head, tail, found[0]))

@@ -11,7 +11,8 @@ from spacy.training import Example
 
 from ..annotations import get_relations
 from ..encoding.alignment import SpanProjector
-from ..errors import Errors, Warnings, warn_of
+from ..errors import Warnings, warn_of
+from ..pairing import check_gold_label
 from .pairs import PairKey, SpanPair
 
 
@@ -92,12 +93,7 @@ class Survey:
     def check_labels(self, name: str, known: list[str]) -> None:
         """Refuse data with labels that are not among the component's."""
         for label in self.labels:
-            if label not in known:
-                raise ValueError(
-                    Errors.E703.format(
-                        name=name, label=label, text=self.example_of[label], labels=known
-                    )
-                )
+            check_gold_label(name, "a relation", label, known, self.example_of[label])
 
     def warn(self) -> None:
         if self.misaligned:

@@ -39,6 +39,7 @@ from ..errors import Errors, Warnings
 from ..pairing import (
     TYPE_CONSTRAINTS,
     allowed_mask,
+    check_gold_label,
     check_label_settings,
     merge_symmetric,
     type_pair_table,
@@ -864,12 +865,7 @@ class SpanRelation(TorchPipe):
         return spans[solid[spans[:, 0]] & solid[spans[:, 1] - 1]] if len(spans) else spans
 
     def _class_of(self, index: dict[str, int], what: str, label: str, span: Span) -> int:
-        if label not in index:
-            raise ValueError(
-                Errors.E306.format(
-                    name=self.name, what=what, label=label, text=span.text, labels=list(index)
-                )
-            )
+        check_gold_label(self.name, what, label, index, span.text)
         return index[label]
 
 

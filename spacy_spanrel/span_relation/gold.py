@@ -16,7 +16,8 @@ from spacy.training import Example
 
 from ..annotations import get_entities, get_relations
 from ..encoding.alignment import SpanProjector
-from ..errors import Errors, Warnings, warn_of
+from ..errors import Warnings, warn_of
+from ..pairing import check_gold_label
 from .candidates import distances, in_scope, text_ends, window_ends
 
 IntArray = NDArray[np.int64]
@@ -252,16 +253,7 @@ class Survey:
             ("a relation", self.relation_types, relations),
         ):
             for label in found:
-                if label not in known:
-                    raise ValueError(
-                        Errors.E306.format(
-                            name=name,
-                            what=what,
-                            label=label,
-                            text=self.example_of[label],
-                            labels=known,
-                        )
-                    )
+                check_gold_label(name, what, label, known, self.example_of[label])
 
     def warn(self, name: str, has_relations: bool) -> None:
         if self.misaligned:
