@@ -80,7 +80,6 @@ logger = logging.getLogger(__name__)
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
 PairSource = Literal["gold", "predicted"]
 
 DEFAULT_CONFIG = """

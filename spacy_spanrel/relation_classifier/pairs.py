@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import permutations
 from typing import Literal, NamedTuple, Optional
 
 import numpy as np
@@ -13,6 +12,7 @@ from spacy.tokens import Doc, Span
 
 from ..annotations import RELATIONS_KEY, get_entities, get_relations
 from ..settings import check_settings, optional, whole_number
+from ..span_relation.candidates import entity_pairs
 
 # Head and tail (subject and object) of each pair, labelled with their entity types.
 SpanPair = tuple[Span, Span]
@@ -105,11 +105,15 @@ class _EntityPairs:
         for span in entities:
             if len(span) and sentence[span.start] == sentence[span.end - 1]:
                 groups.setdefault(int(sentence[span.start]), []).append(span)
-        if self.max_distance is None:
-            pairs = [pair for group in groups.values() for pair in permutations(group, 2)]
-        else:
-            pairs = [pair for group in groups.values() for pair in near(group, self.max_distance)]
-        return _distinct(pairs)
+        spans = [span for group in groups.values() for span in group]
+        places = np.asarray([(s.start, s.end) for s in spans], dtype=np.int64).reshape(-1, 2)
+        pairs, _ = entity_pairs(
+            places,
+            np.repeat(np.arange(len(groups)), [len(group) for group in groups.values()]),
+            len(spans) ** 2,
+            max_distance=self.max_distance,
+        )
+        return _distinct([(spans[head], spans[tail]) for head, tail in pairs.tolist()])
 
 
 @dataclass(frozen=True)
@@ -129,30 +133,6 @@ def _distinct(pairs: Sequence[SpanPair]) -> list[SpanPair]:
             key = (head.start, head.end, head.label, tail.start, tail.end, tail.label)
             found.setdefault(key, (head, tail))
     return list(found.values())
-
-
-def near(spans: Sequence[Span], max_distance: int) -> Iterator[SpanPair]:
-    """Pair spans that are not far from each other, in both directions.
-
-    Only neighbours are looked at, so that time grows with the pairs that are found.
-
-    spans (Sequence[Span]): Of one Doc.
-    max_distance (int): Most tokens between the two.
-    YIELDS (tuple[Span, Span]): In the order of `itertools.permutations(spans, 2)`.
-    """
-    starts = np.asarray([span.start for span in spans], dtype=np.int64)
-    ends = np.asarray([span.end for span in spans], dtype=np.int64)
-    order = np.argsort(starts, kind="stable")
-    # In the order of their starts, those near a span and behind it stand together.
-    reach = np.searchsorted(starts[order], ends[order] + max_distance, side="right")
-    found = [
-        np.stack([np.full(last - i - 1, order[i]), order[i + 1 : last]], axis=1)
-        for i, last in enumerate(reach.tolist())
-    ]
-    pairs = np.concatenate([np.zeros((0, 2), dtype=np.int64), *found])
-    pairs = np.concatenate([pairs, pairs[:, ::-1]])
-    for head, tail in pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))].tolist():
-        yield spans[head], spans[tail]
 
 
 def distance(head: Span, tail: Span) -> int:

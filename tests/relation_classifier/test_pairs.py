@@ -18,7 +18,6 @@ from spacy_spanrel.relation_classifier.pairs import (
     GivenPairs,
     SpanPair,
     distance,
-    near,
     nearest_pairs,
     sentence_of_tokens,
 )
@@ -166,12 +165,17 @@ def test_nearest_pairs(pairs: list[tuple[Place, Place]], n: int) -> None:
     assert places(found) == [pairs[i] for i in sorted(ranked[:n])]
 
 
-@given(st.lists(SPANS, max_size=10), st.integers(0, 8))
-def test_near(ranges: list[Place], limit: int) -> None:
-    doc = Doc(VOCAB, words=WORDS)
-    spans = [doc[slice(*place)] for place in ranges]
-    expected = [pair for pair in permutations(spans, 2) if distance(*pair) <= limit]
-    assert places(list(near(spans, limit))) == places(expected)
+@given(st.lists(SPANS, max_size=30), st.none() | st.integers(0, 8))
+def test_pairs_within_a_distance(ranges: list[Place], limit: int | None) -> None:
+    doc = make_doc(VOCAB, WORDS, [(*place, "X") for place in ranges], key="mine")
+    near = [
+        pair
+        for pair in places(list(permutations([doc[slice(*place)] for place in ranges], 2)))
+        if pair[0] != pair[1]
+        and (limit is None or distance(doc[slice(*pair[0])], doc[slice(*pair[1])]) <= limit)
+    ]
+    # In their order, repetitions only once.
+    assert places(EntityPairs("mine", max_distance=limit)(doc)) == list(dict.fromkeys(near))
 
 
 def test_nearest_pairs_keep_their_order() -> None:
