@@ -24,6 +24,7 @@ from tokenizers import (
     processors,
     trainers,
 )
+from torch import Tensor
 from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from spacy_spanrel import Relation, set_relations
@@ -184,6 +185,36 @@ def tiny_encoder(folder: str | Path, **settings: Any) -> Model[list[Doc], Encode
     encoder = HFEncoder(str(folder), **{"precision": "float32", "device": "cpu", **settings})
     encoder.initialize()
     return encoder
+
+
+@torch.no_grad()
+def plain_adamw(
+    weights: Iterable[Tensor],
+    moments: Iterable[tuple[Tensor, Tensor]],
+    step: int,
+    lr: float,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float,
+    decay: float,
+    correct_bias: bool,
+) -> None:
+    """One step of AdamW, written from its formula; biases do not decay. Clears the gradients.
+
+    weights (Iterable[Tensor]): With their gradients.
+    moments (Iterable[tuple[Tensor, Tensor]]): First and second moment of each, zeros at first.
+    step (int): Counted from 1.
+    """
+    c1, c2 = (1 - beta1**step, 1 - beta2**step) if correct_bias else (1.0, 1.0)
+    for p, (m, v) in zip(weights, moments, strict=True):
+        if p.grad is None:
+            continue
+        m.mul_(beta1).add_(p.grad, alpha=1 - beta1)
+        v.mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
+        p.mul_(1 - lr * (decay if p.dim() > 1 else 0.0))
+        p.sub_(lr * (m / c1) / ((v / c2).sqrt() + eps))
+        p.grad = None
 
 
 def make_doc(

@@ -19,7 +19,7 @@ from spacy_spanrel.span_relation.component import SpanRelation, Targets
 from spacy_spanrel.span_relation.model import SpERTInput
 from spacy_spanrel.training.optimizer import create_adamw
 
-from ..util import make_doc
+from ..util import make_doc, plain_adamw
 from .util import (
     LABELS,
     ROWS,
@@ -185,16 +185,7 @@ def test_training_equals_a_plain_loop(checkpoint: Path, correct_bias: bool) -> N
         expected.append(float(loss.detach()))
         torch.nn.utils.clip_grad_norm_(weights, clip)
         lr = rate * min(t / warmup, (total - t) / (total - warmup))
-        with torch.no_grad():
-            for p, (m, v) in zip(weights, moments, strict=True):
-                if p.grad is None:
-                    continue
-                m.mul_(0.9).add_(p.grad, alpha=0.1)
-                v.mul_(0.999).addcmul_(p.grad, p.grad, value=0.001)
-                c1, c2 = (1 - 0.9 ** (t + 1), 1 - 0.999 ** (t + 1)) if correct_bias else (1, 1)
-                p.mul_(1 - lr * (decay if p.dim() > 1 else 0.0))
-                p.sub_(lr * (m / c1) / ((v / c2).sqrt() + eps))
-                p.grad = None
+        plain_adamw(weights, moments, t + 1, lr, eps=eps, decay=decay, correct_bias=correct_bias)
     assert found == pytest.approx(expected, abs=1e-4)
     assert found[-1] < 0.8 * found[0]
 

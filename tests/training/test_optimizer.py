@@ -13,7 +13,7 @@ from torch import nn
 
 from spacy_spanrel.encoding.shim import TorchShim
 from spacy_spanrel.training.optimizer import HEAD, AdamW, create_adamw, step
-from tests.util import tiny_encoder
+from tests.util import plain_adamw, tiny_encoder
 
 X = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
 
@@ -78,17 +78,21 @@ def test_without_bias_correction_equals_the_plain_formula():
         lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay, grad_clip=0, correct_bias=False
     )
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in copied.parameters()]
-    for _ in range(4):
+    for t in range(4):
         backward(shim.module)
         backward(copied)
         step([shim], optimizer)
-        with torch.no_grad():
-            for p, (m, v) in zip(copied.parameters(), moments, strict=True):
-                m.mul_(beta1).add_(p.grad, alpha=1 - beta1)
-                v.mul_(beta2).addcmul_(p.grad, p.grad, value=1 - beta2)
-                p.mul_(1 - lr * (decay if p.dim() > 1 else 0.0))
-                p.sub_(lr * m / (v.sqrt() + eps))
-                p.grad = None
+        plain_adamw(
+            copied.parameters(),
+            moments,
+            t + 1,
+            lr,
+            beta1=beta1,
+            beta2=beta2,
+            eps=eps,
+            decay=decay,
+            correct_bias=False,
+        )
         assert_same(shim, copied)
 
 
