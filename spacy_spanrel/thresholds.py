@@ -8,14 +8,13 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from .scoring import Counts, LabelledCounts
 
 # Identifies a relation of a text; its label first.
 Key = tuple[Any, ...]
 Average = Literal["micro", "macro"]
-FloatArray = NDArray[np.float64]
 
 
 class ThresholdSweep:
@@ -29,7 +28,7 @@ class ThresholdSweep:
         self.gold: Counter[str] = Counter()
         self._labels: dict[str, int] = {}
         self._rows: list[tuple[float, int, bool]] = []
-        self._table: tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]] | None = None
+        self._table: tuple[FloatArray, IntArray, BoolArray] | None = None
 
     def add(self, gold: Iterable[Key], predicted: Iterable[tuple[Key, float]]) -> None:
         """Add a text.
@@ -48,7 +47,7 @@ class ThresholdSweep:
         self._rows += [(score, self._labels[key[0]], key in wanted) for key, score in best.items()]
         self._table = None
 
-    def _arrays(self) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.bool_]]:
+    def _arrays(self) -> tuple[FloatArray, IntArray, BoolArray]:
         """Scores in descending order, labels, and which are right."""
         if self._table is None:
             scores, labels, right = zip(*self._rows, strict=True) if self._rows else ((), (), ())
@@ -105,11 +104,11 @@ class ThresholdSweep:
 
     def _f1(
         self,
-        places: NDArray[np.int64],
-        labels: NDArray[np.int64],
-        right: NDArray[np.bool_],
+        places: IntArray,
+        labels: IntArray,
+        right: BoolArray,
         average: Average,
-    ) -> FloatArray:
+    ) -> DoubleArray:
         """F1 of the first `places` relations, (n_places,)."""
         names: Sequence[str | None] = [None] if average == "micro" else list(self._labels)
         total, n_labels = np.zeros(len(places)), np.zeros(len(places))
@@ -122,7 +121,7 @@ class ThresholdSweep:
         return total / np.maximum(n_labels, 1)
 
 
-def _middle_of_widest(good: NDArray[np.bool_], lows: FloatArray, highs: FloatArray) -> float:
+def _middle_of_widest(good: BoolArray, lows: DoubleArray, highs: DoubleArray) -> float:
     """Return the middle of the widest run of ranges (low, high] that are good; they stand in
     descending order, each one's low being the next one's high."""
     runs: list[tuple[float, float]] = []

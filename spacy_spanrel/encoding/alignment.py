@@ -9,11 +9,10 @@ the tokenizer removes) owns an empty range.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 from spacy.attrs import IDX, LENGTH
 from spacy.tokens import Doc, Span
 
-IntArray = NDArray[np.int64]
+from ..arrays import BoolArray, IntArray
 
 
 def token_char_ranges(doc: Doc) -> IntArray:
@@ -49,7 +48,7 @@ def token_piece_ranges(token_chars: IntArray, piece_chars: IntArray) -> IntArray
     return np.stack([begin, np.maximum(begin, end_of_solid[last])], axis=1).astype(np.int64)
 
 
-def pieces_of_tokens(token_pieces: IntArray, n_pieces: int) -> NDArray[np.bool_]:
+def pieces_of_tokens(token_pieces: IntArray, n_pieces: int) -> BoolArray:
     """Tell which pieces belong to a token.
 
     token_pieces (int64 array, (n_tokens, 2)): From `token_piece_ranges`.

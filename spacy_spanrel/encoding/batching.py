@@ -6,12 +6,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from ..arrays import IntArray
 from .transfer import to_device
-
-IntArray = NDArray[np.int64]
 
 # Padded pieces in a batch. On a CPU small batches stay in its caches: 512 to 1,024 were fastest
 # for encoders from 22 M to 110 M parameters; a GPU wants to be filled.

@@ -9,12 +9,12 @@ from typing import Any, Literal, Optional, Union
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy import registry
 from spacy.tokens import Doc
 from thinc.api import Model
 from torch import Tensor
 
+from ..arrays import IntArray
 from ..errors import Errors
 from .alignment import pieces_of_tokens, token_char_ranges, token_piece_ranges
 from .batching import padded_batches
@@ -23,8 +23,6 @@ from .pieces import PieceTokenizer, piece_casing
 from .shim import Precision, TorchShim
 from .transfer import to_device
 from .windows import check_window_settings, owned_ranges, window_starts, window_tokens
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass

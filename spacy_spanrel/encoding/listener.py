@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy import registry
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -23,12 +22,11 @@ from thinc.types import Ragged
 from thinc.util import to_numpy
 from torch import Tensor
 
+from ..arrays import IntArray
 from ..errors import Errors, Warnings
 from .batching import length_sorted_batches
 from .encoder import EncodedDocs, EncoderBackprop
 from .transfer import to_device
-
-IntArray = NDArray[np.int64]
 
 # Names of the encoders that listen, and where a component's config has them.
 _LISTENING = ("listener_encoder", "curated_listener_encoder")

@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, pre_tokenizers
 
+from ..arrays import IntArray
 from ..errors import Errors
-
-IntArray = NDArray[np.int64]
 
 _UNUSED = re.compile(r"\[unused\d+\]")
 

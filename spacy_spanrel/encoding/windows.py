@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import IntArray
 from ..errors import Errors
-
-IntArray = NDArray[np.int64]
 
 
 def check_window_settings(max_length: int, special: int, overlap: int) -> int:

@@ -10,7 +10,6 @@ from typing import Any, Optional, Union, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
@@ -33,6 +32,7 @@ from ..annotations import (
     set_answers,
     set_report,
 )
+from ..arrays import BoolArray, FloatArray, IntArray
 from ..encoding.alignment import project_chars
 from ..encoding.batching import chunks_by_size
 from ..encoding.pieces import TextPieces
@@ -48,8 +48,6 @@ from .scoring import QAScorer, plausible_answers
 
 logger = logging.getLogger(__name__)
 
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
 
 DEFAULT_CONFIG = """
 [model]
@@ -194,7 +192,7 @@ class Targets:
     rows: IntArray
     ends: IntArray
     plausible: IntArray
-    text: NDArray[np.bool_]
+    text: BoolArray
 
 
 class DocAnswers(tuple[Answer, ...]):
@@ -585,7 +583,7 @@ class ExtractiveQA(TorchPipe):
             yield Example(copies[i], example.reference) if i in copies else example
 
 
-def _solid(text: str, pieces: TextPieces) -> NDArray[np.bool_]:
+def _solid(text: str, pieces: TextPieces) -> BoolArray:
     """Tell with which pieces an answer may begin, and with which it may end, (n_pieces, 2).
 
     They stand for more than white space. Where a character is several pieces (bytes, say), an answer

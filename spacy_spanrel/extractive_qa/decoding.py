@@ -7,11 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
-BoolArray = NDArray[np.bool_]
+from ..arrays import BoolArray, DoubleArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ class Candidates:
     """
 
     spans: IntArray
-    logits: NDArray[np.float64]
+    logits: DoubleArray
     null_score: float
 
 
@@ -97,7 +94,7 @@ def best_candidates(
     return Candidates(every[order].astype(np.int64), scored[order], null_score)
 
 
-def probabilities(logits: NDArray[np.float64], null_score: float | None) -> NDArray[np.float64]:
+def probabilities(logits: DoubleArray, null_score: float | None) -> DoubleArray:
     """Normalize the scores of candidates, and of "no answer", once.
 
     logits (float64 array, (n,)): Of the candidates.
@@ -108,5 +105,5 @@ def probabilities(logits: NDArray[np.float64], null_score: float | None) -> NDAr
     last = -np.inf if null_score is None and len(logits) else (null_score or 0.0)
     every = np.append(logits, last)
     weights = np.exp(every - every.max())
-    normalized: NDArray[np.float64] = weights / weights.sum()
+    normalized: DoubleArray = weights / weights.sum()
     return normalized

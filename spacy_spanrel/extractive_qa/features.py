@@ -5,13 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import BoolArray, IntArray
 from ..encoding.pieces import PairTemplate
 from ..errors import Errors
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
 
 # No tokenizer puts more special tokens around a pair of texts than RoBERTa does.
 MOST_SPECIAL = 4

@@ -8,13 +8,13 @@ from typing import Any, Literal, Optional, Union
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy import registry
 from spacy.tokens import Doc
 from thinc.api import Model
 from torch import Tensor
 from torch.nn import functional as F
 
+from ..arrays import IntArray
 from ..encoding.batching import padded_batches
 from ..encoding.checkpoint import build_hf_module, head_names, load_checkpoint
 from ..encoding.pieces import TextPieces, piece_casing
@@ -24,8 +24,6 @@ from ..errors import Errors
 from ..training.optimizer import HEAD
 from .features import Row, check_window_settings, make_rows
 from .network import SpanNetwork
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)

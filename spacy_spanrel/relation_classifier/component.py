@@ -11,7 +11,6 @@ from typing import Any, Literal, Optional, Union, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples
@@ -31,6 +30,7 @@ from ..annotations import (
     set_relations,
     set_report,
 )
+from ..arrays import FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.checkpoint import read_config
 from ..encoding.transfer import to_device
@@ -78,8 +78,6 @@ from .presets import PRESETS, Preset
 
 logger = logging.getLogger(__name__)
 
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
 PairSource = Literal["gold", "predicted"]
 
 DEFAULT_CONFIG = """

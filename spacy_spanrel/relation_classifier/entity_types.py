@@ -9,11 +9,10 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import BoolArray
 from ..settings import Rule, survives_as_table
 
-BoolArray = NDArray[np.bool_]
 TypeMap = dict[str, list[str]]
 # Whether the network has markers for the types of head and tail.
 Knows = Callable[[str, str], bool]

@@ -21,11 +21,9 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from ..arrays import IntArray
 from ..settings import Rule
-
-IntArray = NDArray[np.int64]
 
 Mode = Literal["ner", "text", "text_ner", "ner_text", "typed_markers"]
 MODES: tuple[Mode, ...] = get_args(Mode)

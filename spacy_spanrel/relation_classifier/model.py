@@ -8,12 +8,12 @@ from typing import Any, Literal, Optional, Union
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy import registry
 from spacy.tokens import Doc
 from thinc.api import Model
 from torch import Tensor
 
+from ..arrays import BoolArray, IntArray
 from ..encoding.alignment import token_char_ranges, token_piece_ranges
 from ..encoding.batching import padded_batches
 from ..encoding.checkpoint import (
@@ -31,8 +31,6 @@ from ..training.optimizer import HEAD
 from .markers import Marker, Mode, Range, assign_markers
 from .network import MarkerHead, PairNetwork
 from .pairs import TypedPair, sentence_of_tokens
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ class PairOutput:
 
     logits: Tensor
     rows: IntArray
-    cut: NDArray[np.bool_]
+    cut: BoolArray
 
 
 Backprop = Callable[[Tensor], None]
@@ -298,7 +296,7 @@ class MarkedRows:
     casing: list[IntArray]
     positions: IntArray
     pairs: IntArray
-    cut: NDArray[np.bool_]
+    cut: BoolArray
 
 
 def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:

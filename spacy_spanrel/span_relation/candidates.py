@@ -7,10 +7,8 @@ through, and `offsets` has the first token of each Doc, so one array serves the 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
+from ..arrays import BoolArray, IntArray
 
 # Up to so many pairs of one Doc are simply all made and looked at.
 _FEW_PAIRS = 4096

@@ -11,7 +11,6 @@ from typing import Any, Literal, Optional, Union, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_examples, validate_get_examples
@@ -31,6 +30,7 @@ from ..annotations import (
     set_relations,
     set_report,
 )
+from ..arrays import FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.encoder import EncodedDocs, SplitDocs
 from ..encoding.listener import check_training
@@ -67,8 +67,6 @@ from .scoring import RelationScorer
 
 logger = logging.getLogger(__name__)
 
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
 TypePairs = dict[str, list[tuple[str, str]]]
 Scope = Literal["doc", "sentence", "window"]
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float32]
+from ..arrays import BoolArray, FloatArray, IntArray
 
 
 def best_spans(spans: IntArray, scores: FloatArray) -> BoolArray:

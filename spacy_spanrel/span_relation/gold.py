@@ -10,17 +10,16 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..annotations import get_entities, get_relations
+from ..arrays import IntArray
 from ..encoding.alignment import SpanProjector
 from ..errors import Warnings, warn_of
 from ..pairing import check_gold_label
 from .candidates import distances, in_scope, text_ends, window_ends
 
-IntArray = NDArray[np.int64]
 # Head and tail as token ranges, and the label.
 GoldRelation = tuple[tuple[int, int], tuple[int, int], str]
 

@@ -8,12 +8,12 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from spacy import registry
 from spacy.tokens import Doc
 from thinc.api import Model
 from torch import Tensor
 
+from ..arrays import FloatArray, IntArray
 from ..encoding.encoder import EncodedDocs, EncoderBackprop
 from ..encoding.range_max import RangeMax
 from ..encoding.shim import TorchShim
@@ -21,9 +21,6 @@ from ..encoding.transfer import to_device
 from ..errors import Errors
 from ..training.optimizer import HEAD
 from .network import HeadSettings, SpERTHeads
-
-IntArray = NDArray[np.int64]
-FloatArray = NDArray[np.float32]
 
 # Pairs that are put together at once in prediction: bounds memory whatever the number of entities.
 _PAIR_BLOCK = 8192
