@@ -350,6 +350,93 @@ class Errors:
     E928 = "[E_SR928] The pipeline made {n} Docs of one. Components must keep each Doc."
     E929 = "[E_SR929] {where}: the row is too long. Found: {found}. Expected: {expected}."
 
+    # Reading and converting files: {where} names file, place and id.
+    E601 = "[E_SR601] {where}: the file cannot be read. Found: {found}. Expected: {expected}."
+    E602 = (
+        "[E_SR602] {where}: the file is not UTF-8 text. Found: {found}. Expected: {expected}. "
+        "Save the file as UTF-8."
+    )
+    E603 = (
+        "[E_SR603] {where}: broken JSON. Found: {found}. Expected: {expected}. "
+        "Is the file cut off, or of another format?"
+    )
+    E604 = "[E_SR604] {where}: wrong kind of value. Found: {found}. Expected: {expected}."
+    E605 = "[E_SR605] {where}: a key is missing. Found: {found}. Expected: {expected}."
+    E606 = "[E_SR606] {where}: wrong offsets. Found: {found}. Expected: {expected}."
+    E607 = (
+        "[E_SR607] {where}: a relation's argument is no entity. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E608 = (
+        "[E_SR608] {where}: the name is not in the types file. Found: {found}. "
+        "Expected: {expected}. Correct the name, or add it to the types file."
+    )
+    E609 = "[E_SR609] {where}: there is nothing to convert. Found: {found}. Expected: {expected}."
+    E610 = "[E_SR610] {where}: a line of the wrong form. Found: {found}. Expected: {expected}."
+    E611 = (
+        "[E_SR611] {where}: the text does not occur in the sentence. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E612 = (
+        "[E_SR612] {where}: no record could be converted. Found: {found}. Expected: {expected}. "
+        "The first error was: {first}"
+    )
+    E613 = "[E_SR613] {where}: wrong argument. Found: {found}. Expected: {expected}."
+    E614 = (
+        "[E_SR614] {where}: an id is used more than once. Found: {found}. Expected: {expected}. "
+        "Give each question an id of its own."
+    )
+    E615 = (
+        "[E_SR615] {where}: it is not clear whether the question has an answer. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E616 = (
+        "[E_SR616] {where}: no answer to the question is a part of the text. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E617 = (
+        "[E_SR617] {where}: the text cannot be tokenized as it is. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E618 = "[E_SR618] {where}: answers are missing. Found: {found}. Expected: {expected}."
+    E620 = (
+        "[E_SR620] {where}: the line is too long. Found: {found}. Expected: {expected}. "
+        "Are these JSON lines, a record a line?"
+    )
+    E621 = "[E_SR621] {where}: an id is used more than once. Found: {found}. Expected: {expected}."
+    E622 = (
+        "[E_SR622] {where}: the tokens do not make up the text. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E623 = (
+        "[E_SR623] {where}: the quoted text is not at its offsets. Found: {found}. "
+        "Expected: {expected}."
+    )
+    E624 = (
+        "[E_SR624] {where}: it is not clear which text is annotated. Found: {found}. "
+        "Expected: {expected}. Name its key (text_key, on the command line --text-key)."
+    )
+    E625 = "[E_SR625] {where}: a file is missing. Found: {found}. Expected: {expected}."
+    E640 = "[E_SR640] {where}: the Doc cannot be written. Found: {found}. Expected: {expected}."
+    E641 = (
+        "[E_SR641] {where}: the folder holds other files, which stay as they are. Found: {found}. "
+        "Expected: {expected}. Choose another folder, or empty this one."
+    )
+    E642 = "[E_SR642] {where}: two Docs would share a file. Found: {found}. Expected: {expected}."
+
+    # Scoring answers.
+    E851 = (
+        "[E_SR851] Answers cannot be normalized for the language {language!r}. Expected None (the "
+        "official SQuAD rules, for any language), or one of MLQA's: {known}."
+    )
+    E852 = (
+        "[E_SR852] {n} question(s) have no {what}: {ids}. Give one for each question that has "
+        'reference answers, or leave them out with missing="skip".'
+    )
+    E853 = "[E_SR853] There are no questions to score."
+    E854 = '[E_SR854] missing must be "error" or "skip", not {found!r}.'
+    E855 = "[E_SR855] The score difference of question '{id}' is not a number: {found!r}."
+
 
 class Warnings:
     """Texts of warnings."""

@@ -260,3 +260,17 @@ def register_extensions(
         ],
         check_only=check_only,
     )
+
+
+ORIG_ID_ATTR = "orig_id"
+
+
+RecordId = str | int
+
+
+def get_orig_id(doc: Doc) -> RecordId | None:
+    """Return the id of the record from which a gold Doc was made; None if it had none."""
+    if ENTITIES_KEY not in doc.spans:
+        return None
+    orig_id: RecordId | None = doc.spans[ENTITIES_KEY].attrs.get(ORIG_ID_ATTR)
+    return orig_id

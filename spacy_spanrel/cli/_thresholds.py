@@ -7,8 +7,8 @@ from typing import Any
 
 from spacy.language import Language
 
-from ..converters.common import argument_error
 from ..files import save_whole
+from ..reading import argument_error
 
 
 def output_folder(model: str, output: str | Path | None, overwrite: bool) -> Path | None:

@@ -32,16 +32,12 @@ from ..converters import (
     squad_to_docs,
     tacred_to_docs,
 )
-from ..converters.common import (
-    ConversionErrors,
-    Finding,
-    argument_error,
-    check_negative_label,
-    raise_error,
-)
+from ..converters.common import Finding, check_negative_label
 from ..converters.doccano import DoccanoOffsets
 from ..converters.scierc import Unit
+from ..errors import Errors
 from ..files import write_whole
+from ..reading import argument_error, raise_error
 from ._app import app, nothing_written
 
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
@@ -311,7 +307,7 @@ def convert(
     if not report.docs:
         notes = [f"{note}: {n}" for note, n in sorted(report.notes.items())]
         raise ConversionError(
-            ConversionErrors.E612,
+            Errors.E612,
             file=", ".join(map(str, inputs)),
             found="; ".join([f"{len(report.skipped)} bad record(s)", *notes]),
             expected=f"records of the format {data_format!r}",

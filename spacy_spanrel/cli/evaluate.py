@@ -13,7 +13,6 @@ from spacy.cli._util import import_code, setup_gpu
 from spacy.util import fix_random_seed
 from wasabi.printer import Printer
 
-from ..converters.common import argument_error
 from ..evaluation import (
     Evaluation,
     component_tables,
@@ -25,6 +24,7 @@ from ..evaluation import (
 from ..evaluation.report import MAX_ROWS, left_out_text
 from ..evaluation.tables import Table
 from ..files import write_whole
+from ..reading import argument_error
 from ..training.corpus import read_examples
 from ._app import app
 

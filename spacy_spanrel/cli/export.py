@@ -25,6 +25,7 @@ from ..annotations import (
     get_entities,
     get_questions,
 )
+from ..annotations.relations import ORIG_ID_ATTR
 from ..converters import (
     ConversionError,
     add_negatives,
@@ -43,18 +44,13 @@ from ..converters import (
     docs_to_tacred,
     docs_to_triples,
 )
-from ..converters.common import (
-    ORIG_ID_ATTR,
-    ConversionErrors,
-    ExportReport,
-    Place,
-    argument_error,
-    check_negative_label,
-)
+from ..converters.common import ExportReport, check_negative_label
 from ..converters.scierc import Unit
 from ..converters.triples import COLUMNS as TRIPLE_COLUMNS
 from ..converters.writing import add_notes
+from ..errors import Errors
 from ..files import open_whole, place_whole, write_whole
+from ..reading import Place, argument_error
 from ..training.corpus import read_docs
 from ._app import app, nothing_written
 from .convert import UnitName
@@ -150,14 +146,14 @@ def write_folder(records: Iterable[TextAndAnnotation], folder: Path) -> None:
                         file.write(text)
                 except FileExistsError as error:
                     raise Place(str(folder)).error(
-                        ConversionErrors.E642, found=repr(path.name), expected="different names"
+                        Errors.E642, found=repr(path.name), expected="different names"
                     ) from error
         names = set(os.listdir(made))
         others = sorted(set(os.listdir(folder)) - names) if folder.exists() else []
         if others:
             more = f" and {len(others) - 3} more" if len(others) > 3 else ""
             raise Place(str(folder)).error(
-                ConversionErrors.E641,
+                Errors.E641,
                 found=", ".join(map(repr, others[:3])) + more,
                 expected=f"nothing but the {len(names)} files to be written",
             )
@@ -448,7 +444,7 @@ def export(
         raise
     except ValueError as error:
         raise docs.place.error(
-            ConversionErrors.E640, found=str(error), expected="annotations as the package sets them"
+            Errors.E640, found=str(error), expected="annotations as the package sets them"
         ) from error
     return report
 
@@ -484,7 +480,7 @@ def _not_nothing(
         found += f" without questions in doc.spans[{options.get('key', QA_KEY)!r}]"
     notes = [f"{note}: {n}" for note, n in sorted(report.notes.items())]
     raise Place(", ".join(map(str, docs.paths))).error(
-        ConversionErrors.E609,
+        Errors.E609,
         found="; ".join([found, *notes]),
         expected=writer.needs or "Docs",
     )

@@ -14,8 +14,9 @@ from spacy.training import Example
 from wasabi.printer import Printer
 
 from ..annotations import QA_KEY
-from ..converters.common import ConversionErrors, Place, argument_error
+from ..errors import Errors
 from ..extractive_qa.scoring import best_null_threshold, gather_answers, squad_scores
+from ..reading import Place, argument_error
 from ..training.corpus import read_examples
 from ._app import app, nothing_written
 from ._thresholds import named_component, output_folder, store_threshold
@@ -133,14 +134,14 @@ def find_null_threshold(
     place = Place(str(corpus))
     if not answers.references:
         raise place.error(
-            ConversionErrors.E609,
+            Errors.E609,
             found=f"no gold answers in doc.spans[{key!r}]",
             expected="Docs with questions and answers",
         )
     differences = {name: d for name, d in answers.differences.items() if d is not None}
     if len(differences) < len(answers.differences):
         raise place.error(
-            ConversionErrors.E618,
+            Errors.E618,
             found=f"answers of '{component}' without scores",
             expected="answers with logit and null_score",
         )

@@ -17,8 +17,8 @@ from spacy.training import Example
 from tqdm import tqdm
 from wasabi.printer import Printer
 
-from ..converters.common import argument_error
 from ..errors import Errors
+from ..reading import argument_error
 from ..thresholds import Average, Key, ThresholdSweep
 from ..training.corpus import read_examples
 from ._app import app, nothing_written

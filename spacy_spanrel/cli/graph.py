@@ -12,7 +12,8 @@ from tqdm import tqdm
 from wasabi.printer import Printer
 
 from ..annotations import RELATIONS_KEY
-from ..converters.common import ConversionErrors, Place, argument_error
+from ..errors import Errors
+from ..reading import Place, argument_error
 from ..training.corpus import read_docs
 from ..visualize.graph import check_suffix, relation_graph, write_graph
 from ..visualize.network import MAX_NODES
@@ -99,7 +100,7 @@ def graph(
     made = relation_graph(_docs(inputs, quiet), key=key, exclude=exclude)
     if not made.number_of_edges():
         raise Place(", ".join(map(str, inputs))).error(
-            ConversionErrors.E609,
+            Errors.E609,
             found=f"{made.graph['docs']} Docs without relations in doc.spans[{key!r}]",
             expected="Docs with relations that are not excluded",
         )

@@ -11,15 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from wasabi.printer import Printer
 
-from ..converters.common import (
-    Place,
-    argument_error,
-    expect_dict,
-    parse_json,
-    read_json,
-    wrong_kind,
-)
 from ..files import save_whole
+from ..reading import Place, argument_error, expect_dict, parse_json, read_json, wrong_kind
 from ._app import app, nothing_written
 
 if TYPE_CHECKING:

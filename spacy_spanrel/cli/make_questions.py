@@ -16,17 +16,10 @@ from tqdm import tqdm
 from wasabi.printer import Printer
 
 from ..annotations import get_questions, set_answers
-from ..converters.common import (
-    ConversionErrors,
-    Place,
-    argument_error,
-    expect_dict,
-    expect_name,
-    expect_words,
-    read_json,
-)
+from ..errors import Errors
 from ..extractive_qa.cloze import ENGLISH, QuestionWords, collect_mentions, make_clozes
 from ..files import write_whole
+from ..reading import Place, argument_error, expect_dict, expect_name, expect_words, read_json
 from ..training.corpus import read_docs
 from ._app import app, nothing_written
 
@@ -122,7 +115,7 @@ def make_questions(
     for path in [inputs] if isinstance(inputs, (str, Path)) else inputs:
         found = list(read_docs(path, vocab))
         if not found:
-            raise Place(str(path)).error(ConversionErrors.E609, found="no Docs", expected="texts")
+            raise Place(str(path)).error(Errors.E609, found="no Docs", expected="texts")
         docs += found
     mentions, rng, made = collect_mentions(docs), random.Random(seed), MadeQuestions()
     for doc in tqdm(docs, "Questions", unit="texts", disable=None, delay=1.0):

@@ -13,8 +13,8 @@ import typer
 from wasabi.printer import Printer
 
 from ..about import __version__
-from ..converters.common import argument_error
 from ..files import place_whole, write_whole
+from ..reading import argument_error
 from ._app import app, nothing_written
 
 # Columns of the results: title of the table, and (heading, name of the score).

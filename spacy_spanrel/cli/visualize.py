@@ -16,8 +16,8 @@ from spacy.language import Language
 from wasabi.printer import Printer
 
 from ..annotations import ENTITIES_KEY, QA_KEY, RELATIONS_KEY, get_questions, set_questions
-from ..converters.common import argument_error, read_text
 from ..files import write_whole
+from ..reading import argument_error, read_text
 from ..visualize import render
 from ..visualize.display import Style
 from ._app import app, nothing_written

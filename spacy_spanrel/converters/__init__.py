@@ -1,16 +1,10 @@
 """Converters of annotated data to gold Docs: one module a format, one public function each."""
 
+from ..annotations.relations import get_orig_id
+from ..reading import ConversionError
 from .ade import ade_to_docs, docs_to_ade
 from .brat import BratDocument, brat_to_docs, docs_to_brat
-from .common import (
-    ConversionError,
-    ConversionReport,
-    ExportReport,
-    TypeNames,
-    add_negatives,
-    get_orig_id,
-    read_types,
-)
+from .common import ConversionReport, ExportReport, TypeNames, add_negatives, read_types
 from .conll04 import conll04_to_docs, docs_to_conll04
 from .doccano import doccano_to_docs, docs_to_doccano
 from .kbp37 import docs_to_kbp37, kbp37_to_docs

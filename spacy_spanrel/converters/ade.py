@@ -12,23 +12,18 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from ..annotations.relations import RecordId
+from ..errors import Errors
+from ..reading import ConversionError, ErrorHandler, Place, raise_error, read_lines, short
 from .common import (
-    ConversionError,
-    ConversionErrors,
     ConversionReport,
     Edge,
     Entity,
-    ErrorHandler,
     ExportReport,
-    Place,
-    RecordId,
     TypeNames,
     annotate_doc,
     as_types,
     char_entity,
-    raise_error,
-    read_lines,
-    short,
 )
 from .writing import add_notes, doc_id, line_text, one_word, read_annotations
 
@@ -106,7 +101,7 @@ def ade_to_docs(
         key = (row.pubmed_id, row.sentence)
         sentences.setdefault(key, []).append((number, effect, drug))
     if empty:
-        raise Place(str(path)).error(ConversionErrors.E609, found="an empty file", expected="rows")
+        raise Place(str(path)).error(Errors.E609, found="an empty file", expected="rows")
     numbers: Counter[str] = Counter()
     for (pubmed_id, sentence), rows in sentences.items():
         place = Place(str(path), f"line {rows[0][0]}", f"{pubmed_id}:{numbers[pubmed_id]}")
@@ -134,7 +129,7 @@ def _parse_row(line: str, place: Place) -> tuple[_Row, Place]:
     pubmed_id, bar, sentence = fields[0].partition("|")
     if len(fields) != 7 or not bar:
         raise place.error(
-            ConversionErrors.E610,
+            Errors.E610,
             found=f"{line.count('|') + 1} fields",
             expected=f"{len(COLUMNS)} fields: {'|'.join(COLUMNS)}",
         )
@@ -146,9 +141,7 @@ def _parse_row(line: str, place: Place) -> tuple[_Row, Place]:
         strict=True,
     ):
         if not text.strip():
-            raise place.at(name).error(
-                ConversionErrors.E610, found=f"{name} {text!r}", expected="some text"
-            )
+            raise place.at(name).error(Errors.E610, found=f"{name} {text!r}", expected="some text")
     for name, begin, end in (
         ("adverse effect", effect_begin, effect_end),
         ("drug", drug_begin, drug_end),
@@ -156,7 +149,7 @@ def _parse_row(line: str, place: Place) -> tuple[_Row, Place]:
         numeric = all(text.isascii() and text.strip().isdigit() for text in (begin, end))
         if not numeric or int(begin) >= int(end):
             raise place.at(name).error(
-                ConversionErrors.E606,
+                Errors.E606,
                 found=f"begin {begin!r}, end {end!r}",
                 expected="two numbers, 0 <= begin < end",
             )
@@ -171,7 +164,7 @@ def _locate(row: _Row, place: Place, report: ConversionReport) -> tuple[_Mention
         starts = _occurrences(row.sentence, text)
         if not starts:
             raise place.at(name).error(
-                ConversionErrors.E611,
+                Errors.E611,
                 found=f"{name} {short(text)}",
                 expected=f"a part of the sentence {short(row.sentence)}",
             )

@@ -12,24 +12,26 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .common import (
+from ..annotations.relations import RecordId
+from ..errors import Errors
+from ..reading import (
     ConversionError,
-    ConversionErrors,
-    ConversionReport,
-    Edge,
-    Entity,
     ErrorHandler,
-    ExportReport,
-    Finding,
     Place,
-    RecordId,
-    TypeNames,
-    annotate_doc,
-    as_types,
     raise_error,
     read_lines,
     read_text,
     short,
+)
+from .common import (
+    ConversionReport,
+    Edge,
+    Entity,
+    ExportReport,
+    Finding,
+    TypeNames,
+    annotate_doc,
+    as_types,
 )
 from .tools import Fragments, QuotedSpan, locate, read_text_annotations, text_entity, tokenize
 
@@ -99,7 +101,7 @@ def brat_to_docs(
         try:
             if not text_path.is_file():
                 raise place.error(
-                    ConversionErrors.E625, found="no text", expected=f"the file {str(text_path)!r}"
+                    Errors.E625, found="no text", expected=f"the file {str(text_path)!r}"
                 )
             text = read_text(text_path, name)
             if ann_path.is_file():
@@ -123,7 +125,7 @@ def _find_texts(
     place = Place(str(path))
     if not path.exists():
         raise place.error(
-            ConversionErrors.E601,
+            Errors.E601,
             found="no such file or folder",
             expected=f"a folder, or a file with the suffix {ANN_SUFFIX} or {TEXT_SUFFIX}",
         )
@@ -143,7 +145,7 @@ def _find_texts(
         names = with_ann | (with_text if keep_unannotated else set())
         if not names:
             raise place.error(
-                ConversionErrors.E609,
+                Errors.E609,
                 found=f"a folder with {without} {TEXT_SUFFIX} and no {ANN_SUFFIX} files",
                 expected=f"{ANN_SUFFIX} files"
                 + (", or that texts without are kept" * bool(without)),
@@ -151,14 +153,14 @@ def _find_texts(
         return [(name, path / name) for name in sorted(names)]
     if path.suffix not in (TEXT_SUFFIX, ANN_SUFFIX):
         raise place.error(
-            ConversionErrors.E613,
+            Errors.E613,
             found=f"the suffix {path.suffix!r}",
             expected=f"a folder, or a file with the suffix {ANN_SUFFIX} or {TEXT_SUFFIX}",
         )
     annotations = path.with_suffix(ANN_SUFFIX)
     if not annotations.is_file() and not keep_unannotated:
         raise place.error(
-            ConversionErrors.E625,
+            Errors.E625,
             found="a text without annotations",
             expected=f"the file {str(annotations)!r}, or that texts without are kept "
             "(keep_unannotated, on the command line --keep-unannotated)",
@@ -210,14 +212,12 @@ def _parse(path: Path, file: Place, report: ConversionReport) -> _Standoff:
         kind = name[:1]
         if not tab or (kind not in {"T", "R", "*"} and kind not in UNREAD):
             raise place.error(
-                ConversionErrors.E610,
+                Errors.E610,
                 found=short(line),
                 expected="an id that begins with one of T R * " + " ".join(UNREAD) + ", and a tab",
             )
         if name in standoff.text_bounds or name in standoff.unread:
-            raise place.error(
-                ConversionErrors.E621, found=f"{short(name)} again", expected="different ids"
-            )
+            raise place.error(Errors.E621, found=f"{short(name)} again", expected="different ids")
         if kind == "T":
             standoff.text_bounds[name] = _parse_text_bound(rest, place)
         elif kind in UNREAD:
@@ -234,7 +234,7 @@ def _parse_text_bound(rest: str, place: Place) -> _TextBound:
     offsets = offsets.strip()
     if not label or not _OFFSETS.fullmatch(offsets):
         raise place.error(
-            ConversionErrors.E610,
+            Errors.E610,
             found=short(rest),
             expected="a type without blanks, start and end (or several, as 0 3;5 9), a tab and the "
             "text",
@@ -250,7 +250,7 @@ def _parse_relation(name: str, rest: str, place: Place) -> _Relation:
     if name == "*":
         if len(parts) < 2:
             raise place.error(
-                ConversionErrors.E610,
+                Errors.E610,
                 found=short(rest),
                 expected=f"{EQUIV} and two or more ids",
             )
@@ -259,7 +259,7 @@ def _parse_relation(name: str, rest: str, place: Place) -> _Relation:
     roles = [role for role, _, _ in pairs]
     if len(pairs) != 2 or not all(role and target for role, _, target in pairs):
         raise place.error(
-            ConversionErrors.E610,
+            Errors.E610,
             found=short(rest),
             expected="a type and two arguments, as Origin Arg1:T1 Arg2:T2",
         )
@@ -299,7 +299,7 @@ def _resolve(
         for target in relation.arguments:
             if target not in index and target not in lost:
                 raise relation.place.error(
-                    ConversionErrors.E607,
+                    Errors.E607,
                     found=f"{relation.name} with the argument {short(target)}",
                     expected="ids of the file's entities",
                 )

@@ -15,14 +15,11 @@ text without entities or relations stays in the data as the negative example it 
 
 from __future__ import annotations
 
-import json
-import reprlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, permutations
 from pathlib import Path
-from typing import Any
 
 import spacy
 from spacy.language import Language
@@ -31,10 +28,19 @@ from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
 from ..annotations import ENTITIES_KEY, Relation, get_entities, get_relations, set_relations
-
-ORIG_ID_ATTR = "orig_id"
-RecordId = str | int
-ErrorHandler = Callable[["ConversionError"], None]
+from ..annotations.relations import ORIG_ID_ATTR, RecordId
+from ..errors import Errors
+from ..reading import (
+    ConversionError,
+    ErrorHandler,
+    Place,
+    argument_error,
+    expect_dict,
+    expect_key,
+    read_json,
+    short,
+    wrong_kind,
+)
 
 # How the Penn Treebank, and corpora with its tokens, write brackets.
 BRACKETS = {
@@ -51,152 +57,6 @@ ENTITY = "ENTITY"
 
 # What msgpack can hold; a larger id is kept as text.
 _INT64 = range(-(2**63), 2**63)
-
-
-class ConversionErrors:
-    """Texts of conversion errors; `{where}` names file, place and id."""
-
-    E601 = "[E_SR601] {where}: the file cannot be read. Found: {found}. Expected: {expected}."
-    E602 = (
-        "[E_SR602] {where}: the file is not UTF-8 text. Found: {found}. Expected: {expected}. "
-        "Save the file as UTF-8."
-    )
-    E603 = (
-        "[E_SR603] {where}: broken JSON. Found: {found}. Expected: {expected}. "
-        "Is the file cut off, or of another format?"
-    )
-    E604 = "[E_SR604] {where}: wrong kind of value. Found: {found}. Expected: {expected}."
-    E605 = "[E_SR605] {where}: a key is missing. Found: {found}. Expected: {expected}."
-    E606 = "[E_SR606] {where}: wrong offsets. Found: {found}. Expected: {expected}."
-    E607 = (
-        "[E_SR607] {where}: a relation's argument is no entity. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E608 = (
-        "[E_SR608] {where}: the name is not in the types file. Found: {found}. "
-        "Expected: {expected}. Correct the name, or add it to the types file."
-    )
-    E609 = "[E_SR609] {where}: there is nothing to convert. Found: {found}. Expected: {expected}."
-    E610 = "[E_SR610] {where}: a line of the wrong form. Found: {found}. Expected: {expected}."
-    E611 = (
-        "[E_SR611] {where}: the text does not occur in the sentence. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E612 = (
-        "[E_SR612] {where}: no record could be converted. Found: {found}. Expected: {expected}. "
-        "The first error was: {first}"
-    )
-    E613 = "[E_SR613] {where}: wrong argument. Found: {found}. Expected: {expected}."
-    E614 = (
-        "[E_SR614] {where}: an id is used more than once. Found: {found}. Expected: {expected}. "
-        "Give each question an id of its own."
-    )
-    E615 = (
-        "[E_SR615] {where}: it is not clear whether the question has an answer. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E616 = (
-        "[E_SR616] {where}: no answer to the question is a part of the text. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E617 = (
-        "[E_SR617] {where}: the text cannot be tokenized as it is. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E618 = "[E_SR618] {where}: answers are missing. Found: {found}. Expected: {expected}."
-    E620 = (
-        "[E_SR620] {where}: the line is too long. Found: {found}. Expected: {expected}. "
-        "Are these JSON lines, a record a line?"
-    )
-    E621 = "[E_SR621] {where}: an id is used more than once. Found: {found}. Expected: {expected}."
-    E622 = (
-        "[E_SR622] {where}: the tokens do not make up the text. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E623 = (
-        "[E_SR623] {where}: the quoted text is not at its offsets. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E624 = (
-        "[E_SR624] {where}: it is not clear which text is annotated. Found: {found}. "
-        "Expected: {expected}. Name its key (text_key, on the command line --text-key)."
-    )
-    E625 = "[E_SR625] {where}: a file is missing. Found: {found}. Expected: {expected}."
-    E640 = "[E_SR640] {where}: the Doc cannot be written. Found: {found}. Expected: {expected}."
-    E641 = (
-        "[E_SR641] {where}: the folder holds other files, which stay as they are. Found: {found}. "
-        "Expected: {expected}. Choose another folder, or empty this one."
-    )
-    E642 = "[E_SR642] {where}: two Docs would share a file. Found: {found}. Expected: {expected}."
-
-
-class ConversionError(ValueError):
-    """Something in a file that cannot be converted.
-
-    file (str): The file.
-    place (str): Where in it: "line 7" (counted from 1) or "record 7, entities[0].end" (counted
-        from 0, as in the JSON list).
-    id (str | int | None): The id of the record, if it is known.
-    found (str): What was there.
-    expected (str): What should have been there.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        *,
-        file: str,
-        place: str = "",
-        id: RecordId | None = None,
-        found: str,
-        expected: str,
-        **more: str,
-    ) -> None:
-        self.file = file
-        self.place = place
-        self.id = id
-        self.found = found
-        self.expected = expected
-        where = f"'{file}'"
-        if place:
-            where += f", {place}"
-        if id is not None:
-            where += f" (id {id!r})"
-        super().__init__(text.format(where=where, found=found, expected=expected, **more))
-
-
-def raise_error(error: ConversionError) -> None:
-    """Raise the error: the default `on_error` of the converters."""
-    raise error
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where in a file we are; makes the errors of that place.
-
-    file (str): The file.
-    name (str): Line or record, and what is inside it.
-    id (str | int | None): The id of the record.
-    """
-
-    file: str
-    name: str = ""
-    id: RecordId | None = None
-
-    def at(self, name: str) -> Place:
-        """Return a place inside this one."""
-        return Place(self.file, f"{self.name}, {name}" if self.name else name, self.id)
-
-    def error(self, text: str, *, found: str, expected: str) -> ConversionError:
-        """Return an error of this place."""
-        return ConversionError(
-            text, file=self.file, place=self.name, id=self.id, found=found, expected=expected
-        )
-
-    @property
-    def ref(self) -> str:
-        """The id if there is one, else file and place: what a report calls the record."""
-        return str(self.id) if self.id is not None else f"{self.file}, {self.name}"
 
 
 @dataclass(frozen=True)
@@ -326,7 +186,7 @@ class TypeNames:
             for i, name in enumerate(names):
                 if name not in known:
                     raise place.at(f"{what}[{i}]").error(
-                        ConversionErrors.E608,
+                        Errors.E608,
                         found=short(name),
                         expected="one of " + ", ".join(known),
                     )
@@ -384,14 +244,6 @@ def get_vocab(nlp: Language | None) -> Vocab:
     """Return the pipeline's vocabulary; a blank English one without a pipeline."""
     vocab: Vocab = (nlp or spacy.blank("en")).vocab
     return vocab
-
-
-def get_orig_id(doc: Doc) -> RecordId | None:
-    """Return the id of the record from which a gold Doc was made; None if it had none."""
-    if ENTITIES_KEY not in doc.spans:
-        return None
-    orig_id: RecordId | None = doc.spans[ENTITIES_KEY].attrs.get(ORIG_ID_ATTR)
-    return orig_id
 
 
 def make_doc(
@@ -511,7 +363,7 @@ def char_entity(
         text = doc.text[start_char:end_char]
         if span is None:
             raise place.error(
-                ConversionErrors.E611,
+                Errors.E611,
                 found=short(text),
                 expected="tokens there; does the tokenizer change the text?",
             )
@@ -519,16 +371,6 @@ def char_entity(
             Finding(place.ref, f"{short(text)} ({label}) widened to {short(span.text)}")
         )
     return Entity(span.start, span.end, label)
-
-
-def argument_error(name: str, found: str, expected: str) -> ConversionError:
-    """Return the error for a wrong argument of a function or command.
-
-    name (str): What the user calls it ("--text-key").
-    found, expected (str): Its value, and what it may be.
-    RETURNS (ConversionError): To be raised.
-    """
-    return Place(name).error(ConversionErrors.E613, found=found, expected=expected)
 
 
 def check_negative_label(label: str, argument: str = "label") -> None:
@@ -600,190 +442,4 @@ def _bounds(span: Span) -> tuple[int, int]:
 # Reading files
 
 
-def read_text(path: str | Path, record: RecordId | None = None) -> str:
-    """Read a UTF-8 file, with or without a byte order mark; errors name file and byte.
-
-    path (str | Path): The file.
-    record (str | int | None): What errors call it, if the file is one record.
-    RETURNS (str): The text.
-    RAISES (ConversionError): If it cannot be read or is no UTF-8.
-    """
-    place = Place(str(path), "", record)
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise place.error(
-            ConversionErrors.E601, found=error.strerror or str(error), expected="a readable file"
-        ) from error
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise place.at(f"byte {error.start}").error(
-            ConversionErrors.E602,
-            found=f"byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason})",
-            expected="UTF-8",
-        ) from error
-    return text.removeprefix("\ufeff")
-
-
-def read_lines(path: str | Path, record: RecordId | None = None) -> Iterator[tuple[int, str]]:
-    """Yield (number from 1, line without its end); arguments as in `read_text`.
-
-    Only a line feed ends a line: `str.splitlines` also cuts at characters that occur inside texts.
-    """
-    for number, line in enumerate(read_text(path, record).split("\n"), start=1):
-        yield number, line.removesuffix("\r")
-
-
-def read_json(path: str | Path) -> Any:
-    """Read a JSON file; errors name line and column."""
-    place = Place(str(path))
-    text = read_text(path)
-    if not text.strip():
-        raise place.error(ConversionErrors.E609, found="an empty file", expected="JSON")
-    return parse_json(text, place)
-
-
-def read_records(path: str | Path) -> list[Any]:
-    """Read a JSON file that is a list of records, one or more."""
-    place = Place(str(path))
-    data = read_json(path)
-    if not isinstance(data, list):
-        raise wrong_kind(data, "a list of records [...] at the top", place.at("top level"))
-    if not data:
-        raise place.error(ConversionErrors.E609, found="an empty list", expected="records")
-    return data
-
-
-def parse_json(text: str, place: Place, line: int | None = None) -> Any:
-    """Parse JSON; errors name line (`line` if the text is one of a file's lines) and column."""
-    # The standard parser: srsly's says that something is wrong, but not where.
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = place.at(f"line {line or error.lineno}, column {error.colno}")
-        found = f"{short(text[error.pos : error.pos + 30]) or 'nothing'} ({error.msg})"
-        if error.pos >= len(text.rstrip()):
-            found = f"the end of the text ({error.msg})"
-        raise place.error(ConversionErrors.E603, found=found, expected="valid JSON") from error
-    except (ValueError, RecursionError) as error:
-        if line is not None:
-            place = place.at(f"line {line}")
-        raise place.error(ConversionErrors.E603, found=str(error), expected="valid JSON") from error
-
-
 # Checking values
-
-
-def short(value: object) -> str:
-    """Return a value's representation, cut to a length that suits a message."""
-    shortener = reprlib.Repr()
-    shortener.maxstring = shortener.maxother = 60
-    return shortener.repr(value)
-
-
-def wrong_kind(value: object, expected: str, place: Place) -> ConversionError:
-    """Return the error for a value of the wrong kind."""
-    return place.error(
-        ConversionErrors.E604, found=f"{short(value)} ({type(value).__name__})", expected=expected
-    )
-
-
-def expect_dict(value: object, place: Place) -> dict[str, Any]:
-    """Return the value if it is a JSON object, else raise a ConversionError."""
-    if not isinstance(value, dict):
-        raise wrong_kind(value, "an object {...}", place)
-    return value
-
-
-def expect_list(value: object, place: Place, length: int | None = None) -> list[Any]:
-    """Return the value if it is a list (of that length), else raise a ConversionError."""
-    if not isinstance(value, list) or (length is not None and len(value) != length):
-        raise wrong_kind(
-            value, "a list [...]" if length is None else f"a list of {length} items", place
-        )
-    return value
-
-
-def expect_key(record: dict[str, Any], key: str, place: Place) -> Any:
-    """Return the value of a key, or raise a ConversionError if it is missing."""
-    if key not in record:
-        raise place.error(
-            ConversionErrors.E605,
-            found="the keys " + (", ".join(map(repr, record)) or "(none)"),
-            expected=f"the key {key!r}",
-        )
-    return record[key]
-
-
-def expect_name(value: object, place: Place) -> str:
-    """Return the value if it is a string with something in it, else raise a ConversionError."""
-    if not isinstance(value, str) or not value.strip():
-        raise wrong_kind(value, "a string that is not empty", place)
-    return expect_encodable(value, place)
-
-
-def expect_int(value: object, place: Place) -> int:
-    """Return the value if it is an integer (true and false are none), else raise an error."""
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise wrong_kind(value, "an integer", place)
-    return value
-
-
-def expect_encodable(value: str, place: Place) -> str:
-    """Return the string if it can be stored: JSON can spell lone surrogates, which cannot."""
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise wrong_kind(value, "text without lone surrogates", place) from error
-    return value
-
-
-def expect_words(value: object, place: Place, *, allow_empty: bool = False) -> list[str]:
-    """Return the value if it is a list of tokens, else raise a ConversionError."""
-    words = expect_list(value, place)
-    if not words and not allow_empty:
-        raise wrong_kind(words, "at least one token", place)
-    for i, word in enumerate(words):
-        if not isinstance(word, str) or not word:
-            raise wrong_kind(word, "a string that is not empty", place.at(f"[{i}]"))
-        expect_encodable(word, place.at(f"[{i}]"))
-    return words
-
-
-def expect_id(value: object, place: Place) -> RecordId | None:
-    """Return a record's id: a string, an integer or None; else raise a ConversionError."""
-    if value is None or (isinstance(value, str) and value == ""):
-        return None
-    if isinstance(value, str):
-        return expect_encodable(value, place)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise wrong_kind(value, "a string or an integer", place)
-
-
-def expect_offsets(start: int, end: int, length: int, place: Place) -> None:
-    """Raise a ConversionError if start and (exclusive) end are no span of `length` tokens."""
-    if not 0 <= start < end <= length:
-        raise place.error(
-            ConversionErrors.E606,
-            found=f"start {start}, end {end}",
-            expected=f"0 <= start < end <= {length} (the number of tokens), end exclusive",
-        )
-
-
-def expect_inclusive_offsets(
-    start: object, end: object, length: int, place: Place
-) -> tuple[int, int]:
-    """Return start and exclusive end of a span that is given with its inclusive end.
-
-    RAISES (ConversionError): If they are no span of `length` tokens.
-    """
-    first, last = expect_int(start, place), expect_int(end, place)
-    if not 0 <= first <= last < length:
-        raise place.error(
-            ConversionErrors.E606,
-            found=f"start {first}, end {last}",
-            expected=f"0 <= start <= end < {length} (the number of tokens), end inclusive",
-        )
-    return first, last + 1

@@ -10,22 +10,18 @@ from pathlib import Path
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from ..errors import Errors
+from ..reading import ConversionError, ErrorHandler, Place, raise_error, read_lines
 from .common import (
     BRACKETS,
-    ConversionError,
-    ConversionErrors,
     ConversionReport,
     Edge,
     Entity,
-    ErrorHandler,
     ExportReport,
-    Place,
     TypeNames,
     as_types,
     get_vocab,
     make_doc,
-    raise_error,
-    read_lines,
 )
 from .writing import (
     add_notes,
@@ -99,9 +95,7 @@ def conll04_to_docs(
             continue
         yield doc
     if empty:
-        raise Place(str(path)).error(
-            ConversionErrors.E609, found="an empty file", expected="sentences"
-        )
+        raise Place(str(path)).error(Errors.E609, found="an empty file", expected="sentences")
 
 
 def _sentences(lines: Iterable[tuple[int, str]]) -> Iterator[list[Line]]:
@@ -143,13 +137,13 @@ def _parse_sentence(
             index = _row_number(row, place)
             if sentence_id != sentence.id:
                 raise place.error(
-                    ConversionErrors.E610,
+                    Errors.E610,
                     found=f"sentence {sentence_id!r}",
                     expected=f"sentence {sentence.id!r}, or a blank line before the next sentence",
                 )
             if index in row_entities:
                 raise place.error(
-                    ConversionErrors.E610,
+                    Errors.E610,
                     found=f"row {index} for the second time",
                     expected="each row number once in a sentence",
                 )
@@ -169,7 +163,7 @@ def _parse_sentence(
                 if entity is None:
                     state = "of type O" if index in row_entities else "that does not exist"
                     raise place.error(
-                        ConversionErrors.E607,
+                        Errors.E607,
                         found=f"row {index}, {state}",
                         expected="the number of a row with an entity type",
                     )
@@ -177,7 +171,7 @@ def _parse_sentence(
             relations.append(Edge(ends[0], ends[1], columns[2]))
         else:
             raise place.error(
-                ConversionErrors.E610,
+                Errors.E610,
                 found=f"{len(columns)} columns",
                 expected=f"{ROW_COLUMNS} columns (a row) or {RELATION_COLUMNS} (a relation)",
             )
@@ -209,9 +203,7 @@ def _unescape(word: str) -> str:
 
 def _row_number(text: str, place: Place) -> int:
     if not (text.isascii() and text.isdigit()):
-        raise place.error(
-            ConversionErrors.E610, found=f"row number {text!r}", expected="a number from 0"
-        )
+        raise place.error(Errors.E610, found=f"row number {text!r}", expected="a number from 0")
     return int(text)
 
 

@@ -10,18 +10,12 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .common import (
+from ..annotations.relations import RecordId
+from ..errors import Errors
+from ..reading import (
     ConversionError,
-    ConversionErrors,
-    ConversionReport,
-    Edge,
     ErrorHandler,
-    ExportReport,
     Place,
-    RecordId,
-    TypeNames,
-    annotate_doc,
-    as_types,
     expect_dict,
     expect_id,
     expect_int,
@@ -31,6 +25,7 @@ from .common import (
     raise_error,
     short,
 )
+from .common import ConversionReport, Edge, ExportReport, TypeNames, annotate_doc, as_types
 from .tools import (
     CODE_POINTS,
     UTF16_UNITS,
@@ -96,7 +91,7 @@ def doccano_to_docs(
     """
     if offsets not in get_args(DoccanoOffsets):
         raise Place(str(path)).error(
-            ConversionErrors.E613,
+            Errors.E613,
             found=f"offsets {offsets!r}",
             expected=" or ".join(map(repr, get_args(DoccanoOffsets))),
         )
@@ -148,7 +143,7 @@ def _spans(fields: dict[str, Any], place: Place, report: ConversionReport) -> li
     keys = [key for key in ENTITY_KEYS if key in fields]
     if not keys:
         raise place.error(
-            ConversionErrors.E605,
+            Errors.E605,
             found="the keys " + ", ".join(map(repr, fields)),
             expected="one of the keys " + ", ".join(map(repr, ENTITY_KEYS)),
         )
@@ -204,7 +199,7 @@ def _relations(fields: dict[str, Any], spans: Sequence[_SpanOfFile], place: Plac
             continue
         if span.id in index:
             raise span.place.at("id").error(
-                ConversionErrors.E621,
+                Errors.E621,
                 found=f"{span.id!r} again",
                 expected="different ids within a record",
             )
@@ -218,7 +213,7 @@ def _relations(fields: dict[str, Any], spans: Sequence[_SpanOfFile], place: Plac
             name = expect_id(expect_key(item, key, where), where.at(key))
             if name is None or name not in index:
                 raise where.at(key).error(
-                    ConversionErrors.E607,
+                    Errors.E607,
                     found=f"{key} {short(name)}",
                     expected=f"the id of one of the record's {len(spans)} entities",
                 )

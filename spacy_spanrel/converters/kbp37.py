@@ -8,18 +8,17 @@ from pathlib import Path
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from ..reading import ErrorHandler, raise_error
 from .common import (
     ENTITY,
     ConversionReport,
     Entity,
-    ErrorHandler,
     ExportReport,
     TypeNames,
     as_types,
     get_vocab,
     make_doc,
     one_relation,
-    raise_error,
 )
 from .tagged import TaggedSentence, tagged_lines, tagged_to_docs
 from .writing import divide_words, read_pairs, words_of

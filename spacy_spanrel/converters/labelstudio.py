@@ -11,21 +11,12 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .common import (
-    ENTITY,
+from ..annotations.relations import RecordId
+from ..errors import Errors
+from ..reading import (
     ConversionError,
-    ConversionErrors,
-    ConversionReport,
-    Edge,
-    Entity,
     ErrorHandler,
-    ExportReport,
-    Finding,
     Place,
-    RecordId,
-    TypeNames,
-    annotate_doc,
-    as_types,
     expect_dict,
     expect_id,
     expect_int,
@@ -36,6 +27,17 @@ from .common import (
     read_records,
     short,
     wrong_kind,
+)
+from .common import (
+    ENTITY,
+    ConversionReport,
+    Edge,
+    Entity,
+    ExportReport,
+    Finding,
+    TypeNames,
+    annotate_doc,
+    as_types,
 )
 from .tools import (
     QuotedSpan,
@@ -154,7 +156,7 @@ def _completed_result(
     """Parse the first completed annotation; None if there is none."""
     if "annotations" not in task:
         raise place.error(
-            ConversionErrors.E605,
+            Errors.E605,
             found="the keys " + ", ".join(map(repr, task)),
             expected="the key 'annotations', as in Label Studio's export format JSON (JSON-MIN has "
             "none)",
@@ -249,7 +251,7 @@ def _find_text(task: dict[str, Any], result: _Result, text_key: str | None) -> t
         key = TEXT_KEY
     else:
         raise place.error(
-            ConversionErrors.E624,
+            Errors.E624,
             found="texts " + (", ".join(map(short, named or texts)) or "(none)"),
             expected="one text, or one that the results name",
         )
@@ -315,7 +317,7 @@ def _edges(
             lost = lost or f"{side} {short(name)} {result.unread[name]}"
         else:
             raise place.at(side).error(
-                ConversionErrors.E607,
+                Errors.E607,
                 found=f"{side} {short(name)}",
                 expected=f"the id of one of the {len(index)} regions",
             )

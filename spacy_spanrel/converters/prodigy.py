@@ -11,19 +11,11 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .common import (
-    ENTITY,
+from ..errors import Errors
+from ..reading import (
     ConversionError,
-    ConversionErrors,
-    ConversionReport,
-    Edge,
-    Entity,
     ErrorHandler,
-    ExportReport,
     Place,
-    TypeNames,
-    annotate_doc,
-    as_types,
     expect_dict,
     expect_id,
     expect_inclusive_offsets,
@@ -35,6 +27,16 @@ from .common import (
     raise_error,
     short,
     wrong_kind,
+)
+from .common import (
+    ENTITY,
+    ConversionReport,
+    Edge,
+    Entity,
+    ExportReport,
+    TypeNames,
+    annotate_doc,
+    as_types,
 )
 from .tools import (
     expect_label,
@@ -184,7 +186,7 @@ class _Record:
                 at += 1
             if not fits or token.get("id", i) != i:
                 raise place.at(f"[{i}]").error(
-                    ConversionErrors.E622,
+                    Errors.E622,
                     found=f"{short(word)} with start {short(token.get('start'))}, ws "
                     f"{short(token.get('ws'))} and id {short(token.get('id'))}",
                     expected=f"the token with the id {i} in the text at {start}: "
@@ -193,7 +195,7 @@ class _Record:
             spaces.append(space)
         if at != len(self.text):
             raise place.error(
-                ConversionErrors.E622,
+                Errors.E622,
                 found=f"tokens up to character {at}",
                 expected=f"tokens for the whole text of {len(self.text)} characters",
             )
@@ -225,7 +227,7 @@ class _Record:
         for key, char in (("start", span.start_char), ("end", span.end_char)):
             if fields.get(key, char) != char:
                 raise place.at(key).error(
-                    ConversionErrors.E606,
+                    Errors.E606,
                     found=f"{key} {short(fields[key])} with tokens {start} to {end - 1}",
                     expected=f"{char}, where these tokens are (token_end is inclusive)",
                 )
@@ -246,7 +248,7 @@ class _Record:
         if item is None:
             if not 0 <= token < len(self.doc):
                 raise place.at(name).error(
-                    ConversionErrors.E607,
+                    Errors.E607,
                     found=f"{name} {token}",
                     expected=f"0 <= {name} < {len(self.doc)} (the number of tokens)",
                 )
@@ -261,7 +263,7 @@ class _Record:
             bounds = self._bounds(span, place)
             if self.has_tokens and not bounds[0] <= token < bounds[1]:
                 raise place.error(
-                    ConversionErrors.E606,
+                    Errors.E606,
                     found=f"tokens {bounds[0]} to {bounds[1] - 1}",
                     expected=f"a span with the token {token}, as {name} says",
                 )

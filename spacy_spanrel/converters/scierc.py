@@ -10,19 +10,12 @@ from typing import Any, Literal, get_args
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .common import (
+from ..annotations.relations import RecordId
+from ..errors import Errors
+from ..reading import (
     ConversionError,
-    ConversionErrors,
-    ConversionReport,
-    Edge,
-    Entity,
     ErrorHandler,
-    ExportReport,
-    Finding,
     Place,
-    RecordId,
-    TypeNames,
-    as_types,
     expect_dict,
     expect_id,
     expect_inclusive_offsets,
@@ -30,12 +23,21 @@ from .common import (
     expect_list,
     expect_name,
     expect_words,
-    get_vocab,
-    make_doc,
     parse_json,
     raise_error,
     read_lines,
     wrong_kind,
+)
+from .common import (
+    ConversionReport,
+    Edge,
+    Entity,
+    ExportReport,
+    Finding,
+    TypeNames,
+    as_types,
+    get_vocab,
+    make_doc,
 )
 from .writing import add_notes, doc_id, read_annotations, sentences_of, words_of
 
@@ -124,7 +126,7 @@ def scierc_to_docs(
                 sent_starts=part.sent_starts,
             )
     if empty:
-        raise file.error(ConversionErrors.E609, found="an empty file", expected="documents")
+        raise file.error(Errors.E609, found="an empty file", expected="documents")
 
 
 def _parse_document(
@@ -158,7 +160,7 @@ def _parse_document(
         home = part_of_sentence[s]
         if part is not home or span[1] > part.start + len(part.words):
             raise where.error(
-                ConversionErrors.E606,
+                Errors.E606,
                 found=f"start {start}, end {end}",
                 expected=f"offsets inside its {unit}, from {home.start} "
                 f"to {home.start + len(home.words) - 1} (end inclusive)",
@@ -216,7 +218,7 @@ def _per_sentence(
     lists = expect_list(expect_key(record, key, place), place.at(key))
     if len(lists) != n_sentences:
         raise place.at(key).error(
-            ConversionErrors.E604,
+            Errors.E604,
             found=f"{len(lists)} lists",
             expected=f"{n_sentences} lists, one a sentence",
         )
@@ -230,7 +232,7 @@ def _per_sentence(
 def _check_unit(unit: str, place: Place) -> None:
     if unit not in get_args(Unit):
         raise place.error(
-            ConversionErrors.E613,
+            Errors.E613,
             found=f"unit {unit!r}",
             expected=" or ".join(map(repr, get_args(Unit))),
         )

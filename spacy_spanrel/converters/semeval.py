@@ -9,18 +9,17 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from ..reading import ErrorHandler, raise_error
 from .common import (
     ENTITY,
     ConversionReport,
     Entity,
-    ErrorHandler,
     ExportReport,
     TypeNames,
     annotate_doc,
     as_types,
     char_entity,
     one_relation,
-    raise_error,
 )
 from .tagged import TaggedSentence, tagged_lines, tagged_to_docs
 from .writing import add_notes, line_text, read_pairs

@@ -9,17 +9,12 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .common import (
+from ..annotations.relations import get_orig_id
+from ..errors import Errors
+from ..reading import (
     ConversionError,
-    ConversionErrors,
-    ConversionReport,
-    Edge,
-    Entity,
     ErrorHandler,
-    ExportReport,
     Place,
-    TypeNames,
-    as_types,
     expect_dict,
     expect_id,
     expect_int,
@@ -28,11 +23,18 @@ from .common import (
     expect_name,
     expect_offsets,
     expect_words,
-    get_orig_id,
-    get_vocab,
-    make_doc,
     raise_error,
     read_records,
+)
+from .common import (
+    ConversionReport,
+    Edge,
+    Entity,
+    ExportReport,
+    TypeNames,
+    as_types,
+    get_vocab,
+    make_doc,
 )
 from .writing import read_annotations, words_of
 
@@ -113,7 +115,7 @@ def _relations(fields: dict[str, Any], n_entities: int, place: Place) -> list[Ed
             index = expect_int(expect_key(item, key, where), where.at(key))
             if not 0 <= index < n_entities:
                 raise where.at(key).error(
-                    ConversionErrors.E607,
+                    Errors.E607,
                     found=f"{key} {index}",
                     expected=f"0 <= {key} < {n_entities} (the number of entities)",
                 )

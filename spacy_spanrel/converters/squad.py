@@ -26,13 +26,11 @@ from ..annotations import (
     make_answer,
     set_answers,
 )
+from ..errors import Errors
 from ..extractive_qa.scoring import null_difference, plausible_answers, reference_answers
-from .common import (
+from ..reading import (
     ConversionError,
-    ConversionErrors,
-    ConversionReport,
     ErrorHandler,
-    Finding,
     Place,
     expect_dict,
     expect_encodable,
@@ -46,6 +44,7 @@ from .common import (
     short,
     wrong_kind,
 )
+from .common import ConversionReport, Finding
 from .tools import tokenize
 
 TITLE_ATTR = "title"
@@ -96,7 +95,7 @@ def squad_to_docs(
     is_version_2 = _is_version_2(data.get("version"))
     articles = expect_list(expect_key(data, "data", top), top.at("data"))
     if not articles:
-        raise top.error(ConversionErrors.E609, found="no article in data", expected="articles")
+        raise top.error(Errors.E609, found="no article in data", expected="articles")
     for i, article in enumerate(articles):
         place = Place(str(path), f"data[{i}]")
         try:
@@ -143,7 +142,7 @@ def _read_paragraph(
             name = read.answer.question.id
             if name in answers:
                 raise read.place.at("id").error(
-                    ConversionErrors.E614,
+                    Errors.E614,
                     found=f"{name!r} again",
                     expected="different ids within a paragraph",
                 )
@@ -207,7 +206,7 @@ def _read_question(item: object, doc: Doc, is_version_2: bool, place: Place) -> 
     if impossible or (impossible is None and is_version_2 and not items):
         if len(items) > read.n_empty:
             raise place.error(
-                ConversionErrors.E615,
+                Errors.E615,
                 found=f"is_impossible true and {len(items)} answer(s)",
                 expected="no answers to a question that has none",
             )
@@ -215,13 +214,13 @@ def _read_question(item: object, doc: Doc, is_version_2: bool, place: Place) -> 
         return read
     if not items:
         raise place.error(
-            ConversionErrors.E615,
+            Errors.E615,
             found="no answers" + ("" if impossible is None else " and is_impossible false"),
             expected="an answer, or is_impossible true",
         )
     if not found:
         raise place.error(
-            ConversionErrors.E616,
+            Errors.E616,
             found="; ".join(read.lost) or f"{len(items)} answer(s) without text",
             expected=f"a part of the context {short(doc.text)}",
         )
@@ -340,7 +339,7 @@ def docs_to_squad(
                     row["plausible_answers"] = [_to_json(part) for part in plausible]
             elif not references:
                 raise Place(source, f"Doc {number}", answer.question.id).error(
-                    ConversionErrors.E615,
+                    Errors.E615,
                     found="a question without an answer",
                     expected=f"an answer to each question in version {version}",
                 )
@@ -380,14 +379,14 @@ def answers_to_predictions(
             place = Place(source, f"Doc {number}", name)
             if name in predictions:
                 raise place.error(
-                    ConversionErrors.E614,
+                    Errors.E614,
                     found=f"{name!r} again",
                     expected="different ids in all Docs",
                 )
             difference = null_difference(answer)
             if difference is None:
                 raise place.error(
-                    ConversionErrors.E618,
+                    Errors.E618,
                     found="an answer without scores (gold?)",
                     expected="answers that a component predicted",
                 )
@@ -402,7 +401,7 @@ def _all_answers(doc: Doc, key: str, place: Place) -> tuple[Answer, ...]:
     unknown = [question.id for question in get_questions(doc, key) if question.id not in known]
     if unknown:
         raise place.error(
-            ConversionErrors.E618,
+            Errors.E618,
             found="questions that were not answered: " + ", ".join(unknown),
             expected="for each an answer, or the statement that there is none",
         )

@@ -9,16 +9,10 @@ from typing import Any, Literal
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .common import (
-    BRACKETS,
+from ..reading import (
     ConversionError,
-    ConversionReport,
-    Entity,
     ErrorHandler,
-    ExportReport,
     Place,
-    TypeNames,
-    as_types,
     expect_dict,
     expect_id,
     expect_inclusive_offsets,
@@ -26,11 +20,19 @@ from .common import (
     expect_key,
     expect_name,
     expect_words,
+    raise_error,
+    read_records,
+)
+from .common import (
+    BRACKETS,
+    ConversionReport,
+    Entity,
+    ExportReport,
+    TypeNames,
+    as_types,
     get_vocab,
     make_doc,
     one_relation,
-    raise_error,
-    read_records,
 )
 from .writing import add_notes, count_pairs, read_pairs, words_of
 

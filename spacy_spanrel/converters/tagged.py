@@ -15,18 +15,9 @@ from pathlib import Path
 
 from spacy.tokens import Doc
 
-from .common import (
-    ENTITY,
-    ConversionError,
-    ConversionErrors,
-    ConversionReport,
-    Entity,
-    ErrorHandler,
-    ExportReport,
-    Place,
-    read_lines,
-    short,
-)
+from ..errors import Errors
+from ..reading import ConversionError, ErrorHandler, Place, read_lines, short
+from .common import ENTITY, ConversionReport, Entity, ExportReport
 from .writing import Pair, add_notes, count_pairs, one_word
 
 COMMENT = "Comment:"
@@ -89,9 +80,7 @@ def tagged_to_docs(
             continue
         yield doc
     if empty:
-        raise Place(str(path)).error(
-            ConversionErrors.E609, found="an empty file", expected="sentences"
-        )
+        raise Place(str(path)).error(Errors.E609, found="an empty file", expected="sentences")
 
 
 def _records(lines: Iterable[Line]) -> Iterator[tuple[list[Line], str]]:
@@ -125,14 +114,14 @@ def _parse_record(lines: Sequence[Line], follower: str, file: str) -> TaggedSent
     record_id = record_id.strip()
     if not tab or len(record_id.split()) != 1:
         raise place.error(
-            ConversionErrors.E610,
+            Errors.E610,
             found=f"id {short(record_id)}" if tab else f"{short(line)}, without a tab",
             expected="an id of one word, a tab and the sentence",
         )
     place = Place(file, place.name, record_id)
     if not rest or _is_comment(rest[0][1]):
         raise place.error(
-            ConversionErrors.E610,
+            Errors.E610,
             found=short(rest[0][1].strip()) if rest else follower,
             expected="the label on the line after the sentence",
         )
@@ -141,7 +130,7 @@ def _parse_record(lines: Sequence[Line], follower: str, file: str) -> TaggedSent
     if surplus:
         number, line = surplus[0]
         raise Place(file, f"line {number}", record_id).error(
-            ConversionErrors.E610,
+            Errors.E610,
             found=short(line.strip()),
             expected=f"after the label at most one line '{COMMENT} ...', then a blank line or the "
             "next sentence",
@@ -165,7 +154,7 @@ def _argument(name: str, pieces: Sequence[str], tags: Sequence[str], place: Plac
     for tag in (opening, closing):
         if tags.count(tag) != 1:
             raise place.error(
-                ConversionErrors.E610,
+                Errors.E610,
                 found=f"{tag} {tags.count(tag)} times" if tag in tags else f"no {tag}",
                 expected="<e1>, </e1>, <e2> and </e2>, each once",
             )
@@ -173,13 +162,13 @@ def _argument(name: str, pieces: Sequence[str], tags: Sequence[str], place: Plac
     start, end = tags.index(opening) + 1, tags.index(closing) + 1
     if start > end:
         raise place.error(
-            ConversionErrors.E610,
+            Errors.E610,
             found=f"{closing} before {opening}",
             expected=f"{opening}, the argument and then {closing}",
         )
     if not "".join(pieces[start:end]).strip():
         raise place.error(
-            ConversionErrors.E610,
+            Errors.E610,
             found=f"nothing between {opening} and {closing}",
             expected="some text there",
         )

@@ -19,27 +19,22 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from .common import (
+from ..annotations.relations import RecordId, get_orig_id
+from ..errors import Errors
+from ..reading import (
     ConversionError,
-    ConversionErrors,
-    ConversionReport,
-    Edge,
-    Entity,
     ErrorHandler,
-    ExportReport,
     Place,
-    RecordId,
-    char_entity,
     expect_dict,
     expect_encodable,
     expect_list,
     expect_name,
-    get_orig_id,
     parse_json,
     read_records,
     short,
     wrong_kind,
 )
+from .common import ConversionReport, Edge, Entity, ExportReport, char_entity
 from .writing import read_annotations
 
 # More is no record of these tools; without a limit, a file without line ends is read as a whole.
@@ -74,12 +69,12 @@ def read_objects(
             continue
         yield place, fields
     if empty:
-        raise file.error(ConversionErrors.E609, found="an empty file", expected="records")
+        raise file.error(Errors.E609, found="an empty file", expected="records")
 
 
 def _cannot_read(path: str | Path, error: OSError) -> ConversionError:
     return Place(str(path)).error(
-        ConversionErrors.E601, found=error.strerror or str(error), expected="a readable file"
+        Errors.E601, found=error.strerror or str(error), expected="a readable file"
     )
 
 
@@ -106,7 +101,7 @@ def _lines(path: str | Path) -> Iterator[tuple[Place, Any]]:
             yield (
                 place,
                 place.error(
-                    ConversionErrors.E620,
+                    Errors.E620,
                     found=f"a line that begins with {short(line[:60].decode(errors='replace'))}",
                     expected=f"at most {MAX_LINE_BYTES} bytes",
                 ),
@@ -117,7 +112,7 @@ def _lines(path: str | Path) -> Iterator[tuple[Place, Any]]:
         except UnicodeDecodeError as error:
             # This is about the whole file.
             raise place.at(f"byte {error.start}").error(
-                ConversionErrors.E602,
+                Errors.E602,
                 found=f"byte 0x{error.object[error.start]:02x} ({error.reason})",
                 expected="UTF-8",
             ) from error
@@ -181,13 +176,13 @@ def tokenize(pipeline: Language, text: str, place: Place, counted: str = "spans"
         doc = pipeline.make_doc(text)
     except ValueError as error:  # too long
         raise place.error(
-            ConversionErrors.E617,
+            Errors.E617,
             found=f"{len(text)} characters ({short(text)}): {error}",
             expected="a text that the tokenizer takes",
         ) from error
     if doc.text != text:
         raise place.error(
-            ConversionErrors.E617,
+            Errors.E617,
             found=f"{short(doc.text)} after tokenization",
             expected=f"{short(text)}, as {counted} are counted in its characters; choose another "
             "tokenizer",
@@ -222,7 +217,7 @@ def text_entity(
         part = text[start:end]
         if not part.strip():
             raise place.error(
-                ConversionErrors.E606,
+                Errors.E606,
                 found=f"start {start}, end {end}, and nothing but blanks there",
                 expected="some text there",
             )
@@ -236,7 +231,7 @@ def text_entity(
 def wrong_offsets(start: int, end: int, text: str, place: Place) -> ConversionError:
     """Return the error for offsets that are no part of a text."""
     return place.error(
-        ConversionErrors.E606,
+        Errors.E606,
         found=f"start {start}, end {end}",
         expected=f"0 <= start < end <= {len(text)} (the number of characters), end exclusive",
     )
@@ -351,7 +346,7 @@ def locate(text: str, spans: Sequence[QuotedSpan], report: ConversionReport) -> 
         if not fit:
             there = " ".join(text[start : min(end, start + 80)] for start, end in fragments)
             raise span.place.error(
-                ConversionErrors.E623,
+                Errors.E623,
                 found=f"{short(there)} at {_in_words(span.fragments)}",
                 expected=f"{short(span.quote)}, as the file says",
             )

@@ -22,7 +22,8 @@ from ..annotations import (
     get_pair_scores,
     get_relations,
 )
-from .common import ENTITY, Edge, Entity, ExportReport, RecordId, get_orig_id
+from ..annotations.relations import RecordId, get_orig_id
+from .common import ENTITY, Edge, Entity, ExportReport
 
 
 def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list[Edge]]:

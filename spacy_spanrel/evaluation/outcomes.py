@@ -28,7 +28,7 @@ from ..annotations import (
     get_entities,
     get_relations,
 )
-from ..converters.common import RecordId, get_orig_id
+from ..annotations.relations import RecordId, get_orig_id
 from ..encoding.alignment import non_space_offsets, project_chars
 from ..extractive_qa.scoring import exact_match, f1, reference_answers
 from ..relation_classifier.scoring import labelled_pairs

@@ -22,6 +22,7 @@ from spacy import registry
 from spacy.training import Example
 
 from ..annotations import QA_KEY, Answer, get_answers
+from ..errors import Errors
 
 # Parts of the data, by our names and the official script's.
 _PARTS = {"": "", "has_ans_": "HasAns_", "no_ans_": "NoAns_"}
@@ -52,22 +53,6 @@ class QAScorer(Protocol):
     def __call__(self, examples: Iterable[Example], **cfg: Any) -> dict[str, Any]: ...
 
 
-class ScoringErrors:
-    """Texts of errors of scoring."""
-
-    E851 = (
-        "[E_SR851] Answers cannot be normalized for the language {language!r}. Expected None (the "
-        "official SQuAD rules, for any language), or one of MLQA's: {known}."
-    )
-    E852 = (
-        "[E_SR852] {n} question(s) have no {what}: {ids}. Give one for each question that has "
-        'reference answers, or leave them out with missing="skip".'
-    )
-    E853 = "[E_SR853] There are no questions to score."
-    E854 = '[E_SR854] missing must be "error" or "skip", not {found!r}.'
-    E855 = "[E_SR855] The score difference of question '{id}' is not a number: {found!r}."
-
-
 # Texts
 
 
@@ -96,7 +81,7 @@ def normalize_answer(text: str, language: str | None = None) -> str:
         text = "".join(char for char in text if not _is_punctuation(char))
     else:
         known = ", ".join(map(repr, LANGUAGES))
-        raise ValueError(ScoringErrors.E851.format(language=language, known=known))
+        raise ValueError(Errors.E851.format(language=language, known=known))
     article = _ARTICLE.get(language or "en")
     if article is not None:
         text = article.sub(" ", text)
@@ -202,7 +187,7 @@ def squad_scores(
         questions.
     """
     if missing not in ("error", "skip"):
-        raise ValueError(ScoringErrors.E854.format(found=missing))
+        raise ValueError(Errors.E854.format(found=missing))
     if missing == "skip":
         references = {key: texts for key, texts in references.items() if key in predictions}
     results = _results(references, predictions, language)
@@ -234,7 +219,7 @@ def _results(
     language: str | None,
 ) -> dict[str, _Result]:
     if not references:
-        raise ValueError(ScoringErrors.E853)
+        raise ValueError(Errors.E853)
     _check_ids(references, predictions, "prediction")
     return {
         key: _Result(
@@ -247,7 +232,7 @@ def _results(
 def _check_ids(wanted: Iterable[str], given: Mapping[str, Any], what: str) -> None:
     ids = [key for key in wanted if key not in given]
     if ids:
-        raise ValueError(ScoringErrors.E852.format(n=len(ids), what=what, ids=", ".join(ids)))
+        raise ValueError(Errors.E852.format(n=len(ids), what=what, ids=", ".join(ids)))
 
 
 def _means(scores: Sequence[tuple[float, float]]) -> dict[str, float | int]:
@@ -302,7 +287,7 @@ def best_null_threshold(
     _check_ids(references, differences, "score difference")
     for key in results:
         if math.isnan(differences[key]):
-            raise ValueError(ScoringErrors.E855.format(id=key, found=differences[key]))
+            raise ValueError(Errors.E855.format(id=key, found=differences[key]))
     # Exact sums, so that equal scores are equal in whatever order they were added.
     gains = sorted(
         (differences[key], Fraction(result.f1) - Fraction(result.unanswered))

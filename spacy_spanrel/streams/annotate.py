@@ -22,8 +22,8 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from ..about import __version__
-from ..converters.common import argument_error
 from ..errors import Errors, Warnings
+from ..reading import argument_error
 from .progress import (
     COMPLETE,
     MERGED,

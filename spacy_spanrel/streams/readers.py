@@ -19,16 +19,9 @@ from typing import Any, BinaryIO, Literal
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
-from ..converters.common import (
-    ConversionErrors,
-    Place,
-    argument_error,
-    get_orig_id,
-    parse_json,
-    read_text,
-    short,
-)
+from ..annotations.relations import get_orig_id
 from ..errors import Errors
+from ..reading import Place, argument_error, parse_json, read_text, short
 from .pieces import BOM, list_start, split_items, split_lines
 from .rows import (
     ID_KEY,
@@ -185,9 +178,7 @@ def find_source(path: Path, input_format: str | None) -> Source:
             )
         return Source(path, chosen, files)
     if not path.is_file():
-        raise Place(str(path)).error(
-            ConversionErrors.E601, found="no such file", expected="a file or folder"
-        )
+        raise Place(str(path)).error(Errors.E601, found="no such file", expected="a file or folder")
     chosen = input_format or SUFFIXES.get(path.suffix, "")
     if not chosen:
         raise argument_error(
@@ -207,7 +198,7 @@ def _decode(data: bytes, place: Place) -> str:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise place.error(
-            ConversionErrors.E602,
+            Errors.E602,
             found=f"byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason})",
             expected="UTF-8",
         ) from error
@@ -353,7 +344,7 @@ def read_csv(path: Path, start: Position, settings: ReadSettings) -> Iterator[Pa
                         place,
                         lines.raw,
                         place.error(
-                            ConversionErrors.E610,
+                            Errors.E610,
                             found=f"{short(lines.raw.decode('utf-8', 'replace'))} ({error})",
                             expected="a CSV record, quotes in pairs",
                         ),
@@ -370,13 +361,13 @@ def _csv_header(path: Path, lines: _CsvLines, delimiter: str, text_key: str) -> 
         header = next(csv.reader(lines, delimiter=delimiter, strict=True), None)
     except (csv.Error, OverflowError) as error:
         raise place.error(
-            ConversionErrors.E610, found=str(error) or "a very long line", expected="a CSV header"
+            Errors.E610, found=str(error) or "a very long line", expected="a CSV header"
         ) from error
     if header is None:
         return None
     if text_key not in header or len(set(header)) < len(header):
         raise place.error(
-            ConversionErrors.E605,
+            Errors.E605,
             found="the columns " + ", ".join(map(repr, header)),
             expected=f"different columns, one of them {text_key!r} (see --text-key, --delimiter)",
         )
@@ -389,7 +380,7 @@ def _csv_row(
     try:
         if len(fields) != len(header):
             raise place.error(
-                ConversionErrors.E610,
+                Errors.E610,
                 found=f"{len(fields)} fields",
                 expected=f"{len(header)}, as in the header",
             )
@@ -424,7 +415,7 @@ def read_json_list(path: Path, start: Position, settings: ReadSettings) -> Itera
                 file.seek(0)
                 head = file.read(30).removeprefix(BOM).decode("utf-8", "replace")
                 raise place.error(
-                    ConversionErrors.E604,
+                    Errors.E604,
                     found=short(head),
                     expected="a list [...] at the top (for JSON lines: --input-format jsonl)",
                 )
@@ -438,7 +429,7 @@ def read_json_list(path: Path, start: Position, settings: ReadSettings) -> Itera
                 try:
                     if piece.problem:
                         raise at.error(
-                            ConversionErrors.E603,
+                            Errors.E603,
                             found=piece.problem,
                             expected="a list that ends with the file",
                         )
@@ -470,14 +461,12 @@ def read_parquet(path: Path, start: Position, settings: ReadSettings) -> Iterato
     try:
         table = parquet.ParquetFile(path)
     except (OSError, ValueError) as error:
-        raise place.error(
-            ConversionErrors.E601, found=str(error), expected="a Parquet file"
-        ) from error
+        raise place.error(Errors.E601, found=str(error), expected="a Parquet file") from error
     with table:
         columns = table.schema_arrow.names
         if settings.text_key not in columns and TOKENS_KEY not in columns:
             raise place.error(
-                ConversionErrors.E605,
+                Errors.E605,
                 found="the columns " + (", ".join(map(repr, columns)) or "(none)"),
                 expected=f"the column {settings.text_key!r} (see --text-key) or {TOKENS_KEY!r}",
             )
@@ -507,7 +496,7 @@ def read_doc_bin(path: Path, start: Position, settings: ReadSettings) -> Iterato
         docs = DocBin().from_disk(path).get_docs(settings.vocab)
     except Exception as error:  # whatever unpacking other bytes leads to
         raise place.error(
-            ConversionErrors.E601,
+            Errors.E601,
             found=f"{type(error).__name__}: {error}",
             expected="a file of Docs, as DocBin.to_disk writes it",
         ) from error

@@ -11,16 +11,9 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..annotations import Question, make_questions, set_questions
-from ..converters.common import (
-    ConversionError,
-    ConversionErrors,
-    Place,
-    RecordId,
-    expect_encodable,
-    expect_words,
-    wrong_kind,
-)
+from ..annotations.relations import RecordId
 from ..errors import Errors
+from ..reading import ConversionError, Place, expect_encodable, expect_words, wrong_kind
 
 ID_KEY = "id"
 TOKENS_KEY = "tokens"
@@ -124,7 +117,7 @@ def parse_row(value: Any, place: Place, text_key: str, raw: Any) -> Row | BadRow
         own = dict(value)
         if text_key not in own:
             raise place.error(
-                ConversionErrors.E605,
+                Errors.E605,
                 found="the keys " + (", ".join(map(repr, own)) or "(none)"),
                 expected=f"the key {text_key!r} (see --text-key) or {TOKENS_KEY!r}",
             )

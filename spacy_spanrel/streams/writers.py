@@ -16,8 +16,9 @@ from typing import Any, Protocol
 from spacy.tokens import Doc, DocBin
 
 from ..annotations import ENTITIES_KEY
-from ..converters.common import ORIG_ID_ATTR, argument_error
+from ..annotations.relations import ORIG_ID_ATTR
 from ..errors import Errors
+from ..reading import argument_error
 from .progress import AppendFile, beside, sync_folder, write_durably
 from .readers import import_parquet
 from .records import dump_json, make_record, plain

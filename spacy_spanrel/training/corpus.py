@@ -15,8 +15,8 @@ from spacy.util import filter_spans
 from spacy.vocab import Vocab
 
 from ..annotations import QA_KEY, get_questions, set_questions
-from ..converters.common import ConversionErrors, Place
 from ..errors import Errors
+from ..reading import Place
 
 ENTS = "ents"
 
@@ -180,5 +180,5 @@ def read_examples(path: str | Path, nlp: Language, inputs: Iterable[str] = ()) -
 
 def _no_docs(path: Path, found: str) -> Exception:
     return Place(str(path)).error(
-        ConversionErrors.E601, found=found, expected="a file of Docs, as DocBin.to_disk writes it"
+        Errors.E601, found=found, expected="a file of Docs, as DocBin.to_disk writes it"
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from spacy.tokens import Doc, Span
 
 from ..annotations import RELATIONS_KEY, get_relations
-from ..converters.common import get_orig_id
+from ..annotations.relations import get_orig_id
 from ..errors import Errors
 from ..files import write_whole
 from .network import MAX_NODES, draw_graph

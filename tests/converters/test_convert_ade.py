@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from spacy_spanrel.annotations import get_entities
 from spacy_spanrel.converters import ConversionReport, ade_to_docs, get_orig_id
 from spacy_spanrel.converters.ade import _locate, _Row
-from spacy_spanrel.converters.common import Place
+from spacy_spanrel.reading import Place
 
 SENTENCE = "Rash and fever after aspirin; aspirin-induced rash."
 

@@ -27,14 +27,8 @@ from spacy_spanrel.converters import (
     docs_to_triples,
     get_orig_id,
 )
-from spacy_spanrel.converters.common import (
-    Edge,
-    Entity,
-    Place,
-    annotate_doc,
-    make_doc,
-    one_relation,
-)
+from spacy_spanrel.converters.common import Edge, Entity, annotate_doc, make_doc, one_relation
+from spacy_spanrel.reading import Place
 
 EXAMPLES = settings(max_examples=25)
 NLP = spacy.blank("en")

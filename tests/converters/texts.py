@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc, Span, SpanGroup
 
 from spacy_spanrel.annotations import Relation, get_entities, get_relations, set_relations
+from spacy_spanrel.annotations.relations import ORIG_ID_ATTR
 from spacy_spanrel.converters import ExportReport, get_orig_id
-from spacy_spanrel.converters.common import ORIG_ID_ATTR
 
 NLP = spacy.blank("en")
 # One and two UTF-16 units, combining marks, line ends, blanks of several kinds, quotes and tabs.

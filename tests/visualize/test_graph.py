@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc
 
 from spacy_spanrel import Relation, set_relations
-from spacy_spanrel.converters.common import ORIG_ID_ATTR
+from spacy_spanrel.annotations.relations import ORIG_ID_ATTR
 from spacy_spanrel.visualize import relation_graph, write_graph
 from spacy_spanrel.visualize.network import MAX_THINGS, choose_nodes, draw_graph, place
 
