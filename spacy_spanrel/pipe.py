@@ -14,8 +14,8 @@ from spacy.pipeline import TrainablePipe
 from thinc.api import Model, Optimizer
 
 from .encoding.shim import torch_shims
+from .encoding.step import current_rates, step
 from .errors import Errors, warn_of
-from .training.optimizer import current_rates, step
 
 
 class TorchPipe(TrainablePipe):

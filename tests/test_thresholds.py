@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from spacy_spanrel.scoring.counts.counts import LabelledCounts
 
-from spacy_spanrel.scoring import LabelledCounts
-from spacy_spanrel.thresholds import ThresholdSweep
+from spacy_spanrel.scoring.thresholds import ThresholdSweep
 
 # Relations of one text, by label and place: gold ones, and predicted ones with scores.
 KEYS = st.tuples(st.sampled_from("abc"), st.integers(0, 4))

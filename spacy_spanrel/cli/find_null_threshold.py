@@ -15,8 +15,8 @@ from wasabi.printer import Printer
 
 from ..annotations import QA_KEY
 from ..errors import Errors
-from ..extractive_qa.scoring import best_null_threshold, gather_answers, squad_scores
 from ..reading import Place, argument_error
+from ..scoring.answers import best_null_threshold, gather_answers, squad_scores
 from ..training.corpus import read_examples
 from ._app import app, nothing_written
 from ._thresholds import named_component, output_folder, store_threshold

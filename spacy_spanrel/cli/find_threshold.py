@@ -19,7 +19,7 @@ from wasabi.printer import Printer
 
 from ..errors import Errors
 from ..reading import argument_error
-from ..thresholds import Average, Key, ThresholdSweep
+from ..scoring.thresholds import Average, Key, ThresholdSweep
 from ..training.corpus import read_examples
 from ._app import app, nothing_written
 from ._thresholds import named_component, output_folder, store_threshold
@@ -300,7 +300,7 @@ def _find_target(nlp: Language, name: str | None) -> _Target:
 
 
 def _span_keys(cfg: dict[str, Any]) -> Callable[[Doc, str], ScoredKeys]:
-    from ..span_relation.scoring import Annotations
+    from ..scoring.relations import Annotations
 
     def keys(doc: Doc, metric: str) -> ScoredKeys:
         undirected = frozenset(cfg["symmetric"])
@@ -312,7 +312,7 @@ def _span_keys(cfg: dict[str, Any]) -> Callable[[Doc, str], ScoredKeys]:
 
 
 def _pair_keys(cfg: dict[str, Any]) -> Callable[[Doc, str], ScoredKeys]:
-    from ..relation_classifier.scoring import labelled_pairs
+    from ..scoring.relations import labelled_pairs
 
     def keys(doc: Doc, metric: str) -> ScoredKeys:
         undirected = frozenset(cfg["symmetric"])

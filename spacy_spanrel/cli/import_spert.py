@@ -90,11 +90,11 @@ def write_pipeline(
 
     output (str | Path): The folder to write.
     force (bool): Replace the folder if it exists.
-    Other arguments as in `spacy_spanrel.span_relation.spert.import_spert`.
+    Other arguments as in `spacy_spanrel.cli.spert_checkpoint.import_spert`.
     RAISES (FileExistsError): If the folder exists and `force` is not set.
     """
     # Heavy imports wait until they are needed: spaCy loads this module for every command.
-    from ..span_relation.spert import import_spert
+    from .spert_checkpoint import import_spert
 
     output = Path(output)
     if output.exists() and not force:

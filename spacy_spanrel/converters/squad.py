@@ -26,8 +26,8 @@ from ..annotations import (
     make_answer,
     set_answers,
 )
+from ..annotations.answers import null_difference, plausible_answers, reference_answers
 from ..errors import Errors
-from ..extractive_qa.scoring import null_difference, plausible_answers, reference_answers
 from ..reading import (
     ConversionError,
     ErrorHandler,

@@ -155,7 +155,7 @@ class TorchShim(Shim):
 
     def finish_update(self, optimizer: Optimizer) -> None:
         """Step the weights of this shim alone. Components step all their shims together."""
-        from ..training.optimizer import step
+        from .step import step
 
         step([self], optimizer)
 

@@ -22,9 +22,8 @@ from ..annotations import (
     get_questions,
 )
 from ..errors import Errors, Warnings
-from ..extractive_qa.scoring import score_answers
-from ..relation_classifier.scoring import score_pairs
-from ..span_relation.scoring import score_relations
+from ..scoring.answers import score_answers
+from ..scoring.relations import score_pairs, score_relations
 from ..training.corpus import ENTS
 from .confusion import Confusion, confuse
 from .outcomes import (

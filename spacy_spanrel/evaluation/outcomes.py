@@ -28,12 +28,12 @@ from ..annotations import (
     get_entities,
     get_relations,
 )
+from ..annotations.answers import reference_answers
 from ..annotations.relations import RecordId, get_orig_id
 from ..encoding.alignment import non_space_offsets, project_chars
-from ..extractive_qa.scoring import exact_match, f1, reference_answers
-from ..relation_classifier.scoring import labelled_pairs
-from ..scoring import Counts
-from ..span_relation.scoring import Annotations
+from ..scoring.answers import exact_match, f1
+from ..scoring.counts import Counts
+from ..scoring.relations import Annotations, labelled_pairs
 
 Kind = Literal["entity", "relation", "answer"]
 # "wrong type" is the right place under another label; "wrong argument types" a relation whose label

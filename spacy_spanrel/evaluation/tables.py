@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..scoring import Counts
+from ..scoring.counts import Counts
 from .evaluate import PLURALS, ComponentEvaluation, Evaluation
 from .outcomes import KINDS, STATUSES, add_up
 

@@ -17,7 +17,7 @@ from itertools import pairwise
 from spacy.tokens import Doc
 
 from ..annotations import QA_KEY, Answer, Question, get_answers, make_answer
-from .scoring import plausible_answers, reference_answers
+from ..annotations.answers import plausible_answers, reference_answers
 
 Range = tuple[int, int]
 

@@ -32,6 +32,7 @@ from ..annotations import (
     set_answers,
     set_report,
 )
+from ..annotations.answers import plausible_answers
 from ..arrays import BoolArray, FloatArray, IntArray
 from ..encoding.alignment import project_chars
 from ..encoding.batching import chunks_by_size
@@ -39,12 +40,12 @@ from ..encoding.pieces import TextPieces
 from ..encoding.transfer import to_device
 from ..errors import Warnings
 from ..pipe import TorchPipe
+from ..scoring.answers import QAScorer
 from ..settings import Rule, check_settings, number, survives_as_table, whole_number
 from ..training.losses import ends_loss
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
 from .features import pieces_of_range
 from .model import Backprop, QAInput, QAModel, QARows
-from .scoring import QAScorer, plausible_answers
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,9 @@ from ..encoding.batching import padded_batches
 from ..encoding.checkpoint import build_hf_module, head_names, load_checkpoint
 from ..encoding.pieces import TextPieces, piece_casing
 from ..encoding.shim import Precision, TorchShim
+from ..encoding.step import HEAD
 from ..encoding.transfer import to_device
 from ..errors import Errors
-from ..training.optimizer import HEAD
 from .features import Row, check_window_settings, make_rows
 from .network import SpanNetwork
 

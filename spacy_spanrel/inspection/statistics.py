@@ -14,13 +14,13 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 
 from ..annotations import Answer, Relation, get_answers, get_entities, get_questions, get_relations
+from ..annotations.answers import reference_answers
 from ..encoding.alignment import SpanProjector, token_char_ranges, token_piece_ranges
 from ..encoding.windows import window_starts, window_tokens
 from ..extractive_qa.features import Windows, pieces_of_range, place_windows
-from ..extractive_qa.scoring import reference_answers
+from ..pairing import entity_pairs
 from ..relation_classifier.model import pair_ranges
 from ..relation_classifier.pairs import TypedPair, distance, sentence_of_tokens
-from ..span_relation.candidates import entity_pairs
 from ..span_relation.gold import known_reach
 from .settings import ANY_TYPE, PairReading, QuestionReading, Readings, SpanReading
 

@@ -43,8 +43,8 @@ from ..pairing import (
     type_pair_table,
 )
 from ..pipe import TorchPipe
+from ..scoring.relations import RelationScorer
 from ..settings import check_settings, number, one_of, whole_number
-from ..span_relation.scoring import RelationScorer
 from ..training.losses import class_loss
 from .decoding import NO_RELATION, best_labels, best_variants
 from .entity_types import (

@@ -25,9 +25,9 @@ from ..encoding.checkpoint import (
 )
 from ..encoding.pieces import piece_casing
 from ..encoding.shim import Precision, TorchShim
+from ..encoding.step import HEAD
 from ..encoding.transfer import to_device
 from ..errors import Errors
-from ..training.optimizer import HEAD
 from .markers import Marker, Mode, Range, assign_markers
 from .network import MarkerHead, PairNetwork
 from .pairs import TypedPair, sentence_of_tokens

@@ -11,8 +11,8 @@ from spacy import registry
 from spacy.tokens import Doc, Span
 
 from ..annotations import RELATIONS_KEY, get_entities, get_relations
+from ..pairing import entity_pairs
 from ..settings import check_settings, optional, whole_number
-from ..span_relation.candidates import entity_pairs
 
 # Head and tail (subject and object) of each pair, labelled with their entity types.
 SpanPair = tuple[Span, Span]

@@ -41,21 +41,17 @@ from ..pairing import (
     allowed_mask,
     check_gold_label,
     check_label_settings,
-    merge_symmetric,
-    type_pair_table,
-)
-from ..pipe import TorchPipe
-from ..settings import check_settings, number, one_of, optional, whole_number
-from ..training.losses import class_loss, pair_loss
-from .candidates import (
-    all_spans,
     entity_pairs,
-    sample_negative_pairs,
-    sample_negative_spans,
+    merge_symmetric,
     text_ends,
-    tokens_to_doc_end,
+    type_pair_table,
     window_ends,
 )
+from ..pipe import TorchPipe
+from ..scoring.relations import RelationScorer
+from ..settings import check_settings, number, one_of, optional, whole_number
+from ..training.losses import class_loss, pair_loss
+from .candidates import all_spans, sample_negative_pairs, sample_negative_spans, tokens_to_doc_end
 from .decoding import (
     best_spans,
     likely_relations,
@@ -63,7 +59,6 @@ from .decoding import (
 )
 from .gold import OutOfReach, Reach, Survey, read_gold, relation_text, sentence_starts
 from .model import Backprop, Choose, Selection, SpERTInput, SpERTModel, SpERTOutput
-from .scoring import RelationScorer
 
 logger = logging.getLogger(__name__)
 

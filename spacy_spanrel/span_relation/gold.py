@@ -17,8 +17,7 @@ from ..annotations import get_entities, get_relations
 from ..arrays import IntArray
 from ..encoding.alignment import SpanProjector
 from ..errors import Warnings, warn_of
-from ..pairing import check_gold_label
-from .candidates import distances, in_scope, text_ends, window_ends
+from ..pairing import check_gold_label, distances, in_scope, text_ends, window_ends
 
 # Head and tail as token ranges, and the label.
 GoldRelation = tuple[tuple[int, int], tuple[int, int], str]

@@ -17,9 +17,9 @@ from ..arrays import FloatArray, IntArray
 from ..encoding.encoder import EncodedDocs, EncoderBackprop
 from ..encoding.range_max import RangeMax
 from ..encoding.shim import TorchShim
+from ..encoding.step import HEAD
 from ..encoding.transfer import to_device
 from ..errors import Errors
-from ..training.optimizer import HEAD
 from .network import HeadSettings, SpERTHeads
 
 # Pairs that are put together at once in prediction: bounds memory whatever the number of entities.

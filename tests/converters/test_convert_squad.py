@@ -15,6 +15,7 @@ from spacy.tokens import Doc
 
 from spacy_spanrel import Answer, Question, get_answers, get_questions, set_answers, set_questions
 from spacy_spanrel.annotations import make_answer
+from spacy_spanrel.annotations.answers import plausible_answers, reference_answers
 from spacy_spanrel.converters import (
     ConversionError,
     ConversionReport,
@@ -23,7 +24,6 @@ from spacy_spanrel.converters import (
     squad_to_docs,
 )
 from spacy_spanrel.converters.squad import _nearest
-from spacy_spanrel.extractive_qa.scoring import plausible_answers, reference_answers
 
 NLP = spacy.blank("en")
 CONTEXT = "Ann Lee lives in Oslo. In 1990, Ann left Oslo-West for good."

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from spacy.tokens import Doc
 
 from spacy_spanrel.evaluation import confuse, pair_outcomes, relation_outcomes
-from spacy_spanrel.relation_classifier.scoring import score_pairs
+from spacy_spanrel.scoring.relations import score_pairs
 
 from .test_outcomes import docs
 from .util import ACME, JOHN, PARIS, make, pair_up

@@ -19,9 +19,8 @@ from spacy_spanrel.evaluation import (
     relation_outcomes,
 )
 from spacy_spanrel.evaluation.outcomes import count_true_negatives
-from spacy_spanrel.extractive_qa.scoring import score_answers
-from spacy_spanrel.relation_classifier.scoring import score_pairs
-from spacy_spanrel.span_relation.scoring import score_relations
+from spacy_spanrel.scoring.answers import score_answers
+from spacy_spanrel.scoring.relations import score_pairs, score_relations
 
 from .util import ACME, JOHN, PARIS, WORDS, Entity, make, pair_up, seen
 

@@ -18,8 +18,7 @@ from spacy_spanrel.evaluation import (
     pair_outcomes,
     relation_outcomes,
 )
-from spacy_spanrel.relation_classifier.scoring import score_pairs
-from spacy_spanrel.span_relation.scoring import score_relations
+from spacy_spanrel.scoring.relations import score_pairs, score_relations
 
 VOCAB = spacy.blank("en").vocab
 WORDS = ["John", "Smith", "works", "for", "Acme", "in", "Paris"]

@@ -17,17 +17,15 @@ from spacy.training import Example
 
 from spacy_spanrel import Answer, Question, get_answers, set_answers, set_questions
 from spacy_spanrel.annotations import make_answer
+from spacy_spanrel.annotations.answers import best_answer, null_difference, reference_answers
 from spacy_spanrel.converters import answers_to_predictions, squad_to_docs
-from spacy_spanrel.extractive_qa.scoring import (
+from spacy_spanrel.scoring.answers import (
     LANGUAGES,
-    best_answer,
     best_null_threshold,
     exact_match,
     f1,
     make_qa_scorer,
     normalize_answer,
-    null_difference,
-    reference_answers,
     score_answers,
     squad_scores,
 )

@@ -25,8 +25,8 @@ from spacy_spanrel.relation_classifier.component import RelationClassifier
 from spacy_spanrel.relation_classifier.markers import MODES
 from spacy_spanrel.relation_classifier.model import PairInput
 from spacy_spanrel.relation_classifier.presets import SPANBERT_TACRED
-from spacy_spanrel.relation_classifier.scoring import tacred_scores
 from spacy_spanrel.training.optimizer import create_adamw
+from tests.relation_classifier.util import tacred_scores
 
 from ..span_relation.util import initialize, run_python, train
 from ..util import make_doc, tiny_checkpoint

@@ -14,7 +14,8 @@ from spacy.training import Example
 from spacy.vocab import Vocab
 
 from spacy_spanrel import Relation, set_relations
-from spacy_spanrel.relation_classifier.scoring import make_pair_scorer, score_pairs, tacred_scores
+from spacy_spanrel.scoring.relations import make_pair_scorer, score_pairs
+from tests.relation_classifier.util import tacred_scores
 
 VOCAB = Vocab()
 WORDS = ["John", "Smith", "works", "for", "Acme", "in", "Paris"]

@@ -19,7 +19,7 @@ from spacy_spanrel import Relation, get_relations, set_relations
 from spacy_spanrel.relation_classifier.component import RelationClassifier
 from spacy_spanrel.relation_classifier.model import make_marker
 from spacy_spanrel.relation_classifier.pairs import EntityPairs, GivenPairs
-from spacy_spanrel.relation_classifier.scoring import make_pair_scorer
+from spacy_spanrel.scoring.relations import make_pair_scorer
 
 from ..span_relation.util import initialize, train
 from ..util import make_doc, tiny_checkpoint

@@ -7,17 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_spanrel.pairing import distances, entity_pairs, in_scope, text_ends, window_ends
 from spacy_spanrel.span_relation import candidates
 from spacy_spanrel.span_relation.candidates import (
     all_spans,
-    distances,
-    entity_pairs,
-    in_scope,
     sample_negative_pairs,
     sample_negative_spans,
-    text_ends,
     tokens_to_doc_end,
-    window_ends,
 )
 
 LENGTHS = st.lists(st.integers(0, 7), max_size=5)

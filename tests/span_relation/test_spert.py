@@ -17,10 +17,10 @@ from spacy.training import Example
 from transformers import AutoModel
 
 from spacy_spanrel import get_relations
+from spacy_spanrel.cli.spert_checkpoint import import_spert
 from spacy_spanrel.converters.spert import spert_to_docs
 from spacy_spanrel.span_relation.candidates import tokens_to_doc_end
 from spacy_spanrel.span_relation.model import Selection, SpERTInput
-from spacy_spanrel.span_relation.spert import import_spert
 
 from ..util import tiny_checkpoint
 from .util import TEXTS, found, scores_of

@@ -12,7 +12,8 @@ from thinc.schedules import warmup_linear
 from torch import nn
 
 from spacy_spanrel.encoding.shim import TorchShim
-from spacy_spanrel.training.optimizer import HEAD, AdamW, create_adamw, step
+from spacy_spanrel.encoding.step import HEAD, step
+from spacy_spanrel.training.optimizer import AdamW, create_adamw
 from tests.util import plain_adamw, tiny_encoder
 
 X = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))

@@ -15,9 +15,9 @@ from ..encoding.checkpoint import HFModule, hf_files, hf_settings
 from ..encoding.encoder import set_encoder
 from ..encoding.shim import load_weights
 from ..errors import Errors
-from .component import SpanRelation
-from .model import set_heads
-from .network import HeadSettings, SpERTHeads
+from ..span_relation.component import SpanRelation
+from ..span_relation.model import set_heads
+from ..span_relation.network import HeadSettings, SpERTHeads
 
 # Prediction as the original program does it.
 ORIGINAL_SETTINGS: dict[str, Any] = {

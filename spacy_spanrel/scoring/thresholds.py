@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .arrays import BoolArray, DoubleArray, FloatArray, IntArray
-from .scoring import Counts, LabelledCounts
+from ..arrays import BoolArray, DoubleArray, FloatArray, IntArray
+from .counts import Counts, LabelledCounts
 
 # Identifies a relation of a text; its label first.
 Key = tuple[Any, ...]

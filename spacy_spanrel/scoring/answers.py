@@ -21,7 +21,8 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from spacy import registry
 from spacy.training import Example
 
-from ..annotations import QA_KEY, Answer, get_answers
+from ..annotations import QA_KEY, get_answers
+from ..annotations.answers import best_answer, null_difference, reference_answers
 from ..errors import Errors
 
 # Parts of the data, by our names and the official script's.
@@ -328,50 +329,6 @@ def _middle(low: float, high: float) -> float:
 
 
 # Docs
-
-
-def reference_answers(answer: Answer) -> tuple[Answer, ...]:
-    """Return the right answers that a gold answer stands for.
-
-    answer (Answer): From the gold Doc. If it was predicted once (it has a score), then its
-        alternatives are no right answers.
-    RETURNS (tuple[Answer, ...]): Itself and its alternatives; () if it says that there is none.
-    """
-    if not answer:
-        return ()
-    others = answer.alternatives if answer.score is None else ()
-    return (answer, *(other for other in others if other))
-
-
-def plausible_answers(answer: Answer) -> tuple[Answer, ...]:
-    """Return what gold annotation offers as plausible, but wrong, where there is no answer.
-
-    answer (Answer): From the gold Doc.
-    RETURNS (tuple[Answer, ...]): The alternatives of "no answer"; () if there is an answer, or if
-        it was predicted.
-    """
-    if answer or answer.score is not None:
-        return ()
-    return tuple(other for other in answer.alternatives if other and other.score is None)
-
-
-def best_answer(answer: Answer) -> Answer | None:
-    """Return the best predicted answer, "no answer" set aside; None if there is no other."""
-    return next((part for part in (answer, *answer.alternatives) if part), None)
-
-
-def null_difference(answer: Answer) -> float | None:
-    """Return null score - logit of the best answer other than "no answer".
-
-    answer (Answer): As predicted.
-    RETURNS (float | None): Infinity if there is no such answer; None if there are no scores (gold).
-    """
-    best = best_answer(answer)
-    if best is None:
-        return math.inf
-    if answer.null_score is None or best.logit is None:
-        return None
-    return answer.null_score - best.logit
 
 
 @dataclass

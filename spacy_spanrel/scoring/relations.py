@@ -1,19 +1,104 @@
-"""Scores of relation classification, equal to those of the official TACRED scorer."""
+"""Scores of entities and relations, equal to those of the original SpERT evaluator.
+
+Entities are right if span and type are; relations "by boundaries" (`rel_*`, SpERT's "without
+NEC") if label and both spans are; "strict" (`rel_strict_*`, "with NEC") if both entity types are
+too. Repeated predictions count once, and symmetric relations are compared with their arguments in
+the order of the text. Spans are compared by the characters other than white space before them, so
+different tokenization of gold and prediction does not matter.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol, runtime_checkable
 
 from spacy import registry
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from ..annotations import RELATIONS_KEY, get_relations
+from ..annotations import ENTITIES_KEY, RELATIONS_KEY, get_entities, get_relations
 from ..encoding.alignment import non_space_offsets
-from ..scoring import Counts, LabelledCounts
-from ..span_relation.scoring import RelationScorer
+from .counts import LabelledCounts
+
+
+@runtime_checkable  # spaCy checks it where a config says scorer = null
+class RelationScorer(Protocol):
+    """Scores Examples; takes a component's `cfg` as keyword arguments."""
+
+    def __call__(self, examples: Iterable[Example], **cfg: Any) -> dict[str, Any]: ...
+
+
+@registry.scorers("spacy-spanrel.relation_scorer.v1")
+def make_relation_scorer() -> RelationScorer:
+    """Make the scorer of components that write relations."""
+    return score_relations
+
+
+def score_relations(
+    examples: Iterable[Example],
+    *,
+    spans_key: str = ENTITIES_KEY,
+    relations_key: str = RELATIONS_KEY,
+    entities: str = "predict",
+    symmetric: Iterable[str] = (),
+    **cfg: Any,
+) -> dict[str, Any]:
+    """Score entities and relations.
+
+    examples (Iterable[Example]): Gold and predictions.
+    spans_key (str): Span group of the entities, in both; `doc.ents` where a Doc lacks it.
+    relations_key (str): Span group of the relations, in both.
+    entities (str): With "doc" the entities are another component's, and are not scored here.
+    symmetric (Iterable[str]): Relations whose direction means nothing.
+    RETURNS (dict[str, Any]): `ents_*`, `rel_*` and `rel_strict_*`, each with micro p, r, f,
+        macro_p, macro_r, macro_f and per_type; values from 0 to 1, None where there is no gold.
+    """
+    undirected = frozenset(symmetric)
+    ents, rel, rel_strict = LabelledCounts(), LabelledCounts(), LabelledCounts()
+    for example in examples:
+        gold = Annotations(example.reference, spans_key, relations_key, undirected)
+        predicted = Annotations(example.predicted, spans_key, relations_key, undirected)
+        ents.add(gold.entities, predicted.entities)
+        rel.add(gold.relations, predicted.relations)
+        rel_strict.add(gold.strict_relations, predicted.strict_relations)
+    scores: dict[str, Any] = {}
+    if entities != "doc":
+        scores.update(ents.scores("ents"))
+    scores.update(rel.scores("rel"))
+    scores.update(rel_strict.scores("rel_strict"))
+    return scores
+
+
+class Annotations:
+    """The annotations of a Doc as tuples that compare equal across tokenizations, label first.
+
+    doc (Doc): The Doc.
+    spans_key, relations_key (str): As in `score_relations`.
+    undirected (frozenset[str]): Relations whose direction means nothing.
+
+    `relations`, `strict_relations` and `scores` stand in the order of the Doc's relations.
+    """
+
+    def __init__(self, doc: Doc, spans_key: str, relations_key: str, undirected: frozenset[str]):
+        counts = non_space_offsets(doc.text).tolist()
+
+        def place(span: Span) -> tuple[int, int]:
+            return (counts[span.start_char], counts[span.end_char])
+
+        self.entities = [(s.label_, *place(s)) for s in get_entities(doc, spans_key)]
+        self.relations: list[tuple[Any, ...]] = []
+        self.strict_relations: list[tuple[Any, ...]] = []
+        self.scores: list[float | None] = []
+        for relation in get_relations(doc, relations_key):
+            head = (place(relation.head), relation.head.label_)
+            tail = (place(relation.tail), relation.tail.label_)
+            if relation.label in undirected:
+                head, tail = sorted((head, tail))
+            self.relations.append((relation.label, head[0], tail[0]))
+            self.strict_relations.append((relation.label, head, tail))
+            self.scores.append(relation.score)
+
 
 Confusions = list[dict[str, Any]]
 
@@ -69,6 +154,8 @@ def score_pairs(
 
 
 Pair = tuple[tuple[int, int], tuple[int, int]]
+
+
 LabelledPair = tuple[str, tuple[int, int], tuple[int, int]]
 
 
@@ -112,35 +199,3 @@ def labelled_pairs(
 
 def _flat(found: dict[Pair, set[str]]) -> list[tuple[Any, ...]]:
     return [(label, *pair) for pair, labels in found.items() for label in labels]
-
-
-def tacred_scores(
-    gold: Sequence[str], predicted: Sequence[str], negative_label: str = "no_relation"
-) -> dict[str, Any]:
-    """Score lists of labels as the official TACRED scorer does (Zhang et al. 2017).
-
-    gold, predicted (Sequence[str]): A label for each pair, in the same order.
-    negative_label (str): The label that says "no relation", known by its name.
-    RETURNS (dict[str, Any]): `precision` (1 if nothing but negatives was predicted), `recall` and
-        `f1`, micro-averaged over all labels but the negative one, from 0 to 1; `per_relation`, the
-        same for each label.
-    RAISES (ValueError): If the lists are not equally long.
-    """
-    counts = LabelledCounts()
-    for i, (label, other) in enumerate(zip(gold, predicted, strict=True)):
-        counts.add(
-            [(label, i)] if label != negative_label else [],
-            [(other, i)] if other != negative_label else [],
-        )
-    scores = _official(counts.micro)
-    return {
-        **scores,
-        "per_relation": {
-            label: _official(part) for label, part in sorted(counts.per_label.items())
-        },
-    }
-
-
-def _official(counts: Counts) -> dict[str, float]:
-    precision = counts.precision if counts.tp + counts.fp else 1.0
-    return {"precision": precision, "recall": counts.recall, "f1": counts.fscore}
