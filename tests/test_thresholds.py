@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spacy_spanrel.scoring.counts.counts import LabelledCounts
+from spacy_spanrel.scoring.counts import LabelledCounts
 
 from spacy_spanrel.scoring.thresholds import ThresholdSweep
 
