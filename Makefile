@@ -25,7 +25,7 @@ help:
 	@echo "make test      run the tests"
 	@echo "make test-5    run the tests of the core with transformers 5, in $(VENV5)"
 	@echo "make compat    save pipelines with transformers 4 and load them with 5, and the reverse"
-	@echo "make lint      run ruff and mypy"
+	@echo "make lint      run ruff, the contracts of imports, and mypy"
 	@echo "make bench     measure speed (BENCH='benchmarks/conll04.py --help' for another one)"
 	@echo "make docs      build the documentation into site/"
 	@echo "make clean     remove $(VENV), $(VENV5) and all that was built or trained"
@@ -67,6 +67,8 @@ compat: $(STAMP) $(STAMP5)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 # benchmarks/conll04.py needs the data of "spacy project assets" and hours: make bench BENCH=...
