@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from spacy_spanrel.scoring.counts import Counts, LabelledCounts
 
 from spacy_spanrel.annotations import Relation, set_relations
+from spacy_spanrel.scoring.counts import Counts, LabelledCounts
 from spacy_spanrel.scoring.relations import make_relation_scorer, score_relations
 
 VOCAB = spacy.blank("en").vocab

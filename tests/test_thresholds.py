@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from spacy_spanrel.scoring.counts import LabelledCounts
 
+from spacy_spanrel.scoring.counts import LabelledCounts
 from spacy_spanrel.scoring.thresholds import ThresholdSweep
 
 # Relations of one text, by label and place: gold ones, and predicted ones with scores.

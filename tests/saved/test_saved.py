@@ -43,9 +43,7 @@ def predicted() -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("component", COMPONENTS)
-def test_saved_by_version_0_1_0(
-    component: str, predicted: dict[str, list[dict[str, Any]]]
-) -> None:
+def test_saved_by_version_0_1_0(component: str, predicted: dict[str, list[dict[str, Any]]]) -> None:
     record = json.loads((HERE / component / "predictions.json").read_text(encoding="utf-8"))
     made_with = record["made_with"]
     assert made_with.pop("spacy-spanrel") == "0.1.0"
