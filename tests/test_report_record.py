@@ -18,8 +18,8 @@ from spacy_spanrel import get_report, register_report_extension
 from .extractive_qa.util import make_nlp as make_qa_nlp
 from .relation_classifier.conftest import make_examples as make_pair_examples
 from .relation_classifier.conftest import make_nlp as make_pair_nlp
-from .span_relation.util import TEXTS, initialize, make_examples, make_nlp, model_config
-from .util import tiny_checkpoint
+from .span_relation.util import TEXTS, make_examples, make_nlp, model_config
+from .util import initialize, tiny_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,12 @@
-"""Helpers of the tests: tiny checkpoints, Docs and encoders."""
+"""Helpers for all tests: tiny checkpoints, Docs, training, and Python in another process."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import string
+import subprocess
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,7 +14,10 @@ from types import ModuleType
 from typing import Any, Literal
 
 import torch
+from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
+from spacy.training import Example
+from spacy.util import fix_random_seed
 from spacy.vocab import Vocab
 from thinc.api import Model
 from tokenizers import (
@@ -29,6 +34,7 @@ from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from spacy_spanrel import Relation, set_relations
 from spacy_spanrel.encoding.encoder import EncodedDocs, HFEncoder
+from spacy_spanrel.training.optimizer import create_adamw
 
 _TEXT = (
     "the a of in and to is was for by he she John Mary Smith works work lives live ing ed "
@@ -250,3 +256,51 @@ def write_docs(path: str | Path, docs: Iterable[Doc]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     DocBin(docs=docs).to_disk(path)
     return path
+
+
+def initialize(nlp: Language, examples: Sequence[Example], seed: int = 0) -> None:
+    """Initialize a pipeline from examples, with a fixed seed."""
+    fix_random_seed(seed)
+    nlp.initialize(lambda: examples)
+
+
+def train(nlp: Language, examples: Sequence[Example], steps: int, **settings: Any) -> list[float]:
+    """Train on all examples as one batch.
+
+    nlp (Language): An initialized pipeline.
+    examples (Sequence[Example]): The batch of every step.
+    steps (int): Number of steps.
+    settings: Of `create_adamw`; by default a learning rate of 5e-3 without weight decay.
+    RETURNS (list[float]): The loss of each step, summed over the components.
+    """
+    optimizer = create_adamw(**{"learn_rate": 5e-3, "weight_decay": 0.0, **settings})
+    losses = []
+    for _ in range(steps):
+        step: dict[str, float] = {}
+        nlp.update(examples, sgd=optimizer, losses=step)
+        losses.append(sum(step[name] for name in nlp.pipe_names if name in step))
+    return losses
+
+
+def run_python(code: str | Path, *args: str | Path, cwd: Path, **env: str) -> str:
+    """Run Python in another process.
+
+    code (str | Path): A program, or a file that holds one. Processes that are spawned import the main
+        module again, so a program that starts some must be a file.
+    args (str | Path): Its arguments.
+    cwd (Path): Its working folder.
+    env (str): Environment variables to change.
+    RETURNS (str): What it printed.
+    """
+    program = [str(code)] if isinstance(code, Path) else ["-c", code]
+    result = subprocess.run(
+        [sys.executable, *program, *map(str, args)],
+        cwd=cwd,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout

@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from spacy_spanrel import Relation, set_relations
 from spacy_spanrel.cli import app
-from tests.span_relation.util import ROWS, initialize, make_examples, make_nlp, train
+from tests.span_relation.util import ROWS, make_examples, make_nlp
+from tests.util import initialize, train
 
 
 def run(*args: Any, main: Any = app) -> Any:

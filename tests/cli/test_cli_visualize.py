@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from spacy_spanrel.cli import app, graph, visualize
 from spacy_spanrel.converters import ConversionError
 from tests.extractive_qa.util import make_nlp as make_qa
-from tests.span_relation.util import ROWS, initialize, make_examples, make_nlp
-from tests.util import make_doc, write_docs
+from tests.span_relation.util import ROWS, make_examples, make_nlp
+from tests.util import initialize, make_doc, write_docs
 
 TEXT = "John Smith works for Google in Paris ."
 SVG = "{http://www.w3.org/2000/svg}"

@@ -18,17 +18,8 @@ from spacy_spanrel.cli import export
 from ..extractive_qa.util import qa_checkpoint
 from ..relation_classifier.util import tacred_checkpoint
 from ..span_relation.test_spert import write_checkpoint
-from ..span_relation.util import (
-    ENTITY_LABELS,
-    RELATION_LABELS,
-    ROWS,
-    Row,
-    initialize,
-    make_examples,
-    make_nlp,
-    train,
-)
-from ..util import make_doc, tiny_checkpoint, write_docs
+from ..span_relation.util import ENTITY_LABELS, RELATION_LABELS, ROWS, Row, make_examples, make_nlp
+from ..util import initialize, make_doc, tiny_checkpoint, train, write_docs
 
 ROOT = Path(__file__).parents[2]
 ENCODER, QA_ENCODER = "tiny", "deepset/minilm-uncased-squad2"

@@ -31,13 +31,12 @@ from tests.span_relation.util import (
     found,
     make_examples,
     ner_model,
-    run_python,
     scores_of,
     start,
     the_pipe,
     train_step,
 )
-from tests.util import WORDS, make_doc, tiny_checkpoint, tiny_encoder, write_docs
+from tests.util import WORDS, make_doc, run_python, tiny_checkpoint, tiny_encoder, write_docs
 
 pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
 

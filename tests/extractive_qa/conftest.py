@@ -6,7 +6,7 @@ import pytest
 import spacy
 from spacy.language import Language
 
-from ..span_relation.util import initialize, train
+from ..util import initialize, train
 from .util import make_examples, make_nlp, qa_checkpoint
 
 

@@ -34,8 +34,7 @@ from spacy_spanrel.extractive_qa.component import ExtractiveQA
 from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows
 from spacy_spanrel.training.optimizer import create_adamw
 
-from ..span_relation.util import initialize, run_python, train
-from ..util import WORDS, tiny_checkpoint
+from ..util import WORDS, initialize, run_python, tiny_checkpoint, train
 from .util import (
     N_QUESTIONS,
     ROWS,

@@ -18,7 +18,7 @@ from spacy_spanrel.annotations import Question, get_questions, make_answer, set_
 from spacy_spanrel.extractive_qa.component import DEFAULT_CONFIG, ExtractiveQA
 from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows, qa_shim
 
-from ..span_relation.util import initialize, train
+from ..util import initialize, train
 from .util import (
     ROWS,
     TEXTS,

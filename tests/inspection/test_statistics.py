@@ -34,8 +34,8 @@ from spacy_spanrel.relation_classifier.pairs import TypedPair
 from ..extractive_qa.util import make_nlp as make_qa_nlp
 from ..extractive_qa.util import qa_checkpoint
 from ..relation_classifier.conftest import make_nlp as make_pair_nlp
-from ..span_relation.util import initialize, make_examples, make_nlp
-from ..util import WORDS, make_doc
+from ..span_relation.util import make_examples, make_nlp
+from ..util import WORDS, initialize, make_doc
 
 
 @pytest.fixture(scope="module")

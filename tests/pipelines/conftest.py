@@ -21,8 +21,8 @@ from ..relation_classifier.conftest import ROWS, TEXTS
 from ..relation_classifier.conftest import found as found_pairs
 from ..relation_classifier.conftest import make_examples as pair_examples
 from ..relation_classifier.conftest import model_config as pair_model
-from ..span_relation.util import found, initialize, make_examples, make_nlp, train
-from ..util import make_doc
+from ..span_relation.util import found, make_examples, make_nlp
+from ..util import initialize, make_doc, train
 
 NAMES = ["span_relation", "relation_classifier", "extractive_qa"]
 QUESTIONS = {"lives": "who lives in London ?", "born": "where was he born ?"}

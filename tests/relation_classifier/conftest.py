@@ -19,8 +19,7 @@ from transformers import BertForSequenceClassification
 from spacy_spanrel import get_relations
 from spacy_spanrel.relation_classifier.component import RelationClassifier
 
-from ..span_relation.util import initialize, train
-from ..util import make_doc
+from ..util import initialize, make_doc, train
 from .util import tacred_checkpoint
 
 Row = tuple[str, list[tuple[int, int, str]], list[tuple[int, int, str]]]

@@ -28,8 +28,7 @@ from spacy_spanrel.relation_classifier.presets import SPANBERT_TACRED
 from spacy_spanrel.training.optimizer import create_adamw
 from tests.relation_classifier.util import tacred_scores
 
-from ..span_relation.util import initialize, run_python, train
-from ..util import make_doc, tiny_checkpoint
+from ..util import initialize, make_doc, run_python, tiny_checkpoint, train
 from .conftest import (
     LABELS,
     N_PAIRS,

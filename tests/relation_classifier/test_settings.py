@@ -21,8 +21,7 @@ from spacy_spanrel.relation_classifier.model import make_marker
 from spacy_spanrel.relation_classifier.pairs import EntityPairs, GivenPairs
 from spacy_spanrel.scoring.relations import make_pair_scorer
 
-from ..span_relation.util import initialize, train
-from ..util import make_doc, tiny_checkpoint
+from ..util import initialize, make_doc, tiny_checkpoint, train
 from .conftest import (
     LABELS,
     N_PAIRS,

@@ -12,7 +12,7 @@ import torch
 from spacy_spanrel.encoding.shim import library_versions
 
 from ..encoders.util import COMPONENTS, assert_same
-from ..span_relation.util import run_python
+from ..util import run_python
 
 HERE = Path(__file__).parent
 

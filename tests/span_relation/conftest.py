@@ -6,8 +6,8 @@ import pytest
 import spacy
 from spacy.language import Language
 
-from ..util import tiny_checkpoint
-from .util import initialize, make_examples, make_nlp, train
+from ..util import initialize, tiny_checkpoint, train
+from .util import make_examples, make_nlp
 
 
 @pytest.fixture(scope="session")

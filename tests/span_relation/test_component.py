@@ -14,7 +14,7 @@ from spacy.util import fix_random_seed
 
 from spacy_spanrel import Relation, get_relations, set_relations
 
-from ..util import make_doc, tiny_checkpoint
+from ..util import initialize, make_doc, run_python, tiny_checkpoint, train
 from .util import (
     ENTITY_LABELS,
     LABELS,
@@ -25,13 +25,10 @@ from .util import (
     copy_ents,
     expected,
     found,
-    initialize,
     make_examples,
     make_nlp,
     model_config,
-    run_python,
     scores_of,
-    train,
 )
 
 GOLD = [expected(row) for row in ROWS]

@@ -19,19 +19,8 @@ from spacy_spanrel.span_relation.component import SpanRelation, Targets
 from spacy_spanrel.span_relation.model import SpERTInput
 from spacy_spanrel.training.optimizer import create_adamw
 
-from ..util import make_doc, plain_adamw
-from .util import (
-    LABELS,
-    ROWS,
-    Row,
-    copy_ents,
-    initialize,
-    make_examples,
-    make_nlp,
-    model_config,
-    train,
-    train_step,
-)
+from ..util import initialize, make_doc, plain_adamw, train
+from .util import LABELS, ROWS, Row, copy_ents, make_examples, make_nlp, model_config, train_step
 
 NO_PAIRS: list[Row] = [("Mary lives in London .", [(0, 1, "Per")], []), ("he", [], [])]
 OVERLAPS: list[Row] = [

@@ -19,19 +19,8 @@ from spacy.training import Example
 from spacy_spanrel import Relation, set_relations
 from spacy_spanrel.span_relation.component import SpanRelation
 
-from ..util import WORDS, tiny_checkpoint
-from .util import (
-    ROWS,
-    TEXTS,
-    expected,
-    found,
-    initialize,
-    make_examples,
-    make_nlp,
-    model_config,
-    scores_of,
-    train,
-)
+from ..util import WORDS, initialize, tiny_checkpoint, train
+from .util import ROWS, TEXTS, expected, found, make_examples, make_nlp, model_config, scores_of
 
 GOLD = [expected(row) for row in ROWS]
 # Relations across sentences, and far ones: tokens 0, 6 | 9, 12.

@@ -14,6 +14,7 @@ from spacy.tokens import Doc, Span
 from spacy_spanrel import get_relations, set_relations
 from spacy_spanrel.encoding.shim import torch_shims
 
+from ..util import initialize, train
 from .util import (
     RELATION_LABELS,
     ROWS,
@@ -21,12 +22,10 @@ from .util import (
     Row,
     expected,
     found,
-    initialize,
     make_examples,
     make_nlp,
     model_config,
     the_pipe,
-    train,
 )
 
 GOLD = [expected(row) for row in ROWS]

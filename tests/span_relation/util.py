@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,6 @@ from spacy.util import fix_random_seed
 
 from spacy_spanrel import get_entities, get_relations
 from spacy_spanrel.span_relation.component import SpanRelation
-from spacy_spanrel.training.optimizer import create_adamw
 
 from ..util import make_doc
 
@@ -91,22 +87,6 @@ def copy_ents(example: Example) -> None:
     doc.set_ents([Span(doc, e.start, e.end, label=e.label) for e in example.reference.ents])
 
 
-def initialize(nlp: Language, examples: Sequence[Example], seed: int = 0) -> None:
-    fix_random_seed(seed)
-    nlp.initialize(lambda: examples)
-
-
-def train(nlp: Language, examples: Sequence[Example], steps: int, **settings: Any) -> list[float]:
-    """Train on all examples at once. Returns the losses of the steps."""
-    optimizer = create_adamw(**{"learn_rate": 5e-3, "weight_decay": 0.0, **settings})
-    losses = []
-    for _ in range(steps):
-        step: dict[str, float] = {}
-        nlp.update(examples, sgd=optimizer, losses=step)
-        losses.append(sum(step[name] for name in nlp.pipe_names if name in step))
-    return losses
-
-
 Found = tuple[list[tuple[int, int, str]], list[tuple[tuple[int, int], tuple[int, int], str]]]
 
 
@@ -170,19 +150,3 @@ def expected(row: Row) -> Found:
         sorted(entities),
         sorted((entities[h][:2], entities[t][:2], label) for h, t, label in relations),
     )
-
-
-def run_python(code: str | Path, *args: str | Path, cwd: Path, **env: str) -> str:
-    """Run a program, or a file that holds one, in a process; return what it printed."""
-    program = [str(code)] if isinstance(code, Path) else ["-c", code]
-    result = subprocess.run(
-        [sys.executable, *program, *map(str, args)],
-        cwd=cwd,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **env},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout

@@ -8,8 +8,9 @@ from spacy.language import Language
 
 from ..extractive_qa.util import model_config as qa_config
 from ..extractive_qa.util import qa_checkpoint
-from ..span_relation.util import initialize, make_examples
+from ..span_relation.util import make_examples
 from ..span_relation.util import model_config as relation_config
+from ..util import initialize
 from .util import PATTERNS, rules
 
 

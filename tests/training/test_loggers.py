@@ -25,8 +25,8 @@ from spacy_spanrel.training.optimizer import create_adamw
 from ..extractive_qa.util import make_examples as make_qa_examples
 from ..extractive_qa.util import make_nlp as make_qa_nlp
 from ..relation_classifier.conftest import make_nlp as make_pair_nlp
-from ..span_relation.util import ROWS, initialize, make_examples, make_nlp
-from ..util import make_doc, write_docs
+from ..span_relation.util import ROWS, make_examples, make_nlp
+from ..util import initialize, make_doc, write_docs
 
 CONFIG = Path(__file__).parents[2] / "configs" / "test" / "span_relation.cfg"
 
