@@ -117,26 +117,24 @@ def relation_rows(draw: st.DrawFn) -> list[tuple]:
 @settings(max_examples=20)
 @given(rows=relation_rows())
 def test_round_trips(trip: Callable[[Doc], Doc], rows):
-    # B25, B26, B27, B34: span groups survive what drops extension data.
+    # Span groups survive what drops extension data.
     doc = make_doc(NLP.vocab, TEXT)
     set_relations(doc, make(doc, *rows))
     found = trip(doc)
     assert found is not doc
     assert rows_of(found._.relations) == rows
     assert type(found._.relations) is tuple
-    # B28
     assert all(r.score is None or type(r.score) is float for r in found._.relations)
 
 
 @pytest.mark.parametrize("trip", ROUND_TRIPS)
 def test_round_trips_give_no_none(trip):
-    # B27
     assert trip(make_doc(NLP.vocab, TEXT))._.relations == ()
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0]])
 def test_merged_docs_keep_all_relations(order):
-    # B27, B33: the offsets of later Docs move. spaCy leaves scores behind.
+    # The offsets of later Docs move. spaCy leaves scores behind.
     docs = [make_doc(NLP.vocab, text) for text in (TEXT, "Mary lives in London", "x y")]
     set_relations(docs[0], make(docs[0], *ROWS))
     set_relations(docs[1], make(docs[1], ((0, 1, "Per"), (3, 4, "Loc"), "live_in", 0.5)))
@@ -149,7 +147,6 @@ def test_merged_docs_keep_all_relations(order):
 
 
 def test_no_relations_is_an_empty_tuple(doc):
-    # B27
     assert get_relations(doc) == ()
     assert doc._.relations == ()
     assert doc[0:2]._.relations == ()
@@ -163,7 +160,6 @@ def test_no_relations_is_an_empty_tuple(doc):
 
 
 def test_scores_become_plain_floats(doc):
-    # B28
     scores = [np.float32(0.5), np.float64(0.25), 1, True, 0]
     set_relations(doc, make(doc, *[(*ROWS[0][:3], score) for score in scores]))
     found = [r.score for r in get_relations(doc)]
@@ -173,7 +169,6 @@ def test_scores_become_plain_floats(doc):
 
 
 def test_two_types_on_one_span(doc):
-    # B5
     rows = [
         ((4, 5, "Org"), (0, 2, "Per"), "employs", 0.5),
         ((4, 5, "Loc"), (0, 2, "Per"), "houses", 0.5),
@@ -246,7 +241,6 @@ def test_to_dict(doc):
     }
     assert found[1]["score"] is None
     for argument in (row[side] for row in found for side in ("head", "tail")):
-        # D8
         assert doc.text[argument["start_char"] : argument["end_char"]] == argument["text"]
 
 
@@ -288,7 +282,7 @@ def test_entities(doc):
         ]
         scores = found.spans["entities"].attrs["scores"]
         assert list(scores) == [0.5, 0.25]
-        assert all(type(score) is float for score in scores)  # B28
+        assert all(type(score) is float for score in scores)  # not numpy's
         assert [s.label_ for s in get_entities(found, None)] == ["Loc"]
     set_entities(doc, [], [])
     assert get_entities(doc) == []  # nothing predicted is not "no prediction"
@@ -307,7 +301,6 @@ def test_replaced_entities_keep_the_id_of_the_record():
 
 @pytest.mark.usefixtures("fresh_extensions")
 def test_registering_twice_changes_nothing(doc):
-    # B31
     before = Doc.get_extension("relations")
     register_extensions()
     register_extensions(check_only=True)
@@ -322,7 +315,7 @@ def test_registering_twice_changes_nothing(doc):
     ids=["default", "getter", "method"],
 )
 def test_extensions_of_others_are_not_overwritten(doc, kind, foreign):
-    # B31
+    # Other packages use the same short names.
     for mine in (Doc, Span):
         mine.remove_extension("relations")
     kind.set_extension("relations", **foreign)
@@ -354,7 +347,6 @@ def test_a_prefix_with_a_group_of_its_own(doc):
 
 @pytest.mark.usefixtures("fresh_extensions")
 def test_one_name_for_two_groups_is_refused():
-    # B31
     with pytest.raises(ValueError, match="E_SR101"):
         register_extensions(relations_key="other")
     register_extensions(prefix="new_", check_only=True)
@@ -362,7 +354,6 @@ def test_one_name_for_two_groups_is_refused():
 
 
 def test_extensions_survive_pickling(doc):
-    # B35
     set_relations(doc, make(doc, *ROWS))
     for kind, thing in ((Doc, doc), (Span, doc[0:2])):
         getter = pickle.loads(pickle.dumps(kind.get_extension("relations")[2]))

@@ -263,7 +263,7 @@ def answer_rows(draw: st.DrawFn) -> list[tuple[Question, list[Part]]]:
 @settings(max_examples=20)
 @given(rows=answer_rows())
 def test_round_trips(trip: Callable[[Doc], Doc], rows):
-    # B25, B26, B27: span groups survive what drops extension data.
+    # Span groups survive what drops extension data.
     doc = NLP.make_doc(TEXT)
     set_answers(doc, make(doc, *rows))
     assert rows_of(get_answers(doc)) == rows
@@ -273,7 +273,6 @@ def test_round_trips(trip: Callable[[Doc], Doc], rows):
     assert type(found._.answers) is type(found._.questions) is tuple
     for answer in found._.answers:
         for part in (answer, *answer.alternatives):
-            # B28
             for value in (part.score, part.logit, part.null_score):
                 assert value is None or type(value) is float
             assert part.question == answer.question
@@ -283,7 +282,6 @@ def test_round_trips(trip: Callable[[Doc], Doc], rows):
 
 @pytest.mark.parametrize("trip", ROUND_TRIPS)
 def test_round_trips_give_no_none(trip):
-    # B27
     found = trip(NLP.make_doc(TEXT))
     assert (found._.answers, found._.questions) == ((), ())
 
@@ -311,7 +309,6 @@ def test_offsets_survive_retokenization(doc):
 
 
 def test_scores_become_plain_floats(doc):
-    # B28
     values = [np.float32(0.5), np.float64(0.25), 1, True, 0]
     for value in values:
         set_answers(doc, make(doc, (WHO, [(np.int64(0), np.int64(4), value, value, value)])))
@@ -471,7 +468,7 @@ def test_to_dict(doc):
     ids=["default", "getter", "method"],
 )
 def test_extensions_of_others_are_not_overwritten(doc, name, foreign: dict[str, Any]):
-    # B31
+    # Other packages use the same short names.
     for mine in ("questions", "answers"):
         Doc.remove_extension(mine)
     Doc.set_extension(name, **foreign)
@@ -497,7 +494,6 @@ def test_a_prefix_with_a_group_of_its_own(doc):
 
 @pytest.mark.usefixtures("fresh_extensions")
 def test_one_name_for_two_groups_is_refused():
-    # B31
     register_qa_extensions()  # again: changes nothing
     with pytest.raises(ValueError, match="E_SR101"):
         register_qa_extensions(key="other")
@@ -506,7 +502,6 @@ def test_one_name_for_two_groups_is_refused():
 
 
 def test_extensions_survive_pickling(doc):
-    # B35
     set_answers(doc, make(doc, *ROWS))
     for name in ("questions", "answers"):
         getter = pickle.loads(pickle.dumps(Doc.get_extension(name)[2]))

@@ -114,7 +114,7 @@ def test_command_hangs_on_spacys_app(write, output):
     result = run("spanrel", "convert", "spert", write([GOOD, PLAIN]), output, main=spacy_app)
     assert result.exit_code == 0, result.output
     docs = read(output)
-    assert [get_orig_id(doc) for doc in docs] == ["good-1", "plain-1"]  # B24
+    assert [get_orig_id(doc) for doc in docs] == ["good-1", "plain-1"]
     assert docs[0]._.relations[0].to_triple() == ("Ann", "Live_In", "New York")
     assert os.listdir(output.parent) == [output.name]
 
@@ -281,7 +281,7 @@ def test_language(tmp_path):
 
 
 @pytest.mark.parametrize("data_format", SINGLE)
-def test_formats_of_single_relations(tmp_path, output, data_format):  # B24
+def test_formats_of_single_relations(tmp_path, output, data_format):
     source = tmp_path / "in.txt"
     source.write_text(SINGLE[data_format])
     result = run("convert", data_format, source, output)
@@ -338,7 +338,7 @@ def test_negatives_go_to_pairs_without_a_relation():
     assert add_negatives(doc, "none") == add_negatives(doc, "other") == 0
 
 
-def test_negatives_are_told_by_boundaries():  # B5
+def test_negatives_are_told_by_boundaries():
     other = (0, 1, "Z")
     doc = gold_doc(5, [A, other, B, A], [(0, "R", 2)])
     assert add_negatives(doc, "none") == 2
@@ -346,7 +346,7 @@ def test_negatives_are_told_by_boundaries():  # B5
     assert keys(doc)[1:] == [(B, "none", A), (B, "none", other)]
 
 
-def test_overlapping_entities_are_different():  # D16
+def test_overlapping_entities_are_different():
     inner = (3, 4, "B")
     doc = gold_doc(5, [B, inner], [])
     assert add_negatives(doc, "none") == 2

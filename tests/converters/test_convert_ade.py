@@ -70,7 +70,7 @@ def test_offsets_that_do_not_fit_are_noted(write, nlp):
     assert sorted(report.notes.values()) == [1, 1]
 
 
-def test_spans_inside_tokens_are_widened_and_counted(write, nlp):  # D8, B32
+def test_spans_inside_tokens_are_widened_and_counted(write, nlp):
     sentence = "Hepatotoxicity after interferonalpha."
     text = row(sentence, "toxicity", "interferon") + row(sentence, "Hepatotoxicity", "interferon")
     report = ConversionReport()
@@ -83,7 +83,7 @@ def test_spans_inside_tokens_are_widened_and_counted(write, nlp):  # D8, B32
     assert (report.duplicate_entities, report.duplicate_relations) == (1, 1)
 
 
-def test_overlapping_entities_are_kept(write, reload, nlp):  # D16
+def test_overlapping_entities_are_kept(write, reload, nlp):
     sentence = "Severe lithium toxicity was seen."
     report = ConversionReport(max_span_size=1)
     (doc,) = reload(
@@ -122,7 +122,7 @@ def test_separator_inside_the_sentence(write, nlp):
         ),
     ],
 )
-def test_bad_rows(write, assert_fails, nlp, bad, code, place, record_id, found, expected):  # D3
+def test_bad_rows(write, assert_fails, nlp, bad, code, place, record_id, found, expected):
     good = row(SENTENCE, "Rash", "aspirin")
     path = write(good + bad + row(SENTENCE, "fever", "aspirin"))
     error = assert_fails(ade_to_docs, path, code, place, found, expected, nlp=nlp)

@@ -275,7 +275,7 @@ def test_what_offsets_count(pair, nlp, text, ann, unit):
         ("*\tEquiv T1 T9", "607", ["'T9'"]),
     ],
 )
-def test_wrong_lines(pair, nlp, assert_fails, line, code, parts):  # B23
+def test_wrong_lines(pair, nlp, assert_fails, line, code, parts):
     bad = pair(f"{ANN}{line}\n", name="bad")
     place = [] if any(part.startswith("line ") for part in parts) else ["line 4"]
     error = assert_fails(brat_to_docs, bad, code, *place, *parts, nlp=nlp)

@@ -27,7 +27,7 @@ THIRD = rows((11, "Loc", 0, "NNP", "Rome"), (11, "Loc", 1, "NNP", "Italy"))
 SAMPLE = f"{FIRST}\n0\t4\tLive_In\n\n{SECOND}\n\n{THIRD}\n0\t1\tLocated_In\n"
 
 
-def test_sample(write, reload, nlp):  # B24
+def test_sample(write, reload, nlp):
     report = ConversionReport(max_span_size=3)
     docs = reload(conll04_to_docs(write(SAMPLE), nlp=nlp, report=report))
     words = ["Ann", "Lee", ",", "Jr.", "lives", "(", "in", "Oslo", ")", ",", "1/2"]
@@ -131,9 +131,7 @@ def test_unequal_words_and_tags_are_noted(write, nlp):
         ),
     ],
 )
-def test_bad_sentences(
-    write, assert_fails, nlp, bad, code, place, record_id, found, expected
-):  # D3
+def test_bad_sentences(write, assert_fails, nlp, bad, code, place, record_id, found, expected):
     # Line 12 is the first of the bad sentence.
     text = f"{FIRST}\n0\t4\tLive_In\n\n{bad}\n\n{THIRD}\n0\t1\tLocated_In\n"
     path = write(text)

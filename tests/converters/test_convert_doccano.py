@@ -96,7 +96,7 @@ def test_forms_without_relations(write, nlp, record):
     assert view(doc) == {**VIEW, "relations": []}
 
 
-def test_records_without_relations_or_entities_are_kept(write, reload, nlp):  # B24
+def test_records_without_relations_or_entities_are_kept(write, reload, nlp):
     records = [
         changed(relations=[]),
         changed(relations=[], entities=[]),
@@ -224,7 +224,7 @@ def test_offsets_inside_a_character(write, nlp, assert_fails):
         ({"relations": ["x"]}, "604", ["relations[0]"]),
     ],
 )
-def test_wrong_records(write, nlp, assert_fails, fields, code, parts):  # B23
+def test_wrong_records(write, nlp, assert_fails, fields, code, parts):
     path = write(json.dumps(RECORD) + "\n" + json.dumps(changed(**fields)))
     error = assert_fails(doccano_to_docs, path, code, "line 2", *parts, nlp=nlp)
     assert error.id == (None if "id" in fields else 6400)

@@ -52,7 +52,7 @@ def to_lines(record):
     return f'{record_id}\t"{" ".join(tagged)}"\n{label}\n\n'
 
 
-def test_sample(write, reload, nlp):  # B24
+def test_sample(write, reload, nlp):
     report = ConversionReport(max_span_size=2)
     docs = reload(kbp37_to_docs(write(SAMPLE), nlp=nlp, report=report))
     words = [
@@ -139,7 +139,7 @@ def test_quotes_and_angle_brackets_inside_are_text(
         ("x <e1> <e2> a b </e1> </e2>", (1, 3), (1, 3)),
     ],
 )
-def test_nested_adjacent_and_equal_arguments(write, reload, nlp, sentence, e1, e2):  # B5, D16
+def test_nested_adjacent_and_equal_arguments(write, reload, nlp, sentence, e1, e2):
     report = ConversionReport()
     path = write(f'7\t"{sentence}"\nno_relation\n')
     (doc,) = reload(kbp37_to_docs(path, nlp=nlp, report=report))
@@ -209,7 +209,7 @@ EACH_ONCE = "<e1>, </e1>, <e2> and </e2>, each once"
         ),
     ],
 )
-def test_bad_records(write, assert_fails, nlp, bad, place, record_id, found, expected):  # D3
+def test_bad_records(write, assert_fails, nlp, bad, place, record_id, found, expected):
     # Line 4 is the first of the bad record; no blank line is after it.
     path = write(f"{GOOD}\n{bad}\n{GOOD}")
     parts = [place, found, expected] + [f"(id {record_id!r})"] * (record_id is not None)

@@ -371,7 +371,7 @@ def test_regions_without_a_quote_are_taken_at_their_offsets(write, nlp):
         (task(ANN, OSLO, arrow(labels=[3])), "604", ["labels[0]"]),
     ],
 )
-def test_wrong_tasks(write, nlp, assert_fails, record, code, parts):  # B23
+def test_wrong_tasks(write, nlp, assert_fails, record, code, parts):
     path = write([TASK, record])
     error = assert_fails(labelstudio_to_docs, path, code, "record 1", *parts, nlp=nlp)
     assert error.id == (7 if isinstance(record, dict) else None)

@@ -115,7 +115,7 @@ def test_rejected_and_ignored_records_are_left_out(write, nlp):
     assert report.duplicate_ids == 1
 
 
-def test_records_without_relations_or_spans_are_kept(write, reload, nlp):  # B24
+def test_records_without_relations_or_spans_are_kept(write, reload, nlp):
     records = [
         changed(relations=[]),
         changed(relations=[], spans=[]),
@@ -245,7 +245,7 @@ def test_json_list_blank_lines_and_byte_order_mark(write, nlp):
         ({"relations": [relation(child_span=[0])]}, "604", ["child_span"]),
     ],
 )
-def test_wrong_records(write, nlp, assert_fails, fields, code, parts):  # B23
+def test_wrong_records(write, nlp, assert_fails, fields, code, parts):
     # Escaped, as a lone surrogate cannot be written otherwise.
     path = write(json.dumps(RECORD) + "\n" + json.dumps(changed(**fields)))
     error = assert_fails(prodigy_to_docs, path, code, "line 2", *parts, nlp=nlp)

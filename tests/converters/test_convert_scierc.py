@@ -37,7 +37,7 @@ def triples(doc):
     return [(r.head.label_, *r.to_triple(), r.tail.label_) for r in doc._.relations]
 
 
-def test_one_doc_a_sentence(write, reload, nlp):  # B24
+def test_one_doc_a_sentence(write, reload, nlp):
     report = ConversionReport(max_span_size=1)
     docs = reload(scierc_to_docs(write(lines(DOCUMENT)), nlp=nlp, report=report))
     assert [[token.text for token in doc] for doc in docs] == DOCUMENT["sentences"]
@@ -88,7 +88,7 @@ def test_argument_that_is_no_entity(write, nlp, unit):
     ]
 
 
-def test_argument_with_two_types_takes_the_first(write, nlp):  # B5
+def test_argument_with_two_types_takes_the_first(write, nlp):
     ner = [[[0, 1, "Person"], [0, 1, "Singer"], [4, 4, "Place"]], [], []]
     document = changed(ner=ner, relations=[[[0, 1, 4, 4, "LIVES-IN"]], [], []])
     report = ConversionReport()
@@ -152,7 +152,7 @@ def test_line_separators_inside_tokens(write, nlp):
         ),
     ],
 )
-def test_bad_documents(write, assert_fails, nlp, fields, code, place, found, expected):  # D3
+def test_bad_documents(write, assert_fails, nlp, fields, code, place, found, expected):
     path = write(lines(DOCUMENT, changed(**fields), DOCUMENT))
     parts = [f"line 2, {place}", found, expected]
     if "doc_key" not in fields:

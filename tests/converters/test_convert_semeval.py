@@ -56,7 +56,7 @@ def test_sample(write, reload, nlp):
     assert not report.misaligned
 
 
-def test_other_survives(write, reload, nlp):  # B24
+def test_other_survives(write, reload, nlp):
     report = ConversionReport()
     (doc,) = reload(semeval_to_docs(write(GOOD), nlp=nlp, report=report))
     assert triples([doc]) == [("cat", "Other", "fly")]
@@ -125,7 +125,7 @@ def test_blanks_inside_tags_are_no_argument(write, nlp):
     assert not report.misaligned
 
 
-def test_arguments_inside_tokens_are_widened_and_counted(write, nlp):  # D8, B32
+def test_arguments_inside_tokens_are_widened_and_counted(write, nlp):
     report = ConversionReport()
     doc = one(write, nlp, '"The <e1>book</e1>case held <e2>jam</e2>."', report=report)
     assert triples([doc]) == [("bookcase", "Other", "jam")]
@@ -147,7 +147,7 @@ def test_arguments_inside_tokens_are_widened_and_counted(write, nlp):  # D8, B32
         ("<e1><e2>cat</e2></e1> fell", ("cat", "Other", "cat")),
     ],
 )
-def test_nested_tags(write, reload, nlp, sentence, triple):  # B5, D16
+def test_nested_tags(write, reload, nlp, sentence, triple):
     report = ConversionReport()
     (doc,) = reload([one(write, nlp, f'"{sentence}"', report=report)])
     assert triples([doc]) == [triple]
@@ -226,7 +226,7 @@ EACH_ONCE = "<e1>, </e1>, <e2> and </e2>, each once"
         ),
     ],
 )
-def test_bad_records(write, assert_fails, nlp, bad, place, record_id, found, expected):  # D3
+def test_bad_records(write, assert_fails, nlp, bad, place, record_id, found, expected):
     # Line 5 is the first of the bad record.
     path = write(f"{GOOD}\n\n{bad}\n{GOOD}")
     parts = [place, found, expected] + [f"(id {record_id!r})"] * (record_id is not None)

@@ -70,7 +70,7 @@ def changed(**fields):
     return {**copy.deepcopy(RECORD), **fields}
 
 
-def test_sample_survives_default_docbin(write, reload, nlp):  # B27
+def test_sample_survives_default_docbin(write, reload, nlp):
     report = ConversionReport()
     docs = list(spert_to_docs(write([RECORD]), nlp=nlp, report=report))
     (doc,) = reload(docs)
@@ -98,7 +98,7 @@ def test_corpus_reader_keeps_the_tokens(write, nlp, tmp_path):
     assert to_record(example.reference) == record
 
 
-def test_records_without_annotation_survive(write, reload, nlp):  # B24
+def test_records_without_annotation_survive(write, reload, nlp):
     records = [
         changed(entities=[], relations=[], orig_id=1),
         changed(relations=[], orig_id=2),
@@ -111,7 +111,7 @@ def test_records_without_annotation_survive(write, reload, nlp):  # B24
     assert all(doc.has_annotation("ENT_IOB") for doc in docs)
 
 
-def test_overlaps_and_types_stay_apart(write, reload, nlp):  # B5, D16, B32
+def test_overlaps_and_types_stay_apart(write, reload, nlp):
     entities = [
         {"type": "Org", "start": 0, "end": 2},
         {"type": "Peop", "start": 0, "end": 2},
@@ -160,7 +160,7 @@ def test_symmetric_relations_have_one_direction(write, nlp):
     assert len(doc._.relations) == 3
 
 
-def test_long_entities_and_self_relations_are_counted(write, nlp):  # B3
+def test_long_entities_and_self_relations_are_counted(write, nlp):
     record = changed(
         entities=[{"type": "Peop", "start": 0, "end": 4}, {"type": "Loc", "start": 4, "end": 7}],
         relations=[{"type": "Kill", "head": 0, "tail": 0}],
@@ -249,7 +249,7 @@ def test_long_entities_and_self_relations_are_counted(write, nlp):  # B3
         ),
     ],
 )
-def test_bad_records(write, assert_fails, nlp, fields, code, place, found, expected):  # D3
+def test_bad_records(write, assert_fails, nlp, fields, code, place, found, expected):
     path = write([RECORD, changed(**fields)])
     parts = [f"record 1, {place}", found, expected]
     if "orig_id" not in fields:

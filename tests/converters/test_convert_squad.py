@@ -189,7 +189,7 @@ def test_ids_are_strings(write, given):
         (" Oslo", 17, 17, 1, ["'Oslo' at 17 instead of 18"]),
     ],
 )
-def test_repair(write, text, start, found, trimmed, repaired):  # B45
+def test_repair(write, text, start, found, trimmed, repaired):
     report = ConversionReport()
     (doc,) = squad_to_docs(write(squad(answered(text, start))), report=report)
     (answer,) = get_answers(doc)
@@ -210,7 +210,7 @@ def test_nearest_occurrence(text, part, offset):
         assert found == min(starts, key=lambda start: (abs(start - clamped), start))
 
 
-def test_lost_reference_is_left_out_and_listed(write):  # B45
+def test_lost_reference_is_left_out_and_listed(write):
     question = changed()
     question["answers"].insert(0, {"text": "Bo", "answer_start": 3})
     report = ConversionReport()
@@ -220,7 +220,7 @@ def test_lost_reference_is_left_out_and_listed(write):  # B45
     assert report.answers == 2
 
 
-def test_answers_inside_tokens_are_kept_and_counted(write, reload):  # B45
+def test_answers_inside_tokens_are_kept_and_counted(write, reload):
     question = answered("West", CONTEXT.index("West"), id=1)
     other = answered("slo", 18, id=2)
     report = ConversionReport()
@@ -257,7 +257,7 @@ def test_answers_inside_tokens_are_kept_and_counted(write, reload):  # B45
         (7, "604", "qas[1]", "7", "an object"),
     ],
 )
-def test_bad_questions(write, assert_fails, nlp, question, code, place, found, expected):  # D3
+def test_bad_questions(write, assert_fails, nlp, question, code, place, found, expected):
     good = changed(id="good")
     path = write(squad(good, question))
     place = f"data[0].paragraphs[0].{place}" if place.startswith("qas") else place

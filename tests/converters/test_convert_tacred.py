@@ -73,7 +73,7 @@ def test_sample_survives_default_docbin(write, reload, nlp):
     assert [finding.record for finding in report.too_long] == ["a7"]
 
 
-def test_negatives_survive(write, reload, nlp):  # B24
+def test_negatives_survive(write, reload, nlp):
     records = [changed(relation="no_relation", id="a8"), RECORD]
     report = ConversionReport()
     docs = reload(tacred_to_docs(write(records), nlp=nlp, report=report))
@@ -112,7 +112,7 @@ def test_brackets_in_any_case(write, reload, nlp):
         ((0, 1), (0, 1), [(0, 2)]),
     ],
 )
-def test_nested_adjacent_and_equal_arguments(write, reload, nlp, subject, obj, ents):  # B5, D16
+def test_nested_adjacent_and_equal_arguments(write, reload, nlp, subject, obj, ents):
     record = changed(subj_start=subject[0], subj_end=subject[1], obj_start=obj[0], obj_end=obj[1])
     report = ConversionReport()
     (doc,) = reload(tacred_to_docs(write([record]), nlp=nlp, report=report))
@@ -170,7 +170,7 @@ OFFSETS = "0 <= start <= end < 7 (the number of tokens), end inclusive"
         ({"obj_start": 5}, "606", "obj_start, obj_end", "start 5, end 4", OFFSETS),
     ],
 )
-def test_bad_records(write, assert_fails, nlp, fields, code, place, found, expected):  # D3
+def test_bad_records(write, assert_fails, nlp, fields, code, place, found, expected):
     path = write([RECORD, changed(**{"id": "b8", **fields}), RECORD])
     parts = [f"record 1, {place}", found, expected]
     if "id" not in fields:

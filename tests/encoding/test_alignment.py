@@ -101,7 +101,7 @@ def test_no_token_and_no_piece():
 
 @given(text=TEXTS)
 def test_real_tokenizers(checkpoint, text):
-    # B8, D8: white space, zero-width characters, emoji, accents and combining marks
+    # White space, zero-width characters, emoji, accents and combining marks
     doc = NLP(text)
     tokenizer = PieceTokenizer(AutoTokenizer.from_pretrained(checkpoint), "tiny")
     (pieces,) = tokenizer([text])

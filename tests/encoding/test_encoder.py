@@ -94,7 +94,6 @@ def check_doc(folder: Path, doc: Doc, encoded, capacity: int = 62, overlap: int 
 
 @pytest.mark.parametrize("text", TEXTS)
 def test_one_doc_equals_transformers(checkpoint, text):
-    # B4, B8
     doc = NLP(text)
     encoded = tiny_encoder(checkpoint).predict([doc])
     assert encoded.n_tokens == len(doc)
@@ -120,7 +119,7 @@ def test_batches_and_order_change_nothing(checkpoint, batch_pieces):
     overlap=st.integers(0, 8),
 )
 def test_long_texts_are_read_in_windows(checkpoint, words, max_length, overlap):
-    # B6, D6: each piece's vector is that from the window in which it has most context.
+    # Each piece's vector is that from the window in which it has most context.
     doc = NLP(" ".join(words))
     encoder = tiny_encoder(checkpoint, max_length=max_length, window_overlap=overlap)
     capacity = max_length - 2
@@ -134,7 +133,6 @@ def test_long_texts_are_read_in_windows(checkpoint, words, max_length, overlap):
 
 
 def test_text_many_times_the_window(checkpoint):
-    # B6
     docs = [NLP("John works in Paris . " * 400), NLP("Paris")]
     encoded = tiny_encoder(checkpoint).predict(docs)
     assert encoded.n_tokens == 2001
@@ -144,7 +142,6 @@ def test_text_many_times_the_window(checkpoint):
 
 
 def test_docs_without_pieces(checkpoint):
-    # B8
     docs = [NLP(""), NLP("\n\n"), NLP(" \t ")]
     encoded = tiny_encoder(checkpoint).predict(docs)
     assert encoded.n_tokens == sum(len(doc) for doc in docs)
@@ -180,7 +177,7 @@ def test_gradient_equals_that_of_transformers(checkpoint):
 
 
 def test_position_limit_of_roberta(tmp_path):
-    # B6, D6: positions count from padding_idx + 1 on, so 66 embeddings take 64 pieces.
+    # Positions count from padding_idx + 1 on, so 66 embeddings take 64 pieces.
     folder = tiny_checkpoint(tmp_path, "roberta", tokenizer_max_length=100_000)
     assert AutoModel.from_pretrained(folder).config.max_position_embeddings == 66
     assert tiny_encoder(folder).shims[0].module.max_length == 64
@@ -309,7 +306,7 @@ def test_casing_tells_an_uncased_encoder_the_case(tmp_path):
 
 
 def test_bfloat16_is_finite_and_close(checkpoint):
-    # B2
+    # In half precision, a mask of -1e30 is minus infinity, and then NaN.
     docs = [NLP(text) for text in TEXTS]
     exact = tiny_encoder(checkpoint).predict(docs)
     encoder = tiny_encoder(checkpoint, precision="bfloat16")
@@ -337,13 +334,11 @@ def test_float16_is_refused_on_a_cpu(bert_checkpoint):
 
 @pytest.mark.parametrize("device", ["cuda:99", "abacus"])
 def test_device_that_is_not_there(bert_checkpoint, device):
-    # B36
     with pytest.raises(ValueError, match=f"E_SR209.*'{device}'"):
         tiny_encoder(bert_checkpoint, device=device)
 
 
 def test_auto_device_and_precision_work(bert_checkpoint):
-    # B36
     encoder = tiny_encoder(bert_checkpoint, device="auto", precision="auto")
     assert torch.isfinite(encoder.predict([NLP("John")]).pieces).all()
 
@@ -393,7 +388,7 @@ def test_vocabulary_decides_on_case_where_nothing_is_stated(
     config: dict[str, object] | None,
     expected: str,
     warns: bool,
-) -> None:  # B19
+) -> None:
     folder = bert_folder(tmp_path / "old", words, config)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

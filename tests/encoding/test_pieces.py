@@ -58,7 +58,6 @@ def test_no_length_limit(bert_checkpoint):
 
 @given(text=TEXTS)
 def test_the_text_at_the_offsets_is_the_piece(bert_checkpoint, text):
-    # D8
     tokenizer = AutoTokenizer.from_pretrained(bert_checkpoint)
     (pieces,) = PieceTokenizer(tokenizer, "tiny")([text])
     for piece, (start, end) in zip(pieces.ids.tolist(), pieces.chars.tolist(), strict=True):
@@ -69,7 +68,7 @@ def test_the_text_at_the_offsets_is_the_piece(bert_checkpoint, text):
 
 @given(text=TEXTS)
 def test_byte_level_pieces_cover_the_text(roberta_checkpoint, text):
-    # D8: each character but white space is in a piece, and the bytes of the pieces are the text's.
+    # Each character but white space is in a piece, and the bytes of the pieces are the text's.
     tokenizer = AutoTokenizer.from_pretrained(roberta_checkpoint)
     (pieces,) = PieceTokenizer(tokenizer, "tiny")([text])
     covered = {i for start, end in pieces.chars.tolist() for i in range(start, end)}
@@ -103,7 +102,6 @@ def test_truncation_of_minilm_is_ignored():
 
 
 def test_literal_special_tokens_are_text(checkpoint):
-    # B4
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     special = set(tokenizer.all_special_ids)
     unused = {i for word, i in tokenizer.get_vocab().items() if "unused" in word}
@@ -115,7 +113,6 @@ def test_literal_special_tokens_are_text(checkpoint):
 
 
 def test_literal_special_tokens_are_text_after_saving(checkpoint, tmp_path):
-    # B4
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     (before,) = PieceTokenizer(tokenizer, "tiny")([LITERAL])
     write_files(tokenizer_to_files(tokenizer), tmp_path)
@@ -149,7 +146,6 @@ def test_slow_tokenizer_is_refused_by_name(tmp_path):
 
 
 def test_empty_texts(checkpoint):
-    # B8
     tokenizer = load(checkpoint)
     assert tokenizer([]) == []
     empty, word = tokenizer(["", "John"])

@@ -76,7 +76,7 @@ def test_a_longer_table_than_needed_changes_nothing():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_stays_finite(dtype):
-    # B2: a masked max with -1e30 is -inf in float16, and the next linear layer gives NaN.
+    # A masked max with -1e30 is -inf in float16, and the next linear layer gives NaN.
     rows = torch.full((4, WIDTH), -60000.0).to(dtype)
     ranges = torch.tensor([[0, 0], [0, 4], [4, 4], [1, 2]])
     found = RangeMax(rows, 4)(ranges)

@@ -80,7 +80,7 @@ def assert_same_vectors(first: Any, second: Any) -> None:
 
 
 def test_bytes_round_trip_without_the_original_folder(checkpoint, tmp_path):
-    # D2, DESIGN C9
+    # A saved pipeline needs nothing that is not in it.
     folder = shutil.copytree(checkpoint, tmp_path / "checkpoint")
     encoder = tiny_encoder(folder)
     data = encoder.to_bytes()
@@ -105,7 +105,6 @@ def test_disk_round_trip_without_the_original_folder(checkpoint, tmp_path):
 
 
 def test_there_is_no_pickle_in_the_bytes(checkpoint):
-    # DESIGN C10
     msg = srsly.msgpack_loads(tiny_encoder(checkpoint).shims[0].to_bytes())
     assert set(msg) == {"cfg", "files", "weights", "versions"}
     assert load_safetensors(msg["weights"])  # a header of JSON, then plain numbers
@@ -208,7 +207,7 @@ def test_encoder_of_another_size_is_refused(bert_checkpoint, tmp_path):
 
 
 def test_buffers_may_be_saved_or_not(bert_checkpoint):
-    # D4: versions of transformers disagree about `embeddings.position_ids`.
+    # Versions of transformers disagree about `embeddings.position_ids`.
     saved, unsaved = net_shim(persistent=True), net_shim(persistent=False)
     assert "position_ids" in saved.module.state_dict()
     assert "position_ids" not in unsaved.module.state_dict()
@@ -241,7 +240,6 @@ def test_tied_weights_survive():
     ids=["deepcopy", "copy", "pickle"],
 )
 def test_copies_are_equal_and_independent(checkpoint, copied):
-    # B35
     encoder = tiny_encoder(checkpoint)
     again = copied(encoder)
     assert_same_vectors(encoder, again)
@@ -261,7 +259,7 @@ def test_a_copy_keeps_settings_and_files():
 
 
 def test_pickle_after_a_training_step(checkpoint):
-    # DESIGN C5: gradients and the graph of a step stay behind.
+    # Gradients and the graph of a step stay behind.
     encoder = tiny_encoder(checkpoint)
     encoded, backprop = encoder.begin_update(DOCS)
     pickle.loads(pickle.dumps(encoder))

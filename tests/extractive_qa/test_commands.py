@@ -141,7 +141,7 @@ def test_question_corpus_gives_single_questions(docs_path: Path) -> None:
 
 
 def test_evaluate(scored_path: Path, docs_path: Path) -> None:
-    # B47
+    # The figures of `spacy evaluate` are those at run time.
     scores = evaluate(str(scored_path), docs_path, silent=True)
     for name in ("qa_exact", "qa_f1", "qa_has_ans_f1", "qa_no_ans_exact", "qa_best_f1"):
         assert scores[name] == 1.0, name
@@ -156,7 +156,7 @@ def test_find_threshold(scored_path: Path, docs_path: Path) -> None:
 
 
 def test_package_requires_us(scored_path: Path, tmp_path: Path) -> None:
-    # D2
+    # Who installs the packaged pipeline gets this package with it, and its factories are found.
     package(scored_path, tmp_path, name="tiny", version="1.0.0", create_sdist=False)
     folder = tmp_path / "en_tiny-1.0.0"
     meta = srsly.read_json(folder / "meta.json")

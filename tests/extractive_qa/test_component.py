@@ -68,11 +68,10 @@ ODD_TEXTS = {
     "empty": "",
     "white space": " \n\t ",
     "one token": "Mary",
-    "three words": "Mary in Paris",  # B41
-    "special tokens": "[CLS] John Smith works [SEP] for Google [MASK] in [unused1] Paris <s> . [PAD]",  # B4
-    # B8
+    "three words": "Mary in Paris",
+    "special tokens": "[CLS] John Smith works [SEP] for Google [MASK] in [unused1] Paris <s> . [PAD]",
     "no pieces": "John \u200b Smith \r\n works \ufe0f for \U0001f600 Google \u200b\u200b in \u00ad .",
-    "five times too long": VARIED_TEXT,  # B6
+    "five times too long": VARIED_TEXT,
 }
 ODD_QUESTIONS = {"blank": "  \n", "empty": "", "special tokens": "[SEP] who [CLS] ?", "one": "?"}
 SCORER = {"@scorers": "spacy-spanrel.qa_scorer.v1"}
@@ -113,15 +112,15 @@ def test_overfits(trained: Language) -> None:
         for answer in doc._.answers:
             for part in (answer, *answer.alternatives):
                 for number in (part.score, part.null_score):
-                    assert type(number) is float  # B28
+                    assert type(number) is float  # not numpy's
                 assert type(part.logit) is (float if part else type(None))
-                assert 0 <= part.score <= 1  # B37
+                assert 0 <= part.score <= 1
             assert bool(answer) == (answer.span is not None) == (answer.text != "")
             assert len(answer.alternatives) == (0 if answer else 1)
             assert answer.score > 0.5
     # The spans of the group are the answers, for code that only looks at spans.
     spans = [(span.text, span.label_) for span in docs[0].spans["qa"]]
-    assert spans == [("John Smith", "who"), ("Paris", "where")]  # B34
+    assert spans == [("John Smith", "who"), ("Paris", "where")]
 
 
 def test_every_copy_answers_the_same(trained: Language, tmp_path: Path) -> None:
@@ -178,7 +177,7 @@ def moved_path(tmp_path: Path) -> Path:
 
 def test_another_process_that_imports_only_spacy(moved_path: Path, tmp_path: Path) -> None:
     """It loads, answers alike, and passes its Docs on to two processes, forked and spawned."""
-    # B25, B35, B36, D2. A file: worker processes that are spawned import the main module again.
+    # A file: worker processes that are spawned import the main module again.
     script = tmp_path / "script.py"
     script.write_text(PROGRAM)
     lines = ["|".join([text, *(f"{key}={q}" for key, q, _ in asked)]) for text, asked in ROWS]
@@ -200,7 +199,7 @@ def test_same_seed_same_answers(bert_checkpoint: Path) -> None:
 
 
 def test_docbin_keeps_what_was_found(trained: Language) -> None:
-    # B25, B26, B27
+    # Span groups survive what drops extension data.
     the_pipe(trained).cfg["top_k"] = 3
     docs = answer_all(trained)
     data = DocBin(docs=docs).to_bytes()
@@ -235,7 +234,6 @@ def test_needs_no_data(checkpoint: Path) -> None:
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 @pytest.mark.parametrize("name", ODD_TEXTS)
 def test_odd_text(readers: dict[str, ExtractiveQA], name: str, kind: str) -> None:
-    # B40
     text, pipe = ODD_TEXTS[name], readers[kind]
     for no_answer in (True, False):
         pipe.cfg.update(no_answer=no_answer, top_k=5)
@@ -253,7 +251,6 @@ def test_odd_text(readers: dict[str, ExtractiveQA], name: str, kind: str) -> Non
 
 @pytest.mark.parametrize("name", ODD_QUESTIONS)
 def test_odd_question(reader: ExtractiveQA, name: str) -> None:
-    # B40
     reader.cfg["no_answer"] = False
     question = ODD_QUESTIONS[name]
     blank, asked = reader.ask(TEXTS[0], [question, WHO])
@@ -272,7 +269,6 @@ def test_white_space_around_a_question(readers: dict[str, ExtractiveQA]) -> None
 
 
 def test_no_docs_and_no_questions(trained: Language) -> None:
-    # B40
     pipe = the_pipe(trained)
     assert list(trained.pipe([])) == []
     assert pipe.predict([]) == []
@@ -288,7 +284,7 @@ def test_no_docs_and_no_questions(trained: Language) -> None:
 
 @pytest.mark.parametrize("n_words", [24, 25, 500])
 def test_long_question(checkpoint: Path, n_words: int) -> None:
-    # B38: longer than max_question_length = 24, and longer than a row.
+    # Longer than max_question_length = 24, and longer than a row.
     pipe = ready(checkpoint)
     words = [WORDS[i % len(WORDS)] for i in range(n_words)]
     question = " ".join(words)
@@ -312,7 +308,6 @@ def test_long_question(checkpoint: Path, n_words: int) -> None:
 
 
 def test_long_question_in_training(bert_checkpoint: Path) -> None:
-    # B38
     nlp, _ = make_nlp(bert_checkpoint)
     row: Row = (TEXTS[1], [("a", " ".join(["who"] * 500), "Mary")])
     examples = make_examples(nlp, [row])
@@ -326,7 +321,7 @@ LONG_TEXT = FILLING * 20 + TEXTS[1] + " " + FILLING * 20
 
 
 def test_answer_in_the_middle_of_a_long_text(bert_checkpoint: Path) -> None:
-    # B6, B43: one window of many has the answer, and all others were taught that there is none.
+    # One window of many has the answer, and all others were taught that there is none.
     nlp, pipe = make_nlp(bert_checkpoint)
     row: Row = (LONG_TEXT, [("who", WHO, "Mary"), ("none", "who was killed ?", None)])
     examples = make_examples(nlp, [row])
@@ -471,7 +466,7 @@ def test_aligned(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["bytes", "decomposed"])
 def test_a_place_is_one_answer(takers: list[ExtractiveQA], tmp_path: Path, kind: str) -> None:
-    # B37, B42: an emoji is four pieces of a byte-level tokenizer.
+    # An emoji is four pieces of a byte-level tokenizer.
     pipe = takers[2] if kind == "bytes" else ready(_jamo(tmp_path), no_answer=False, top_k=20)
     text = "\U0001f600 a" if kind == "bytes" else "한 a"
     answer = pipe.ask(text, "who ?")
@@ -486,7 +481,7 @@ def _jamo(folder: Path) -> Path:
 
 
 def test_longest_answer(tmp_path: Path) -> None:
-    # B44: 25 tokens are no reason to cut an answer.
+    # 25 tokens are no reason to cut an answer.
     words = ["John", *["the"] * 23, "Mary", "in", "Paris"]
     folder = lexicon_checkpoint(tmp_path / "bert", {"John": (9.0, -9.0), "Mary": (-9.0, 9.0)})
     nlp = spacy.blank("en")
@@ -690,7 +685,6 @@ def docs_to_ask(nlp: Language, seed: int) -> list[Doc]:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 128])
 def test_pipe_equals_call(trained: Language, batch_size: int) -> None:
-    # B29
     single = [trained(doc) for doc in docs_to_ask(trained, batch_size)]
     docs = docs_to_ask(trained, batch_size)
     texts = [doc.text for doc in docs]
@@ -719,7 +713,6 @@ def test_prediction_does_not_touch_docs(trained: Language) -> None:
 
 
 def test_annotation_beside_it_stays(trained: Language) -> None:
-    # B32
     doc = asking(trained, ROWS[0])
     doc.spans["other"] = [doc[0:2]]
     doc.set_ents([spacy.tokens.Span(doc, 0, 2, label="PER")])
@@ -755,7 +748,7 @@ def test_asks_what_the_predicted_docs_ask(bert_checkpoint: Path) -> None:
 
 
 def test_gold_that_no_piece_covers(bert_checkpoint: Path) -> None:
-    # B45
+    # It is counted, not dropped silently.
     nlp, pipe = make_nlp(bert_checkpoint)
     initialize(nlp, [])
     questions = [
@@ -946,7 +939,7 @@ def scored(trained_path: Path) -> Language:
 
 
 def test_evaluate_asks_the_gold_questions(scored: Language) -> None:
-    # B47: what `spacy evaluate` and `spacy train` do; the inputs are bare texts.
+    # What `spacy evaluate` and `spacy train` do; the inputs are bare texts.
     examples = make_examples(scored)
     before = [example.predicted.to_bytes() for example in examples]
     scores = scored.evaluate(examples)
@@ -959,7 +952,7 @@ def test_evaluate_asks_the_gold_questions(scored: Language) -> None:
 
 
 def test_answers_that_are_there_are_scored_as_they_are(scored: Language) -> None:
-    # B47: and not asked again; only the Docs that lack some are.
+    # Only Docs that lack answers are asked.
     pipe = the_pipe(scored)
     (example,) = make_examples(scored, ROWS[1:2])
     who, what = get_questions(example.reference)
@@ -1031,7 +1024,7 @@ def test_analyze_pipes(trained: Language) -> None:
 def test_foreign_extension_is_not_overwritten(
     checkpoint: Path, fresh_extensions: Iterator[None]
 ) -> None:
-    # B31
+    # Other components use the same short names.
     for name in ("questions", "answers"):
         for ours in ("questions", "answers"):
             if Doc.has_extension(ours):

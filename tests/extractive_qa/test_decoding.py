@@ -71,7 +71,7 @@ def test_best_candidates_equal_brute_force(
     wanted = brute_force(windows, solid.tolist(), max_answer_length)
     assert [tuple(span) for span in found.spans.tolist()] == [span for span, _ in wanted[:n_best]]
     assert found.logits.tolist() == pytest.approx([score for _, score in wanted[:n_best]])
-    assert len(set(map(tuple, found.spans.tolist()))) == min(n_best, len(wanted))  # B42
+    assert len(set(map(tuple, found.spans.tolist()))) == min(n_best, len(wanted))
     assert found.null_score == min(window.null for window in windows)
     assert found.spans.dtype == np.int64
     assert found.logits.dtype == np.float64
@@ -139,7 +139,7 @@ def test_nothing_to_choose_from() -> None:
 
 
 def test_answer_in_window_3_of_5_while_the_others_prefer_none() -> None:
-    # B43: the null score is the least of all windows, not that of any window, nor their mean.
+    # The null score is the least of all windows, not that of any window, nor their mean.
     placed = place_windows(30, 10, 5)
     assert len(placed.starts) == 5
     windows = []
@@ -163,7 +163,7 @@ def test_answer_in_window_3_of_5_while_the_others_prefer_none() -> None:
     st.none() | st.floats(-200, 200),
 )
 def test_probabilities(logits: list[float], null: float | None) -> None:
-    # B37
+    # Probability is divided once; a softmax a window would add up to more than 1.
     found = probabilities(np.asarray(logits, dtype=np.float64), null)
     assert len(found) == len(logits) + 1
     assert found.sum() == pytest.approx(1.0)
@@ -181,7 +181,6 @@ def test_probabilities(logits: list[float], null: float | None) -> None:
 
 @pytest.mark.parametrize("place", ["[CLS]", "[SEP]", "question", "[PAD]"])
 def test_no_token_beside_the_text_is_an_answer(tmp_path: Path, place: str) -> None:
-    # B41
     entries = {"question": ["who", "?"]}.get(place, [place])
     peaks = dict.fromkeys(entries, (14.0, 14.0))
     folder = lexicon_checkpoint(
@@ -215,7 +214,7 @@ def pipe(checkpoint: Path) -> ExtractiveQA:
 def test_columns_beside_the_window_count_for_nothing(
     pipe: ExtractiveQA, seed: int, n_words: int, n_question: int
 ) -> None:
-    # B41: whatever the logits there.
+    # They stay out whatever their logits are.
     doc = pipe._make_doc(" ".join(["Mary", "in", "Paris"] * 20)[: 8 * n_words])
     rows = make_qa_rows(pipe.model, QAInput([doc], [[" ".join(["who"] * n_question)]]))
     random = np.random.default_rng(seed)
@@ -259,7 +258,7 @@ def lexicon(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_ten_answers_are_ten_different_ones(lexicon: Path) -> None:
-    # B42: windows overlap, and each span counts once.
+    # Windows overlap, and each span counts once.
     pipe = ready(lexicon, no_answer=False, max_answer_length=4)
     text = " ".join(["the city", "Mary", "the company"] * 20)
     answer = pipe.ask(text, "who ?", top_k=10)
@@ -277,7 +276,6 @@ def test_ten_answers_are_ten_different_ones(lexicon: Path) -> None:
 
 
 def test_scores_add_up_to_one(lexicon: Path) -> None:
-    # B37
     pipe = ready(lexicon, top_k=20, max_answer_length=5)
     text = "John Smith lives in Paris and Mary works for John Smith ."
     answer = pipe.ask(text, "who ?")

@@ -83,7 +83,7 @@ def rows_of(case: Legal, template: PairTemplate) -> list:
 
 @given(legal(), st.sampled_from(list(TEMPLATES)))
 def test_every_piece_is_in_a_window(case: Legal, name: str) -> None:
-    # B39
+    # A stride longer than a window would skip text.
     check_window_settings(case.max_length, case.doc_stride, case.max_question_length)
     rows = rows_of(case, TEMPLATES[name])
     seen = np.zeros(case.text, dtype=int)
@@ -200,7 +200,6 @@ def test_casing_goes_with_its_pieces(case: Legal) -> None:
 def test_settings_are_refused_that_leave_no_room(
     max_length: int, doc_stride: int, max_question_length: int
 ) -> None:
-    # B39
     room = max_length - max_question_length - MOST_SPECIAL
     settings = (max_length, doc_stride, max_question_length)
     if max_question_length >= 1 and doc_stride >= 1 and room >= doc_stride:

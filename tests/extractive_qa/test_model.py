@@ -181,7 +181,6 @@ def test_rows_of_one_batch_share_a_call(folders: dict[Kind, Path]) -> None:
 
 
 def test_nothing_to_read(folders: dict[Kind, Path]) -> None:
-    # B40
     pipe = ready(folders["bert"])
     for texts, questions in (([], []), (["Mary"], [[]]), (["", ""], [[], []])):
         output = output_of(pipe, texts, questions)
@@ -400,7 +399,7 @@ def beam_checkpoint(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("kind", ["xlnet", "xlm"])
 def test_xlnet_and_xlm_are_refused(tmp_path: Path, kind: str, pretrained: bool) -> None:
-    # B46
+    # They pad on the left, and put the special tokens elsewhere.
     folder = beam_checkpoint(tmp_path / kind, kind)
     with pytest.raises(ValueError, match="E_SR802") as error:
         ready(folder, pretrained=pretrained)

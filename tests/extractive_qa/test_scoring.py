@@ -511,7 +511,7 @@ def test_registered() -> None:
 
 
 def test_scores_of_docs_are_those_of_the_exported_files(shared_dir: Path) -> None:
-    # B47
+    # The same figures as those of the official script.
     path = shared_dir / "data" / "squad" / "en-v2-dev.json"
     examples, answered = [], []
     for doc in squad_to_docs(path, nlp=NLP):

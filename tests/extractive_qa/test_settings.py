@@ -315,7 +315,7 @@ def test_dropout_is_for_training(checkpoint: Path) -> None:
 
 
 def test_precision(checkpoint: Path) -> None:
-    # B2
+    # In half precision, a mask of -1e30 is minus infinity, and then NaN.
     exact, rough = (
         ready(checkpoint, model={"precision": precision}) for precision in ("float32", "bfloat16")
     )
@@ -596,7 +596,7 @@ def test_bad_kind_of_architecture(checkpoint: Path, setting: str, value: Any) ->
     ],
 )
 def test_windows_that_would_skip_text(checkpoint: Path, settings: dict[str, int]) -> None:
-    # B39: when the pipeline is built, not in the middle of a corpus.
+    # When the pipeline is built, not in the middle of a corpus.
     whole = {"max_length": 384, "doc_stride": 128, "max_question_length": 64, **settings}
     with pytest.raises(ValueError, match="E_SR801") as error:
         make_nlp(checkpoint, model=whole)

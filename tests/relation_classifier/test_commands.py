@@ -218,7 +218,7 @@ def test_find_threshold(trained_path: Path, docs_path: Path) -> None:
 
 
 def test_package_requires_us(trained_path: Path, tmp_path: Path) -> None:
-    # D2
+    # Who installs the packaged pipeline gets this package with it, and its factories are found.
     package(trained_path, tmp_path, name="tiny", version="1.0.0", create_sdist=False)
     folder = tmp_path / "xx_tiny-1.0.0"
     meta = srsly.read_json(folder / "meta.json")
@@ -231,7 +231,7 @@ def test_package_requires_us(trained_path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_wheel_in_a_clean_environment(trained_path: Path, tmp_path: Path) -> None:
-    # D2: our package and the pipeline's as wheels; the libraries are those of this environment.
+    # Our package and the pipeline's as wheels; the libraries are those of this environment.
     package(trained_path, tmp_path, name="tiny", version="1.0.0", create_sdist=False)
     folder = tmp_path / "xx_tiny-1.0.0"
 

@@ -56,9 +56,8 @@ GOLD = [expected(row) for row in ROWS]
 # Texts in which the ruler of the trained pipeline finds entities.
 ODD_TEXTS = {
     "special tokens": "[CLS] John Smith works [SEP] for Google [MASK] in [unused1] Paris [PAD]",
-    # B8
     "no pieces": "John \u200b Smith \r\n works \ufe0f for \U0001f600 Google \u200b\u200b in \u00ad Paris",
-    "five times too long": " ".join(TEXTS[:4] * 12),  # B6
+    "five times too long": " ".join(TEXTS[:4] * 12),
 }
 # Docs without a pair, by rows.
 NO_PAIRS: dict[str, tuple[str, list[tuple[int, int, str]]]] = {
@@ -98,12 +97,12 @@ def test_overfits(trained: Language) -> None:
         assert doc._.relations == get_relations(doc)
         types = {(start, end): label for start, end, label in entities}
         for relation in doc._.relations:
-            assert type(relation.score) is float  # B28
+            assert type(relation.score) is float  # not numpy's
             assert 0 <= relation.score <= 1
             assert relation.label in set(LABELS) - {NEGATIVE}
             for argument in (relation.head, relation.tail):
-                assert argument.label_ == types[argument.start, argument.end]  # B34
-        assert [(e.start, e.end, e.label_) for e in doc.ents] == entities  # B32
+                assert argument.label_ == types[argument.start, argument.end]
+        assert [(e.start, e.end, e.label_) for e in doc.ents] == entities
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -116,7 +115,7 @@ def test_overfits_in_each_mode(checkpoint: Path, tmp_path: Path, mode: str) -> N
     nlp.to_disk(tmp_path / "pipeline")
     loaded = spacy.load(tmp_path / "pipeline")
     assert the_pipe(loaded).mode == mode
-    assert the_pipe(loaded).markers == pipe.markers  # B10
+    assert the_pipe(loaded).markers == pipe.markers
     for pipeline in (nlp, loaded):
         docs = [pipeline(bare(pipeline, row)) for row in ROWS]
         assert [found(doc) for doc in docs] == GOLD
@@ -135,7 +134,7 @@ def test_every_copy_predicts_the_same(trained: Language, tmp_path: Path) -> None
         docs = list(nlp.pipe(TEXTS))
         assert [found(doc) for doc in docs] == GOLD, name
         assert [scores_of(doc) for doc in docs] == expected_scores, name
-        assert the_pipe(nlp).labels == the_pipe(trained).labels, name  # B11
+        assert the_pipe(nlp).labels == the_pipe(trained).labels, name
         assert the_pipe(nlp).label_data == the_pipe(trained).label_data, name
 
 
@@ -204,13 +203,11 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def test_loads_where_only_spacy_was_imported(elsewhere: dict[str, Any]) -> None:
-    # D2
     for way in ("call", "bytes"):
         assert elsewhere[way] == json.loads(json.dumps(GOLD)), way
 
 
 def test_same_markers_and_logits_in_another_process(elsewhere: dict[str, Any]) -> None:
-    # B10
     assert elsewhere["markers"] == elsewhere["here"]["markers"]
     assert len(elsewhere["logits"]) == N_PAIRS
     torch.testing.assert_close(
@@ -220,19 +217,19 @@ def test_same_markers_and_logits_in_another_process(elsewhere: dict[str, Any]) -
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_two_processes(elsewhere: dict[str, Any], method: str) -> None:
-    # B25, B35
+    # Docs travel between processes as bytes, and components are pickled.
     assert elsewhere[method] == json.loads(json.dumps(GOLD)) * 4
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="its GPU was used above")
 def test_loads_without_a_gpu(elsewhere: dict[str, Any]) -> None:
-    # B36: the config says "auto".
+    # The config says "auto".
     assert elsewhere["device"] == "cpu"
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 def test_order_of_the_data_changes_nothing(kind: str, request: pytest.FixtureRequest) -> None:
-    # B10, B11: RoBERTa's markers are new rows of the embedding.
+    # RoBERTa's markers are new rows of the embedding.
     checkpoint = request.getfixturevalue(f"{kind}_checkpoint")
     made = []
     for order in ([0, 1, 2, 3, 4], [3, 4, 2, 1, 0], [1, 4, 0, 3, 2]):
@@ -271,7 +268,7 @@ def test_same_seed_same_scores(checkpoint: Path) -> None:
 
 
 def test_docbin_keeps_what_was_found(trained: Language) -> None:
-    # B25, B26, B27, B28: default settings, which drop extension data.
+    # Default settings, which drop extension data.
     the_pipe(trained).cfg["all_scores"] = True
     docs = list(trained.pipe(TEXTS))
     data = DocBin(docs=docs).to_bytes()
@@ -320,7 +317,7 @@ def test_labels_added_by_hand(checkpoint: Path) -> None:
 
 
 def test_labels_given(checkpoint: Path) -> None:
-    # B12: the negative label is known by its name, not by its place.
+    # The negative label is known by its name, not by its place.
     nlp, pipe = make_nlp(checkpoint)
     examples = make_examples(nlp)
     order = ["works", "lives", "killed", NEGATIVE, "based"]
@@ -419,7 +416,6 @@ def test_not_initialized(checkpoint: Path) -> None:
 
 
 def test_initialize_looks_at_all_examples(checkpoint: Path) -> None:
-    # B23
     nlp, pipe = make_nlp(checkpoint)
     docs = [make_doc(nlp.vocab, "he was born") for _ in range(12)]
     initialize(nlp, make_examples(nlp, [*docs, *gold_docs(nlp)]))
@@ -432,7 +428,7 @@ def test_initialize_looks_at_all_examples(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("name", NO_PAIRS)
 def test_nothing_to_classify(checkpoint: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
-    # B7, B27. A network that has no weights would raise if it were asked.
+    # A network that has no weights would raise if it were asked.
     nlp, pipe = make_nlp(checkpoint, all_scores=True)
     assert not pipe.is_initialized
     text, entities = NO_PAIRS[name]
@@ -465,7 +461,7 @@ def test_odd_text(trained: Language, caplog: pytest.LogCaptureFixture, name: str
     pieces = pipe.model.shims[0].module.encoder.pieces
     assert len(rows) == len(doc._.relation_scores) > 0
     for row in rows:
-        # B4, B13: what stands in the text is never taken for a marker or a special token, and no
+        # What stands in the text is never taken for a marker or a special token, and no
         # marker is ever cut off.
         assert len(row) <= 64
         assert [row.count(i) for i in (*pieces.prefix, *pieces.suffix)] == [1, 1]
@@ -481,7 +477,7 @@ def test_odd_text(trained: Language, caplog: pytest.LogCaptureFixture, name: str
 
 
 def test_arguments_far_apart(trained: Language) -> None:
-    # B6, B13: what is far from both is left out, never an argument.
+    # What is far from both is left out, never an argument.
     text = " ".join(["Mary", *TEXTS[4].split() * 40, "Google"])
     pipe = the_pipe(trained)
     pipe.cfg["type_constraints"] = "off"
@@ -496,7 +492,6 @@ def test_arguments_far_apart(trained: Language) -> None:
 
 
 def test_tokens_without_pieces_change_nothing(trained: Language) -> None:
-    # B8
     words = TEXTS[0].split()
     odd = "_ John _ Smith works _ for Google in Paris _ .".replace("_", "\u200b").split(" ")
 
@@ -515,7 +510,6 @@ def test_tokens_without_pieces_change_nothing(trained: Language) -> None:
 
 
 def test_argument_without_pieces(trained: Language) -> None:
-    # B8
     with trained.select_pipes(disable="entity_ruler"):
         doc = Doc(trained.vocab, words=["Mary", "\u200b", "\u200b", "in", "London"])
         doc.set_ents(spans(doc, (0, 1, "PER"), (1, 2, "ORG"), (2, 3, "ORG"), (4, 5, "LOC")))
@@ -548,7 +542,7 @@ NESTED = [(0, 2, "PER"), (0, 1, "ORG"), (1, 4, "LOC")]
 
 @pytest.mark.parametrize("mode", MODES)
 def test_nested_arguments(checkpoint: Path, mode: str) -> None:
-    # B14, B22: arguments that hold each other, overlap or begin together.
+    # Arguments that hold each other, overlap or begin together.
     nlp, pipe = make_nlp(checkpoint, mode=mode, pairs={"entities_key": "sc"}, all_scores=True)
     doc = make_doc(nlp.vocab, "John Smith works for Google .", NESTED, key="sc")
     held = spans(doc, *NESTED)
@@ -579,7 +573,6 @@ def test_nested_arguments(checkpoint: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 64])
 def test_pipe_equals_call(trained: Language, batch_size: int) -> None:
-    # B29
     the_pipe(trained).cfg.update(all_scores=True, max_pairs=50)
     texts = [*TEXTS, *ODD_TEXTS.values(), *(text for text, _ in NO_PAIRS.values())] * 3
     random.Random(batch_size).shuffle(texts)
@@ -673,7 +666,6 @@ def test_update_without_sgd_accumulates(checkpoint: Path) -> None:
 
 
 def test_losses_always_has_the_key_and_nothing_is_learned_from_nothing(checkpoint: Path) -> None:
-    # B7
     nlp, pipe = make_nlp(checkpoint)
     initialize(nlp, make_examples(nlp))
     before = copy.deepcopy(pipe.model.shims[0].module.state_dict())
@@ -733,7 +725,7 @@ def positive_docs(nlp: Language) -> list[Doc]:
 
 
 def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) -> None:
-    # B21: one gold entity is missed ("Google"), one is wrong ("company").
+    # One gold entity is missed ("Google"), one is wrong ("company").
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted")
     examples = make_examples(nlp, positive_docs(nlp))
     initialize(nlp, examples)
@@ -778,11 +770,10 @@ def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) ->
     assert losses["relation_classifier"] > 0
     assert [found(nlp(text)) for text in TEXTS] == [[], *GOLD[1:]]
     scores = nlp.evaluate(make_examples(nlp, positive_docs(nlp)))
-    assert (scores["rel_p"], scores["rel_r"]) == (1.0, 3 / 5)  # B20
+    assert (scores["rel_p"], scores["rel_r"]) == (1.0, 3 / 5)
 
 
 def test_targets_of_spans_that_begin_together(checkpoint: Path) -> None:
-    # B22
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted", pairs={"entities_key": "sc"})
     (gold,) = positive_docs(nlp)[:1]
     initialize(nlp, make_examples(nlp, [gold]))
@@ -808,7 +799,7 @@ def test_gold_pairs_that_nothing_found_are_named(checkpoint: Path) -> None:
 
 
 def test_types_of_predicted_entities_may_be_wrong(checkpoint: Path) -> None:
-    # B21, B22: the pair is found by its borders, and shown with the types that were predicted.
+    # The pair is found by its borders, and shown with the types that were predicted.
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted")
     initialize(nlp, make_examples(nlp, positive_docs(nlp)))
     predicted = make_doc(nlp.vocab, TEXTS[0], [(0, 2, "ORG"), (4, 5, "PER")])
@@ -1069,7 +1060,6 @@ def by_hand(published: Path, *rows: str) -> list[tuple[str, float]]:
 
 
 def test_preset(published: Path, tmp_path: Path) -> None:
-    # B17, B18
     nlp, pipe = tacred(published)
     assert pipe.labels == SPANBERT_TACRED.labels
     assert pipe.mode == "ner"
@@ -1132,7 +1122,6 @@ def test_preset_by_nlp_initialize(published: Path) -> None:
 
 
 def test_backoff_type(published: Path) -> None:
-    # B17
     nlp, pipe = tacred(published, backoff_type="MISC")
     doc = nlp(SENTENCE)
     (answer,) = by_hand(published, "[unused5] lives in Paris [unused11]")
@@ -1148,7 +1137,7 @@ def test_backoff_type(published: Path) -> None:
 
 
 def test_pretrained_classifier_that_says_too_little(published: Path, checkpoint: Path) -> None:
-    # B10, B11, B18: nothing about its training is guessed.
+    # Nothing about its training is guessed.
     model = model_config(published)
     labels = {"labels": [f"r{i}" for i in range(42)]}
     cases: list[tuple[dict[str, Any], dict[str, Any] | None, str]] = [
@@ -1170,7 +1159,7 @@ def test_pretrained_classifier_that_says_too_little(published: Path, checkpoint:
 
 
 def test_pretrained_classifier_with_named_classes(published: Path, tmp_path: Path) -> None:
-    # B11: the checkpoint's own names count, in the order of its classes.
+    # The checkpoint's own names count, in the order of its classes.
     network = BertForSequenceClassification.from_pretrained(published)
     names = [f"r{(i * 5) % 42}" for i in range(42)]
     network.config.id2label = dict(enumerate(names))
@@ -1279,7 +1268,7 @@ def test_analyze_pipes(trained: Language) -> None:
 
 @pytest.mark.usefixtures("fresh_extensions")
 def test_foreign_extension_is_not_overwritten(checkpoint: Path) -> None:
-    # B31
+    # Other components use the same short names.
     Doc.set_extension("relations", default="theirs", force=True)
     with pytest.raises(ValueError, match=r"E_SR101.*'extension_prefix'"):
         make_nlp(checkpoint)
@@ -1290,6 +1279,5 @@ def test_foreign_extension_is_not_overwritten(checkpoint: Path) -> None:
 
 @pytest.mark.usefixtures("fresh_extensions")
 def test_two_instances_with_one_name_for_two_groups(checkpoint: Path) -> None:
-    # B31
     with pytest.raises(ValueError, match=r"E_SR101.*'doc\._\.relations'"):
         make_nlp(checkpoint, relations_key="links")

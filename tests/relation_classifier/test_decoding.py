@@ -58,7 +58,6 @@ def test_best_labels(
 
 @pytest.mark.parametrize("negative", [0, 17, 41])
 def test_negative_label_anywhere(negative: int) -> None:
-    # B12
     rows = np.full((3, 42), 0.001, dtype=np.float32)
     rows[0, negative] = 0.9
     rows[1, 5] = 0.9

@@ -43,7 +43,6 @@ def test_backoff() -> None:
 
 
 def test_ontonotes_map() -> None:
-    # B17
     markers = {tuple(name.split("=")) for name in SPANBERT_TACRED.markers if "=" in name}
     targets = {name for names in ONTONOTES_TO_TACRED.values() for name in names}
     assert targets <= {name for _, name in markers}

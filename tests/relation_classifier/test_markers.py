@@ -83,15 +83,15 @@ def mark_row(
 
 
 def test_preset_is_that_of_the_golden_file(golden: dict[str, Any]) -> None:
-    # B10 B11
+    # Neither markers nor labels are guessed.
     assert SPANBERT_TACRED.markers == golden["special_tokens"]
     assert list(SPANBERT_TACRED.labels) == golden["labels"]
-    assert SPANBERT_TACRED.mode == "ner"  # B18
+    assert SPANBERT_TACRED.mode == "ner"
 
 
 @pytest.mark.parametrize("mode", ORIGINAL_MODES)
 def test_golden_rows(golden: dict[str, Any], minilm: Any, mode: Mode) -> None:
-    # B16
+    # The rows are those of the original program.
     table = assign_markers([], minilm.get_vocab(), golden["special_tokens"])
     fitting = [found for found in golden["examples"] if len(found["token"]) < 100]
     assert len(fitting) == 9
@@ -104,7 +104,7 @@ def test_golden_rows(golden: dict[str, Any], minilm: Any, mode: Mode) -> None:
 
 @pytest.mark.parametrize("mode", ORIGINAL_MODES)
 def test_golden_row_that_is_too_long(golden: dict[str, Any], minilm: Any, mode: Mode) -> None:
-    # B13: the original program cuts both arguments and half of the markers off.
+    # The original program cuts both arguments and half of the markers off.
     (found,) = [found for found in golden["examples"] if len(found["token"]) >= 100]
     table = assign_markers([], minilm.get_vocab(), golden["special_tokens"])
     row = golden_row(found)
@@ -256,7 +256,7 @@ def example_of(head: tuple[int, int], tail: tuple[int, int], max_length: int = 3
 @given(cases())
 @example(example_of((2, 4), (6, 7)))
 @example(example_of((2, 4), (4, 7)))
-@example(example_of((2, 7), (4, 6)))  # B14
+@example(example_of((2, 7), (4, 6)))
 @example(example_of((4, 6), (2, 7)))
 @example(example_of((2, 7), (2, 4)))
 @example(example_of((4, 7), (2, 7)))
@@ -273,9 +273,7 @@ def test_rows_keep_their_promises(mode: Mode, case: Case) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("head", "tail"), [((400, 402), (405, 406)), ((495, 500), (0, 3))])
-def test_arguments_far_away(
-    mode: Mode, head: tuple[int, int], tail: tuple[int, int]
-) -> None:  # B13
+def test_arguments_far_away(mode: Mode, head: tuple[int, int], tail: tuple[int, int]) -> None:
     case = Case(mode, Range(0, 500), Range(*head), Range(*tail), 128, [1], [3])
     row, ids = mark(case)
     assert row is not None
@@ -362,7 +360,7 @@ LABELS = st.lists(st.sampled_from(["PER", "ORG", "LOC", "A", "Z"]), max_size=6)
 def test_order_of_the_data_does_not_matter(
     mode: Mode, heads: list[str], tails: list[str], rng: random.Random
 ) -> None:
-    # B10
+    # Markers handed out in order of first sight would differ between training and use.
     names = marker_names(mode, heads, tails)
     assert len(set(names)) == len(names)
     vocabulary = {f"[unused{i}]": 50 + i for i in range(1, 30)}
@@ -412,7 +410,7 @@ def test_assigned_ids() -> None:
 
 
 def test_vocabulary_that_is_too_small() -> None:
-    # B15
+    # Markers without a free entry become new rows of the embedding.
     assert assign_markers(["a", "b"], {"[unused1]": 3}, {}) == {"a": 3, "b": None}
     assert assign_markers(["a", "b"], {}, {}) == {"a": None, "b": None}
 
@@ -443,7 +441,6 @@ def added(how: str, folder: Path) -> Any:
     ],
 )
 def test_text_is_never_a_marker(bert_checkpoint: Path, how: str) -> None:
-    # B15
     pieces = PieceTokenizer(added(how, bert_checkpoint), "bert")
     table = assign_markers(marker_names("text", [], []), pieces.vocabulary, {})
     assert table["SUBJ_START"] == pieces.vocabulary["[unused1]"]

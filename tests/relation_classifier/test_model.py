@@ -113,7 +113,7 @@ def ready(checkpoint: Path, **settings: Any) -> RelationClassifier:
 def test_logits_of_the_original(
     tacred: Path, original: BertForSequenceClassification, mode: str
 ) -> None:
-    # B18: without a mode, it is the one of the published results. B19: cased, though no file says so.
+    # Without a mode, it is the one of the published results. It is cased, though no file says so.
     pipe = ready(tacred, mode=None if mode == "ner" else mode)
     assert pipe.mode == mode
     rows = preset_rows(tacred, mode)
@@ -243,7 +243,7 @@ def test_sentences_are_the_context(tacred: Path) -> None:
 
 
 def test_arguments_that_are_too_long_have_no_row(tacred: Path) -> None:
-    # B13: nothing of an argument is ever cut.
+    # Nothing of an argument is ever cut.
     pipe = ready(tacred, mode="text", model={"max_length": 16})
     words = ["the"] * 30
     pairs = [
@@ -301,7 +301,7 @@ def trainable(checkpoint: Path, mode: str, **model: Any) -> RelationClassifier:
 
 @pytest.mark.parametrize("mode", ORIGINAL_MODES)
 def test_logits_of_roberta(roberta_checkpoint: Path, mode: str) -> None:
-    # B15: no free entries, so all markers are new rows.
+    # No free entries, so all markers are new rows.
     pipe = trainable(roberta_checkpoint, mode)
     n_old, table = markers_of(roberta_checkpoint, mode)
     assert pipe.markers == table
@@ -361,7 +361,7 @@ def test_logits_of_typed_markers(bert_checkpoint: Path) -> None:
     pipe = trainable(bert_checkpoint, "typed_markers")
     n_old, table = markers_of(bert_checkpoint, "typed_markers")
     assert pipe.markers == table
-    assert sum(i < n_old for i in table.values()) == 9  # B15: the free entries, then new rows
+    assert sum(i < n_old for i in table.values()) == 9  # the free entries, then new rows
     encoder, rows, places = typed_reference(pipe, bert_checkpoint)
     head = network_of(pipe).head.state_dict()
     expected = torch.cat(
@@ -376,7 +376,7 @@ def test_logits_of_typed_markers(bert_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])
 @pytest.mark.parametrize("mode", ["text", "typed_markers"])
-def test_saved_markers(request: pytest.FixtureRequest, kind: str, mode: str) -> None:  # B10
+def test_saved_markers(request: pytest.FixtureRequest, kind: str, mode: str) -> None:
     pipe = trainable(request.getfixturevalue(f"{kind}_checkpoint"), mode)
     before = logits_of(pipe)
     _, loaded = make_nlp("nowhere/at-all", mode=mode, model={"max_length": "auto"})
@@ -484,7 +484,6 @@ def test_dropout_of_the_whole_network(tmp_path: Path, classifier: float | None) 
 
 
 def test_order_of_the_checkpoint_wins(tmp_path: Path) -> None:
-    # B11
     names = list(SPANBERT_TACRED.labels)
     random.Random(0).shuffle(names)
     folder = tacred_checkpoint(tmp_path / "bert", id2label=dict(enumerate(names)))
@@ -499,7 +498,6 @@ def test_order_of_the_checkpoint_wins(tmp_path: Path) -> None:
 
 
 def test_preset_names_classes_without_names(tacred: Path) -> None:
-    # B11
     assert AutoConfig.from_pretrained(tacred).id2label[41] == "LABEL_41"
     assert ready(tacred).labels == SPANBERT_TACRED.labels
     # What is given wins.
@@ -558,7 +556,7 @@ def refused(checkpoint: Path, match: str, labels: Any = None, **settings: Any) -
 
 def test_no_labels(bert_checkpoint: Path, tacred: Path) -> None:
     refused(bert_checkpoint, "E_SR701")
-    # B11: LABEL_0 ... are no names.
+    # LABEL_0 ... are no names.
     refused(tacred, "E_SR701", pretrained=True, mode="text", markers=TEXT_MARKERS)
 
 
@@ -577,7 +575,6 @@ def test_no_labels(bert_checkpoint: Path, tacred: Path) -> None:
     ],
 )
 def test_marking_is_not_guessed(tmp_path: Path, settings: dict[str, Any], missing: str) -> None:
-    # B10 B18
     folder = tacred_checkpoint(tmp_path / "bert", n_labels=2, id2label={0: "no_relation", 1: "a"})
     if "markers" in settings:
         settings["markers"] = {k: v for k, v in settings["markers"].items() if v is not None}

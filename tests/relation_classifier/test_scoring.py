@@ -89,7 +89,7 @@ def test_no_gold() -> None:
 
 
 def test_negative_label_by_its_name() -> None:
-    # B12
+    # By its place it would be wrong wherever it is not the first label.
     gold, predicted = ["z", "a", "a"], ["z", "a", "z"]
     assert tacred_scores(gold, predicted, "z")["recall"] == 0.5
     assert tacred_scores(gold, predicted, "a")["precision"] == 0.5
@@ -154,14 +154,13 @@ def test_docs_score_like_lists(pairs: list[tuple[str, str]], written: bool) -> N
 
 
 def test_missed_relation_lowers_recall() -> None:
-    # B20
+    # A scorer that goes through predicted pairs alone would say 1.0.
     scores = score(make(WORKS, BASED), make(WORKS))
     assert prf(scores) == [1.0, 0.5, pytest.approx(2 / 3)]
     assert scores["rel_confusions"] == [{"gold": "based", "predicted": "no_relation", "count": 1}]
 
 
 def test_both_borders_count() -> None:
-    # B22
     gold = make(WORKS)
     for head, tail in [((0, 1), ACME), ((1, 2), ACME), (JOHN, (4, 6)), (ACME, JOHN)]:
         assert prf(score(gold, make((head, tail, "works")))) == [0.0] * 3
@@ -206,7 +205,7 @@ def test_symmetric_relations() -> None:
 
 
 def test_negative_relations_do_not_count() -> None:
-    # B12: known by the name, not by the place among the labels.
+    # Known by the name, not by the place among the labels.
     none = (ACME, PARIS, "no_relation")
     assert prf(score(make(WORKS, none), make(none, WORKS))) == [1.0] * 3
     assert prf(score(make(WORKS, none), make(WORKS, BASED))) == [0.5, 1.0, pytest.approx(2 / 3)]

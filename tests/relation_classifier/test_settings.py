@@ -231,7 +231,6 @@ def killed(nlp: Language) -> dict[tuple[str, str], float]:
 
 
 def test_symmetric(trained: Language) -> None:
-    # B9
     pipe = the_pipe(trained)
     nothing_else = {label: [] for label in LABELS if label != "killed"}
     pipe.cfg["type_constraints"] = {"killed": [["PER", "PER"]], **nothing_else}
@@ -257,7 +256,6 @@ def test_symmetric_counts_in_the_scores(trained: Language) -> None:
 def test_symmetric_keeps_the_types_of_arguments(
     trained: Language, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # B5
     pipe = the_pipe(trained)
     pipe.cfg["type_constraints"] = "off"
     monkeypatch.setattr(pipe, "pairs", EntityPairs(entities_key="sc"))
@@ -303,7 +301,7 @@ def test_all_scores(trained: Language) -> None:
     for pair in pairs:
         assert list(pair.scores) == LABELS
         assert sum(pair.scores.values()) == pytest.approx(1.0, abs=1e-5)
-        assert all(type(score) is float for score in pair.scores.values())  # B28
+        assert all(type(score) is float for score in pair.scores.values())  # not numpy's
         label = max(pair.scores, key=pair.scores.get)
         place = (pair.head.text, pair.tail.text)
         assert answers.get(place) == (None if label == NEGATIVE else (label, pair.scores[label]))
@@ -422,7 +420,6 @@ def test_type_map(trained: Language) -> None:
         doc = pipe(doc)
         assert found(doc) == relations
         skipped = doc.spans["relations"].attrs.get("skipped_types")
-        # B17
         assert skipped == (None if relations else {"SUBJ=HUMAN": 1, "OBJ=HUMAN": 1})
     assert doc._.relations[0].head.label_ == "HUMAN"
     # A name that the network does not know is passed over.
@@ -458,7 +455,6 @@ def test_type_map_by_name(published: Path) -> None:
 
 
 def test_backoff_type(trained: Language) -> None:
-    # B17
     pipe = the_pipe(trained)
     doc = make_doc(trained.vocab, TEXTS[1], [(0, 1, "ROBOT"), (3, 4, "LOC")])
     for setting, relations in ((None, []), ("PER", GOLD[1]), ("nobody", [])):
@@ -627,14 +623,13 @@ def test_batch_pieces(checkpoint: Path) -> None:
         assert max(calls) <= most
         assert (len(calls) == 1) == (setting == "auto")
         answers.append(pipe.predict([bare(nlp, row) for row in ROWS]))
-    # B29: padding changes nothing.
+    # Padding changes nothing.
     for other in answers[:2]:
         for one, two in zip(answers[2], other, strict=True):
             np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
 
 
 def test_max_length(checkpoint: Path) -> None:
-    # B6
     words = [*TEXTS[4].split() * 10, *TEXTS[1].split(), *TEXTS[4].split() * 10]
     start = words.index("Mary")
     for setting, longest in ((16, 16), ("auto", 64), (64, 64)):
@@ -668,14 +663,13 @@ def test_max_length_beyond_the_network(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("max_length", [0, -1, 7])
 def test_max_length_without_room(checkpoint: Path, max_length: int) -> None:
-    # B23: [CLS], two arguments of a piece in two markers each, [SEP]
+    # [CLS], two arguments of a piece in two markers each, [SEP]
     nlp, _ = make_nlp(checkpoint, model=model_config(checkpoint, max_length=max_length))
     with pytest.raises(ValueError, match=rf"E_SR708.*max_length = {max_length} .*at least 8 "):
         initialize(nlp, make_examples(nlp))
 
 
 def test_arguments_longer_than_a_row(checkpoint: Path) -> None:
-    # B3, B6, B13
     model = model_config(checkpoint, max_length=12)
     nlp, pipe = make_nlp(checkpoint, model=model, all_scores=True, type_constraints="off")
     examples = make_examples(nlp)
@@ -760,7 +754,7 @@ def test_name_and_tokenizer(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_precision(trained_path: Path) -> None:
-    # B2
+    # In half precision, a mask of -1e30 is minus infinity, and then NaN.
     answers = {}
     for precision in ("float32", "bfloat16"):
         override = {"components": {"relation_classifier": {"model": {"precision": precision}}}}
@@ -790,7 +784,6 @@ def test_float16_does_not_train(checkpoint: Path) -> None:
 
 
 def test_device(checkpoint: Path, trained_path: Path) -> None:
-    # B36
     nlp, pipe = make_nlp(checkpoint, model=model_config(checkpoint, device="cuda:99"))
     with pytest.raises(ValueError, match=r"E_SR209.*'cuda:99'"):
         initialize(nlp, make_examples(nlp))
@@ -825,7 +818,6 @@ def test_settings_survive(published: Path, tmp_path: Path) -> None:
 
 
 def test_markers_survive(checkpoint: Path, tmp_path: Path) -> None:
-    # B30
     markers = [["SUBJ=PER", "[unused9]"], ["SUBJ=ORG", "[unused8]"]]
     nlp, _ = make_nlp(checkpoint, mode="ner", markers=markers)
     initialize(nlp, make_examples(nlp))
@@ -847,7 +839,7 @@ def test_markers_in_a_config(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_type_constraints_of_labels_with_colons_survive(checkpoint: Path, tmp_path: Path) -> None:
-    # B30: the labels of TACRED
+    # The labels of TACRED
     constraints = [["per:title", "PER", "ORG"]]
     nlp, pipe = make_nlp(checkpoint, type_constraints=constraints)
     pipe.initialize(labels={"labels": ["per:title"], "head_types": ["PER"], "tail_types": ["ORG"]})
@@ -894,7 +886,7 @@ def test_every_setting_may_be_changed_on_loading(trained_path: Path) -> None:
 )
 def test_what_made_the_network_cannot_be_changed_on_loading(
     trained_path: Path, change: dict[str, Any]
-) -> None:  # B10 B18
+) -> None:
     with pytest.raises(ValueError, match="E_SR709.*'relation_classifier'.*'typed_markers'"):
         spacy.load(trained_path, config={"components": {"relation_classifier": change}})
     spacy.load(trained_path, config={"components.relation_classifier.mode": "typed_markers"})
@@ -998,7 +990,7 @@ def test_wrong_type(checkpoint: Path, setting: str, value: Any) -> None:
     ],
 )
 def test_wrong_setting_of_the_model(checkpoint: Path, setting: str, value: Any) -> None:
-    # B23: max_length = None
+    # max_length = None
     with pytest.raises(ValueError, match=setting):
         make_nlp(checkpoint, model=model_config(checkpoint, **{setting: value}))
 

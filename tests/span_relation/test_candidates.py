@@ -159,7 +159,6 @@ def test_ties_go_to_the_earlier_in_the_text() -> None:
 
 
 def test_span_with_two_types_is_not_paired_with_itself() -> None:
-    # B5
     spans = to_array([(0, 2), (0, 2), (3, 4)])
     for max_pairs in (1000, 4):
         pairs, cut = entity_pairs(spans, np.zeros(3, dtype=np.int64), max_pairs)

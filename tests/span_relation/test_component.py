@@ -38,10 +38,9 @@ ODD_TEXTS = {
     "one token": "Mary",
     "no entity": TEXTS[4],
     "no pair": "Mary .",
-    "special tokens": "[CLS] John Smith works [SEP] for Google [MASK] in [unused1] Paris <s> . [PAD]",  # B4
-    # B8
+    "special tokens": "[CLS] John Smith works [SEP] for Google [MASK] in [unused1] Paris <s> . [PAD]",
     "no pieces": "John \u200b Smith \r\n works \ufe0f for \U0001f600 Google \u200b\u200b in \u00ad .",
-    "five times too long": " ".join([TEXTS[0]] * 5 * 8),  # B6
+    "five times too long": " ".join([TEXTS[0]] * 5 * 8),
 }
 
 
@@ -55,8 +54,8 @@ def test_overfits(trained: Language) -> None:
         assert [scores[f"{name}_{x}"] for x in "prf"] == [1.0] * 3
     for doc in trained.pipe(TEXTS):
         values = scores_of(doc)
-        assert all(type(score) is float and 0 <= score <= 1 for score in values)  # B28
-        assert {e.label_ for e in doc.ents} <= set(ENTITY_LABELS)  # B34
+        assert all(type(score) is float and 0 <= score <= 1 for score in values)  # not numpy's
+        assert {e.label_ for e in doc.ents} <= set(ENTITY_LABELS)
         assert [(e.start, e.end, e.label_) for e in doc.ents] == found(doc)[0]
         assert doc._.relations == get_relations(doc)
 
@@ -77,7 +76,7 @@ def test_every_copy_predicts_the_same(trained: Language, tmp_path: Path) -> None
 
 
 def test_loads_where_only_spacy_was_imported(tmp_path: Path) -> None:
-    # D2: the checkpoint's folder is gone, and nothing of ours is imported by hand.
+    # The checkpoint's folder is gone, and nothing of ours is imported by hand.
     checkpoint = tiny_checkpoint(tmp_path / "bert")
     nlp, _ = make_nlp(checkpoint)
     examples = make_examples(nlp)
@@ -112,7 +111,7 @@ def test_same_seed_same_scores(checkpoint: Path) -> None:
 
 
 def test_docbin_keeps_what_was_found(trained: Language) -> None:
-    # B25, B26, B27
+    # Span groups survive what drops extension data.
     docs = list(trained.pipe(TEXTS))
     data = DocBin(docs=docs).to_bytes()
     restored = list(DocBin().from_bytes(data).get_docs(trained.vocab))
@@ -210,7 +209,6 @@ def test_not_initialized(checkpoint: Path) -> None:
 
 
 def test_initialize_looks_at_all_examples(checkpoint: Path) -> None:
-    # B23
     nlp, pipe = make_nlp(checkpoint)
     rows: list[Row] = [("he was born", [], [])] * 12 + ROWS
     initialize(nlp, make_examples(nlp, rows))
@@ -228,7 +226,7 @@ def test_entities_from_a_span_group(checkpoint: Path) -> None:
     examples = make_examples(nlp, [row], key="entities")
     initialize(nlp, examples)
     assert pipe.entity_labels == ("First", "Org", "Per", "Shop")
-    # B5: the relation's argument is the second type of the span.
+    # The relation's argument is the second type of the span.
     assert pipe.label_data["type_pairs"] == {"works": [["Per", "Shop"]]}
     targets = pipe.make_targets(examples)
     n_gold = int((targets.span_labels > 0).sum())
@@ -277,7 +275,7 @@ def test_learns_from_odd_text(checkpoint: Path, name: str) -> None:
 
 
 def test_tokens_without_pieces_keep_alignment(trained: Language) -> None:
-    # B8: the encoder never sees them, so nothing changes but the offsets.
+    # The encoder never sees them, so nothing changes but the offsets.
     plain, odd = Doc(trained.vocab, words=TEXTS[0].split()), TEXTS[0].split()
     for place in (0, 3, 6):
         odd.insert(place, "\u200b")
@@ -298,7 +296,6 @@ def test_texts_without_tokens(trained: Language) -> None:
 
 
 def test_corpus_without_relations(checkpoint: Path) -> None:
-    # B7
     nlp, pipe = make_nlp(checkpoint)
     rows: list[Row] = [(text, entities, []) for text, entities, _ in ROWS]
     examples = make_examples(nlp, rows)
@@ -314,7 +311,6 @@ def test_corpus_without_relations(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("n_entities", [0, 1, 2])
 def test_few_entities(checkpoint: Path, n_entities: int) -> None:
-    # B7
     nlp, pipe = make_nlp(checkpoint)
     initialize(nlp, make_examples(nlp))
     row: Row = (TEXTS[1], ROWS[1][1][:n_entities], [])
@@ -326,7 +322,6 @@ def test_few_entities(checkpoint: Path, n_entities: int) -> None:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 128])
 def test_pipe_equals_call(trained: Language, batch_size: int) -> None:
-    # B29
     texts = [*TEXTS, *ODD_TEXTS.values()] * 3
     random.Random(batch_size).shuffle(texts)
     single = {text: trained(text) for text in set(texts)}
@@ -365,7 +360,7 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_two_processes(trained_path: Path, tmp_path: Path, method: str) -> None:
-    # B25, B35. A file: worker processes that are spawned import the main module again.
+    # A file: worker processes that are spawned import the main module again.
     script = tmp_path / "script.py"
     script.write_text(PROCESSES)
     printed = run_python(script, method, trained_path, *TEXTS, cwd=tmp_path)
@@ -373,7 +368,7 @@ def test_two_processes(trained_path: Path, tmp_path: Path, method: str) -> None:
 
 
 def test_loads_without_a_gpu(checkpoint: Path, tmp_path: Path) -> None:
-    # B36: the config says "auto", as on the machine with a GPU that trained it.
+    # The config says "auto", as on the machine with a GPU that trained it.
     nlp, _ = make_nlp(checkpoint, model=model_config(checkpoint, {"device": "auto"}))
     initialize(nlp, make_examples(nlp))
     nlp.to_disk(tmp_path / "pipeline")
@@ -408,7 +403,6 @@ def test_misaligned_gold(checkpoint: Path) -> None:
 
 
 def test_too_long_gold(checkpoint: Path) -> None:
-    # B3
     nlp, pipe = make_nlp(checkpoint, max_span_size=1)
     examples = make_examples(nlp)
     with pytest.warns(UserWarning, match=r"W_SR102\] 1 of 10 .* 'John Smith'"):
@@ -433,7 +427,6 @@ PATTERNS = [
 
 
 def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) -> None:
-    # B21
     nlp, pipe = make_nlp(checkpoint, entities="doc")
     # One gold entity is missed, one is wrong: "company".
     patterns = [p for p in PATTERNS if p["pattern"] != "Google"]
@@ -564,7 +557,7 @@ def test_analyze_pipes(trained: Language) -> None:
 
 
 def test_foreign_extension_is_not_overwritten(tmp_path: Path) -> None:
-    # B31
+    # Other components use the same short names.
     checkpoint = tiny_checkpoint(tmp_path / "bert")
     printed = run_python(
         "import sys, spacy\n"

@@ -30,7 +30,6 @@ def overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
 
 
 def test_best_of_nested_spans_stays() -> None:
-    # B1
     spans = to_array([(0, 3), (1, 2)])
     assert best_spans(spans, to_scores([0.95, 0.55])).tolist() == [True, False]
     assert best_spans(spans, to_scores([0.55, 0.95])).tolist() == [False, True]
@@ -97,7 +96,6 @@ def test_likely_relations(
 
 
 def test_no_relation_types() -> None:
-    # B7
     pairs, types, scores = likely_relations(np.zeros((4, 0), dtype=np.float32), 0.4)
     assert len(pairs) == len(types) == len(scores) == 0
 
@@ -116,7 +114,6 @@ def test_allowed_mask() -> None:
 
 
 def test_symmetric_relation_keeps_the_better_direction() -> None:
-    # B9
     spans = to_array([(0, 1), (3, 4)])
     pairs, keep = merge_symmetric(
         to_array([(0, 1), (1, 0)]), np.asarray([0, 0]), to_scores([0.4, 0.9]), spans, {0}

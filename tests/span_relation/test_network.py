@@ -183,7 +183,7 @@ def test_pairs_equal_naive_spert(boundaries: bool) -> None:
 
 @torch.no_grad()
 def test_size_rows_clamp() -> None:
-    # B3
+    # A span longer than the table of sizes gets its last row.
     heads, batch = make_heads(), make_batch([[1] * 150])
     spans = torch.tensor([[0, 99], [0, 100], [0, 150]])
     sizes = heads.sizes(spans)
@@ -201,7 +201,7 @@ def test_size_rows_clamp() -> None:
 @pytest.mark.parametrize("boundaries", [False, True])
 @torch.no_grad()
 def test_half_precision_is_finite(dtype: torch.dtype, boundaries: bool) -> None:
-    # B2: nothing between adjacent entities, and tokens without pieces, are no infinities.
+    # Nothing between adjacent entities, and tokens without pieces, are no infinities.
     heads, batch = make_heads(boundaries).to(dtype), make_batch([[1, 0, 2], [0], [], [2, 2]])
     batch["pieces"], batch["context"] = batch["pieces"].to(dtype), batch["context"].to(dtype)
     spans = torch.from_numpy(all_spans(np.asarray([0, 3, 4, 4, 6]), 3))
@@ -217,7 +217,6 @@ def test_half_precision_is_finite(dtype: torch.dtype, boundaries: bool) -> None:
 
 @torch.no_grad()
 def test_nothing_to_classify() -> None:
-    # B7
     heads = make_heads(n_relations=0)
     batch = make_batch([[], []])
     assert heads.classify_all_spans(**batch, max_size=3).shape == (0, 3, 1 + N_TYPES)

@@ -88,7 +88,7 @@ def test_pairs_beyond_max_pairs_are_counted(trained: Language) -> None:
 
 
 def test_overlaps(trained: Language) -> None:
-    # B1: with a model that calls nearly everything an entity
+    # With a model that calls nearly everything an entity
     pipe = the_pipe(trained)
     head = pipe.model.shims[0].module.entity_classifier
     bias = head.bias.detach().clone()
@@ -136,7 +136,6 @@ def test_type_constraints(trained: Language) -> None:
 
 
 def test_symmetric(trained: Language) -> None:
-    # B9
     pipe = the_pipe(trained)
     pipe.cfg.update(relation_threshold=0.0, type_constraints="off")
 
@@ -156,7 +155,6 @@ def test_symmetric(trained: Language) -> None:
 
 @pytest.mark.parametrize("set_ents", ["keep", "replace", "off"])
 def test_set_ents(trained: Language, set_ents: str) -> None:
-    # B32
     the_pipe(trained).cfg["set_ents"] = set_ents
     doc = trained.make_doc(TEXTS[0])
     doc.set_ents([Span(doc, 1, 3, label="Old"), Span(doc, 7, 8, label="Old")])
@@ -369,7 +367,6 @@ def test_float16_does_not_train(checkpoint: Path) -> None:
 
 
 def test_bfloat16_is_close(trained: Language) -> None:
-    # B2
     encoder = torch_shims(the_pipe(trained).model)[1]
     encoder.precision_setting = "bfloat16"
     try:

@@ -46,7 +46,7 @@ def test_without_inputs_nothing_is_given_away(tmp_path):
 
 
 def test_entities_are_copied_and_relations_are_not(tmp_path):
-    # DESIGN C17
+    # spaCy's reader copies neither.
     (example,) = read(tmp_path, gold_doc(), inputs=["ents"])
     assert bounds(example.predicted.ents) == ENTITIES
     assert get_relations(example.predicted) == ()
@@ -78,7 +78,7 @@ def test_entities_grow_to_the_tokens_of_the_prediction(tmp_path):
 
 
 def test_entities_that_meet_in_one_token(tmp_path):
-    # B32: doc.ents may not overlap; the longer, then the first one stays.
+    # doc.ents may not overlap; the longer, then the first one stays.
     doc = Doc(NLP.vocab, words=["ab", "cd", "ef", "gh"], spaces=[False, False, True, False])
     ents = [Span(doc, 0, 1, label="A"), Span(doc, 1, 2, label="B"), Span(doc, 2, 4, label="C")]
     doc.set_ents(ents)
@@ -90,7 +90,6 @@ def test_entities_that_meet_in_one_token(tmp_path):
 
 
 def test_tokens_are_kept_where_spaces_are_unknown(tmp_path):
-    # DESIGN C17
     doc = Doc(NLP.vocab, words=["can't", "New", "York."])
     doc.set_ents([Span(doc, 1, 3, label="Loc")])
     known = Doc(NLP.vocab, words=["can't", "go."], spaces=[True, False])

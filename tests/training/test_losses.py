@@ -62,7 +62,6 @@ def test_gradients_equal_the_formulas(n, n_types, seed):
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 0), (0, 0)])
 def test_no_logits_no_loss(shape):
-    # B7
     logits = torch.zeros(shape, requires_grad=True)
     value, gradient = pair_loss(logits, torch.zeros(shape))
     assert (value, type(value)) == (0.0, float)
@@ -73,7 +72,7 @@ def test_no_logits_no_loss(shape):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_logits(dtype):
-    # B2, B28
+    # In half precision, large logits overflow.
     logits = torch.tensor([[300.0, -300.0], [0.5, 0.25]]).to(dtype)
     value, gradient = pair_loss(logits, torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     assert type(value) is float

@@ -215,7 +215,7 @@ def test_schedules_are_followed():
 
 
 def test_use_averages_is_warned_of_once():
-    # DESIGN C11
+    # Averages have no effect on the weights of torch modules.
     shim = net_shim()
     optimizer = Adam(0.01, use_averages=True)
     backward(shim.module)
