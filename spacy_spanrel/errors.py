@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Sequence
+from types import FrameType
 from typing import Any
 
 
@@ -548,17 +550,25 @@ class Warnings:
     )
 
 
-def warn_of(
-    message: str, found: Sequence[str], *, n: int | None = None, stacklevel: int = 1, **fields: Any
-) -> None:
-    """Warn of things that were found; the first five are shown.
+def warn(text: str) -> None:
+    """Warn the code that uses this package: the warning names its line, not one of ours.
+
+    text (str): One of `Warnings`, filled in.
+    """
+    frame: FrameType | None = sys._getframe()
+    level = 0
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(f"{__package__}."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, stacklevel=level + 1)
+
+
+def warn_of(message: str, examples: Sequence[str], *, n: int | None = None, **fields: Any) -> None:
+    """Warn of a number of things, and show the first five of them.
 
     message (str): One of `Warnings`, with {n} and {examples}.
-    found (Sequence[str]): What to show.
-    n (int | None): How many there are; None for as many as are in `found`.
-    stacklevel (int): As in `warnings.warn`: 1 for the line that calls this.
-    **fields (Any): What else the message says.
+    examples (Sequence[str]): The things, or some of them.
+    n (int | None): How many there are; None for as many as there are examples.
+    **fields (Any): Values of the other fields of the message.
     """
-    count = len(found) if n is None else n
-    text = message.format(n=count, examples="; ".join(found[:5]), **fields)
-    warnings.warn(text, stacklevel=stacklevel + 1)
+    count = len(examples) if n is None else n
+    warn(message.format(n=count, examples="; ".join(examples[:5]), **fields))

@@ -1,109 +1,192 @@
-"""What all components share: settings, weights and how both are saved."""
+"""The frame of a trainable component over torch modules: settings, training step, saving."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import srsly
 import torch
 from spacy.pipeline import TrainablePipe
+from spacy.training import Example, validate_examples
+from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
+from .annotations import register_report_extension
 from .encoding.shim import torch_shims
 from .encoding.step import current_rates, step
 from .errors import Errors, warn_of
+from .settings import Rule, check_settings
+
+Scorer = Callable[..., dict[str, Any]]
 
 
 class TorchPipe(TrainablePipe):
     """A trainable component over torch modules.
 
-    Its settings live in `cfg`, are saved with the pipeline, and may be changed there after
-    training: what was changed in `cfg` comes back on loading, but a setting that the config of the
-    load gives another value than the config of the saved pipeline did was meant, and wins.
+    A subclass says which values its settings may have (`rules`), registers its extensions
+    (`register_extensions`), predicts, annotates, and computes the loss of a batch and its gradient
+    (`learn`). The rest is the same for all components and stands here.
 
-    What training did since the component was made is there for loggers, and is not saved:
-    loss_totals (dict[str, float]): All losses of `update`, added up by their names.
-    skipped (Counter[str]): What training had to leave out, and how often; each pass over the data
-        counts again.
+    All settings live in `cfg`, are saved with the pipeline, and may be changed there after training.
+    On loading, the saved value of a setting counts, unless the config that is loaded gives the
+    setting another value than the config of the saved pipeline did.
+
+    vocab (Vocab): The vocabulary of the pipeline.
+    model (Model): The thinc model.
+    name (str): Name of the component.
+    scorer (Callable | None): The scoring method.
+    settings (Mapping[str, Any]): The settings of the config, by name.
+    **learned (Any): What initialization adds to `cfg`, with its value before that.
+    RAISES (ValueError): If a setting breaks its rule, or an extension belongs to other code.
+
+    Loggers read two attributes, which are not saved:
+    loss_totals (dict[str, float]): Sum of each loss of `update` since the component was made.
+    skipped (Counter[str]): What training left out, and how often; each pass over the data counts.
     """
+
+    # The values that each setting may have.
+    rules: ClassVar[Mapping[str, Rule]]
+    # The keys of `cfg` that hold labels, by the kinds that `add_label` takes, the default kind first.
+    label_kinds: ClassVar[Mapping[str, str]] = {}
 
     cfg: dict[str, Any]
     loss_totals: dict[str, float]
     skipped: Counter[str]
 
-    def set_settings(self, settings: dict[str, Any], **learned: Any) -> None:
-        """Put settings into `cfg`, and what initialization will learn beside them.
-
-        settings (dict[str, Any]): From the config.
-        **learned (Any): Keys of `cfg` that are not in the config, with their first values.
-        """
+    def __init__(
+        self,
+        vocab: Vocab,
+        model: Model[Any, Any],
+        name: str,
+        scorer: Scorer | None,
+        settings: Mapping[str, Any],
+        **learned: Any,
+    ):
+        self.vocab = vocab
+        self.model = model
+        self.name = name
+        self.scorer = scorer
+        check_settings(name, settings, self.rules)
+        self.register_extensions(settings)
+        register_report_extension(settings["extension_prefix"])
         self._settings = dict(settings)
         self.cfg = {**settings, **learned}
         self.loss_totals = {}
         self.skipped = Counter()
         self._warned: set[str] = set()
 
-    def warn_once(
-        self,
-        message: str,
-        found: Sequence[str],
-        *,
-        n: int | None = None,
-        stacklevel: int = 1,
-        **fields: Any,
-    ) -> None:
-        """Warn of things that were found, if there are any, the first time that there are.
+    @staticmethod
+    @abstractmethod
+    def register_extensions(settings: Mapping[str, Any]) -> None:
+        """Register the extensions of Doc and Span that the component writes.
 
-        Arguments as in `errors.warn_of`; the message may have {name}, the component's. It can be
-        given again after initialization.
+        settings (Mapping[str, Any]): The settings of the config.
+        RAISES (ValueError): If an extension belongs to other code.
         """
-        if (len(found) if n is None else n) and message not in self._warned:
-            self._warned.add(message)
-            warn_of(message, found, n=n, stacklevel=stacklevel + 1, name=self.name, **fields)
 
     @property
     def is_initialized(self) -> bool:
         """Whether the network has weights."""
         return all(shim.is_initialized for shim in torch_shims(self.model))
 
-    def check_trainable(self) -> None:
-        """Refuse to train in float16. RAISES (ValueError): If a network computes in it."""
-        if any(shim.dtype == torch.float16 for shim in torch_shims(self.model)):
-            raise ValueError(Errors.E307.format(name=self.name))
-
     def check_loaded(self) -> None:
-        """Check settings against what was loaded. RAISES (ValueError): If they contradict it."""
+        """Check the settings against the labels and the network that were loaded.
+
+        RAISES (ValueError): If they contradict each other.
+        """
+
+    def warn_once(
+        self, message: str, examples: Sequence[str], *, n: int | None = None, **fields: Any
+    ) -> None:
+        """Warn of a number of things, if there are any, once until the next initialization.
+
+        message (str): One of `Warnings`; {name} in it is the component's name.
+        examples, n, **fields: As in `errors.warn_of`.
+        """
+        if (len(examples) if n is None else n) and message not in self._warned:
+            self._warned.add(message)
+            warn_of(message, examples, n=n, name=self.name, **fields)
+
+    def add_label(self, label: str, kind: str | None = None) -> int:
+        """Add a label before initialization.
+
+        label (str): The label.
+        kind (str | None): One of `label_kinds`; None for the first of them.
+        RETURNS (int): 1 if the label was added, 0 if the component had it already.
+        RAISES (ValueError): If the network is initialized already.
+        """
+        kind = next(iter(self.label_kinds)) if kind is None else kind
+        labels: list[str] = self.cfg[self.label_kinds[kind]]
+        if label in labels:
+            return 0
+        if self.is_initialized:
+            raise ValueError(Errors.E303.format(name=self.name, label=label))
+        labels.append(label)
+        self.vocab.strings.add(label)
+        return 1
+
+    # Training
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """What `update` calls its losses: first the one that is trained, by the component's name, as
-        spaCy wants it; then its parts, if it has any."""
+        """Names of the losses in the order of `learn`: the component's name for the loss that is
+        trained, as spaCy expects; then the names of its parts, if it has any."""
         return (self.name,)
 
-    def start_losses(self, losses: dict[str, float] | None) -> dict[str, float]:
-        """Make sure that a table of losses has all of the component's. losses (dict | None): It."""
+    @abstractmethod
+    def learn(self, examples: Sequence[Example]) -> Sequence[float]:
+        """Compute the losses of a batch and backpropagate; the weights are stepped elsewhere.
+
+        examples (Sequence[Example]): The batch.
+        RETURNS (Sequence[float]): The losses in the order of `loss_names`; none if the batch holds
+            nothing to learn.
+        """
+
+    def update(
+        self,
+        examples: Iterable[Example],
+        *,
+        drop: float = 0.0,
+        sgd: Optimizer | None = None,
+        losses: dict[str, float] | None = None,
+    ) -> dict[str, float]:
+        """Learn from a batch.
+
+        examples (Iterable[Example]): The batch.
+        drop (float): Ignored: dropout is a setting of the architecture.
+        sgd (Optimizer | None): If given, steps the weights at once.
+        losses (dict[str, float] | None): The losses of the batch are added to these, under the names
+            of `loss_names`.
+        RETURNS (dict[str, float]): The losses.
+        RAISES (ValueError): If a network computes in float16, which cannot be trained.
+        """
         losses = {} if losses is None else losses
         for name in self.loss_names:
             losses.setdefault(name, 0.0)
-        return losses
-
-    def add_losses(self, losses: dict[str, float], *values: float) -> None:
-        """Count the losses of a batch.
-
-        losses (dict[str, float]): Is added to.
-        *values (float): In the order of `loss_names`.
-        """
-        for name, value in zip(self.loss_names, values, strict=True):
+        examples = list(examples)
+        validate_examples(examples, f"{type(self).__name__}.update")
+        if any(shim.dtype == torch.float16 for shim in torch_shims(self.model)):
+            raise ValueError(Errors.E307.format(name=self.name))
+        values = self.learn(examples)
+        for name, value in zip(self.loss_names, values, strict=bool(values)):
             losses[name] += value
             self.loss_totals[name] = self.loss_totals.get(name, 0.0) + value
+        if sgd is not None:
+            self.finish_update(sgd)
+        return losses
 
     def finish_update(self, sgd: Optimizer) -> None:
-        """Step all weights together, with one norm of the gradient; those of a transformer of another
-        package (`TransformerEncoder`) as it steps them."""
+        """Step all weights of the component together, clipped by the norm of their joint gradient.
+
+        A transformer of another package (`TransformerEncoder`) steps its own weights.
+
+        sgd (Optimizer): The optimizer.
+        """
         step(torch_shims(self.model), sgd)
         for encoder in self._transformer_encoders():
             encoder.finish_update(sgd)
@@ -113,8 +196,10 @@ class TorchPipe(TrainablePipe):
 
     @property
     def learn_rates(self) -> dict[str, float]:
-        """Learning rates of the last step, of "encoder" and "head"; empty before the first one."""
+        """Learning rates of the last step by "encoder" and "head"; empty before the first step."""
         return current_rates(torch_shims(self.model))
+
+    # Saving
 
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """Save to bytes. exclude (Iterable[str]): Fields to leave out."""
@@ -141,7 +226,7 @@ class TorchPipe(TrainablePipe):
 
     @contextmanager
     def _configured(self) -> Iterator[None]:
-        """Keep the settings from the config beside the present ones while saving."""
+        """Save the settings of the config beside the present ones."""
         self.cfg["configured"] = self._settings
         try:
             yield
@@ -150,9 +235,9 @@ class TorchPipe(TrainablePipe):
 
     @contextmanager
     def _config_wins(self) -> Iterator[None]:
-        """Keep the settings of this load where they differ from those of the saved pipeline."""
-        # thinc restores the attrs of a model with its weights; ours are settings of the config. Those in
-        # a transformer of another package are more than that (a vocabulary, say).
+        """Keep the settings of the present config where they differ from those of the saved one."""
+        # thinc restores the attrs of a model with its weights; ours are settings of the config. The
+        # attrs of another package's transformer hold more than settings (a vocabulary, say).
         foreign = {
             node.id
             for encoder in self._transformer_encoders()
@@ -161,10 +246,10 @@ class TorchPipe(TrainablePipe):
         }
         attrs = [{} if node.id in foreign else dict(node.attrs) for node in self.model.walk()]
         yield
-        for node, own in zip(self.model.walk(), attrs, strict=True):
-            node.attrs.update(own)
+        for node, configured in zip(self.model.walk(), attrs, strict=True):
+            node.attrs.update(configured)
         saved = self.cfg.pop("configured", {})
-        for key, value in self._settings.items():
-            if key in saved and srsly.json_dumps(value) != srsly.json_dumps(saved[key]):
-                self.cfg[key] = value
+        for setting, value in self._settings.items():
+            if setting in saved and srsly.json_dumps(value) != srsly.json_dumps(saved[setting]):
+                self.cfg[setting] = value
         self.check_loaded()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import tempfile
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from ..errors import Errors, Warnings
+from ..errors import Errors, Warnings, warn
 from .pieces import (
     N_CASINGS,
     PieceTokenizer,
@@ -225,7 +224,7 @@ def load_tokenizer(name: str) -> Any:
         cased = AutoTokenizer.from_pretrained(place, use_fast=True, do_lower_case=False)
         if not _wastes_case(cased):
             return cased
-    warnings.warn(Warnings.W108.format(name=name), stacklevel=2)
+    warn(Warnings.W108.format(name=name))
     return tokenizer
 
 

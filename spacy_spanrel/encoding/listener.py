@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from thinc.util import to_numpy
 from torch import Tensor
 
 from ..arrays import IntArray
-from ..errors import Errors, Warnings
+from ..errors import Errors, Warnings, warn
 from .batching import length_sorted_batches
 from .encoder import EncodedDocs, EncoderBackprop
 from .transfer import to_device
@@ -184,7 +183,7 @@ def _check_limit(upstream: str, model: Any) -> None:
     limit = model.tokenizer.model_max_length
     positions = getattr(model.transformer.config, "max_position_embeddings", None)
     if isinstance(positions, int) and 0 < positions < limit:
-        warnings.warn(Warnings.W165.format(upstream=upstream, limit=positions), stacklevel=4)
+        warn(Warnings.W165.format(upstream=upstream, limit=positions))
 
 
 def _own_encoders(original: Callable[..., None]) -> Callable[..., None]:
@@ -475,10 +474,7 @@ def _warn_cut(
         # Some symbols have no pieces in any text.
         if any(char.isalnum() for token in unread for char in token.text):
             _WARNED.add(model.id)
-            warnings.warn(
-                Warnings.W164.format(n=len(unread), total=len(doc), first=unread[0].text),
-                stacklevel=2,
-            )
+            warn(Warnings.W164.format(n=len(unread), total=len(doc), first=unread[0].text))
             return
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from weakref import WeakKeyDictionary, ref
 
@@ -9,7 +8,7 @@ from thinc.optimizers import Optimizer
 from torch import nn
 
 from ..encoding.shim import TorchShim
-from ..errors import Warnings
+from ..errors import Warnings, warn
 
 # In the cfg of a shim: True if it is a head, or the prefixes of its parameters that are.
 HEAD = "is_head"
@@ -80,7 +79,7 @@ def _torch_optimizer(shims: list[TorchShim], optimizer: Optimizer) -> torch.opti
     if found is not None and found[0] is optimizer and [known() for known in found[1]] == modules:
         return found[2]
     if optimizer.averages is not None:
-        warnings.warn(Warnings.W103, stacklevel=3)
+        warn(Warnings.W103)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for shim in shims:
         for name, parameter in shim.module.named_parameters():

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc
-from spacy.training import Example, validate_examples
+from spacy.training import Example
 from spacy.util import get_lang_class
 from spacy.vocab import Vocab
-from thinc.api import Config, Optimizer
+from thinc.api import Config
 
 from ..annotations import (
     QA_KEY,
@@ -28,7 +28,6 @@ from ..annotations import (
     make_answer,
     make_questions,
     register_qa_extensions,
-    register_report_extension,
     set_answers,
     set_report,
 )
@@ -218,6 +217,8 @@ class ExtractiveQA(TorchPipe):
     and may be changed there after training.
     """
 
+    rules = RULES
+
     def __init__(
         self,
         vocab: Vocab,
@@ -227,14 +228,12 @@ class ExtractiveQA(TorchPipe):
         scorer: QAScorer | None = None,
         **settings: Any,
     ):
-        self.vocab = vocab
-        self.model = model
-        self.name = name
-        self.scorer = scorer
-        check_settings(name, settings, RULES)
+        super().__init__(vocab, model, name, scorer, settings)
+
+    @staticmethod
+    def register_extensions(settings: Mapping[str, Any]) -> None:
+        """Register `doc._.questions` and `doc._.answers`. settings (Mapping[str, Any]): Of the config."""
         register_qa_extensions(settings["extension_prefix"], settings["qa_key"])
-        register_report_extension(settings["extension_prefix"])
-        self.set_settings(settings)
 
     def initialize(
         self,
@@ -424,9 +423,7 @@ class ExtractiveQA(TorchPipe):
             return
         limit = self.model.attrs["max_question_length"]
         asked = [text.strip() for part in texts for text in part]
-        self.warn_once(
-            Warnings.W109, [asked[i][:80] for i in cut.tolist()], limit=limit, stacklevel=4
-        )
+        self.warn_once(Warnings.W109, [asked[i][:80] for i in cut.tolist()], limit=limit)
 
     def set_annotations(
         self, docs: Iterable[Doc], predictions: Sequence[tuple[Answer, ...]]
@@ -444,52 +441,34 @@ class ExtractiveQA(TorchPipe):
 
     # Training
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optimizer | None = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
-        """Learn from a batch: the questions of the predicted Docs or, where they have none, all of
-        the gold ones.
+    def learn(self, examples: Sequence[Example]) -> Sequence[float]:
+        """Learn the questions of the predicted Docs or, where a Doc has none, all of the gold ones.
 
-        examples (Iterable[Example]): The batch.
-        drop (float): Not used: dropout is a setting of the architecture.
-        sgd (Optimizer | None): Steps the weights at once if given.
-        losses (dict[str, float] | None): The loss of the batch, averaged over its rows, is added
-            under the component's name.
-        RETURNS (dict[str, float]): The losses.
+        examples (Sequence[Example]): The batch.
+        RETURNS (Sequence[float]): The loss, averaged over the rows.
         """
-        losses = self.start_losses(losses)
-        examples = list(examples)
-        validate_examples(examples, "ExtractiveQA.update")
-        self.check_trainable()
         gold = [self._gold(example) for example in examples]
-        if any(gold):
-            docs = [example.predicted for example in examples]
-            texts = [[answer.question.text for answer in part] for part in gold]
-            output, backprop = self.model.begin_update(QAInput(docs, texts))
-            self.skipped.update({"questions_cut": len(output.rows.cut)})
-            self._warn_cut(output.rows.cut, texts)
-            targets = self.make_targets(examples, gold, output.rows)
-            device = output.logits.device
-            chosen = to_device(torch.from_numpy(targets.rows), device)
-            loss, d_chosen = ends_loss(
-                output.logits[chosen],
-                to_device(torch.from_numpy(targets.ends), device),
-                to_device(torch.from_numpy(targets.plausible), device),
-                to_device(torch.from_numpy(targets.text), device),
-                self.cfg["plausible_weight"],
-            )
-            d_logits = torch.zeros_like(output.logits)
-            d_logits[chosen] = d_chosen
-            cast(Backprop, backprop)(d_logits)
-            self.add_losses(losses, loss)
-        if sgd is not None:
-            self.finish_update(sgd)
-        return losses
+        if not any(gold):
+            return ()
+        docs = [example.predicted for example in examples]
+        texts = [[answer.question.text for answer in part] for part in gold]
+        output, backprop = self.model.begin_update(QAInput(docs, texts))
+        self.skipped.update({"questions_cut": len(output.rows.cut)})
+        self._warn_cut(output.rows.cut, texts)
+        targets = self.make_targets(examples, gold, output.rows)
+        device = output.logits.device
+        chosen = to_device(torch.from_numpy(targets.rows), device)
+        loss, d_chosen = ends_loss(
+            output.logits[chosen],
+            to_device(torch.from_numpy(targets.ends), device),
+            to_device(torch.from_numpy(targets.plausible), device),
+            to_device(torch.from_numpy(targets.text), device),
+            self.cfg["plausible_weight"],
+        )
+        d_logits = torch.zeros_like(output.logits)
+        d_logits[chosen] = d_chosen
+        cast(Backprop, backprop)(d_logits)
+        return (loss,)
 
     def _gold(self, example: Example) -> list[Answer]:
         """Gold answers to the questions that an Example asks."""
@@ -527,7 +506,7 @@ class ExtractiveQA(TorchPipe):
                         skipped.add(len(places))
                 places.append(place)
         self.skipped.update({"answers_without_pieces": len(lost)})
-        self.warn_once(Warnings.W110, lost, stacklevel=4)
+        self.warn_once(Warnings.W110, lost)
         answerable = [bool(answer) for part in gold for answer in part]
         chosen = [i for i, number in enumerate(rows.question.tolist()) if number not in skipped]
         ends = np.zeros((len(chosen), 2), dtype=np.int64)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import logging
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Optional, Union, cast
+from typing import Any, ClassVar, Literal, Optional, Union, cast
 
 import numpy as np
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc, Span
-from spacy.training import Example, validate_examples
+from spacy.training import Example
 from spacy.vocab import Vocab
-from thinc.api import Config, Optimizer
+from thinc.api import Config
 
 from ..annotations import (
     PAIRS_LEFT_OUT_ATTR,
@@ -25,7 +24,6 @@ from ..annotations import (
     Relation,
     get_relations,
     register_extensions,
-    register_report_extension,
     set_pair_scores,
     set_relations,
     set_report,
@@ -34,7 +32,7 @@ from ..arrays import FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.checkpoint import read_config
 from ..encoding.transfer import to_device
-from ..errors import Errors, Warnings
+from ..errors import Errors, Warnings, warn
 from ..pairing import (
     TYPE_CONSTRAINTS,
     check_gold_label,
@@ -44,7 +42,7 @@ from ..pairing import (
 )
 from ..pipe import TorchPipe
 from ..scoring.relations import RelationScorer
-from ..settings import check_settings, number, one_of, whole_number
+from ..settings import number, one_of, whole_number
 from ..training.losses import class_loss
 from .decoding import NO_RELATION, best_labels, best_variants
 from .entity_types import (
@@ -296,6 +294,9 @@ class RelationClassifier(TorchPipe):
     and markers).
     """
 
+    rules = RULES
+    label_kinds: ClassVar[Mapping[str, str]] = {"relation": "labels"}
+
     def __init__(
         self,
         vocab: Vocab,
@@ -306,17 +307,23 @@ class RelationClassifier(TorchPipe):
         scorer: RelationScorer | None = None,
         **settings: Any,
     ):
-        self.vocab = vocab
-        self.model = model
-        self.name = name
-        self.pairs = pairs
-        self.scorer = scorer
-        check_settings(name, settings, RULES)
-        register_extensions(settings["extension_prefix"], settings["relations_key"])
-        register_report_extension(settings["extension_prefix"])
-        self.set_settings(
-            settings, labels=[], head_types=[], tail_types=[], learned_type_pairs=None
+        super().__init__(
+            vocab,
+            model,
+            name,
+            scorer,
+            settings,
+            labels=[],
+            head_types=[],
+            tail_types=[],
+            learned_type_pairs=None,
         )
+        self.pairs = pairs
+
+    @staticmethod
+    def register_extensions(settings: Mapping[str, Any]) -> None:
+        """Register `doc._.relations` and its kin. settings (Mapping[str, Any]): Of the config."""
+        register_extensions(settings["extension_prefix"], settings["relations_key"])
 
     # What was learned or stated
 
@@ -346,21 +353,6 @@ class RelationClassifier(TorchPipe):
         """Ids of the markers of the initialized network."""
         return dict(pair_shim(self.model).cfg["markers"])
 
-    def add_label(self, label: str) -> int:
-        """Add a label before initialization.
-
-        label (str): The label.
-        RETURNS (int): 1 if it was added, 0 if it was there.
-        RAISES (ValueError): If the network is initialized already.
-        """
-        if label in self.cfg["labels"]:
-            return 0
-        if self.is_initialized:
-            raise ValueError(Errors.E303.format(name=self.name, label=label))
-        self.cfg["labels"].append(label)
-        self.vocab.strings.add(label)
-        return 1
-
     @property
     def _negative(self) -> int | None:
         label = self.cfg["negative_label"]
@@ -378,7 +370,9 @@ class RelationClassifier(TorchPipe):
         return read_type_map(setting)
 
     def check_loaded(self) -> None:
-        """Refuse a mode or markers that the loaded network was not made for."""
+        """Refuse a mode or markers that the loaded network was not made for, and settings that name
+        relations which the component does not have."""
+        check_label_settings(self.name, self.cfg, self.labels)
         if not self.is_initialized:
             return
         mode, table = self.cfg["mode"], self.markers
@@ -445,7 +439,7 @@ class RelationClassifier(TorchPipe):
         survey.warn()
         negative = self.cfg["negative_label"]
         if survey.labels and negative is not None and negative not in chosen:
-            warnings.warn(Warnings.W111.format(name=self.name, negative=negative), stacklevel=2)
+            warn(Warnings.W111.format(name=self.name, negative=negative))
         self.model.set_dim("nO", len(chosen), force=True)
         self.model.attrs["scheme"] = Scheme(
             mode=cast(Mode, mode),
@@ -737,40 +731,23 @@ class RelationClassifier(TorchPipe):
 
     # Training
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optimizer | None = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
-        """Learn from a batch.
+    def learn(self, examples: Sequence[Example]) -> Sequence[float]:
+        """Learn the labels of pairs.
 
-        examples (Iterable[Example]): The batch.
-        drop (float): Not used: dropout is a setting of the architecture.
-        sgd (Optimizer | None): Steps the weights at once if given.
-        losses (dict[str, float] | None): The loss of the batch, averaged over its pairs, is added
-            under the component's name.
-        RETURNS (dict[str, float]): The losses.
+        examples (Sequence[Example]): The batch.
+        RETURNS (Sequence[float]): The loss, averaged over the pairs.
         """
-        losses = self.start_losses(losses)
-        examples = list(examples)
-        validate_examples(examples, "RelationClassifier.update")
-        self.check_trainable()
         pairs, targets = self.make_targets(examples)
-        if len(targets):
-            docs = [example.predicted for example in examples]
-            output, backprop = self.model.begin_update(PairInput(docs, pairs, self.cfg["context"]))
-            self.skipped.update({"pairs_too_long": len(targets) - len(output.rows)})
-            self._warn_too_long(docs, pairs, output.rows)
-            truth = to_device(torch.from_numpy(targets[output.rows]), output.logits.device)
-            loss, d_logits = class_loss(output.logits, truth)
-            cast(Backprop, backprop)(d_logits)
-            self.add_losses(losses, loss)
-        if sgd is not None:
-            self.finish_update(sgd)
-        return losses
+        if not len(targets):
+            return ()
+        docs = [example.predicted for example in examples]
+        output, backprop = self.model.begin_update(PairInput(docs, pairs, self.cfg["context"]))
+        self.skipped.update({"pairs_too_long": len(targets) - len(output.rows)})
+        self._warn_too_long(docs, pairs, output.rows)
+        truth = to_device(torch.from_numpy(targets[output.rows]), output.logits.device)
+        loss, d_logits = class_loss(output.logits, truth)
+        cast(Backprop, backprop)(d_logits)
+        return (loss,)
 
     def make_targets(self, examples: Sequence[Example]) -> tuple[list[list[TypedPair]], IntArray]:
         """Say which pairs of a batch are learned, and their labels.
@@ -808,7 +785,7 @@ class RelationClassifier(TorchPipe):
                     )
                 else:
                     self.skipped["pairs_of_unknown_types"] += 1
-        self.warn_once(Warnings.W105, lost, stacklevel=4)
+        self.warn_once(Warnings.W105, lost)
         return rows, np.asarray(targets, dtype=np.int64)
 
     def _labelled_pairs(
@@ -856,7 +833,7 @@ class RelationClassifier(TorchPipe):
         lost = [places[i] for i in sorted(set(range(n_pairs)) - set(kept.tolist()))]
         texts = [f"{doc[slice(*p.head)]} / {doc[slice(*p.tail)]}"[:80] for doc, p in lost[:5]]
         limit = make_marker(self.model).max_length
-        self.warn_once(Warnings.W107, texts, n=len(lost), max_length=limit, stacklevel=3)
+        self.warn_once(Warnings.W107, texts, n=len(lost), max_length=limit)
 
     # Scoring
 

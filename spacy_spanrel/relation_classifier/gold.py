@@ -97,6 +97,6 @@ class Survey:
 
     def warn(self) -> None:
         if self.misaligned:
-            warn_of(Warnings.W101, self.misaligned, what="argument(s)", stacklevel=3)
+            warn_of(Warnings.W101, self.misaligned, what="argument(s)")
         if self.several:
-            warn_of(Warnings.W106, self.several, stacklevel=3)
+            warn_of(Warnings.W106, self.several)

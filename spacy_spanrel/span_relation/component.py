@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Optional, Union, cast
+from typing import Any, ClassVar, Literal, Optional, Union, cast
 
 import numpy as np
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc, Span
-from spacy.training import Example, validate_examples, validate_get_examples
+from spacy.training import Example, validate_get_examples
 from spacy.vocab import Vocab
-from thinc.api import Config, Optimizer
+from thinc.api import Config
 from torch import Tensor
 
 from ..annotations import (
@@ -25,7 +25,6 @@ from ..annotations import (
     Record,
     Relation,
     register_extensions,
-    register_report_extension,
     set_entities,
     set_relations,
     set_report,
@@ -49,7 +48,7 @@ from ..pairing import (
 )
 from ..pipe import TorchPipe
 from ..scoring.relations import RelationScorer
-from ..settings import check_settings, number, one_of, optional, whole_number
+from ..settings import number, one_of, optional, whole_number
 from ..training.losses import class_loss, pair_loss
 from .candidates import all_spans, sample_negative_pairs, sample_negative_spans, tokens_to_doc_end
 from .decoding import (
@@ -286,6 +285,12 @@ class SpanRelation(TorchPipe):
     and may be changed there after training.
     """
 
+    rules = RULES
+    label_kinds: ClassVar[Mapping[str, str]] = {
+        "relation": "relation_labels",
+        "entity": "entity_labels",
+    }
+
     def __init__(
         self,
         vocab: Vocab,
@@ -295,15 +300,26 @@ class SpanRelation(TorchPipe):
         scorer: RelationScorer | None = None,
         **settings: Any,
     ):
-        self.vocab = vocab
-        self.model = model
-        self.name = name
-        self.scorer = scorer
-        check_settings(name, settings, RULES)
-        register_extensions(settings["extension_prefix"], settings["relations_key"])
-        register_report_extension(settings["extension_prefix"])
-        self.set_settings(settings, entity_labels=[], relation_labels=[], learned_type_pairs={})
+        super().__init__(
+            vocab,
+            model,
+            name,
+            scorer,
+            settings,
+            entity_labels=[],
+            relation_labels=[],
+            learned_type_pairs={},
+        )
         self._rng = np.random.default_rng(0)
+
+    @staticmethod
+    def register_extensions(settings: Mapping[str, Any]) -> None:
+        """Register `doc._.relations` and its kin. settings (Mapping[str, Any]): Of the config."""
+        register_extensions(settings["extension_prefix"], settings["relations_key"])
+
+    def check_loaded(self) -> None:
+        """Refuse settings that name relations which the component does not have."""
+        check_label_settings(self.name, self.cfg, self.relation_labels)
 
     # Labels
 
@@ -330,23 +346,6 @@ class SpanRelation(TorchPipe):
             "relations": list(self.relation_labels),
             "type_pairs": self.cfg["learned_type_pairs"],
         }
-
-    def add_label(self, label: str, kind: Literal["entity", "relation"] = "relation") -> int:
-        """Add a label before initialization.
-
-        label (str): The label.
-        kind (str): "entity" or "relation".
-        RETURNS (int): 1 if it was added, 0 if it was there.
-        RAISES (ValueError): If the network is initialized already.
-        """
-        known = self.cfg[f"{kind}_labels"]
-        if label in known:
-            return 0
-        if self.is_initialized:
-            raise ValueError(Errors.E303.format(name=self.name, label=label))
-        known.append(label)
-        self.vocab.strings.add(label)
-        return 1
 
     # Initialization
 
@@ -410,7 +409,7 @@ class SpanRelation(TorchPipe):
         # spaCy seeds numpy's global generator from [training] seed.
         self._rng = np.random.default_rng(np.random.randint(2**31))
         self._warned = set()
-        survey.out_of_reach.warn(self.warn_once, self.cfg, stacklevel=2)
+        survey.out_of_reach.warn(self.warn_once, self.cfg)
 
     # Prediction
 
@@ -654,46 +653,30 @@ class SpanRelation(TorchPipe):
         parts = ["relations"] if self._takes_entities else ["entities", "relations"]
         return (self.name, *(f"{self.name}_{part}" for part in parts))
 
-    def update(
-        self,
-        examples: Iterable[Example],
-        *,
-        drop: float = 0.0,
-        sgd: Optimizer | None = None,
-        losses: dict[str, float] | None = None,
-    ) -> dict[str, float]:
-        """Learn from a batch.
+    def learn(self, examples: Sequence[Example]) -> Sequence[float]:
+        """Learn spans and pairs; negatives are drawn for each Doc.
 
-        examples (Iterable[Example]): The batch. Negatives are drawn per Doc.
-        drop (float): Not used: dropout is a setting of the architecture.
-        sgd (Optimizer | None): Steps the weights at once if given.
-        losses (dict[str, float] | None): The loss of the batch is added under the component's name,
-            and its parts under `{name}_entities` and `{name}_relations`.
-        RETURNS (dict[str, float]): The losses.
+        examples (Sequence[Example]): The batch.
+        RETURNS (Sequence[float]): The sum of the losses, and the losses of spans (where entities are
+            predicted) and pairs.
         """
-        losses = self.start_losses(losses)
-        examples = list(examples)
-        validate_examples(examples, "SpanRelation.update")
-        self.check_trainable()
-        if examples:
-            selection: Selection | Choose
-            if self.cfg["scope"] == "window":
-                # Which windows there are is known when the Docs are read.
-                selection = partial(self._targets_in_windows, examples)
-            else:
-                selection = self.make_targets(examples)
-            docs = self._read([example.predicted for example in examples])
-            output, backprop = self.model.begin_update(
-                SpERTInput(docs, selection, self.cfg["max_span_size"])
-            )
-            targets = output.selection
-            assert isinstance(targets, Targets)
-            parts, gradients = self.get_losses(targets, output)
-            cast(Backprop, backprop)(gradients)
-            self.add_losses(losses, sum(parts), *parts)
-        if sgd is not None:
-            self.finish_update(sgd)
-        return losses
+        if not examples:
+            return ()
+        selection: Selection | Choose
+        if self.cfg["scope"] == "window":
+            # Which windows there are is known when the Docs are read.
+            selection = partial(self._targets_in_windows, examples)
+        else:
+            selection = self.make_targets(examples)
+        docs = self._read([example.predicted for example in examples])
+        output, backprop = self.model.begin_update(
+            SpERTInput(docs, selection, self.cfg["max_span_size"])
+        )
+        targets = output.selection
+        assert isinstance(targets, Targets)
+        parts, gradients = self.get_losses(targets, output)
+        cast(Backprop, backprop)(gradients)
+        return (sum(parts), *parts)
 
     def get_loss(  # type: ignore[override]
         self, targets: Targets, output: SpERTOutput
@@ -837,8 +820,8 @@ class SpanRelation(TorchPipe):
                 "entities_across_sentences": unreachable.n_entities,
             }
         )
-        self.warn_once(Warnings.W105, lost, stacklevel=3)
-        unreachable.warn(self.warn_once, self.cfg, stacklevel=3)
+        self.warn_once(Warnings.W105, lost)
+        unreachable.warn(self.warn_once, self.cfg)
         empty = np.zeros((0, 2), dtype=np.int64)
         return Targets(
             np.concatenate([empty, *spans]),

@@ -3,7 +3,6 @@ can be learned."""
 
 from __future__ import annotations
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from spacy.training import Example
 from ..annotations import get_entities, get_relations
 from ..arrays import IntArray
 from ..encoding.alignment import SpanProjector
-from ..errors import Warnings, warn_of
+from ..errors import Warnings, warn, warn_of
 from ..pairing import check_gold_label, distances, in_scope, text_ends, window_ends
 
 # Head and tail as token ranges, and the label.
@@ -163,14 +162,11 @@ class OutOfReach:
         self._entities += texts[: 5 - len(self._entities)]
         return [row for row in entities if row[1] <= reach.span_ends[row[0]]]
 
-    def warn(
-        self, warn: Callable[..., None], cfg: Mapping[str, Any], *, stacklevel: int = 1
-    ) -> None:
+    def warn(self, warn: Callable[..., None], cfg: Mapping[str, Any]) -> None:
         """Warn of what was noted.
 
         warn (Callable): `warn_once` of the component.
         cfg (Mapping[str, Any]): Settings of the component.
-        stacklevel (int): As in `warnings.warn`: 1 for the line that calls this.
         """
         warn(
             Warnings.W150,
@@ -181,9 +177,8 @@ class OutOfReach:
             far=self.far,
             scope=cfg["scope"],
             distance=cfg["max_distance"],
-            stacklevel=stacklevel + 1,
         )
-        warn(Warnings.W151, self._entities, n=self.n_entities, stacklevel=stacklevel + 1)
+        warn(Warnings.W151, self._entities, n=self.n_entities)
 
 
 def known_reach(example: Example, cfg: Mapping[str, Any], windows: IntArray | None = None) -> Reach:
@@ -255,7 +250,7 @@ class Survey:
 
     def warn(self, name: str, has_relations: bool) -> None:
         if self.misaligned:
-            warn_of(Warnings.W101, self.misaligned, what="span(s)", stacklevel=3)
+            warn_of(Warnings.W101, self.misaligned, what="span(s)")
         if self.too_long:
             warn_of(
                 Warnings.W102,
@@ -263,10 +258,6 @@ class Survey:
                 total=sum(self.entity_types.values()),
                 size=self.cfg["max_span_size"],
                 longest=max(self.too_long)[0],
-                stacklevel=3,
             )
         if not has_relations:
-            warnings.warn(
-                Warnings.W104.format(name=name, relations_key=self.cfg["relations_key"]),
-                stacklevel=3,
-            )
+            warn(Warnings.W104.format(name=name, relations_key=self.cfg["relations_key"]))

@@ -8,7 +8,6 @@ input, and batches from that of their chunk: where a run was resumed changes not
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from ..about import __version__
-from ..errors import Errors, Warnings
+from ..errors import Errors, Warnings, warn
 from ..reading import argument_error
 from .progress import (
     COMPLETE,
@@ -344,7 +343,7 @@ class _Run:
         if not self.keys.answers and not self.warned and any(row.questions for _, row in good):
             self.warned = True
             names = ", ".join(self.nlp.pipe_names) or "nothing"
-            warnings.warn(Warnings.W135.format(names=names), stacklevel=2)
+            warn(Warnings.W135.format(names=names))
         return rendered, failed
 
     def _pipe(self, rows: list[Numbered]) -> Iterator[tuple[int, Row, Doc | Exception]]:

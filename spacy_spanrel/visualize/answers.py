@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ from spacy.displacy import get_doc_settings
 from spacy.tokens import Doc, Span
 
 from ..annotations import Answer, Question, get_answers, get_questions
-from ..errors import Warnings
+from ..errors import Warnings, warn
 from .layout import pack
 from .options import Options
 from .page import N_HUES, SANS, new_id, theme_css, themed
@@ -50,7 +49,7 @@ def draw_answers(target: Doc | Span, options: Options) -> str:
     answers = {answer.question.id: answer for answer in get_answers(doc, options.qa_key)}
     if not questions:
         groups = ", ".join(doc.spans) or "none"
-        warnings.warn(Warnings.W131.format(key=options.qa_key, groups=groups), stacklevel=3)
+        warn(Warnings.W131.format(key=options.qa_key, groups=groups))
     highlights = [
         Highlight(answer.start_char - offset, answer.end_char - offset, number)
         for number, question in enumerate(questions)

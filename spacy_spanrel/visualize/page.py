@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-import warnings
 import zlib
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from spacy.displacy.render import DEFAULT_ENTITY_COLOR, EntityRenderer
 
-from ..errors import Errors, Warnings
+from ..errors import Errors, Warnings, warn
 from .text import escape
 
 Theme = Literal["auto", "light", "dark"]
@@ -141,7 +140,7 @@ def entity_colors(labels: Iterable[str], chosen: Mapping[str, str]) -> dict[str,
     for label in sorted(set(labels) - {""}):
         color = own.get(label.upper()) or displacy.get(label.upper())
         if color is not None and not _COLOR.fullmatch(color.strip()):
-            warnings.warn(Warnings.W132.format(label=label, found=color), stacklevel=2)
+            warn(Warnings.W132.format(label=label, found=color))
             color = None
         if color is None:
             open_labels.append(label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +10,7 @@ from spacy.displacy import get_doc_settings
 from spacy.tokens import Doc, Span
 
 from ..annotations import SCORES_ATTR, Relation, get_entities, get_relations
-from ..errors import Warnings
+from ..errors import Warnings, warn
 from .layout import (
     CORNER,
     FONT,
@@ -154,13 +153,12 @@ def draw_relations(target: Doc | Span, options: Options) -> str:
     scene = get_scene(target, options)
     if not scene.marks and not scene.links:
         doc = target if isinstance(target, Doc) else target.doc
-        warnings.warn(
+        warn(
             Warnings.W130.format(
                 entities=options.entities_key,
                 relations=options.relations_key,
                 groups=", ".join(doc.spans) or "none",
-            ),
-            stacklevel=4,
+            )
         )
     layout = lay_out(scene.words, scene.marks, scene.links, columns=options.width, rtl=scene.rtl)
     return _Drawing(scene, layout, options).svg()

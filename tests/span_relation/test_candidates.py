@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_spanrel import pairing
 from spacy_spanrel.pairing import distances, entity_pairs, in_scope, text_ends, window_ends
-from spacy_spanrel.span_relation import candidates
 from spacy_spanrel.span_relation.candidates import (
     all_spans,
     sample_negative_pairs,
@@ -233,7 +233,7 @@ def test_pairs_within_bounds(case, max_distance: int | None, max_pairs: int, few
     inside = [p for p in everything if any(holds(w, *(spans[i] for i in p)) for w in windows)]
     near = [p for p in inside if max_distance is None or gap(spans, p) <= max_distance]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates, "_FEW_PAIRS", few)
+        patch.setattr(pairing, "_FEW_PAIRS", few)
         pairs, cut = entity_pairs(
             to_array(spans), np.full(len(spans), 3), max_pairs, reach, max_distance
         )
@@ -262,7 +262,7 @@ def test_negative_pairs_within_bounds(case, max_distance: int | None, few: int) 
     related = sorted(near)[::3]
     rng = np.random.default_rng(0)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(candidates, "_FEW_PAIRS", few)
+        patch.setattr(pairing, "_FEW_PAIRS", few)
         drawn = sample_negative_pairs(
             to_array(spans), to_array(related), 1000, rng, reach, max_distance
         )
