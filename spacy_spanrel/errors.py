@@ -421,10 +421,25 @@ class Errors:
     E625 = "[E_SR625] {where}: a file is missing. Found: {found}. Expected: {expected}."
     E640 = "[E_SR640] {where}: the Doc cannot be written. Found: {found}. Expected: {expected}."
     E641 = (
-        "[E_SR641] {where}: the folder holds other files, which stay as they are. Found: {found}. "
-        "Expected: {expected}. Choose another folder, or empty this one."
+        "[E_SR641] {where}: the folder holds files that were not made by spacy-spanrel, and is left as "
+        "it is. Found: {found}. Expected: {expected}. Choose another folder, or move these files away."
     )
     E642 = "[E_SR642] {where}: two Docs would share a file. Found: {found}. Expected: {expected}."
+
+    # Writing files
+    E951 = (
+        "[E_SR951] The output '{output}' is the input '{input}', or a file of it, which would be "
+        "overwritten. Choose another output."
+    )
+    E952 = (
+        "[E_SR952] The output '{output}' {where} the input '{input}', which would be overwritten. "
+        "Choose another output."
+    )
+    E953 = (
+        "[E_SR953] '{path}' is a {found}, but a {expected} is to be written there. Choose another "
+        "name, or move the {found} away."
+    )
+    E954 = "[E_SR954] '{path}' exists already. Choose another folder, or use --force to replace it."
 
     # Scoring answers.
     E851 = (

@@ -1,15 +1,28 @@
-"""The typer app of the package, hung on spaCy's own: `python -m spacy spanrel ...`."""
+"""The typer app of the package, attached to spaCy's own (`python -m spacy spanrel ...`), and what all
+commands print with.
+
+Labels, texts and file names come from data that others made. Printed as they are, they could hold
+control sequences with which a terminal moves the cursor, changes its title or hides text. So all
+commands print with `Printer`, `echo` and `nothing_written` of this module, which show such
+characters as escapes.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
+import wasabi
 from spacy.cli._util import app as spacy_app
-from wasabi.printer import Printer
 
 NAME = "spanrel"
+# Control characters, line and paragraph separators, direction marks, lone surrogates.
+_UNSAFE = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
 HELP = "Relations and answers: convert data, check, evaluate, annotate, look, import models."
 
 app = typer.Typer(name=NAME, help=HELP, no_args_is_help=True, rich_markup_mode=None)
@@ -27,8 +40,52 @@ def main() -> None:
     app(prog_name="spacy-spanrel")
 
 
+def printable(value: object) -> str:
+    r"""Return text that does nothing to a terminal but appear on it.
+
+    Control characters, marks that change the direction of writing, and lone surrogates are shown as
+    Python escapes, such as \x1b; line feeds and tabs stay.
+    """
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), str(value))
+
+
+class Printer(wasabi.Printer):
+    """wasabi's printer, made safe by `printable`: for `good`, `warn`, `table` and all the others."""
+
+    def text(self, title: Any = "", text: Any = "", *args: Any, **kwargs: Any) -> Any:
+        return super().text(printable(title), printable(text), *args, **kwargs)
+
+    def divider(self, text: str = "", *args: Any, **kwargs: Any) -> Any:
+        return super().divider(printable(text), *args, **kwargs)
+
+    def table(self, data: Any, **kwargs: Any) -> Any:
+        rows = data.items() if isinstance(data, Mapping) else data
+        for name in ("header", "footer"):
+            if kwargs.get(name):
+                kwargs[name] = _printable_row(kwargs[name])
+        return super().table([_printable_row(row) for row in rows], **kwargs)
+
+    def row(self, data: Iterable[Any], **kwargs: Any) -> Any:
+        return super().row(_printable_row(data), **kwargs)
+
+
+def _printable_row(row: Iterable[Any]) -> list[str]:
+    return [printable(cell) for cell in row]
+
+
+def echo(value: object = "", *, err: bool = False) -> None:
+    """Print a line as `typer.echo` does, made safe by `printable`.
+
+    Not for what a `Printer(no_print=True)` returns: that is safe already, and may hold colours.
+
+    value (object): What to print.
+    err (bool): Whether to print to stderr.
+    """
+    typer.echo(printable(value), err=err)
+
+
 def nothing_written(output: Path, error: Exception) -> NoReturn:
-    """End a command that left its output as it was: the reason on stderr, exit code 1."""
+    """End a command that has left its output as it was: the reason on stderr, exit code 1."""
     typer.echo(Printer(no_print=True).fail(f"Nothing written to {output}"), err=True)
-    typer.echo(str(error), err=True)
+    echo(error, err=True)
     raise typer.Exit(1) from None

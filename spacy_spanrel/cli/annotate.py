@@ -8,12 +8,11 @@ from typing import Annotated
 
 import typer
 from spacy.cli._util import setup_gpu
-from wasabi.printer import Printer
 
 from ..streams import AnnotationReport, annotate
 from ..streams.annotate import CHUNK_SIZE, PROGRESS_ENDING
 from ..streams.progress import beside
-from ._app import app, nothing_written
+from ._app import Printer, app, echo, nothing_written
 
 
 class InputFormat(str, Enum):
@@ -175,14 +174,14 @@ def annotate_cli(
         if beside(output, PROGRESS_ENDING).exists():
             text = f"{output} is not complete"
             typer.echo(Printer(no_print=True).fail(text), err=True)
-            typer.echo(str(error), err=True)
+            echo(error, err=True)
             raise typer.Exit(1) from None
         nothing_written(output, error)
     if report.failed:
         text = f"{report.failed} of {report.rows} rows failed, see {report.errors}"
         typer.echo(Printer(no_print=True).warn(text), err=True)
         if report.first_error:
-            typer.echo(f"First error: {report.first_error}", err=True)
+            echo(f"First error: {report.first_error}", err=True)
     if not quiet:
         print_report(report)
     if strict and report.failed:

@@ -12,7 +12,6 @@ import spacy
 import typer
 from spacy.tokens import Doc, DocBin
 from tqdm import tqdm
-from wasabi.printer import Printer
 
 from ..converters import (
     ConversionError,
@@ -38,7 +37,7 @@ from ..converters.scierc import Unit
 from ..errors import Errors
 from ..files import write_whole
 from ..reading import argument_error, raise_error
-from ._app import app, nothing_written
+from ._app import Printer, app, echo, nothing_written
 
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
     "ade": ade_to_docs,
@@ -210,7 +209,7 @@ def convert_cli(
         text = f"{len(report.skipped)} record(s) skipped because they are wrong:"
         typer.echo(Printer(no_print=True).warn(text), err=True)
         for skipped in report.skipped:
-            typer.echo(str(skipped), err=True)
+            echo(skipped, err=True)
     if not quiet:
         print_report(report, output)
 

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from spacy.cli._util import parse_config_overrides
-from wasabi.printer import Printer
 
 from ..files import write_whole
-from ._app import app
+from ._app import Printer, app, echo
 
 if TYPE_CHECKING:
     from ..inspection.report import DataReport
@@ -70,7 +69,7 @@ def debug_data_cli(
     # A config may name what is not installed.
     except (OSError, ValueError, ImportError) as error:
         typer.echo(Printer(no_print=True).fail("The data could not be looked at"), err=True)
-        typer.echo(str(error), err=True)
+        echo(error, err=True)
         raise typer.Exit(1) from None
     print_report(report)
     if output is not None:

@@ -11,7 +11,6 @@ import srsly
 import typer
 from spacy.cli._util import import_code, setup_gpu
 from spacy.util import fix_random_seed
-from wasabi.printer import Printer
 
 from ..evaluation import (
     Evaluation,
@@ -26,7 +25,7 @@ from ..evaluation.tables import Table
 from ..files import write_whole
 from ..reading import argument_error
 from ..training.corpus import read_examples
-from ._app import app
+from ._app import Printer, app, echo
 
 _WIDEST_COLUMN = 60
 
@@ -98,10 +97,10 @@ def evaluate_cli(
         )
     except (OSError, ValueError) as error:
         typer.echo(Printer(no_print=True).fail("Not evaluated"), err=True)
-        typer.echo(str(error), err=True)
+        echo(error, err=True)
         raise typer.Exit(1) from None
     for notice in found.notices:
-        typer.echo(notice, err=True)  # as it is: a Printer would break long names
+        echo(notice, err=True)  # as it is: a Printer would break long names
     print_evaluation(found)
     msg = Printer()
     if output is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Annotated, Any, Protocol
 import typer
 from spacy.tokens import Doc, SpanGroup
 from tqdm import tqdm
-from wasabi.printer import Printer
 
 from ..annotations import (
     ENTITIES_KEY,
@@ -52,7 +50,7 @@ from ..errors import Errors
 from ..files import open_whole, place_whole, write_whole
 from ..reading import Place, argument_error
 from ..training.corpus import read_docs
-from ._app import app, nothing_written
+from ._app import Printer, app, nothing_written
 from .convert import UnitName
 
 NULL_ODDS_SUFFIX = "_null_odds.json"
@@ -131,8 +129,8 @@ def null_odds_path(path: Path) -> Path:
 def write_folder(records: Iterable[TextAndAnnotation], folder: Path) -> None:
     """Write a folder with two files a record.
 
-    RAISES (ConversionError): If two records have one name, or the folder exists and holds a file
-        that none of these would replace.
+    RAISES (ConversionError): If two records have one name.
+    RAISES (FileExistsError): If the folder exists and holds files that no command of ours wrote.
     """
 
     def write(made: Path) -> None:
@@ -148,15 +146,6 @@ def write_folder(records: Iterable[TextAndAnnotation], folder: Path) -> None:
                     raise Place(str(folder)).error(
                         Errors.E642, found=repr(path.name), expected="different names"
                     ) from error
-        names = set(os.listdir(made))
-        others = sorted(set(os.listdir(folder)) - names) if folder.exists() else []
-        if others:
-            more = f" and {len(others) - 3} more" if len(others) > 3 else ""
-            raise Place(str(folder)).error(
-                Errors.E641,
-                found=", ".join(map(repr, others[:3])) + more,
-                expected=f"nothing but the {len(names)} files to be written",
-            )
 
     place_whole(folder, write)
 

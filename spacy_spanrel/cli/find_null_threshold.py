@@ -11,14 +11,13 @@ import spacy
 import typer
 from spacy.language import Language
 from spacy.training import Example
-from wasabi.printer import Printer
 
 from ..annotations import QA_KEY
 from ..errors import Errors
 from ..reading import Place, argument_error
 from ..scoring.answers import best_null_threshold, gather_answers, squad_scores
 from ..training.corpus import read_examples
-from ._app import app, nothing_written
+from ._app import Printer, app, nothing_written
 from ._thresholds import named_component, output_folder, store_threshold
 
 SETTING = "null_threshold"

@@ -15,13 +15,12 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from tqdm import tqdm
-from wasabi.printer import Printer
 
 from ..errors import Errors
 from ..reading import argument_error
 from ..scoring.thresholds import Average, Key, ThresholdSweep
 from ..training.corpus import read_examples
-from ._app import app, nothing_written
+from ._app import Printer, app, nothing_written
 from ._thresholds import named_component, output_folder, store_threshold
 
 # Thresholds that are shown beside the old and the new one.

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from spacy.tokens import Doc
 from tqdm import tqdm
-from wasabi.printer import Printer
 
 from ..annotations import RELATIONS_KEY
 from ..errors import Errors
@@ -17,7 +16,7 @@ from ..reading import Place, argument_error
 from ..training.corpus import read_docs
 from ..visualize.graph import check_suffix, relation_graph, write_graph
 from ..visualize.network import MAX_NODES
-from ._app import app, nothing_written
+from ._app import Printer, app, nothing_written
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from wasabi.printer import Printer
 
 from ..files import save_whole
 from ..reading import Place, argument_error, expect_dict, parse_json, read_json, wrong_kind
-from ._app import app, nothing_written
+from ._app import Printer, app, nothing_written
 
 if TYPE_CHECKING:
     from spacy.language import Language

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from wasabi.printer import Printer
 
 from ..files import save_whole
-from ._app import app, nothing_written
+from ._app import Printer, app, nothing_written
 
 
 @app.command("import-spert", no_args_is_help=True)

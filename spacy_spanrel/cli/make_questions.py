@@ -13,15 +13,14 @@ import typer
 from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 from tqdm import tqdm
-from wasabi.printer import Printer
 
 from ..annotations import get_questions, set_answers
 from ..errors import Errors
 from ..extractive_qa.cloze import ENGLISH, QuestionWords, collect_mentions, make_clozes
-from ..files import write_whole
+from ..files import check_output, write_whole
 from ..reading import Place, argument_error, expect_dict, expect_name, expect_words, read_json
 from ..training.corpus import read_docs
-from ._app import app, nothing_written
+from ._app import Printer, app, nothing_written
 
 PER_TEXT = 16
 # So many for each question that people asked about a text: they asked where there was more to ask.
@@ -108,11 +107,14 @@ def make_questions(
     seed (int): Of the random choices: the same questions come of the same seed.
     RETURNS (MadeQuestions): Counts.
     RAISES (ConversionError): If a file is none of Docs or has none, or the words are no such table.
+    RAISES (ValueError): If the output is one of the inputs.
     RAISES (OSError): If a file cannot be written.
     """
+    paths = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    check_output(output, *paths, words)
     asking = ENGLISH if words is None else _read_words(Path(words))
     vocab, docs = _vocab(lang), []
-    for path in [inputs] if isinstance(inputs, (str, Path)) else inputs:
+    for path in paths:
         found = list(read_docs(path, vocab))
         if not found:
             raise Place(str(path)).error(Errors.E609, found="no Docs", expected="texts")

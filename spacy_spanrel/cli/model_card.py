@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from wasabi.printer import Printer
 
 from ..about import __version__
 from ..files import place_whole, write_whole
 from ..reading import argument_error
-from ._app import app, nothing_written
+from ._app import Printer, app, nothing_written
 
 # Columns of the results: title of the table, and (heading, name of the score).
 RESULTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (

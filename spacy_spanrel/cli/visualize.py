@@ -13,14 +13,13 @@ from typing import Annotated, Any
 import spacy
 import typer
 from spacy.language import Language
-from wasabi.printer import Printer
 
 from ..annotations import ENTITIES_KEY, QA_KEY, RELATIONS_KEY, get_questions, set_questions
 from ..files import write_whole
 from ..reading import argument_error, read_text
 from ..visualize import render
 from ..visualize.display import Style
-from ._app import app, nothing_written
+from ._app import Printer, app, echo, nothing_written
 
 STDIN = "-"
 HTML, SVG = ".html", ".svg"
@@ -94,7 +93,7 @@ def visualize_cli(
     except (OSError, ValueError) as error:
         nothing_written(output or Path("a temporary file"), error)
     # Nothing but the path, so that other programs can take it.
-    typer.echo(str(written)) if output is None else typer.echo(
+    echo(written) if output is None else typer.echo(
         Printer(no_print=True).good(f"Picture written to {written}")
     )
     if open_it:

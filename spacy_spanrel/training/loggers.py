@@ -10,8 +10,6 @@ Several loggers are combined by "spacy.ChainLogger.v1" of spacy-loggers.
 from __future__ import annotations
 
 import importlib
-import json
-import math
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -29,6 +27,7 @@ from wasabi.printer import Printer
 
 from ..about import __version__
 from ..errors import Errors
+from ..files import to_json
 
 if TYPE_CHECKING:
     from ..pipe import TorchPipe
@@ -138,7 +137,7 @@ def create_json_lines_logger(
         file = Path(path).open("a", encoding="utf-8")  # noqa: SIM115 (closed when training ends)
 
         def write(row: dict[str, Any]) -> None:
-            file.write(json.dumps(_finite(row), ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(to_json(row) + "\n")
             file.flush()  # whoever watches a training reads whole rows
 
         write(
@@ -180,18 +179,6 @@ def _row(record: Record) -> dict[str, Any]:
             "scores": info["other_scores"],
         }
     return row
-
-
-def _finite(value: Any) -> Any:
-    """Return plain data that JSON can hold."""
-    if isinstance(value, dict):
-        return {str(key): _finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    if isinstance(value, (bool, int, str)) or value is None:
-        return value
-    number = float(value)  # numpy's numbers, too
-    return number if math.isfinite(number) else None
 
 
 @registry.loggers("spacy-spanrel.TensorBoardLogger.v1")

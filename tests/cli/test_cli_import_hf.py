@@ -155,9 +155,15 @@ def test_an_old_folder_is_kept(qa: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "E_SR202" in result.stderr
     assert os.listdir(output) == ["mine"]
-    assert run(qa, output, "-t", "extractive_qa", "-s", SHORT, "--force").exit_code == 0
-    assert (output / "config.cfg").exists()
-    assert not (output / "mine").exists()
+    # Not even --force replaces what no command of ours made.
+    result = run(qa, output, "-t", "extractive_qa", "-s", SHORT, "--force")
+    assert result.exit_code == 1
+    assert "E_SR641" in result.stderr
+    assert os.listdir(output) == ["mine"]
+    (output / "mine").unlink()
+    for _ in range(2):
+        assert run(qa, output, "-t", "extractive_qa", "-s", SHORT, "--force").exit_code == 0
+        assert (output / "config.cfg").exists()
 
 
 def test_nothing_is_guessed(

@@ -128,12 +128,18 @@ def test_wrong_arguments(saved: Path, arguments: list[str], message: str) -> Non
 def test_a_copy_leaves_the_model_alone(saved: Path) -> None:
     before = {path.name: path.read_bytes() for path in (saved / "model").glob("*.*")}
     (saved / "release").mkdir()
-    (saved / "release" / "old.txt").touch()
+    (saved / "release" / "mine.txt").touch()
     output = saved / "release"
-    result = run(saved / "model", "-m", f"test={saved / 'test.json'}", "--output", output)
-    assert result.exit_code == 0, result.output
+    command = (saved / "model", "-m", f"test={saved / 'test.json'}", "--output", output)
+    result = run(*command)
+    assert result.exit_code == 1
+    assert "E_SR641" in result.output
+    assert [path.name for path in output.iterdir()] == ["mine.txt"]
+    (output / "mine.txt").unlink()
+    for _ in range(2):
+        result = run(*command)
+        assert result.exit_code == 0, result.output
     assert {path.name: path.read_bytes() for path in (saved / "model").glob("*.*")} == before
     assert (output / "README.md").exists()
-    assert not (output / "old.txt").exists()
     assert json.loads((output / "meta.json").read_text())["performance"] == SCORES
     assert (output / "config.cfg").read_bytes() == before["config.cfg"]

@@ -175,6 +175,20 @@ def test_several_files(texts: Path, tmp_path: Path) -> None:
     assert [doc.text for doc in written] == [*TEXTS, TEXTS[0]]
 
 
+def test_no_input_is_overwritten(texts: Path, tmp_path: Path) -> None:
+    before = texts.read_bytes()
+    (tmp_path / "link.spacy").symlink_to(texts)
+    for output in (
+        texts,
+        tmp_path / "link.spacy",
+        texts.parent / ".." / tmp_path.name / texts.name,
+    ):
+        result = run(texts, output)
+        assert result.exit_code == 1
+        assert "E_SR951" in result.stderr
+    assert texts.read_bytes() == before
+
+
 def test_no_more_than_twice_the_questions_of_people(tmp_path: Path) -> None:
     asked, other, _ = docs()
     set_answers(asked, [make_answer(asked, Question("a", "where ?"), 0, 11)])
