@@ -10,11 +10,12 @@ from spacy.tokens import Doc, Span
 
 from ..annotations import Answer, Question, get_answers, get_questions
 from ..errors import Warnings, warn
+from ..markup import escape
 from .layout import pack
 from .options import Options
 from .page import N_HUES, SANS, new_id, theme_css, themed
 from .relations import EMPTY, get_title
-from .text import ELLIPSIS, escape, runs_left
+from .text import ELLIPSIS, runs_left
 
 AROUND = 40  # characters of context around an alternative
 UNDERLINE, UNDERLINE_GAP = 3, 2  # px

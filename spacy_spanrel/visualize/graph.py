@@ -16,9 +16,9 @@ from ..annotations import RELATIONS_KEY, get_relations
 from ..annotations.relations import get_orig_id
 from ..errors import Errors
 from ..files import write_whole
+from ..markup import clean
 from .network import MAX_NODES, draw_graph
 from .page import Theme, make_page
-from .text import clean
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import Errors
+from ..markup import escape
 from .layout import SMALL as LABEL_FONT
 from .layout import label_width
 from .page import (
@@ -23,7 +24,7 @@ from .page import (
     theme_css,
     themed,
 )
-from .text import NARROW, em_width, escape, one_line, shorten
+from .text import NARROW, em_width, one_line, shorten
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -11,7 +11,7 @@ from typing import Literal
 from spacy.displacy.render import DEFAULT_ENTITY_COLOR, EntityRenderer
 
 from ..errors import Errors, Warnings, warn
-from .text import escape
+from ..markup import escape
 
 Theme = Literal["auto", "light", "dark"]
 THEMES: tuple[Theme, ...] = ("auto", "light", "dark")

@@ -11,6 +11,7 @@ from spacy.tokens import Doc, Span
 
 from ..annotations import SCORES_ATTR, Relation, get_entities, get_relations
 from ..errors import Warnings, warn
+from ..markup import escape
 from .layout import (
     CORNER,
     FONT,
@@ -28,7 +29,7 @@ from .layout import (
 )
 from .options import Options
 from .page import MONOSPACE, N_HUES, entity_colors, new_id, spread_labels, theme_css, themed
-from .text import em_width, escape, runs_left, shorten
+from .text import em_width, runs_left, shorten
 
 # Heights in px. Rows are measured from the base line of their words.
 MARGIN = 18.0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import html
 import unicodedata
 from collections.abc import Iterable
+
+from ..markup import clean
 
 # Width of a character in a monospace font, and of one that fills a square, in em.
 NARROW = 0.6
@@ -17,27 +18,7 @@ ELLIPSIS = "\u2026"
 # First strong isolate, and its end: what is between them does not turn what is around it.
 ISOLATE, END_ISOLATE = "\u2068", "\u2069"
 
-# XML has no place for most control characters, not even as references, and HTML turns "\r" into
-# "\n". One character for one, so that offsets stay right.
-_SHOWN: dict[int, str] = {
-    **{code: chr(0x2400 + code) for code in range(0x20) if chr(code) not in "\t\n"},
-    0x7F: "\u2421",
-    **dict.fromkeys(range(0x80, 0xA0), "\ufffd"),
-    **dict.fromkeys(range(0xD800, 0xE000), "\ufffd"),
-    0xFFFE: "\ufffd",
-    0xFFFF: "\ufffd",
-}
 _LINE_END = "\n\v\f\r\x85\u2028\u2029"
-
-
-def clean(text: str) -> str:
-    """Replace characters that XML cannot hold with visible ones, one for one."""
-    return text.translate(_SHOWN)
-
-
-def escape(text: str) -> str:
-    """Return text as it stands in HTML and SVG, in elements and in attributes."""
-    return html.escape(clean(text), quote=True)
 
 
 def one_line(text: str) -> str:

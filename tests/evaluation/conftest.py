@@ -13,7 +13,7 @@ from spacy_spanrel import Relation, set_relations
 from ..extractive_qa import util as qa
 from ..relation_classifier import conftest as pairs
 from ..span_relation import util as spans
-from ..util import make_doc, tiny_checkpoint, write_docs
+from ..util import initialize, make_doc, tiny_checkpoint, train, write_docs
 
 # Training stops while there are mistakes to be shown.
 STEPS = {"span_relation": 25, "relation_classifier": 6, "extractive_qa": 10}
@@ -33,8 +33,8 @@ def pipelines(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> dic
     made = {}
     for name in NAMES:
         nlp, examples = _build(name, checkpoint)
-        spans.initialize(nlp, examples)
-        spans.train(nlp, examples, STEPS[name])
+        initialize(nlp, examples)
+        train(nlp, examples, STEPS[name])
         made[name] = folder / name
         nlp.to_disk(made[name])
     return made

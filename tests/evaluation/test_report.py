@@ -137,7 +137,7 @@ def test_everything_is_escaped() -> None:
     row = rows_of(root)[-1]
     assert row.get("data-gold") == NASTY
     assert row.get("data-predicted") == 'x" onclick="y'
-    assert f"{NASTY} a\ufffdb\ufffd works" in text_of(row[5])
+    assert f"{NASTY} a\u2400b\u241b works" in text_of(row[5])
 
 
 def test_text_may_run_from_right_to_left() -> None:
@@ -174,7 +174,7 @@ def test_long_texts_are_shown_around_their_spans() -> None:
     found = evaluation_of(pair_up((make(None, [(head, tail, "x")], words), make(None, [], words))))
     (row,) = rows_of(parse(render_report(found)))
     assert marked(row) == [("g", "John"), ("g", "Acme")]
-    shown = text_of(row[5])
+    shown = text_of(row[5]).strip()
     assert 300 < len(shown) < 700
     # Words are whole, and what is missing is shown.
     assert set(re.findall(r"\w+", shown)) == {"John", "dull", "Acme", "words"}

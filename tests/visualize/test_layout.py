@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from spacy_spanrel.markup import clean
 from spacy_spanrel.visualize.layout import (
     Layout,
     Link,
@@ -22,7 +23,6 @@ from spacy_spanrel.visualize.text import (
     EMOJI,
     NARROW,
     SQUARE,
-    clean,
     direction_of,
     em_width,
     runs_left,

@@ -29,10 +29,11 @@ from spacy_spanrel import (
     set_relations,
 )
 from spacy_spanrel.annotations import make_answer
+from spacy_spanrel.markup import clean
 from spacy_spanrel.visualize import render
 from spacy_spanrel.visualize.answers import Highlight, mark_text
 from spacy_spanrel.visualize.page import PASTELS, entity_colors, spread_labels
-from spacy_spanrel.visualize.text import clean, one_line
+from spacy_spanrel.visualize.text import one_line
 
 from ..util import make_doc
 
