@@ -1,10 +1,9 @@
-"""Loggers of `spacy train` that know what the components tell beyond one loss and some scores.
+"""Loggers for `spacy train` that show the parts of losses, learning rates and what was left out.
 
-spaCy tells a logger everything about a step with an evaluation, and nothing but that there was one
-about the others. Losses, learning rates and what was left out of training are read from the
-components themselves, and so are known at every step.
+spaCy gives a logger losses and scores only at steps with an evaluation, and nothing at the steps
+between. These loggers ask the components themselves, and so know every step.
 
-Several loggers are combined by "spacy.ChainLogger.v1" of spacy-loggers.
+To use several loggers at once, combine them with "spacy.ChainLogger.v1" of spacy-loggers.
 """
 
 from __future__ import annotations
@@ -39,15 +38,16 @@ SetupLogger = Callable[[Language, IO[str], IO[str]], tuple[LogStep, Callable[[],
 
 @dataclass
 class Record:
-    """What is known after a step.
+    """The state of a training after a step.
 
-    step (int): Its number, from 0 on as in spaCy.
-    step_losses (dict[str, float]): Means over the steps since the last record that was taken, by
-        the names that `update` uses, parts included. Only those of this package's components.
-    learn_rates (dict[str, dict[str, float]]): Of "encoder" and "head" of each component.
-    skipped (dict[str, dict[str, int]]): What each component left out of training so far.
-    seconds (float): Since the start of training.
-    evaluation (dict | None): What spaCy tells of a step with an evaluation.
+    step (int): Number of the step, counted from 0 as in spaCy.
+    step_losses (dict[str, float]): Losses of this package's components and their parts, by the names
+        that `update` uses: means over the steps since the last record.
+    learn_rates (dict[str, dict[str, float]]): Learning rates of each component, by "encoder" and
+        "head".
+    skipped (dict[str, dict[str, int]]): Counts of what each component left out of training so far.
+    seconds (float): Time since the start of training.
+    evaluation (dict | None): The data that spaCy gives for a step with an evaluation.
     """
 
     step: int
@@ -60,10 +60,10 @@ class Record:
 
 @dataclass
 class Recorder:
-    """Follows a training through the pipeline.
+    """Collects records from the components of a pipeline while it is trained.
 
-    nlp (Language): The pipeline that is trained.
-    every (int): Steps from one record to the next; 0 for those with an evaluation alone.
+    nlp (Language): The pipeline.
+    every (int): Steps from one record to the next; 0 to record evaluations only.
     """
 
     nlp: Language
@@ -78,7 +78,7 @@ class Recorder:
 
     @property
     def pipes(self) -> list[tuple[str, TorchPipe]]:
-        """The components of this package, by name."""
+        """Names and components of this package's components."""
         from ..pipe import TorchPipe  # torch waits until there is something to train
 
         return [(name, pipe) for name, pipe in self.nlp.pipeline if isinstance(pipe, TorchPipe)]
@@ -87,7 +87,11 @@ class Recorder:
         return {key: v for _, pipe in self.pipes for key, v in pipe.loss_totals.items()}
 
     def record(self, info: Info | None) -> Record | None:
-        """Note a step. info (dict | None): From spaCy. RETURNS (Record | None): If one is due."""
+        """Count a step.
+
+        info (dict | None): The data from spaCy, at steps with an evaluation.
+        RETURNS (Record | None): The record, if one is due.
+        """
         self._step = self._step + 1 if info is None else info["step"]
         due = self.every and self._step % self.every == 0
         if info is None and not due:
@@ -118,14 +122,15 @@ def create_json_lines_logger(
 ) -> SetupLogger:
     """Write a line of JSON for each step and each evaluation.
 
-    A run begins with a row `{"event": "start", ...}`; runs that share a file stand one after the
-    other. Rows of steps ("step") have step, step_losses, learn_rates, skipped and seconds; those
-    of evaluations ("evaluation") also epoch, words, score, scores, and losses: the sums since the
-    last evaluation, as the console shows them. What is not a finite number is null.
+    Each run starts with a line `{"event": "start", ...}`; several runs may share a file. Lines of
+    steps ("step") have step, step_losses, learn_rates, skipped and seconds. Lines of evaluations
+    ("evaluation") also have epoch, words, score, scores and losses (sums since the last evaluation,
+    as the console shows them). Numbers that are not finite become null.
 
-    path (str | Path): The file. Its folder is made; a file that is there is continued.
-    every (int): Steps from one row to the next, 1 for all; 0 for evaluations only.
+    path (str | Path): The file. Its folder is created if need be; an existing file is appended to.
+    every (int): Steps from one line to the next; 0 to write evaluations only.
     RETURNS (Callable): The logger.
+    RAISES (ValueError): If `every` is negative.
     """
     _check_every("JsonLinesLogger", every)
 
@@ -138,7 +143,7 @@ def create_json_lines_logger(
 
         def write(row: dict[str, Any]) -> None:
             file.write(to_json(row) + "\n")
-            file.flush()  # whoever watches a training reads whole rows
+            file.flush()  # for those who follow a training as it runs
 
         write(
             {
@@ -188,18 +193,19 @@ def create_tensorboard_logger(
 ) -> SetupLogger:
     """Write curves for TensorBoard (`tensorboard --logdir LOG_DIR`).
 
-    The curves are `loss/{name}` (means over steps), `learn_rate/{component}/{encoder or head}`,
-    `skipped/{component}/{what}` and `seconds`; from evaluations `score`, `scores/{name}` with those
-    per type below it, `loss_sum/{name}` (as the console shows them), `epoch` and `words`.
+    Curves of steps: `loss/{name}` (means over steps), `learn_rate/{component}/{encoder or head}`,
+    `skipped/{component}/{reason}` and `seconds`. Curves of evaluations: `score`, `scores/{name}` and
+    below it the scores per type, `loss_sum/{name}` (as the console shows them), `epoch` and `words`.
 
     log_dir (str | Path): Folder of the run.
-    every (int): Steps from one point to the next, 1 for all; 0 for evaluations only.
+    every (int): Steps from one point to the next; 0 to write evaluations only.
     RETURNS (Callable): The logger.
     RAISES (ImportError): If tensorboard is not installed.
+    RAISES (ValueError): If `every` is negative.
     """
     _check_every("TensorBoardLogger", every)
     try:
-        # By itself first: what torch says of it does not tell what to install.
+        # First by itself: torch's own error does not say which package to install.
         importlib.import_module("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
@@ -237,7 +243,7 @@ def _scalars(record: Record) -> Iterator[tuple[str, float]]:
 
 
 def _numbers(tag: str, value: Any) -> Iterator[tuple[str, float]]:
-    """Yield the numbers of nested tables by their path; lists have no place in a curve."""
+    """Yield the numbers in nested tables, each with its path as a tag; lists cannot be drawn."""
     if isinstance(value, dict):
         for key, part in value.items():
             yield from _numbers(f"{tag}/{key}", part)
@@ -247,11 +253,12 @@ def _numbers(tag: str, value: Any) -> Iterator[tuple[str, float]]:
 
 @registry.loggers("spacy-spanrel.ConsoleLogger.v1")
 def create_console_logger(progress_bar: bool = False) -> SetupLogger:
-    """Print a table with a row for each evaluation, as "spacy.ConsoleLogger.v3" does, and in it
-    what that one cannot know: the parts of losses, learning rates, what was left out of training
-    since the last row, and time.
+    """Print a table with a row for each evaluation.
 
-    progress_bar (bool): Show one for the steps to the next evaluation.
+    Beside the columns of "spacy.ConsoleLogger.v3" it shows the parts of losses, learning rates, how
+    much was left out of training since the last row, and the time.
+
+    progress_bar (bool): Show a progress bar for the steps to the next evaluation.
     RETURNS (Callable): The logger.
     """
 

@@ -1,9 +1,6 @@
-"""One optimizer step over all torch weights of a component.
+"""AdamW for fine-tuning transformers, as a thinc optimizer that `[training.optimizer]` can name.
 
-thinc clips each tensor by itself, decays every tensor and steps them one by one in numpy. Here
-the whole component is stepped by torch's fused AdamW in one call, the gradient is clipped by its
-global norm, biases and normalization weights are not decayed, and heads may have a learning rate
-of their own. All settings come from the thinc optimizer in `[training.optimizer]`, whatever it is.
+The optimizer holds settings and schedules; `encoding.step` steps the torch weights by them.
 """
 
 from __future__ import annotations
@@ -17,11 +14,12 @@ from ..errors import Errors
 
 
 class AdamW(Optimizer):
-    """AdamW for torch weights; a plain thinc Adam with weight decay for all others.
+    """AdamW for torch weights; thinc's own Adam with weight decay for all other weights.
 
-    head_learn_rate (float | Schedule | None): Learning rate of heads; None for the common one.
+    head_learn_rate (float | Schedule | None): Learning rate of the heads; None for `learn_rate`.
     correct_bias (bool): Whether Adam's moments are corrected for their start at zero.
     Other arguments as in `thinc.optimizers.Optimizer`.
+    RAISES (ValueError): If a learning rate is negative.
     """
 
     head_learn_rate: float | None
@@ -58,17 +56,19 @@ def create_adamw(
     grad_clip: FloatOrSeq = 1.0,
     correct_bias: bool = True,
 ) -> Optimizer:
-    """AdamW (Loshchilov and Hutter 2019) as transformers are fine-tuned with it.
+    """AdamW (Loshchilov and Hutter 2019) with the settings that are usual for transformers.
 
     learn_rate (float | Schedule): Learning rate.
-    head_learn_rate (float | Schedule | None): Learning rate of heads; None for the common one.
+    head_learn_rate (float | Schedule | None): Learning rate of the heads; None for `learn_rate`.
     beta1, beta2 (float | Schedule): Decay rates of the moments.
     eps (float | Schedule): Added to the denominator.
     weight_decay (float | Schedule): Not applied to biases and normalization weights.
-    grad_clip (float | Schedule): Largest global norm of a component's gradient; 0 for no clipping.
-    correct_bias (bool): False leaves Adam's moments as they are, as BERT's own optimizer and the
-        original SpERT program do: the first thousand or so steps are up to three times longer.
-    RETURNS (Optimizer): A thinc optimizer.
+    grad_clip (float | Schedule): Largest norm of the gradient of all weights of a component
+        together; 0 for no clipping.
+    correct_bias (bool): False leaves Adam's moments uncorrected, as the optimizer of BERT and the
+        original SpERT program do: the first thousand steps or so are up to three times longer.
+    RETURNS (Optimizer): The optimizer.
+    RAISES (ValueError): If a learning rate is negative.
     """
     return AdamW(
         learn_rate,
