@@ -10,6 +10,7 @@ import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
+from spacy.training import Example
 
 from spacy_spanrel import (
     Relation,
@@ -19,7 +20,12 @@ from spacy_spanrel import (
     set_entities,
     set_relations,
 )
-from spacy_spanrel.converters import get_orig_id
+from spacy_spanrel.annotations import get_entity_scores
+from spacy_spanrel.converters import ExportReport, get_orig_id
+from spacy_spanrel.converters.writing import read_annotations
+from spacy_spanrel.evaluation import relation_outcomes
+from spacy_spanrel.streams.records import ResultKeys, results
+from spacy_spanrel.visualize import render
 from tests.util import make_doc
 
 NLP = spacy.blank("en")
@@ -358,3 +364,47 @@ def test_extensions_survive_pickling(doc):
     for kind, thing in ((Doc, doc), (Span, doc[0:2])):
         getter = pickle.loads(pickle.dumps(kind.get_extension("relations")[2]))
         assert getter(thing) == thing._.relations
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        (None, [None, None]),
+        ([0.25, None], [0.25, None]),
+        (np.array([0.25, 0.5], dtype=np.float32), [0.25, 0.5]),  # as spaCy's spancat writes them
+        (np.zeros((2, 3)), [None, None]),
+        (np.zeros(0), [None, None]),
+        (np.float32(0.5), [None, None]),
+        ([0.25], [None, None]),
+        ([float("nan"), "0.5"], [None, None]),
+        ({"PER": 0.5, "ORG": 0.25}, [None, None]),
+        ("ab", [None, None]),
+        (7, [None, None]),
+    ],
+)
+def test_scores_of_other_components(scores: object, expected: list[float | None]) -> None:
+    """A span group that another component wrote serves as entities, whatever its attrs hold."""
+    doc = make_doc(NLP.vocab, TEXT, [(0, 2, "Per"), (4, 5, "Org")], [(0, 1, "works")])
+    doc.spans["entities"] = SpanGroup(
+        doc, spans=list(doc.ents), attrs={"scores": scores, "orig_id": [scores]}
+    )
+    assert get_entity_scores(doc) == expected
+    assert get_entity_scores(doc, None) == [None, None]
+    assert get_orig_id(doc) is None
+    markup = render(doc, jupyter=False, options={"scores": True})
+    assert ("Per 0.25" in markup) == (expected[0] is not None)
+    report = ExportReport()
+    read_annotations(doc, report)
+    left_out = report.notes.get("scores of entities, left out", 0)
+    assert left_out == sum(score is not None for score in expected)
+    outcomes = [o for o in relation_outcomes([Example(doc, doc)]) if o.kind == "entity"]
+    assert [outcome.score for outcome in outcomes] == expected
+    keys = ResultKeys(entities=("entities",), relations=("relations",), answers=())
+    record = results(doc, keys)
+    assert [entity["score"] for entity in record["entities"]] == expected
+
+
+def test_scores_of_relations_may_be_an_array() -> None:
+    doc = make_doc(NLP.vocab, TEXT, [(0, 2, "Per"), (4, 5, "Org")], [(0, 1, "works")])
+    doc.spans["relations"].attrs["scores"] = np.array([0.25], dtype=np.float32)
+    assert [relation.score for relation in get_relations(doc)] == [0.25]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..errors import Errors
@@ -97,7 +98,7 @@ def get_relations(doc: Doc, key: str = RELATIONS_KEY) -> tuple[Relation, ...]:
         return ()
     group = doc.spans[key]
     spans = list(group)
-    scores = list(group.attrs.get(SCORES_ATTR) or [None] * (len(spans) // 2))
+    scores = _read_scores(group) or [None] * (len(spans) // 2)
     if len(spans) != 2 * len(scores):
         raise ValueError(Errors.E102.format(key=key, n=len(spans), n_scores=len(scores)))
     return tuple(
@@ -217,6 +218,35 @@ def get_entities(doc: Doc, key: str | None = ENTITIES_KEY) -> list[Span]:
     return list(doc.ents)
 
 
+def get_entity_scores(doc: Doc, key: str | None = ENTITIES_KEY) -> list[float | None]:
+    """Read the score of each entity that `get_entities` returns.
+
+    Other components have forms of their own: spaCy's `spancat` writes a numpy array, others write
+    something else under the same name. What cannot be one number for each span counts as no score.
+
+    doc (Doc): The Doc.
+    key (str | None): The span group; None for `doc.ents`, which have no scores.
+    RETURNS (list[float | None]): A score for each entity, None without one.
+    """
+    entities = get_entities(doc, key)
+    scores = _read_scores(doc.spans[key]) if key is not None and key in doc.spans else []
+    return scores if len(scores) == len(entities) else [None] * len(entities)
+
+
+def _read_scores(group: SpanGroup) -> list[float | None]:
+    """Return the scores of a group as plain numbers, None for any that is none; [] without scores."""
+    scores = group.attrs.get(SCORES_ATTR)
+    if isinstance(scores, np.ndarray):
+        scores = scores.tolist()
+    if not isinstance(scores, (list, tuple)):
+        return []
+    numbers = (int, float, np.integer, np.floating)
+    return [
+        float(score) if isinstance(score, numbers) and math.isfinite(score) else None
+        for score in scores
+    ]
+
+
 def relations_of_span(span: Span, key: str = RELATIONS_KEY) -> tuple[Relation, ...]:
     """Return the relations in which a span takes part, as head or tail, by its boundaries."""
     bounds = (span.start, span.end)
@@ -272,5 +302,6 @@ def get_orig_id(doc: Doc) -> RecordId | None:
     """Return the id of the record from which a gold Doc was made; None if it had none."""
     if ENTITIES_KEY not in doc.spans:
         return None
-    orig_id: RecordId | None = doc.spans[ENTITIES_KEY].attrs.get(ORIG_ID_ATTR)
-    return orig_id
+    orig_id = doc.spans[ENTITIES_KEY].attrs.get(ORIG_ID_ATTR)
+    # The group may be another component's, with attrs of its own.
+    return orig_id if isinstance(orig_id, (str, int)) else None

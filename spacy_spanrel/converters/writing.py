@@ -16,9 +16,8 @@ from spacy.tokens import Doc, Span
 from spacy.util import filter_spans
 
 from ..annotations import (
-    ENTITIES_KEY,
-    SCORES_ATTR,
     get_entities,
+    get_entity_scores,
     get_pair_scores,
     get_relations,
 )
@@ -85,11 +84,11 @@ def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list
 
 def note_scores(doc: Doc, report: ExportReport) -> None:
     """Note the scores of entities and of pairs without relations, which no format has."""
-    scores = doc.spans[ENTITIES_KEY].attrs.get(SCORES_ATTR) if ENTITIES_KEY in doc.spans else None
+    scores = get_entity_scores(doc)
     add_notes(
         report,
         {
-            "scores of entities, left out": sum(score is not None for score in scores or ()),
+            "scores of entities, left out": sum(score is not None for score in scores),
             "pairs whose scores for all labels are left out": len(get_pair_scores(doc)),
         },
     )

@@ -20,12 +20,12 @@ from ..annotations import (
     ENTITIES_KEY,
     QA_KEY,
     RELATIONS_KEY,
-    SCORES_ATTR,
     Answer,
     Question,
     Relation,
     get_answers,
     get_entities,
+    get_entity_scores,
     get_relations,
 )
 from ..annotations.answers import reference_answers
@@ -351,14 +351,11 @@ class _Texts:
 
 def _entities(doc: Doc, key: str, keys: Sequence[Key], texts: _Texts) -> list[_Item]:
     spans = get_entities(doc, key)
-    scores = doc.spans[key].attrs.get(SCORES_ATTR) if key in doc.spans else None
-    if not scores or len(scores) != len(spans):
-        scores = [None] * len(spans)
     return [
         _Item(
             identity, span.label_, (identity[1:],), _annotation(span.label_, [span], score, texts)
         )
-        for span, identity, score in zip(spans, keys, scores, strict=True)
+        for span, identity, score in zip(spans, keys, get_entity_scores(doc, key), strict=True)
     ]
 
 

@@ -31,9 +31,9 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 
 from ..annotations import (
-    SCORES_ATTR,
     Answer,
     get_answers,
+    get_entity_scores,
     get_relations,
 )
 from .rows import Row
@@ -111,11 +111,7 @@ def _entities(doc: Doc, keys: tuple[str, ...]) -> list[dict[str, Any]]:
     found: dict[tuple[int, int, str], float | None] = {}
     for key in keys:
         if key in doc.spans:
-            group = doc.spans[key]
-            scores = group.attrs.get(SCORES_ATTR)
-            if scores is None or len(scores) != len(group):
-                scores = [None] * len(group)
-            for span, score in zip(group, scores, strict=True):
+            for span, score in zip(doc.spans[key], get_entity_scores(doc, key), strict=True):
                 found.setdefault((span.start, span.end, span.label_), _rounded(score))
     for span in doc.ents:
         found.setdefault((span.start, span.end, span.label_), None)

@@ -9,7 +9,7 @@ from functools import partial
 from spacy.displacy import get_doc_settings
 from spacy.tokens import Doc, Span
 
-from ..annotations import SCORES_ATTR, Relation, get_entities, get_relations
+from ..annotations import Relation, get_entities, get_entity_scores, get_relations
 from ..errors import Warnings, warn
 from ..markup import escape
 from .layout import (
@@ -89,17 +89,14 @@ def get_scene(target: Doc | Span, options: Options) -> Scene:
         and (touches(relation.head) or touches(relation.tail))
     ]
     entities = get_entities(doc, options.entities_key)
-    group = doc.spans.get(options.entities_key)
-    scores = list(group.attrs.get(SCORES_ATTR) or ()) if group is not None else []
-    if not options.scores or len(scores) != len(entities):
-        scores = [None] * len(entities)
+    scores = get_entity_scores(doc, options.entities_key)
     labels: dict[tuple[int, int, str], str] = {}
     spans: dict[tuple[int, int, str], Span] = {}
     for span, score in zip(entities, scores, strict=True):
         if touches(span) and (options.ents is None or span.label_ in options.ents):
             key = (span.start, span.end, span.label_)
             spans.setdefault(key, span)
-            labels.setdefault(key, span.label_ if score is None else f"{span.label_} {score:.2f}")
+            labels.setdefault(key, _with_score(span.label_, score, options))
     by_bounds = {key[:2]: key for key in reversed(spans)}
 
     def key_of(argument: Span) -> tuple[int, int, str]:
@@ -127,7 +124,7 @@ def get_scene(target: Doc | Span, options: Options) -> Scene:
         words=words,
         marks=marks,
         links=[
-            Link(places[head], places[tail], _label(relation, options))
+            Link(places[head], places[tail], _with_score(relation.label, relation.score, options))
             for relation, (head, tail) in zip(relations, pairs, strict=True)
         ],
         types=[key[2] for key in keys],
@@ -138,10 +135,8 @@ def get_scene(target: Doc | Span, options: Options) -> Scene:
     )
 
 
-def _label(relation: Relation, options: Options) -> str:
-    if options.scores and relation.score is not None:
-        return f"{relation.label} {relation.score:.2f}".strip()
-    return relation.label
+def _with_score(label: str, score: float | None, options: Options) -> str:
+    return f"{label} {score:.2f}".strip() if options.scores and score is not None else label
 
 
 def draw_relations(target: Doc | Span, options: Options) -> str:
