@@ -1,22 +1,30 @@
-"""`python -m spacy spanrel model-card`: the README of a trained pipeline, with its results."""
+"""`python -m spacy spanrel model-card`: the README of a trained pipeline, with its results.
+
+Names, labels and descriptions come from files that others may have written. They are escaped, so that
+they appear on the page as they are and add no markup to it. Of a checkpoint's path only the last part
+is published.
+"""
 
 from __future__ import annotations
 
 import json
+import math
+import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Annotated, Any
 
 import typer
 
 from ..about import __version__
-from ..files import place_whole, write_whole
-from ..reading import argument_error
+from ..errors import Errors
+from ..files import check_folder, check_output, place_whole, to_json, to_plain, write_whole
+from ..markup import clean, escape
+from ..reading import Place, argument_error, read_json, short
 from ._app import Printer, app, nothing_written
 
-# Columns of the results: title of the table, and (heading, name of the score).
+# Tables of results: title, and a heading and the name of a score for each column.
 RESULTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
     (
         "Entities and relations (F1; P and R in the JSON file)",
@@ -42,7 +50,7 @@ PER_TYPE = (
     ("Relations by label", "rel_per_type"),
     ("Relations by label, with both entity types", "rel_strict_per_type"),
 )
-# What of a component's settings a reader asks for first.
+# The settings of a component that readers ask for first.
 SETTINGS = (
     "mode",
     "relation_threshold",
@@ -63,16 +71,23 @@ USE = {
         "    print(relation.head.text, relation.label, relation.tail.text, relation.score)",
     ),
     "relation_classifier": (
-        "# Reads the relations between the entities in doc.ents: put it behind an NER.",
+        "# Classifies the relations between the entities in doc.ents, so an NER must come before it.",
         'doc = nlp("Put your text here.")',
         "for relation in doc._.relations:",
         "    print(relation.head.text, relation.label, relation.tail.text, relation.score)",
     ),
     "extractive_qa": (
-        'qa = nlp.get_pipe("{name}")',
+        "qa = nlp.get_pipe({name})",
         'print(qa.ask("Put your text here.", "And your question?").to_dict())',
     ),
 }
+# A package of the pipeline needs such a name; and nothing in it is markup.
+_NAME = re.compile(r"\w+(?:[.-]\w+)*")
+_VERSION = re.compile(r"[\w.+!-]+")
+# Characters that begin markup anywhere; "_" inside a word does not, as in names of labels.
+_MARKDOWN = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
+# Headings, lists, quotes and rules begin with one of these.
+_LINE_START = re.compile(r"^(?:[#+=>-]|\d+[.)])")
 
 
 @app.command("model-card", no_args_is_help=True)
@@ -84,16 +99,21 @@ def model_card_cli(
             "--metrics",
             "-m",
             metavar="NAME=FILE",
-            help="Scores of `evaluate --output` on the data NAME; may be given again",
+            help="Name of a data set and a file that `evaluate --output` wrote for it; may be repeated",
         ),
     ] = None,
     name: Annotated[
         str | None, typer.Option("--name", "-n", help="Name of the pipeline, without its language")
     ] = None,
-    version: Annotated[str | None, typer.Option("--version", "-v", help="Its version")] = None,
-    title: Annotated[str | None, typer.Option("--title", "-T", help="First line")] = None,
+    version: Annotated[
+        str | None, typer.Option("--version", "-v", help="Version of the pipeline")
+    ] = None,
+    title: Annotated[
+        str | None, typer.Option("--title", "-T", help="Heading, if not the full name")
+    ] = None,
     description: Annotated[
-        str | None, typer.Option("--description", "-d", help="What it is for, and what it is not")
+        str | None,
+        typer.Option("--description", "-d", help="Plain text: what it is for, and what it is not"),
     ] = None,
     license_name: Annotated[
         str | None, typer.Option("--license", "-l", help="Licence of the weights")
@@ -107,8 +127,8 @@ def model_card_cli(
 ) -> None:
     """Write the README.md of a trained pipeline: what it is, how good it is, how to use it.
 
-    It stands in the pipeline's folder, where `spacy package` finds it; name, version, description,
-    licence and scores go into meta.json, too.
+    The file is written into the pipeline's folder, where `spacy package` finds it. Name, version,
+    description, licence and scores are also stored in meta.json.
 
     Examples:
 
@@ -118,10 +138,9 @@ def model_card_cli(
     $ python -m spacy spanrel model-card out/model-best -m test=metrics.json --output release
     """
     try:
-        named = [_named_file(argument) for argument in metrics or []]
         write_model_card(
             model,
-            dict(named),
+            dict(_named_file(argument) for argument in metrics or []),
             name=name,
             version=version,
             title=title,
@@ -154,33 +173,45 @@ def write_model_card(
 ) -> None:
     """Write README.md and complete meta.json in the folder of a pipeline, or in a copy of it.
 
-    model (str | Path): The folder.
-    metrics (Mapping[str, str | Path]): Files of scores, as `spacy evaluate --output` writes them,
-        by the name of the data.
-    name, version, title, description, license_name (str | None): As in the command; None keeps what
-        meta.json has.
-    output (str | Path | None): Folder of the copy, replaced if it exists.
-    RAISES (OSError): If a file cannot be read.
-    RAISES (ValueError): If it is no JSON object, or the folder holds no pipeline.
+    model (str | Path): The pipeline's folder.
+    metrics (Mapping[str, str | Path]): Files of scores, as `evaluate --output` and `spacy evaluate
+        --output` write them, by the name of the data.
+    name, version, title, description, license_name (str | None): As in the command; None keeps the
+        value in meta.json.
+    output (str | Path | None): Folder of the copy. It is replaced if it holds a saved pipeline and
+        nothing else.
+    RAISES (OSError): If a file cannot be read or written.
+    RAISES (ValueError): If a file does not hold what it should, or the output would overwrite an
+        input.
     """
     folder = Path(model)
     if not (folder / "meta.json").is_file() or not (folder / "config.cfg").is_file():
         raise argument_error("MODEL", repr(str(folder)), "the folder of a saved pipeline")
-    meta = _read_object(folder / "meta.json")
-    results = {data: _read_object(Path(file)) for data, file in metrics.items()}
-    given = {"name": name, "version": version, "description": description, "license": license_name}
-    meta |= {key: value for key, value in given.items() if value is not None}
-    if results:
-        # The last data set is the one that counts: spaCy knows one.
-        meta["performance"] = list(results.values())[-1]
-    config = _read_config(folder / "config.cfg")
-    card = model_card(meta, config, results, title=title)
     if output is not None:
-        copied = folder
-        folder = Path(output)
-        place_whole(folder, partial(shutil.copytree, copied))
-    write_whole(folder / "meta.json", json.dumps(meta, indent=2).encode("utf8"))
-    write_whole(folder / "README.md", card.encode("utf8"))
+        check_folder(output, folder, *metrics.values())
+    else:
+        for file in ("README.md", "meta.json"):
+            check_output(folder / file, *metrics.values())
+    given = {"name": name, "version": version, "description": description, "license": license_name}
+    meta = _read_meta(folder / "meta.json", given)
+    results = {data: _read_scores(Path(file)) for data, file in metrics.items()}
+    if results:
+        # spaCy's meta.json holds the scores of one data set: the last one.
+        meta["performance"] = list(results.values())[-1]
+    card = model_card(meta, _read_config(folder / "config.cfg"), results, title=title)
+
+    def write_into(target: Path) -> None:
+        write_whole(target / "meta.json", json.dumps(to_plain(meta), indent=2).encode())
+        write_whole(target / "README.md", card.encode())
+
+    def write_copy(target: Path) -> None:
+        shutil.copytree(folder, target)
+        write_into(target)
+
+    if output is None:
+        write_into(folder)
+    else:
+        place_whole(output, write_copy, inputs=[folder, *metrics.values()])
 
 
 def model_card(
@@ -190,18 +221,19 @@ def model_card(
     *,
     title: str | None = None,
 ) -> str:
-    """Return a pipeline's README.
+    """Return the README of a pipeline.
 
-    meta (Mapping[str, Any]): Its meta.json.
+    meta (Mapping[str, Any]): The pipeline's meta.json.
     config (Mapping[str, Any]): Its config.
-    results (Mapping[str, Mapping[str, Any]]): Scores by the name of the data.
-    title (str | None): First line; None for the pipeline's full name.
+    results (Mapping[str, Mapping[str, Any]]): Scores, by the name of the data.
+    title (str | None): Heading; None for the pipeline's full name.
     RETURNS (str): Markdown.
     """
     full_name = f"{meta['lang']}_{meta['name']}"
-    lines = [f"# {title or full_name}", ""]
+    lines = [f"# {_text(title or full_name)}", ""]
     if meta.get("description"):
-        lines += [str(meta["description"]), ""]
+        paragraphs = re.split(r"\n\s*\n", str(meta["description"]).strip())
+        lines += [line for paragraph in paragraphs for line in (_paragraph(paragraph), "")]
     lines += ["## Use", "", "```bash", f"pip install {full_name}-{meta['version']}-*.whl", "```"]
     components = {
         name: config["components"][name]
@@ -210,85 +242,106 @@ def model_card(
     }
     lines += ["", "```python", "import spacy", "", f'nlp = spacy.load("{full_name}")']
     for name, settings in components.items():
-        lines += [line.format(name=name) for line in USE[settings["factory"]]]
+        lines += [line.replace("{name}", to_json(name)) for line in USE[settings["factory"]]]
     lines += ["```", "", "## What it is", ""]
     lines += _table(
         ("", ""),
         [
             ("Name", full_name),
             ("Version", meta["version"]),
-            ("spaCy", meta.get("spacy_version") or "-"),
+            ("spaCy", meta.get("spacy_version")),
             ("Made with", f"spacy-spanrel {__version__}"),
             ("Pipeline", ", ".join(config["nlp"]["pipeline"])),
             *((row, meta.get(key)) for row, key in (("Licence", "license"), ("Author", "author"))),
         ],
     )
     for name, settings in components.items():
-        lines += ["", f"`{name}`:", "", *_table(("setting", "value"), _settings(settings))]
-        labels = meta.get("labels", {}).get(name)
+        lines += ["", f"{_code(name)}:", "", *_table(("setting", "value"), _settings(settings))]
+        labels = _section(meta, "labels").get(name)
         if labels:
             lines += ["", *_labels(labels)]
     lines += ["", "## Training", "", *_table(("setting", "value"), _training(config))]
     if results:
         lines += ["", "## Results", "", *_results(results)]
-    return "\n".join(lines) + "\n"
+    return clean("\n".join(lines)) + "\n"
 
 
 def _settings(component: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    model = component.get("model", {})
-    encoder = model.get("encoder", model)
-    found = [("encoder", encoder.get("name")), ("precision", encoder.get("precision"))]
-    return found + [(key, component[key]) for key in SETTINGS if key in component]
+    model = _section(component, "model")
+    encoder = _section(model, "encoder") or model
+    rows = [
+        ("encoder", _checkpoint_name(encoder.get("name"))),
+        ("precision", encoder.get("precision")),
+    ]
+    return rows + [(key, component[key]) for key in SETTINGS if key in component]
+
+
+def _checkpoint_name(name: Any) -> Any:
+    """Return the name of a checkpoint without the folders of its author's machine.
+
+    Names on the Hugging Face Hub have one slash at most, and stay as they are.
+    """
+    if not isinstance(name, str) or re.fullmatch(r"[\w-][\w.-]*(?:/[\w-][\w.-]*)?", name):
+        return name
+    return PureWindowsPath(name).name  # knows both kinds of slashes
 
 
 def _labels(labels: Any) -> list[str]:
-    parts = labels.items() if isinstance(labels, Mapping) else [("labels", labels)]
+    by_kind = labels if isinstance(labels, Mapping) else {"labels": labels}
     lines = []
-    for kind, names in parts:
-        listed = ", ".join(f"`{name}`" for name in names) if names else "none"
-        lines.append(f"- {kind}: {listed}")
+    for kind, names in by_kind.items():
+        names = names if isinstance(names, list) else [names]
+        lines.append(f"- {_text(kind)}: {', '.join(map(_code, names)) or 'none'}")
     return lines
 
 
 def _training(config: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    training = config.get("training", {})
-    optimizer = training.get("optimizer", {})
+    training = _section(config, "training")
+    optimizer = _section(training, "optimizer")
     rows = [("seed", training.get("seed")), ("epochs", training.get("max_epochs"))]
-    rows.append(("batch size", training.get("batcher", {}).get("size")))
+    rows.append(("batch size", _section(training, "batcher").get("size")))
     for title, key in (("learning rate", "learn_rate"), ("of the heads", "head_learn_rate")):
         rate = optimizer.get(key)
         rows.append((title, rate.get("initial_rate") if isinstance(rate, Mapping) else rate))
     return [(title, value) for title, value in rows if value is not None]
 
 
+def _section(config: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return a section of a config; an empty one if it has none of that name."""
+    section = config.get(name)
+    return section if isinstance(section, Mapping) else {}
+
+
 def _results(results: Mapping[str, Mapping[str, Any]]) -> list[str]:
     lines: list[str] = []
     for title, columns in RESULTS:
-        shown = [
+        used = [
             (heading, key)
             for heading, key in columns
-            if any(isinstance(scores.get(key), (int, float)) for scores in results.values())
+            if any(scores.get(key) is not None for scores in results.values())
         ]
-        if shown:
+        if used:
             rows = [
-                (data, *(_percent(scores.get(key)) for _, key in shown))
+                (data, *(_percent(scores.get(key)) for _, key in used))
                 for data, scores in results.items()
             ]
-            lines += [f"{title}:", "", *_table(("data", *(name for name, _ in shown)), rows), ""]
+            lines += [f"{title}:", "", *_table(("data", *(name for name, _ in used)), rows), ""]
     for data, scores in results.items():
         for title, key in PER_TYPE:
-            found = scores.get(key)
-            if found:
+            if scores.get(key):
                 rows = [
-                    (label, *(_percent(parts.get(part)) for part in "prf"))
-                    for label, parts in sorted(found.items())
+                    (label, *(_percent(values.get(name)) for name in "prf"))
+                    for label, values in sorted(scores[key].items())
                 ]
-                lines += [f"{title}, {data}:", "", *_table(("", "P", "R", "F1"), rows), ""]
+                lines += [f"{title}, {_text(data)}:", "", *_table(("", "P", "R", "F1"), rows), ""]
     return lines[:-1]
 
 
-def _percent(score: Any) -> str:
-    return f"{100 * score:.2f}" if isinstance(score, (int, float)) else "-"
+def _percent(score: float | None) -> str:
+    return "-" if score is None or not math.isfinite(score) else f"{100 * score:.2f}"
+
+
+# Markdown
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
@@ -297,21 +350,96 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def _cell(value: Any) -> str:
-    text = "-" if value is None or value == "" else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
+    return "-" if value is None or value == "" else _text(value)
+
+
+def _text(value: Any) -> str:
+    """Return a value as one line of text that neither Markdown nor HTML takes for markup."""
+    line = " ".join(str(value).split())
+    return escape(_MARKDOWN.sub(r"\\\g<0>", line)).replace("&quot;", '"').replace("&#x27;", "'")
+
+
+def _paragraph(text: str) -> str:
+    """Return text as a paragraph, whatever it begins with."""
+    return _LINE_START.sub(lambda match: match[0][:-1] + "\\" + match[0][-1], _text(text))
+
+
+def _code(value: Any) -> str:
+    """Return a value as code within a line."""
+    line = " ".join(str(value).split())
+    fence = "`" * (1 + max((len(ticks) for ticks in re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if len(fence) > 1 else f"`{line}`"
+
+
+# Reading
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf8"))
-    except json.JSONDecodeError as error:
-        raise argument_error(str(path), str(error), "JSON") from error
-    if not isinstance(found, dict):
-        raise argument_error(str(path), type(found).__name__, "a JSON object of scores")
-    return found
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise _wrong_value(Place(str(path)), content, "a JSON object")
+    return content
+
+
+def _read_meta(path: Path, given: Mapping[str, str | None]) -> dict[str, Any]:
+    """Read meta.json, with the values that the user gives instead of those that it has."""
+    meta = _read_object(path)
+    meta |= {key: value for key, value in given.items() if value is not None}
+    rules = {
+        "lang": (_NAME, "letters, digits and '_'"),
+        "name": (_NAME, "letters, digits, '_', '-' and '.' (choose one with --name)"),
+        "version": (_VERSION, "a version such as 1.0.0 (choose one with --version)"),
+    }
+    for key, (pattern, expected) in rules.items():
+        value = meta.get(key)
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise _wrong_value(Place(str(path), key), value, expected)
+    return meta
+
+
+def _read_scores(path: Path) -> dict[str, Any]:
+    scores = _read_object(path)
+    for _, columns in RESULTS:
+        for _, key in columns:
+            _check_score(scores.get(key), Place(str(path), key))
+    for _, key in PER_TYPE:
+        place = Place(str(path), key)
+        per_type = scores.get(key)
+        if not isinstance(per_type, (dict, type(None))):
+            raise _wrong_value(place, per_type, "an object of labels, or null")
+        for label, values in (per_type or {}).items():
+            if not isinstance(values, dict):
+                raise _wrong_value(place.at(label), values, "an object with p, r and f")
+            for name in "prf":
+                _check_score(values.get(name), place.at(label).at(name))
+    return scores
+
+
+def _check_score(value: Any, place: Place) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
+        raise _wrong_value(place, value, "a number, or null")
 
 
 def _read_config(path: Path) -> Mapping[str, Any]:
     from thinc.api import Config
 
-    return Config().from_disk(path, interpolate=True)
+    place = Place(str(path))
+    try:
+        config = Config().from_disk(path, interpolate=True)
+    except Exception as error:  # the parser of configs has many ways to fail
+        raise place.error(
+            Errors.E604, found=str(error), expected="the config of a pipeline"
+        ) from error
+    pipeline, components = _section(config, "nlp").get("pipeline"), _section(config, "components")
+    if not isinstance(pipeline, list):
+        raise _wrong_value(place.at("nlp.pipeline"), pipeline, "a list of components")
+    for name in pipeline:
+        if not isinstance(name, str) or not isinstance(components.get(name), Mapping):
+            known = ", ".join(components) or "(none)"
+            raise _wrong_value(place.at("nlp.pipeline"), name, f"one of the [components]: {known}")
+    return config
+
+
+def _wrong_value(place: Place, value: Any, expected: str) -> ValueError:
+    found = "nothing" if value is None else f"{short(value)} ({type(value).__name__})"
+    return place.error(Errors.E604, found=found, expected=expected)
