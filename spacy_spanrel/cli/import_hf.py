@@ -64,11 +64,15 @@ def import_hf_cli(
     no_answer: Annotated[
         bool | None,
         typer.Option(
-            "--no-answer/--no-no-answer",
-            help="extractive_qa: whether it was trained to say that there is no answer (if not "
-            "given: yes; SQuAD 1.1: no)",
+            "--no-answer/--always-answer",
+            help="extractive_qa: whether it was trained to say that a text has no answer "
+            "(default: yes; for SQuAD 1.1 give --always-answer)",
         ),
     ] = None,
+    always_answer: Annotated[
+        # The name of --always-answer in version 0.1.0.
+        bool, typer.Option("--no-no-answer", hidden=True)
+    ] = False,
     tokenizer: Annotated[
         str | None,
         typer.Option("--tokenizer", help="Where its tokenizer is, if it is not in the checkpoint"),
@@ -97,7 +101,7 @@ def import_hf_cli(
 
     \b
     $ python -m spacy spanrel import-hf deepset/minilm-uncased-squad2 qa -t extractive_qa
-    $ python -m spacy spanrel import-hf my_squad1_model qa -t extractive_qa --no-no-answer
+    $ python -m spacy spanrel import-hf my_squad1_model qa -t extractive_qa --always-answer
     $ python -m spacy spanrel import-hf spanbert_tacred rel -t relation_classifier -p spanbert-tacred
     $ python -m spacy spanrel import-hf my_model rel -t relation_classifier --mode text \\
         --markers markers.json --labels labels.json
@@ -111,7 +115,7 @@ def import_hf_cli(
             mode=mode,
             labels=labels,
             markers=markers,
-            no_answer=no_answer,
+            no_answer=False if always_answer else no_answer,
             tokenizer=tokenizer,
             lang=lang,
             name=name,

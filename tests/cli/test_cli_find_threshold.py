@@ -17,7 +17,7 @@ from spacy_spanrel import Relation, get_relations, set_relations
 from spacy_spanrel.cli import find_threshold
 from tests.relation_classifier import conftest as pairs
 from tests.span_relation import util as spans
-from tests.util import make_doc, write_docs
+from tests.util import initialize, make_doc, train, write_docs
 
 
 def run(*args: Any) -> Any:
@@ -41,8 +41,8 @@ def span_model(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
     """A `span_relation` that has learned something, but not everything."""
     nlp, _ = spans.make_nlp(bert_checkpoint, scorer=SPAN_SCORER, symmetric=["killed"])
     examples = spans.make_examples(nlp)
-    spans.initialize(nlp, examples)
-    spans.train(nlp, examples, 35)
+    initialize(nlp, examples)
+    train(nlp, examples, 35)
     path = tmp_path_factory.mktemp("span") / "model"
     nlp.to_disk(path)
     return path
@@ -53,8 +53,8 @@ def pair_model(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
     """A `relation_classifier` behind an `entity_ruler`, likewise."""
     nlp, _ = pairs.make_nlp(bert_checkpoint, type_constraints="off", symmetric=["killed"])
     examples = pairs.make_examples(nlp)
-    spans.initialize(nlp, examples)
-    spans.train(nlp, examples, 12)
+    initialize(nlp, examples)
+    train(nlp, examples, 12)
     pairs.add_ruler(nlp)
     path = tmp_path_factory.mktemp("pair") / "model"
     nlp.to_disk(path)
@@ -159,8 +159,8 @@ def test_given_entities_come_from_the_corpus(
         example.predicted.spans["entities"] = [
             example.predicted[span.start : span.end] for span in gold
         ]
-    spans.initialize(nlp, examples)
-    spans.train(nlp, examples, 20)
+    initialize(nlp, examples)
+    train(nlp, examples, 20)
     nlp.to_disk(tmp_path / "model")
     with pytest.raises(ValueError, match=r"E_SR943.*none of the 5 gold.*0 relations.*--inputs"):
         find_threshold(tmp_path / "model", span_corpus, metric="rel_f")

@@ -61,7 +61,13 @@ def named(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tacred_checkpoint(tmp_path_factory.mktemp("named") / "bert", n_labels=3, id2label=names)
 
 
-@pytest.mark.parametrize("option", [None, "--no-answer", "--no-no-answer"])
+def test_help_names_both_kinds_of_readers() -> None:
+    output = run("--help").output
+    assert "--always-answer" in output
+    assert "--no-no-answer" not in output
+
+
+@pytest.mark.parametrize("option", [None, "--no-answer", "--always-answer", "--no-no-answer"])
 def test_extractive_qa(qa: Path, tmp_path: Path, option: str | None) -> None:
     output = tmp_path / "deep" / "model"
     options = [] if option is None else [option]
@@ -72,7 +78,7 @@ def test_extractive_qa(qa: Path, tmp_path: Path, option: str | None) -> None:
     nlp = spacy.load(output)
     assert (nlp.lang, nlp.pipe_names) == ("es", ["extractive_qa"])
     pipe = nlp.get_pipe("extractive_qa")
-    assert pipe.cfg["no_answer"] == (option != "--no-no-answer")
+    assert pipe.cfg["no_answer"] == (option in (None, "--no-answer"))
     # What the component makes of the checkpoint by itself.
     own_nlp, own = make_nlp(
         qa, pretrained=True, lang="es", no_answer=pipe.cfg["no_answer"], model={"dropout": None}
