@@ -10,8 +10,7 @@ from .convert import convert
 from .debug_data import debug_data
 from .evaluate import evaluate
 from .export import export
-from .find_null_threshold import find_null_threshold
-from .find_threshold import find_threshold
+from .find_threshold import find_null_threshold, find_threshold
 from .graph import graph
 from .import_hf import import_hf
 from .import_spert import write_pipeline

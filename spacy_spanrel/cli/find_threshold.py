@@ -1,13 +1,19 @@
-"""`python -m spacy spanrel find-threshold`: from which score on a relation is believed."""
+"""`python -m spacy spanrel find-threshold` and `find-null-threshold`: thresholds with the best F1.
+
+Both predict the corpus once and try every threshold that makes a difference on the scores of that
+prediction. `spacy find-threshold` works with our components too, but predicts anew for each of a few
+evenly spaced values, must be told setting and score, and only prints the result.
+"""
 
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Protocol, cast
 
 import spacy
 import typer
@@ -16,27 +22,42 @@ from spacy.tokens import Doc
 from spacy.training import Example
 from tqdm import tqdm
 
+from ..annotations import QA_KEY
 from ..errors import Errors
-from ..reading import argument_error
+from ..files import check_folder, save_whole
+from ..reading import Place, argument_error
+from ..scoring.answers import best_null_threshold, gather_answers, squad_scores
 from ..scoring.thresholds import Average, Key, ThresholdSweep
 from ..training.corpus import read_examples
 from ._app import Printer, app, nothing_written
-from ._thresholds import named_component, output_folder, store_threshold
 
-# Thresholds that are shown beside the old and the new one.
-SHOWN = tuple(i / 10 for i in range(10))
+NULL_THRESHOLD = "null_threshold"
+# Thresholds to print beside the old and the new one.
+PRINTED = tuple(i / 10 for i in range(10))
 # Docs that are predicted together.
 _BATCH = 256
+
+# The keys by which a component's scorer compares the relations of a Doc, and their scores.
+ScoredKeys = list[tuple[Key, float | None]]
+
+ModelArgument = Annotated[str, typer.Argument(help="Folder or package name of the pipeline")]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", help="New folder for the pipeline with the threshold"),
+]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", "-F", help="Store the threshold in MODEL, a folder")
+]
 
 
 @dataclass(frozen=True)
 class ThresholdRow:
-    """What a threshold gives.
+    """A threshold and the scores that it gives.
 
     threshold (float): The threshold.
-    found (int): Relations found.
+    found (int): Number of predicted relations.
     precision, recall, f1 (float): Micro averages, from 0 to 1.
-    score (float): The metric.
+    score (float): The metric by which the threshold is chosen.
     """
 
     threshold: float
@@ -49,13 +70,13 @@ class ThresholdRow:
 
 @dataclass(frozen=True)
 class RelationThreshold:
-    """What the command found.
+    """The result of `find_threshold`.
 
-    component (str), setting (str): Whose threshold it is, and its name in `cfg`.
-    metric (str): The score that it makes best.
-    before, after (ThresholdRow): With the threshold of the pipeline, and the best one.
-    others (tuple[ThresholdRow, ...]): With 0, 0.1, ..., 0.9.
-    docs, relations (int): Gold Docs and relations.
+    component (str), setting (str): The component, and the name of its threshold in `cfg`.
+    metric (str): The score that the threshold maximizes.
+    before, after (ThresholdRow): Scores with the threshold of the pipeline, and with the best one.
+    others (tuple[ThresholdRow, ...]): Scores with 0, 0.1, ..., 0.9.
+    docs, relations (int): Number of gold Docs and relations.
     """
 
     component: str
@@ -68,29 +89,30 @@ class RelationThreshold:
     relations: int
 
 
-# Relations of a Doc as its component's scorer compares them, and their scores.
-ScoredKeys = list[tuple[Key, float | None]]
-
-
 @dataclass(frozen=True)
-class _Target:
-    """What the command needs to know of a component.
+class NullThreshold:
+    """The result of `find_null_threshold`.
 
-    setting (str): Name of the threshold in `cfg`.
-    metrics (tuple[str, ...]): Scores that it may be chosen by, the usual one first.
-    keys (Callable): Reads the relations of a Doc, for a metric.
+    before, after (float): The threshold of the pipeline, and the best one.
+    exact_before, f1_before, exact_after, f1_after (float): Scores with each of them, in percent.
+    questions (int): Number of gold questions.
     """
 
-    name: str
-    pipe: Any
-    setting: str
-    metrics: tuple[str, ...]
-    keys: Callable[[Doc, str], ScoredKeys]
+    before: float
+    after: float
+    exact_before: float
+    f1_before: float
+    exact_after: float
+    f1_after: float
+    questions: int
+
+
+# The commands
 
 
 @app.command("find-threshold", no_args_is_help=True)
 def find_threshold_cli(
-    model: Annotated[str, typer.Argument(help="Folder or package name of the pipeline")],
+    model: ModelArgument,
     corpus: Annotated[Path, typer.Argument(help="The .spacy file with gold relations")],
     component: Annotated[
         str | None,
@@ -101,8 +123,8 @@ def find_threshold_cli(
         typer.Option(
             "--metric",
             "-m",
-            help="rel_f, rel_macro_f, rel_strict_f or rel_strict_macro_f (span_relation's, if not "
-            "given: rel_strict_f; relation_classifier has the first two)",
+            help="rel_f, rel_macro_f, and for span_relation also rel_strict_f (its default) or "
+            "rel_strict_macro_f",
         ),
     ] = None,
     inputs: Annotated[
@@ -110,23 +132,20 @@ def find_threshold_cli(
         typer.Option(
             "--inputs",
             "-i",
-            help="Gold annotation that the pipeline is given: ents, or a span group (may be repeated)",
+            help="Gold annotation that the pipeline is given: ents, or a span group; may be repeated",
         ),
     ] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Folder for the pipeline with it")
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", "-F", help="Store it in MODEL, which must be a folder")
-    ] = False,
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Find the threshold on the scores of relations that gives the best F1.
 
-    The pipeline predicts once, with threshold 0, and every threshold that makes a difference is
-    tried on the scores: relation_threshold of span_relation, threshold of relation_classifier. The
-    result is the middle of the widest range of best thresholds, and gives in `spacy evaluate` the
-    score that is printed. The corpus should be development data. Without --output or --overwrite
-    the threshold is only printed.
+    The threshold is relation_threshold of span_relation or threshold of relation_classifier. Unlike
+    `spacy find-threshold`, which predicts anew for each of some evenly spaced values and only prints,
+    this command predicts once, tries every threshold that makes a difference, and can save the best
+    one: the middle of the widest range of best thresholds. `spacy evaluate` then gives the printed
+    score. Use development data as CORPUS. Without --output or --overwrite the threshold is only
+    printed.
 
     Examples:
 
@@ -135,7 +154,7 @@ def find_threshold_cli(
     $ python -m spacy spanrel find-threshold training/model-best dev.spacy -m rel_f -o model
     """
     try:
-        found = find_threshold(
+        result = find_threshold(
             model,
             corpus,
             component=component,
@@ -146,10 +165,10 @@ def find_threshold_cli(
         )
     except (OSError, ValueError) as error:
         nothing_written(output or Path(model), error)
-    msg = Printer()
-    rows = [("", row) for row in found.others]
-    rows += [("before", found.before), ("after", found.after)]
-    msg.table(
+    rows = [("", row) for row in result.others]
+    rows += [("before", result.before), ("after", result.after)]
+    _print_result(
+        ("", "threshold", "found", "P", "R", "F1", result.metric),
         [
             (
                 name,
@@ -159,16 +178,126 @@ def find_threshold_cli(
             )
             for name, row in rows
         ],
-        header=("", "threshold", "found", "P", "R", "F1", found.metric),
-        divider=True,
-        aligns=("l", *"rrrrrr"),
+        f"{result.setting} = {result.after.threshold!r} ({result.relations} gold relations in "
+        f"{result.docs} Docs)",
+        output or (model if overwrite else None),
     )
-    msg.text(
-        f"{found.setting} = {found.after.threshold!r} ({found.relations} gold relations in "
-        f"{found.docs} Docs)"
+
+
+@app.command("find-null-threshold", no_args_is_help=True)
+def find_null_threshold_cli(
+    model: ModelArgument,
+    corpus: Annotated[Path, typer.Argument(help="The .spacy file with gold questions and answers")],
+    output: OutputOption = None,
+    overwrite: OverwriteOption = False,
+    component: Annotated[
+        str, typer.Option("--component", "-c", help="Name of the component")
+    ] = "extractive_qa",
+) -> None:
+    """Find the null threshold that gives the best F1.
+
+    A question has no answer if its null score exceeds the score of the best answer by more than the
+    threshold. The pipeline answers the gold questions of CORPUS; use development data in which some
+    questions have no answer. Without --output or --overwrite the threshold is only printed.
+
+    Examples:
+
+    \b
+    $ python -m spacy spanrel find-null-threshold training/model-best dev.spacy
+    $ python -m spacy spanrel find-null-threshold training/model-best dev.spacy -o model
+    """
+    try:
+        result = find_null_threshold(
+            model, corpus, component=component, output=output, overwrite=overwrite
+        )
+    except (OSError, ValueError) as error:
+        nothing_written(output or Path(model), error)
+    rows = [
+        ("before", result.before, result.exact_before, result.f1_before),
+        ("after", result.after, result.exact_after, result.f1_after),
+    ]
+    _print_result(
+        ("", "threshold", "exact", "F1"),
+        [(name, f"{value:.4f}", f"{exact:.2f}", f"{f1:.2f}") for name, value, exact, f1 in rows],
+        f"{NULL_THRESHOLD} = {result.after!r} ({result.questions} questions)",
+        output or (model if overwrite else None),
     )
-    if output is not None or overwrite:
-        msg.good(f"Saved pipeline to {output or model}")
+
+
+def _print_result(
+    header: tuple[str, ...], rows: list[tuple[str, ...]], summary: str, saved: str | Path | None
+) -> None:
+    msg = Printer()
+    aligns = ("l", *"r" * (len(header) - 1))
+    msg.table(rows, header=header, divider=True, aligns=aligns)
+    msg.text(summary)
+    if saved is not None:
+        msg.good(f"Saved pipeline to {saved}")
+
+
+# Loading and saving
+
+
+def _output_folder(
+    model: str | Path, corpus: str | Path, output: str | Path | None, overwrite: bool
+) -> Path | None:
+    """Return the folder to save the pipeline in, None to save nothing.
+
+    RAISES (ValueError, FileExistsError): If the arguments contradict each other, or something would
+        be overwritten.
+    """
+    if output is not None and overwrite:
+        raise argument_error("--overwrite", f"--output {output}", "one of the two")
+    if overwrite:
+        if not Path(model).is_dir():
+            raise argument_error("--overwrite", f"MODEL '{model}'", "the folder of a pipeline")
+        check_folder(model, corpus)
+        return Path(model)
+    if output is None:
+        return None
+    if os.path.lexists(output):
+        raise FileExistsError(f"{output} exists already. Choose another folder.")
+    check_folder(output, model, corpus)
+    return Path(output)
+
+
+def _named_component(nlp: Language, name: str) -> Any:
+    """Return a component. RAISES (ConversionError): If there is none of that name."""
+    if name not in nlp.pipe_names:
+        names = ", ".join(nlp.pipe_names) or "(none)"
+        raise argument_error("--component", repr(name), f"one of {names}")
+    return nlp.get_pipe(name)
+
+
+def _store_threshold(
+    nlp: Language, component: str, setting: str, value: float, folder: Path | None
+) -> None:
+    """Set a threshold, and save the pipeline if there is a folder to save it in."""
+    nlp.get_pipe(component).cfg[setting] = value  # type: ignore[attr-defined]
+    # So that config.cfg says the same, and training that continues from it starts with it.
+    nlp.get_pipe_config(component)[setting] = value
+    if folder is not None:
+        save_whole(nlp, folder)
+
+
+# Relations
+
+
+@dataclass(frozen=True)
+class _RelationComponent:
+    """A component that predicts relations.
+
+    name (str), pipe (Any): Its name and the component itself.
+    setting (str): Name of the threshold in `cfg`.
+    metrics (tuple[str, ...]): Scores by which the threshold may be chosen, the default first.
+    keys (Callable): Reads the relations of a Doc, as a metric compares them.
+    """
+
+    name: str
+    pipe: Any
+    setting: str
+    metrics: tuple[str, ...]
+    keys: Callable[[Doc, str], ScoredKeys]
 
 
 def find_threshold(
@@ -181,25 +310,25 @@ def find_threshold(
     output: str | Path | None = None,
     overwrite: bool = False,
 ) -> RelationThreshold:
-    """Find the best threshold of a relation component, and save it if that is asked for.
+    """Find the best threshold of a component that predicts relations, and save it if asked to.
 
-    model (str | Path): The pipeline: its folder, or its package's name.
-    corpus (str | Path): The `.spacy` file, or a folder of such files.
+    model (str | Path): Folder or package name of the pipeline.
+    corpus (str | Path): A `.spacy` file, or a folder of such files.
     component (str | None): Name of the component; None for the only one there is.
-    metric (str | None): Score to be made best; None for "rel_strict_f" of `span_relation` and
-        "rel_f" of `relation_classifier`.
+    metric (str | None): Score to maximize; None for "rel_strict_f" of `span_relation` and "rel_f" of
+        `relation_classifier`.
     inputs (Iterable[str]): Gold annotation that the pipeline is given, as in
         "spacy-spanrel.Corpus.v1".
     output (str | Path | None): New folder for the pipeline with the threshold.
-    overwrite (bool): Save it in the folder from which it was loaded.
+    overwrite (bool): Save the pipeline in the folder from which it was loaded.
     RETURNS (RelationThreshold): The threshold, and the scores before and after.
     RAISES (ConversionError): If an argument does not fit.
-    RAISES (ValueError): If the corpus has no gold relations, or none of them is found.
+    RAISES (ValueError): If the corpus has no gold relations, or none of them is predicted.
     RAISES (OSError): If there is no such pipeline or corpus, or the output exists.
     """
-    folder = output_folder(str(model), output, overwrite)
+    folder = _output_folder(model, corpus, output, overwrite)
     nlp = spacy.load(model)
-    target = _find_target(nlp, component)
+    target = _relation_component(nlp, component)
     metric = metric or target.metrics[0]
     if metric not in target.metrics:
         raise argument_error("--metric", repr(metric), "one of " + ", ".join(target.metrics))
@@ -212,19 +341,21 @@ def find_threshold(
         _predictions(nlp, target, examples, metric), unit="docs", disable=None, delay=1.0
     ):
         gold = [key for key, _ in target.keys(example.reference, metric)]
-        found = target.keys(example.predicted, metric)
-        certain = [(key, math.inf) for key in fixed]
-        # Relations without a score are nobody's guess.
-        sweep.add(gold, [*certain, *((k, math.inf if s is None else s) for k, s in found)])
+        # No threshold removes relations that were there before, or that have no score.
+        predicted = [(key, math.inf) for key in fixed]
+        for key, score in target.keys(example.predicted, metric):
+            predicted.append((key, math.inf if score is None else score))
+        sweep.add(gold, predicted)
         n_docs += 1
     if not sweep.gold:
         key = target.pipe.cfg["relations_key"]
         raise ValueError(Errors.E942.format(path=corpus, key=key, n=n_docs))
     threshold = sweep.best(average)
     if not sweep.score(threshold, average):
+        n_predicted = _row(sweep, 0.0).found
         raise ValueError(
             Errors.E943.format(
-                name=target.name, path=corpus, n=sweep.gold.total(), found=_row(sweep, 0.0).found
+                name=target.name, path=corpus, n=sweep.gold.total(), found=n_predicted
             )
         )
     result = RelationThreshold(
@@ -233,11 +364,11 @@ def find_threshold(
         metric=metric,
         before=_row(sweep, old, average),
         after=_row(sweep, threshold, average),
-        others=tuple(_row(sweep, shown, average) for shown in SHOWN),
+        others=tuple(_row(sweep, value, average) for value in PRINTED),
         docs=n_docs,
         relations=sweep.gold.total(),
     )
-    store_threshold(nlp, target.name, target.setting, threshold, folder)
+    _store_threshold(nlp, target.name, target.setting, threshold, folder)
     return result
 
 
@@ -254,9 +385,9 @@ def _row(sweep: ThresholdSweep, threshold: float, average: Average = "micro") ->
 
 
 def _predictions(
-    nlp: Language, target: _Target, examples: Iterator[Example], metric: str
+    nlp: Language, target: _RelationComponent, examples: Iterator[Example], metric: str
 ) -> Iterator[tuple[Example, list[Key]]]:
-    """Yield Examples as the component's `score` sees them, and which relations were there before."""
+    """Yield Examples as the component's `score` gets them, and the relations that were there before."""
     names = nlp.pipe_names
     pipe = target.pipe
     with nlp.select_pipes(disable=names[names.index(target.name) :]):
@@ -274,7 +405,7 @@ def _predictions(
             yield from zip(batch, kept, strict=True)
 
 
-def _find_target(nlp: Language, name: str | None) -> _Target:
+def _relation_component(nlp: Language, name: str | None) -> _RelationComponent:
     # Heavy imports wait until they are needed: spaCy loads this module for every command.
     from ..relation_classifier.component import RelationClassifier
     from ..span_relation.component import SpanRelation
@@ -289,12 +420,13 @@ def _find_target(nlp: Language, name: str | None) -> _Target:
                 "the name of one" + (f": {', '.join(fitting)}" if fitting else ""),
             )
         name = fitting[0]
-    pipe = named_component(nlp, name)
+    pipe = _named_component(nlp, name)
     if isinstance(pipe, SpanRelation):
         metrics = ("rel_strict_f", "rel_f", "rel_strict_macro_f", "rel_macro_f")
-        return _Target(name, pipe, "relation_threshold", metrics, _span_keys(pipe.cfg))
+        return _RelationComponent(name, pipe, "relation_threshold", metrics, _span_keys(pipe.cfg))
     if isinstance(pipe, RelationClassifier):
-        return _Target(name, pipe, "threshold", ("rel_f", "rel_macro_f"), _pair_keys(pipe.cfg))
+        metrics = ("rel_f", "rel_macro_f")
+        return _RelationComponent(name, pipe, "threshold", metrics, _pair_keys(pipe.cfg))
     raise argument_error("--component", repr(name), "a component that finds relations")
 
 
@@ -303,9 +435,10 @@ def _span_keys(cfg: dict[str, Any]) -> Callable[[Doc, str], ScoredKeys]:
 
     def keys(doc: Doc, metric: str) -> ScoredKeys:
         undirected = frozenset(cfg["symmetric"])
-        found = Annotations(doc, cfg["spans_key"], cfg["relations_key"], undirected)
-        rows = found.strict_relations if metric.startswith("rel_strict") else found.relations
-        return list(zip(rows, found.scores, strict=True))
+        annotations = Annotations(doc, cfg["spans_key"], cfg["relations_key"], undirected)
+        strict = metric.startswith("rel_strict")
+        rows = annotations.strict_relations if strict else annotations.relations
+        return list(zip(rows, annotations.scores, strict=True))
 
     return keys
 
@@ -319,3 +452,90 @@ def _pair_keys(cfg: dict[str, Any]) -> Callable[[Doc, str], ScoredKeys]:
         return cast(ScoredKeys, pairs)
 
     return keys
+
+
+# Answers
+
+
+class QuestionComponent(Protocol):
+    """A component that answers questions.
+
+    cfg (dict): Its settings, with "null_threshold" and perhaps "qa_key", "language", "no_answer".
+    """
+
+    cfg: dict[str, Any]
+
+    def answer_gold(self, examples: Iterable[Example]) -> Iterator[Example]: ...
+
+
+def find_null_threshold(
+    model: str | Path,
+    corpus: str | Path,
+    *,
+    component: str = "extractive_qa",
+    output: str | Path | None = None,
+    overwrite: bool = False,
+) -> NullThreshold:
+    """Find the best null threshold of a pipeline, and save it if asked to.
+
+    model (str | Path): Folder or package name of the pipeline.
+    corpus (str | Path): A `.spacy` file, or a folder of such files.
+    component (str): Name of the component.
+    output (str | Path | None): New folder for the pipeline with the threshold.
+    overwrite (bool): Save the pipeline in the folder from which it was loaded.
+    RETURNS (NullThreshold): The threshold, and the scores before and after.
+    RAISES (ConversionError): If an argument does not fit, or the corpus has no gold answers.
+    RAISES (OSError): If there is no such pipeline or corpus, or the output exists.
+    """
+    folder = _output_folder(model, corpus, output, overwrite)
+    nlp = spacy.load(model)
+    pipe = _question_component(nlp, component)
+    key = pipe.cfg.get("qa_key", QA_KEY)
+    language = pipe.cfg.get("language")
+    answers = gather_answers(pipe.answer_gold(read_examples(corpus, nlp)), key)
+    place = Place(str(corpus))
+    if not answers.references:
+        raise place.error(
+            Errors.E609,
+            found=f"no gold answers in doc.spans[{key!r}]",
+            expected="Docs with questions and answers",
+        )
+    differences = {name: d for name, d in answers.differences.items() if d is not None}
+    if len(differences) < len(answers.differences):
+        raise place.error(
+            Errors.E618,
+            found=f"answers of '{component}' without scores",
+            expected="answers with logit and null_score",
+        )
+    before = squad_scores(answers.references, answers.predictions, language=language)
+    threshold, _ = best_null_threshold(
+        answers.references, answers.best, differences, language=language
+    )
+    after = squad_scores(
+        answers.references, answers.best, differences, na_threshold=threshold, language=language
+    )
+    old = float(pipe.cfg[NULL_THRESHOLD])
+    _store_threshold(nlp, component, NULL_THRESHOLD, threshold, folder)
+    return NullThreshold(
+        before=old,
+        after=threshold,
+        exact_before=before["exact"],
+        f1_before=before["f1"],
+        exact_after=after["exact"],
+        f1_after=after["f1"],
+        questions=len(answers.references),
+    )
+
+
+def _question_component(nlp: Language, name: str) -> QuestionComponent:
+    pipe = _named_component(nlp, name)
+    if not hasattr(pipe, "answer_gold") or NULL_THRESHOLD not in getattr(pipe, "cfg", {}):
+        raise argument_error("--component", repr(name), "a component that answers questions")
+    if pipe.cfg.get("no_answer") is False:
+        raise argument_error(
+            "--component",
+            f"{name!r} with no_answer = false",
+            "one that may find no answer; set no_answer = true in its config",
+        )
+    component: QuestionComponent = pipe
+    return component

@@ -1,4 +1,4 @@
-"""The best threshold on the scores of relations, from one prediction at threshold 0."""
+"""The threshold on the scores of relations with the best F1, from one prediction at threshold 0."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ import numpy as np
 from ..arrays import BoolArray, DoubleArray, FloatArray, IntArray
 from .counts import Counts, LabelledCounts
 
-# Identifies a relation of a text; its label first.
+# Identifies a relation within a text, its label first.
 Key = tuple[Any, ...]
 Average = Literal["micro", "macro"]
 
 
 class ThresholdSweep:
-    """Gold relations and all that were predicted, with their scores.
+    """Precision, recall and F1 of predicted relations at every threshold.
 
-    A relation is found where its score is at least the threshold, as the components decide it:
-    compared as float32, in which they compute. Repeated ones count once, by their best score.
+    A relation counts as predicted if its score is at least the threshold; both are compared as
+    float32, as in the components. A repeated relation counts once, with its best score.
+
+    After sorting by score, every threshold keeps a prefix of the relations, so that cumulative sums
+    give F1 at all thresholds at once: O(n log n) for n predictions (times the labels, for macro F1).
     """
 
     def __init__(self) -> None:
@@ -33,47 +36,48 @@ class ThresholdSweep:
     def add(self, gold: Iterable[Key], predicted: Iterable[tuple[Key, float]]) -> None:
         """Add a text.
 
-        gold (Iterable[tuple]): Its relations.
-        predicted (Iterable[tuple[tuple, float]]): Those found at threshold 0 with their scores;
-            infinite for those that no threshold takes away.
+        gold (Iterable[tuple]): Its gold relations.
+        predicted (Iterable[tuple[tuple, float]]): The relations predicted at threshold 0 and their
+            scores; an infinite score if no threshold removes the relation.
         """
-        wanted = set(gold)
+        gold_keys = set(gold)
         best: dict[Key, float] = {}
         for key, score in predicted:
             best[key] = max(score, best.get(key, -math.inf))
-        self.gold.update(key[0] for key in wanted)
-        for key in wanted | best.keys():
+        self.gold.update(key[0] for key in gold_keys)
+        for key in gold_keys | best.keys():
             self._labels.setdefault(key[0], len(self._labels))
-        self._rows += [(score, self._labels[key[0]], key in wanted) for key, score in best.items()]
+        self._rows += [
+            (score, self._labels[key[0]], key in gold_keys) for key, score in best.items()
+        ]
         self._table = None
 
     def _arrays(self) -> tuple[FloatArray, IntArray, BoolArray]:
-        """Scores in descending order, labels, and which are right."""
+        """Return scores in descending order, labels, and whether each relation is correct."""
         if self._table is None:
-            scores, labels, right = zip(*self._rows, strict=True) if self._rows else ((), (), ())
+            scores, labels, correct = zip(*self._rows, strict=True) if self._rows else ((), (), ())
             table = np.asarray(scores, dtype=np.float32)
             order = np.argsort(-table, kind="stable")
             self._table = (
                 table[order],
                 np.asarray(labels, dtype=np.int64)[order],
-                np.asarray(right, dtype=bool)[order],
+                np.asarray(correct, dtype=bool)[order],
             )
         return self._table
 
     def counts(self, threshold: float) -> LabelledCounts:
-        """Count what is found with a threshold. RETURNS (LabelledCounts): As a scorer counts it."""
-        scores, labels, right = self._arrays()
-        found = scores >= np.float32(threshold)
+        """Return the counts at a threshold, as a scorer of relations would count them."""
+        scores, labels, correct = self._arrays()
+        predicted = scores >= np.float32(threshold)
         counts = LabelledCounts()
         for label, index in self._labels.items():
-            own = found & (labels == index)
-            tp, n = int((own & right).sum()), int(own.sum())
+            of_label = predicted & (labels == index)
+            tp, n = int((of_label & correct).sum()), int(of_label.sum())
             if n or self.gold[label]:
-                part = Counts(tp, n - tp, self.gold[label] - tp)
-                counts.per_label[label] = part
-                counts.micro.tp += part.tp
-                counts.micro.fp += part.fp
-                counts.micro.fn += part.fn
+                counts.per_label[label] = Counts(tp, n - tp, self.gold[label] - tp)
+                counts.micro.tp += tp
+                counts.micro.fp += n - tp
+                counts.micro.fn += self.gold[label] - tp
         return counts
 
     def score(self, threshold: float, average: Average = "micro") -> float:
@@ -84,20 +88,20 @@ class ThresholdSweep:
     def best(self, average: Average = "micro") -> float:
         """Return the threshold from 0 to 1 that gives the best F1.
 
-        average (str): Over all relations ("micro") or over labels ("macro").
-        RETURNS (float): Of the widest range of thresholds in which all are best, the middle.
+        average ("micro" | "macro"): F1 over all relations, or the mean of F1 over labels.
+        RETURNS (float): The middle of the widest range of best thresholds.
         """
-        scores, labels, right = self._arrays()
+        scores, labels, correct = self._arrays()
         n_fixed = int(np.isinf(scores).sum())
-        # Each threshold finds the relations before one of these places.
+        # Every threshold keeps the relations before one of these places.
         last = np.append(scores[:-1] != scores[1:], True)[: len(scores)]
         ends = np.flatnonzero(last) + 1
         places = np.append(n_fixed, ends[ends > n_fixed])
         marks = scores[places[1:] - 1].astype(np.float64)
         highs = np.concatenate([[1.0], marks])
         lows = np.concatenate([marks, [0.0]])
-        f1 = self._f1(places, labels, right, average)
-        # No threshold takes away what is certain.
+        f1 = self._f1(places, labels, correct, average)
+        # No threshold up to 1 removes relations with the score 1.
         if len(marks) and marks[0] >= 1.0:
             f1[0] = -1.0
         return _middle_of_widest(np.isclose(f1, f1.max(), rtol=0.0, atol=1e-12), lows, highs)
@@ -106,24 +110,28 @@ class ThresholdSweep:
         self,
         places: IntArray,
         labels: IntArray,
-        right: BoolArray,
+        correct: BoolArray,
         average: Average,
     ) -> DoubleArray:
-        """F1 of the first `places` relations, (n_places,)."""
+        """Return F1 of the first places[i] relations for each i. Shape: (n_places,)."""
         names: Sequence[str | None] = [None] if average == "micro" else list(self._labels)
         total, n_labels = np.zeros(len(places)), np.zeros(len(places))
         for name in names:
-            own = np.ones(len(labels), dtype=bool) if name is None else labels == self._labels[name]
+            counted = (
+                np.ones(len(labels), dtype=bool) if name is None else labels == self._labels[name]
+            )
             gold = self.gold.total() if name is None else self.gold[name]
-            n, tp = (np.append(0, np.cumsum(mask))[places] for mask in (own, own & right))
+            n, tp = (np.append(0, np.cumsum(m))[places] for m in (counted, counted & correct))
             total += 2 * tp / np.maximum(n + gold, 1)
             n_labels += n + gold > 0
         return total / np.maximum(n_labels, 1)
 
 
 def _middle_of_widest(good: BoolArray, lows: DoubleArray, highs: DoubleArray) -> float:
-    """Return the middle of the widest run of ranges (low, high] that are good; they stand in
-    descending order, each one's low being the next one's high."""
+    """Return the middle of the widest run of good ranges (low, high].
+
+    The ranges are in descending order and adjacent: the low of each is the high of the next.
+    """
     runs: list[tuple[float, float]] = []
     for i in np.flatnonzero(good).tolist():
         if runs and i and good[i - 1]:

@@ -222,6 +222,7 @@ def test_wrong_arguments(
         ([pair_model, pair_corpus, "-m", "rel_strict_f"], ["E_SR613", "rel_f, rel_macro_f"]),
         ([span_model, span_corpus, "-m", "rel_p"], ["E_SR613", "'rel_p'"]),
         ([span_model, span_corpus, "-o", tmp_path], ["exists already"]),
+        ([span_model, span_corpus, "-o", span_model / "new"], ["E_SR952", "lies inside"]),
         ([span_model, span_corpus, "-F", "-o", "x"], ["E_SR613", "one of the two"]),
         ([span_model, plain], ["E_SR942", "plain.spacy", "1 Docs", "'relations'"]),
         ([span_model, tmp_path / "none.spacy"], ["There is no corpus"]),
