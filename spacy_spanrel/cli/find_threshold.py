@@ -422,11 +422,11 @@ def _relation_component(nlp: Language, name: str | None) -> _RelationComponent:
         name = fitting[0]
     pipe = _named_component(nlp, name)
     if isinstance(pipe, SpanRelation):
-        metrics = ("rel_strict_f", "rel_f", "rel_strict_macro_f", "rel_macro_f")
-        return _RelationComponent(name, pipe, "relation_threshold", metrics, _span_keys(pipe.cfg))
+        strict = ("rel_strict_f", "rel_f", "rel_strict_macro_f", "rel_macro_f")
+        return _RelationComponent(name, pipe, "relation_threshold", strict, _span_keys(pipe.cfg))
     if isinstance(pipe, RelationClassifier):
-        metrics = ("rel_f", "rel_macro_f")
-        return _RelationComponent(name, pipe, "threshold", metrics, _pair_keys(pipe.cfg))
+        plain = ("rel_f", "rel_macro_f")
+        return _RelationComponent(name, pipe, "threshold", plain, _pair_keys(pipe.cfg))
     raise argument_error("--component", repr(name), "a component that finds relations")
 
 
