@@ -18,7 +18,7 @@ import spacy
 from spacy.tokens import Doc, Span
 from wasabi import msg
 
-from spacy_spanrel.annotations import ENTITIES_KEY, SCORES_ATTR, get_entities, get_relations
+from spacy_spanrel.annotations import ENTITIES_KEY, get_entities, get_entity_scores, get_relations
 
 SPANS_KEY, RELATIONS_KEY = "spans_key", "relations_key"
 
@@ -39,10 +39,7 @@ def read_texts(arguments: Iterable[str]) -> Iterator[str]:
 
 def entity_rows(doc: Doc, spans_key: str) -> list[tuple[str, str, str]]:
     """Return text, type and score of each entity, in the order of the text."""
-    spans = get_entities(doc, spans_key)
-    group = doc.spans.get(spans_key)
-    scores = group.attrs.get(SCORES_ATTR, []) if group is not None else []
-    scored = zip(spans, scores or [None] * len(spans), strict=True)
+    scored = zip(get_entities(doc, spans_key), get_entity_scores(doc, spans_key), strict=True)
     ordered = sorted(scored, key=lambda pair: (pair[0].start, pair[0].end))
     return [(span.text, span.label_, show(score)) for span, score in ordered]
 

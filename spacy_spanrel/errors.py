@@ -20,14 +20,14 @@ class Errors:
         "spacy_spanrel.register_extensions(prefix=...)."
     )
     E102 = (
-        "[E_SR102] The span group '{key}' does not hold relations: it has {n} spans and "
-        "{n_scores} scores, but relations are stored as consecutive (head, tail) spans with one "
-        "score a relation in attrs['scores']. Was the group changed by hand? "
-        "Use doc._.relations = [...] to set relations."
+        "[E_SR102] The span group '{key}' does not hold relations: it has {n} spans and {scores}, but "
+        "relations are stored as consecutive (head, tail) spans, with one score for each relation in "
+        "attrs['scores']. Was the group written by other code, or changed by hand? Use "
+        "doc._.relations = [...] to set relations."
     )
     E103 = (
-        "[E_SR103] Relation '{label}' has an argument of another Doc. Head and tail must be spans "
-        "of the Doc on which the relation is set."
+        "[E_SR103] An argument of the relation '{label}' belongs to another Doc. Head and tail must be "
+        "spans of the Doc on which the relation is set."
     )
     E104 = "[E_SR104] A score is a probability from 0 to 1 or None, not {score!r}."
     E105 = (

@@ -14,14 +14,17 @@ from spacy.training import Example
 
 from spacy_spanrel import (
     Relation,
+    get_answers,
     get_entities,
+    get_pair_scores,
+    get_questions,
     get_relations,
     register_extensions,
     set_entities,
     set_relations,
 )
 from spacy_spanrel.annotations import get_entity_scores
-from spacy_spanrel.converters import ExportReport, get_orig_id
+from spacy_spanrel.converters import ExportReport, docs_to_spert, docs_to_squad, get_orig_id
 from spacy_spanrel.converters.writing import read_annotations
 from spacy_spanrel.evaluation import relation_outcomes
 from spacy_spanrel.streams.records import ResultKeys, results
@@ -300,6 +303,70 @@ def test_replaced_entities_keep_the_id_of_the_record():
     set_entities(gold, [Span(gold, 1, 2, label="Loc")], [0.5])
     assert get_orig_id(through_docbin(gold)) == 7
     assert list(gold.spans["entities"].attrs["scores"]) == [0.5]
+
+
+# Span groups of other components
+
+
+def _nested(values: st.SearchStrategy) -> st.SearchStrategy:
+    return st.lists(values, max_size=4) | st.dictionaries(st.text(max_size=3), values, max_size=2)
+
+
+FOREIGN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**40), 2**40)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.integers(0, 4).map(lambda n: np.linspace(-0.5, 1.5, n, dtype=np.float32))
+    | st.integers(0, 4).map(lambda n: np.full((n, 2), 0.5)),
+    _nested,
+    max_leaves=6,
+)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_scores_of_spancat_are_read(doc, dtype):
+    spans = [Span(doc, 0, 2, label="Per"), Span(doc, 4, 5, label="Org")]
+    scores = np.array([0.5, 0.25], dtype=dtype)
+    doc.spans["entities"] = SpanGroup(doc, spans=spans, attrs={"scores": scores})
+    for found in (doc, through_bytes(doc), through_docbin(doc)):
+        assert get_entity_scores(found) == [0.5, 0.25]
+        assert get_entity_scores(found, None) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*W_SR130")  # nothing to draw
+@settings(max_examples=150)
+@given(
+    attrs=st.dictionaries(
+        st.sampled_from(["scores", "orig_id", "questions", "answers", "labels", "title"]), FOREIGN
+    ),
+    n=st.integers(0, 4),
+)
+def test_attributes_of_foreign_groups(attrs, n):
+    # Whatever other code keeps in groups with our names is read, ignored, or refused with a number.
+    doc = make_doc(NLP.vocab, TEXT)
+    spans = [Span(doc, i, i + 1, label="Per") for i in range(n)]
+    for key in ("entities", "relations", "relations_scores", "qa"):
+        doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs=attrs)
+    assert len(get_entity_scores(doc)) == n
+    assert isinstance(get_orig_id(doc), (str, int, type(None)))
+    for read in (get_relations, get_pair_scores, get_questions, get_answers, docs_to_squad_file):
+        error = ""
+        try:
+            read(doc)
+        except ValueError as refusal:
+            error = str(refusal)
+        assert not error or "[E_SR" in error, read
+    for key in ("relations", "relations_scores"):
+        del doc.spans[key]
+    render(doc)
+    list(docs_to_spert([doc], ExportReport()))
+    list(relation_outcomes([Example(doc, make_doc(NLP.vocab, TEXT))]))
+
+
+def docs_to_squad_file(doc: Doc) -> object:
+    return docs_to_squad([doc])
 
 
 # Extensions

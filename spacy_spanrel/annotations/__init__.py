@@ -1,4 +1,4 @@
-"""What the components write on a Doc, and the only code that knows how it is stored."""
+"""Relations, questions, answers and reports on a Doc; only this package knows how they are stored."""
 
 from .answers import (
     QA_KEY,

@@ -128,8 +128,39 @@ def get_questions(doc: Doc, key: str = QA_KEY) -> tuple[Question, ...]:
     key (str): The span group that holds them.
     RETURNS (tuple[Question, ...]): In the order in which they were set; () if there are none.
     """
-    rows = doc.spans[key].attrs.get(QUESTIONS_ATTR, ()) if key in doc.spans else ()
-    return tuple(Question(row[0], row[1]) for row in rows)
+    return tuple(question for question, _ in _stored(doc, key))
+
+
+def _stored(doc: Doc, key: str) -> list[tuple[Question, list[Row] | None]]:
+    """Read the stored questions with the rows of their answers; none of a group of other code."""
+    if key not in doc.spans:
+        return []
+    attrs = doc.spans[key].attrs
+    questions, answers = attrs.get(QUESTIONS_ATTR), attrs.get(ANSWERS_ATTR)
+    if not isinstance(questions, (list, tuple)) or not isinstance(answers, (list, tuple)):
+        return []
+    if len(questions) != len(answers) or not all(
+        isinstance(row, (list, tuple)) and len(row) == 2 and all(isinstance(x, str) for x in row)
+        for row in questions
+    ):
+        return []
+    if not all(rows is None or _are_rows(rows) for rows in answers):
+        return []
+    return [(Question(*row), rows) for row, rows in zip(questions, answers, strict=True)]
+
+
+def _are_rows(rows: Any) -> bool:
+    return (
+        isinstance(rows, (list, tuple))
+        and len(rows) > 0
+        and all(
+            isinstance(row, (list, tuple))
+            and len(row) == 5
+            and all(isinstance(offset, int) for offset in row[:2])
+            and all(number is None or isinstance(number, float) for number in row[2:])
+            for row in rows
+        )
+    )
 
 
 def set_questions(
@@ -154,11 +185,8 @@ def get_answers(doc: Doc, key: str = QA_KEY) -> tuple[Answer, ...]:
     RETURNS (tuple[Answer, ...]): One for each question that was answered, in the order of the
         questions; falsy ones where there is no answer.
     """
-    if key not in doc.spans:
-        return ()
-    rows = doc.spans[key].attrs.get(ANSWERS_ATTR, ())
     found = []
-    for question, row in zip(get_questions(doc, key), rows, strict=True):
+    for question, row in _stored(doc, key):
         if row is not None:
             first, *others = [_from_row(doc, question, part) for part in row]
             found.append(replace(first, alternatives=tuple(others)))

@@ -1,10 +1,13 @@
-"""Relations and entities on a Doc, and the only code that knows how they are stored.
+"""Relations and entities of a Doc; only this module knows how they are stored.
 
-Relations live in a native ``SpanGroup`` as consecutive (head, tail) spans, because span groups
-survive ``DocBin`` with default settings, ``Doc.to_bytes``, ``Doc.from_docs`` (which drops scores)
-and ``n_process``, and extension data does not. Each span's label is the relation's label, its
-``id_`` the argument's entity type, and ``group.attrs["scores"]`` has one score (or None) a
-relation.
+Relations are stored in a ``SpanGroup`` of spaCy as consecutive (head, tail) spans. Span groups survive
+``DocBin`` with default settings, ``Doc.to_bytes``, ``n_process`` and ``Doc.from_docs`` (which drops the
+scores); the data of extensions does not. The label of both spans is the label of the relation, their
+``id_`` is the entity type of the argument, and ``group.attrs["scores"]`` holds one score, or None, for
+each relation.
+
+Other components may write groups of the same names. What they keep in the attributes is read where it
+has the form that is used here, and ignored otherwise.
 """
 
 from __future__ import annotations
@@ -24,22 +27,28 @@ from .extensions import register
 ENTITIES_KEY = "entities"
 RELATIONS_KEY = "relations"
 SCORES_ATTR = "scores"
-# On the group of relations: how many pairs of the Doc were not looked at, if any.
+# Attribute of the group of relations: the number of pairs that were not classified, if there are any.
 PAIRS_LEFT_OUT_ATTR = "pairs_left_out"
-# Likewise: entity types that a classifier does not know, with how many pairs were skipped for each.
+# Likewise: the entity types that a classifier does not know, with the number of pairs skipped for each.
 SKIPPED_TYPES_ATTR = "skipped_types"
-# The group of all classified pairs is called like that of the relations, with this behind.
+# The group of all classified pairs has the name of the group of relations and this suffix.
 PAIR_SCORES_SUFFIX = "_scores"
 LABELS_ATTR = "labels"
+# Attribute of the group of entities: the id of the record from which the Doc was made.
+ORIG_ID_ATTR = "orig_id"
+
+RecordId = str | int
+
+_NUMBERS = (int, float, np.floating)
 
 
 @dataclass(frozen=True)
 class Relation:
     """A directed, labelled relation between two spans of a Doc.
 
-    head (Span): The first argument (subject). Its label is its entity type, "" if unknown.
+    head (Span): The first argument (subject). Its label is the entity type, "" if that is unknown.
     tail (Span): The second argument (object), labelled likewise.
-    label (str): The relation's label.
+    label (str): The label of the relation.
     score (float | None): Probability from 0 to 1; None for gold annotation.
     """
 
@@ -49,7 +58,7 @@ class Relation:
     score: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the relation as plain JSON data with token and character offsets (ends exclusive)."""
+        """Return the relation as JSON data, with offsets in tokens and in characters (ends exclusive)."""
         return {
             "label": self.label,
             "score": self.score,
@@ -58,16 +67,16 @@ class Relation:
         }
 
     def to_triple(self) -> tuple[str, str, str]:
-        """Return the texts (head, label, tail): a view for reading and export, not an identity."""
+        """Return the texts (head, label, tail), for display. Different relations may share them."""
         return (self.head.text, self.label, self.tail.text)
 
 
 @dataclass(frozen=True)
 class PairScores:
-    """What a classifier thinks of a pair of entities.
+    """The probabilities of all labels for a pair of entities.
 
-    head (Span), tail (Span): The arguments, labelled with their entity types.
-    scores (dict[str, float]): Probability of each label, the negative one included.
+    head, tail (Span): The arguments, labelled with their entity types.
+    scores (dict[str, float]): The probability of each label, the negative label included.
     """
 
     head: Span
@@ -97,18 +106,61 @@ def get_relations(doc: Doc, key: str = RELATIONS_KEY) -> tuple[Relation, ...]:
     if key not in doc.spans:
         return ()
     group = doc.spans[key]
-    spans = list(group)
-    scores = _read_scores(group) or [None] * (len(spans) // 2)
-    if len(spans) != 2 * len(scores):
-        raise ValueError(Errors.E102.format(key=key, n=len(spans), n_scores=len(scores)))
+    stored = group.attrs.get(SCORES_ATTR)
+    scores = _probabilities(stored)
+    if stored is None or scores == []:  # gold relations, or scores that Doc.from_docs dropped
+        scores = [None] * (len(group) // 2)
+    pairs = _stored_pairs(group, key, scores, stored)
     return tuple(
-        Relation(_typed(doc, head), _typed(doc, tail), head.label_, score)
-        for head, tail, score in zip(spans[::2], spans[1::2], scores, strict=True)
+        Relation(head, tail, label, score)
+        for (head, tail, label), score in zip(pairs, scores or (), strict=True)
     )
 
 
-def _typed(doc: Doc, stored: Span) -> Span:
-    return Span(doc, stored.start, stored.end, label=stored.id)
+def _stored_pairs(
+    group: SpanGroup, key: str, rows: Sequence[Any] | None, stored: Any
+) -> list[tuple[Span, Span, str]]:
+    """Read the arguments of stored relations, with the entity types as labels, and their labels.
+
+    group (SpanGroup): The group.
+    key (str): Its name.
+    rows (Sequence | None): The scores of each pair; None if they have another form.
+    stored (Any): The scores as they are stored.
+    RETURNS (list[tuple[Span, Span, str]]): Head, tail and label of each pair.
+    RAISES (ValueError): If there is not one row for each pair of spans.
+    """
+    spans = list(group)
+    if rows is None or len(spans) != 2 * len(rows):
+        scores = f"scores of another form ({type(stored).__name__})"
+        if rows is not None:
+            scores = f"{len(rows)} scores"
+        raise ValueError(Errors.E102.format(key=key, n=len(spans), scores=scores))
+    typed = [Span(group.doc, span.start, span.end, label=span.id) for span in spans]
+    labels = [span.label_ for span in spans[::2]]
+    return list(zip(typed[::2], typed[1::2], labels, strict=True))
+
+
+def _as_list(stored: Any) -> list[Any] | None:
+    """Return a list, a tuple or an array of any library as a list; None for everything else."""
+    if hasattr(stored, "tolist"):
+        stored = stored.tolist()
+    return list(stored) if isinstance(stored, (list, tuple)) else None
+
+
+def _probabilities(stored: Any) -> list[float | None] | None:
+    """Return stored scores as numbers from 0 to 1, or None where there is none; None if they are
+    anything else."""
+    values = _as_list(stored)
+    if values is None:
+        return None
+    scores: list[float | None] = []
+    for value in values:
+        if value is not None:
+            if not isinstance(value, _NUMBERS) or isinstance(value, bool) or not 0 <= value <= 1:
+                return None
+            value = float(value)
+        scores.append(value)
+    return scores
 
 
 def set_relations(doc: Doc, relations: Iterable[Relation], key: str = RELATIONS_KEY) -> None:
@@ -117,7 +169,7 @@ def set_relations(doc: Doc, relations: Iterable[Relation], key: str = RELATIONS_
     doc (Doc): The Doc.
     relations (Iterable[Relation]): Relations between spans of this Doc.
     key (str): The span group to write.
-    RAISES (ValueError): If an argument belongs to another Doc or a score is no probability; the
+    RAISES (ValueError): If an argument belongs to another Doc, or a score is not a probability; the
         Doc is then unchanged.
     """
     spans: list[Span] = []
@@ -143,24 +195,29 @@ def set_relations(doc: Doc, relations: Iterable[Relation], key: str = RELATIONS_
 
 
 def get_pair_scores(doc: Doc, key: str = RELATIONS_KEY) -> tuple[PairScores, ...]:
-    """Read the scores of all pairs that a classifier with `all_scores = true` looked at.
+    """Read the scores of all pairs that were classified with `all_scores = true`.
 
     doc (Doc): The Doc.
     key (str): The span group of its relations.
     RETURNS (tuple[PairScores, ...]): In the order of the pairs; () if there are none.
+    RAISES (ValueError): If the group does not hold the scores of pairs.
     """
     key += PAIR_SCORES_SUFFIX
     if key not in doc.spans:
         return ()
     group = doc.spans[key]
-    spans = list(group)
-    labels = group.attrs.get(LABELS_ATTR, ())
-    rows = group.attrs.get(SCORES_ATTR, ())
-    if len(spans) != 2 * len(rows):
-        raise ValueError(Errors.E102.format(key=key, n=len(spans), n_scores=len(rows)))
+    stored = group.attrs.get(SCORES_ATTR, ())
+    labels = _as_list(group.attrs.get(LABELS_ATTR, ())) or []
+    rows = [
+        [score for score in _probabilities(row) or () if score is not None]
+        for row in _as_list(stored) or ()
+    ]
+    fits = all(isinstance(label, str) for label in labels)
+    fits = fits and all(len(row) == len(labels) for row in rows)
+    pairs = _stored_pairs(group, key, rows if fits else None, stored)
     return tuple(
-        PairScores(_typed(doc, head), _typed(doc, tail), dict(zip(labels, row, strict=True)))
-        for head, tail, row in zip(spans[::2], spans[1::2], rows, strict=True)
+        PairScores(head, tail, dict(zip(labels, row, strict=True)))
+        for (head, tail, _), row in zip(pairs, rows, strict=True)
     )
 
 
@@ -171,12 +228,12 @@ def set_pair_scores(
     scores: Sequence[Sequence[float]],
     key: str = RELATIONS_KEY,
 ) -> None:
-    """Write the scores of all pairs that a classifier looked at.
+    """Write the scores of all pairs that were classified.
 
     doc (Doc): The Doc.
     pairs (Iterable[tuple[Span, Span]]): Heads and tails.
     labels (Sequence[str]): The labels.
-    scores (Sequence[Sequence[float]]): For each pair the probability of each label.
+    scores (Sequence[Sequence[float]]): The probability of each label for each pair.
     key (str): The span group of its relations.
     """
     key += PAIR_SCORES_SUFFIX
@@ -192,13 +249,13 @@ def set_pair_scores(
 def set_entities(
     doc: Doc, spans: Sequence[Span], scores: Sequence[float], key: str = ENTITIES_KEY
 ) -> None:
-    """Replace the entity spans of a Doc; they may overlap. Other attrs of the group stay.
+    """Replace the entity spans of a Doc; they may overlap.
 
-    What a converter noted there, the id of the Doc's record, is no less true of what is predicted.
+    Other attributes of the group stay: a converter stores the id of the Doc's record there.
 
     doc (Doc): The Doc.
     spans (Sequence[Span]): Labelled spans.
-    scores (Sequence[float]): One probability a span.
+    scores (Sequence[float]): The probability of each span.
     key (str): The span group to write.
     """
     attrs = dict(doc.spans[key].attrs) if key in doc.spans else {}
@@ -207,7 +264,7 @@ def set_entities(
 
 
 def get_entities(doc: Doc, key: str | None = ENTITIES_KEY) -> list[Span]:
-    """Read entity spans: the span group `key` if the Doc has it, else `doc.ents`.
+    """Read the entity spans of a Doc: the span group `key` if there is one, else `doc.ents`.
 
     doc (Doc): The Doc.
     key (str | None): The span group; None for `doc.ents`.
@@ -219,36 +276,23 @@ def get_entities(doc: Doc, key: str | None = ENTITIES_KEY) -> list[Span]:
 
 
 def get_entity_scores(doc: Doc, key: str | None = ENTITIES_KEY) -> list[float | None]:
-    """Read the score of each entity that `get_entities` returns.
+    """Read the scores of the spans that `get_entities` returns.
 
-    Other components have forms of their own: spaCy's `spancat` writes a numpy array, others write
-    something else under the same name. What cannot be one number for each span counts as no score.
+    Components of other packages may have written them: spaCy's `spancat` stores a numpy array.
 
     doc (Doc): The Doc.
-    key (str | None): The span group; None for `doc.ents`, which have no scores.
-    RETURNS (list[float | None]): A score for each entity, None without one.
+    key (str | None): The span group; None for `doc.ents`.
+    RETURNS (list[float | None]): One probability for each span; all None if the group stores
+        anything else, or nothing.
     """
-    entities = get_entities(doc, key)
-    scores = _read_scores(doc.spans[key]) if key is not None and key in doc.spans else []
-    return scores if len(scores) == len(entities) else [None] * len(entities)
-
-
-def _read_scores(group: SpanGroup) -> list[float | None]:
-    """Return the scores of a group as plain numbers, None for any that is none; [] without scores."""
-    scores = group.attrs.get(SCORES_ATTR)
-    if isinstance(scores, np.ndarray):
-        scores = scores.tolist()
-    if not isinstance(scores, (list, tuple)):
-        return []
-    numbers = (int, float, np.integer, np.floating)
-    return [
-        float(score) if isinstance(score, numbers) and math.isfinite(score) else None
-        for score in scores
-    ]
+    n = len(get_entities(doc, key))
+    stored = doc.spans[key].attrs.get(SCORES_ATTR) if key is not None and key in doc.spans else None
+    scores = _probabilities(stored)
+    return scores if scores is not None and len(scores) == n else [None] * n
 
 
 def relations_of_span(span: Span, key: str = RELATIONS_KEY) -> tuple[Relation, ...]:
-    """Return the relations in which a span takes part, as head or tail, by its boundaries."""
+    """Return the relations of which a span is the head or the tail, whatever its label."""
     bounds = (span.start, span.end)
     return tuple(
         relation
@@ -292,16 +336,7 @@ def register_extensions(
     )
 
 
-ORIG_ID_ATTR = "orig_id"
-
-
-RecordId = str | int
-
-
 def get_orig_id(doc: Doc) -> RecordId | None:
-    """Return the id of the record from which a gold Doc was made; None if it had none."""
-    if ENTITIES_KEY not in doc.spans:
-        return None
-    orig_id = doc.spans[ENTITIES_KEY].attrs.get(ORIG_ID_ATTR)
-    # The group may be another component's, with attrs of its own.
+    """Return the id of the record from which a gold Doc was made; None if it has none."""
+    orig_id = doc.spans[ENTITIES_KEY].attrs.get(ORIG_ID_ATTR) if ENTITIES_KEY in doc.spans else None
     return orig_id if isinstance(orig_id, (str, int)) else None

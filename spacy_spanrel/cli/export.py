@@ -23,7 +23,7 @@ from ..annotations import (
     get_entities,
     get_questions,
 )
-from ..annotations.relations import ORIG_ID_ATTR
+from ..annotations.relations import ORIG_ID_ATTR, get_orig_id
 from ..converters import (
     ConversionError,
     add_negatives,
@@ -540,14 +540,15 @@ class _Docs:
 
 def _move_group(doc: Doc, key: str, home: str) -> None:
     """Put a span group where the writers look; the id of the Doc stays."""
+    orig_id = get_orig_id(doc)
     for suffix in ("", PAIR_SCORES_SUFFIX):
-        old = doc.spans.pop(home + suffix, None)
+        doc.spans.pop(home + suffix, None)
         if key + suffix in doc.spans:
             doc.spans[home + suffix] = doc.spans[key + suffix]
         elif not suffix:
             doc.spans[home] = SpanGroup(doc, name=home)
-        if old is not None and ORIG_ID_ATTR in old.attrs:
-            doc.spans[home + suffix].attrs.setdefault(ORIG_ID_ATTR, old.attrs[ORIG_ID_ATTR])
+    if orig_id is not None and home == ENTITIES_KEY:
+        doc.spans[home].attrs.setdefault(ORIG_ID_ATTR, orig_id)
 
 
 def print_report(report: ExportReport, writer: Writer, output: Path) -> None:

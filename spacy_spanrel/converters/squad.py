@@ -323,7 +323,9 @@ def docs_to_squad(
     paragraphs = []
     for number, doc in enumerate(docs):
         answers = _all_answers(doc, key, Place(source, f"Doc {number}"))
-        attrs = doc.spans[key].attrs if key in doc.spans else {}
+        own_title = doc.spans[key].attrs.get(TITLE_ATTR) if key in doc.spans else None
+        if not isinstance(own_title, str):  # other code may have written the group
+            own_title = title
         questions = []
         for answer in answers:
             references = reference_answers(answer)
@@ -344,7 +346,7 @@ def docs_to_squad(
                     expected=f"an answer to each question in version {version}",
                 )
             questions.append(row)
-        paragraphs.append((attrs.get(TITLE_ATTR, title), {"context": doc.text, "qas": questions}))
+        paragraphs.append((own_title, {"context": doc.text, "qas": questions}))
     return {
         "version": version,
         "data": [
