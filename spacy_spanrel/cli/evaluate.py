@@ -1,4 +1,4 @@
-"""`python -m spacy spanrel evaluate`: scores of a pipeline, and what is behind them."""
+"""`python -m spacy spanrel evaluate`: scores of a pipeline, and the outcomes behind them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..evaluation import (
 )
 from ..evaluation.report import MAX_ROWS, left_out_text
 from ..evaluation.tables import Table
-from ..files import write_whole
+from ..files import check_output, write_whole
 from ..reading import argument_error
 from ..training.corpus import read_examples
 from ._app import Printer, app, echo
@@ -38,10 +38,10 @@ def evaluate_cli(
     ],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="JSON file for scores, confusions and counts"),
+        typer.Option("--output", "-o", help="JSON file to write scores, confusions and counts to"),
     ] = None,
     report: Annotated[
-        Path | None, typer.Option("--report", "-r", help="HTML file that shows every outcome")
+        Path | None, typer.Option("--report", "-r", help="HTML file to write every outcome to")
     ] = None,
     inputs: Annotated[
         list[str] | None,
@@ -50,7 +50,7 @@ def evaluate_cli(
             "-i",
             metavar="NAME",
             help="Gold annotation that the pipeline is given: ents, or a span group; may be "
-            "repeated. If not given, what the pipeline's config gives it in training",
+            "repeated (default: as the pipeline's config says for training)",
         ),
     ] = None,
     no_inputs: Annotated[
@@ -58,7 +58,7 @@ def evaluate_cli(
         typer.Option("--no-inputs", help="Give the pipeline texts only, as spacy evaluate does"),
     ] = False,
     max_rows: Annotated[
-        int, typer.Option("--max-rows", min=0, help="Most rows of the report, mistakes first")
+        int, typer.Option("--max-rows", min=0, help="Limit of the report's rows, mistakes first")
     ] = MAX_ROWS,
     code: Annotated[
         Path | None,
@@ -70,9 +70,9 @@ def evaluate_cli(
 ) -> None:
     """Score a pipeline, and show what it gets right and wrong.
 
-    The scores are those of spacy evaluate. With them: how often which label is taken for which, and
-    with --report every entity, relation and answer, gold and predicted, in its sentence, in a file
-    to sort and to filter. What JSON and report say was found in one pass over the corpus.
+    The scores are those of `spacy evaluate`. The command also counts which labels are confused, and
+    --report writes a page with every gold and predicted entity, relation and answer in its sentence,
+    to sort and filter. The pipeline reads the corpus once for all of this.
 
     Examples:
 
@@ -85,7 +85,7 @@ def evaluate_cli(
     try:
         if no_inputs and inputs:
             raise argument_error("--no-inputs", f"--inputs {inputs[0]}", "one of the two")
-        found = evaluate(
+        evaluation = evaluate(
             model,
             corpus,
             output=output,
@@ -99,15 +99,15 @@ def evaluate_cli(
         typer.echo(Printer(no_print=True).fail("Not evaluated"), err=True)
         echo(error, err=True)
         raise typer.Exit(1) from None
-    for notice in found.notices:
+    for notice in evaluation.notices:
         echo(notice, err=True)  # as it is: a Printer would break long names
-    print_evaluation(found)
+    print_evaluation(evaluation)
     msg = Printer()
     if output is not None:
         msg.good(f"Saved scores to {output}")
     if report is not None:
         msg.good(f"Saved report to {report}")
-        total = sum(len(part.outcomes) for part in found.components)
+        total = sum(len(component.outcomes) for component in evaluation.components)
         if total > max_rows:
             msg.info(left_out_text(total - max_rows, total))
 
@@ -123,62 +123,65 @@ def evaluate(
     gpu_id: int = -1,
     quiet: bool = True,
 ) -> Evaluation:
-    """Evaluate a pipeline as `spacy evaluate` does, and save scores and report.
+    """Evaluate a pipeline as `spacy evaluate` does, and write scores and report.
 
-    model (str | Path): The pipeline: its folder, or its package's name.
-    corpus (str | Path): The `.spacy` file with gold annotation, or a folder of such files.
+    model (str | Path): Folder or package name of the pipeline.
+    corpus (str | Path): A `.spacy` file with gold annotation, or a folder of such files.
     output (str | Path | None): JSON file for the scores.
-    report (str | Path | None): HTML file for the report. Files are written whole or not at all, and
-        their folders are made if needed.
+    report (str | Path | None): HTML file for the report. Both files are complete or as they were
+        before, and their folders are made if need be.
     inputs (Sequence[str] | None): Gold annotation that the pipeline is given: "ents" for
-        `doc.ents`, any other name for that span group. None takes the `inputs` of the reader with
-        which the pipeline's config reads its development data.
-    max_rows (int): Most rows of the report.
+        `doc.ents`, any other name for that span group. None for the `inputs` of the reader that reads
+        the development data in the pipeline's config.
+    max_rows (int): Limit of the report's rows.
     gpu_id (int): Number of the GPU; -1 for the CPU.
     quiet (bool): Show no progress bar. It is only ever shown on a terminal.
     RETURNS (Evaluation): Scores and outcomes.
     RAISES (OSError): If there is no such pipeline or corpus, or a file cannot be written.
-    RAISES (ValueError): If an argument does not fit, the corpus is none or empty, or there is
-        nothing to score.
+    RAISES (ValueError): If an argument does not fit, the corpus cannot be read or is empty, or there
+        is nothing to score.
     """
-    _check_outputs(Path(corpus), {"--output": output, "--report": report})
+    _check_outputs(model, corpus, {"--output": output, "--report": report})
     fix_random_seed()
     setup_gpu(gpu_id, silent=True)
     nlp = spacy.load(model)
     given = configured_inputs(nlp) if inputs is None else tuple(inputs)
     examples = list(read_examples(corpus, nlp, given))
-    found = evaluate_examples(
+    evaluation = evaluate_examples(
         nlp, examples, model=str(model), corpus=str(corpus), inputs=given, quiet=quiet
     )
     if output is not None:
-        write_whole(Path(output), srsly.json_dumps(found.to_dict(), indent=2).encode())
+        # srsly rounds numbers as `spacy evaluate` does.
+        write_whole(output, srsly.json_dumps(evaluation.to_dict(), indent=2).encode())
     if report is not None:
-        write_whole(Path(report), render_report(found, max_rows=max_rows).encode())
-    return found
+        write_whole(report, render_report(evaluation, max_rows=max_rows).encode())
+    return evaluation
 
 
-def _check_outputs(corpus: Path, outputs: dict[str, str | Path | None]) -> None:
-    """Refuse files that would replace something else, before the work begins."""
-    taken = {corpus.resolve(): "CORPUS"}
-    for name, given in outputs.items():
-        if given is None:
+def _check_outputs(
+    model: str | Path, corpus: str | Path, outputs: dict[str, str | Path | None]
+) -> None:
+    """Refuse outputs that would overwrite something, before the work begins."""
+    written: list[str | Path] = []
+    for option, output in outputs.items():
+        if output is None:
             continue
-        path = Path(given).resolve()
-        if path.is_dir():
-            raise argument_error(name, f"the folder '{given}'", "a file")
-        if path in taken:
-            raise argument_error(name, f"'{given}'", f"another file than {taken[path]}")
-        taken[path] = name
+        if Path(output).is_dir():
+            raise argument_error(option, f"the folder '{output}'", "a file")
+        check_output(output, model, corpus)
+        if any(Path(output).resolve() == Path(other).resolve() for other in written):
+            raise argument_error(option, f"'{output}'", "another file than --output")
+        written.append(output)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """Print an evaluation as tables."""
+    """Print the scores of an evaluation as tables."""
     msg = Printer()
     inputs = ", ".join(evaluation.inputs) or "none"
     msg.info(f"{evaluation.docs} Docs of {evaluation.corpus} (inputs: {inputs})")
-    for part in evaluation.components:
-        msg.divider(part.name)
-        for table in component_tables(part):
+    for component in evaluation.components:
+        msg.divider(component.name)
+        for table in component_tables(component):
             _print_table(msg, table)
     others = other_scores(evaluation)
     if others.rows:

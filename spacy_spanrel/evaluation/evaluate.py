@@ -1,14 +1,16 @@
-"""Scores of a pipeline, and the outcomes behind them, from one pass over the corpus."""
+"""Scores of a pipeline and the outcomes behind them, from one pass over the corpus."""
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from timeit import default_timer
 from typing import Any
 
 from spacy.language import Language
+from spacy.scorer import Scorer as PipelineScorer
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import dot_to_object
@@ -22,6 +24,7 @@ from ..annotations import (
     get_questions,
 )
 from ..errors import Errors, Warnings
+from ..files import to_plain
 from ..scoring.answers import score_answers
 from ..scoring.relations import score_pairs, score_relations
 from ..training.corpus import ENTS
@@ -44,8 +47,8 @@ PLURALS: dict[Kind, str] = {"entity": "entities", "relation": "relations", "answ
 Scorer = Callable[..., dict[str, Any]]
 OutcomeMaker = Callable[..., Iterator[Outcome]]
 
-# What each of our components is scored by if nobody changed that, and the same rules one by one.
-# By name, because importing the components imports torch.
+# The default scorer of each of our components, and the function that follows its rules for single
+# outcomes. By the names of the factories, because importing the components imports torch.
 SCORERS: dict[str, Scorer] = {
     "span_relation": score_relations,
     "relation_classifier": score_pairs,
@@ -60,13 +63,13 @@ OUTCOMES: dict[Scorer, OutcomeMaker] = {
 
 @dataclass(frozen=True)
 class ComponentEvaluation:
-    """How one component did.
+    """Scores and outcomes of one component.
 
     name (str): Its name in the pipeline.
-    factory (str): Its kind: "span_relation", "relation_classifier" or "extractive_qa".
-    scores (dict[str, Any]): What its scorer gave.
-    outcomes (tuple[Outcome, ...]): One by one.
-    confusions (dict[Kind, Confusion]): Label against label, for each kind that the corpus has.
+    factory (str): Its factory: "span_relation", "relation_classifier" or "extractive_qa".
+    scores (dict[str, Any]): The result of its scorer.
+    outcomes (tuple[Outcome, ...]): All single outcomes.
+    confusions (dict[Kind, Confusion]): A confusion matrix for each kind of gold annotation.
     """
 
     name: str
@@ -76,12 +79,12 @@ class ComponentEvaluation:
     confusions: dict[Kind, Confusion]
 
     def count(self, kind: Kind) -> dict[str, int]:
-        """Return how many outcomes of a kind have which status; those that occur."""
-        found = [outcome.status for outcome in self.outcomes if outcome.kind == kind]
-        return {status: found.count(status) for status in STATUSES if status in found}
+        """Return the number of outcomes of a kind for each status that occurs."""
+        counts = Counter(outcome.status for outcome in self.outcomes if outcome.kind == kind)
+        return {status: counts[status] for status in STATUSES if counts[status]}
 
     def counts(self) -> dict[str, Any]:
-        """Return the counts as plain data: of each score, and of each kind and status."""
+        """Return plain data: the counts behind each score, and those of each kind and status."""
         counts: dict[str, Any] = {
             name: {"tp": total.tp, "fp": total.fp, "fn": total.fn}
             for name, total in add_up(self.outcomes).items()
@@ -92,14 +95,15 @@ class ComponentEvaluation:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a pipeline did on a corpus.
+    """Scores and outcomes of a pipeline on a corpus.
 
-    model, corpus (str): What was evaluated on what.
+    model, corpus (str): The pipeline and the corpus, as the user calls them.
     docs (int): Number of Docs.
     inputs (tuple[str, ...]): Gold annotation that the pipeline was given.
-    scores (dict[str, Any]): What `nlp.evaluate` gave: the scores of all components.
-    components (tuple[ComponentEvaluation, ...]): Ours, in the order of the pipeline.
-    notices (tuple[str, ...]): What a reader of the scores has to know.
+    scores (dict[str, Any]): The scores of all components, as `nlp.evaluate` returns them.
+    components (tuple[ComponentEvaluation, ...]): This package's components, in the order of the
+        pipeline.
+    notices (tuple[str, ...]): Things to know when reading the scores.
     """
 
     model: str
@@ -114,64 +118,38 @@ class Evaluation:
         """Return everything but the single outcomes as plain data, for JSON.
 
         RETURNS (dict[str, Any]): The scores under spaCy's names; "confusion" and "counts", by the
-            component's name; "components", each one's own scores, where there are several of
-            them, because they may use the same names. JSON has no infinity: such numbers are None.
+            component's name; and "components", the scores of each, if there are several, because
+            their scores may have the same names. Numbers that are not finite are None.
         """
         data = {
             **self.scores,
             "confusion": {
-                part.name: {PLURALS[kind]: c.to_dict() for kind, c in part.confusions.items()}
-                for part in self.components
+                component.name: {PLURALS[k]: c.to_dict() for k, c in component.confusions.items()}
+                for component in self.components
             },
-            "counts": {part.name: part.counts() for part in self.components},
+            "counts": {component.name: component.counts() for component in self.components},
         }
         if len(self.components) > 1:
-            data["components"] = {part.name: part.scores for part in self.components}
-        plain: dict[str, Any] = _finite(data)
+            data["components"] = {component.name: component.scores for component in self.components}
+        plain: dict[str, Any] = to_plain(data)
         return plain
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def configured_inputs(nlp: Language) -> tuple[str, ...]:
-    """Return the gold annotation that a pipeline is given when it is scored in training.
+    """Return the gold annotation that a pipeline is given when it is scored during training.
 
     nlp (Language): The pipeline.
-    RETURNS (tuple[str, ...]): The `inputs` of the reader of its development data, if that is
+    RETURNS (tuple[str, ...]): The `inputs` of the reader of its development data, if that reader is
         "spacy-spanrel.Corpus.v1"; () otherwise.
     """
     config = nlp.config.interpolate()
     try:
         reader = dot_to_object(config, config["training"]["dev_corpus"])
-    except (KeyError, TypeError):  # a pipeline that was never trained by a config
+    except (KeyError, TypeError):  # a pipeline that was not trained with a config
         return ()
     if not isinstance(reader, Mapping) or reader.get("@readers") != READER:
         return ()
     return tuple(reader.get("inputs", ()))
-
-
-@contextmanager
-def _counted(nlp: Language, total: int, quiet: bool) -> Iterator[None]:
-    """Count the Docs that leave a pipeline, in a progress bar: `nlp.evaluate` tells nobody."""
-    with tqdm(
-        desc="Docs", total=total, unit=" docs", delay=1.0, disable=True if quiet else None
-    ) as bar:
-
-        def count(doc: Doc) -> Doc:
-            bar.update()
-            return doc
-
-        nlp._components.append(("progress", count))
-        try:
-            yield
-        finally:
-            nlp._components.pop()
 
 
 def evaluate_examples(
@@ -183,19 +161,19 @@ def evaluate_examples(
     inputs: Sequence[str] = (),
     quiet: bool = True,
 ) -> Evaluation:
-    """Evaluate a pipeline with `nlp.evaluate`, and keep what is behind the scores.
+    """Score a pipeline as `nlp.evaluate` does, and keep the outcomes behind the scores.
 
     nlp (Language): The pipeline. It is run once.
-    examples (Sequence[Example]): Gold, and Docs to be annotated; both stay as they are.
-    model, corpus (str): How both are called.
-    inputs (Sequence[str]): The gold annotation that the Docs to be annotated hold already.
+    examples (Sequence[Example]): Gold Docs, and Docs for the pipeline; neither are changed.
+    model, corpus (str): Names of the pipeline and the corpus, for reports.
+    inputs (Sequence[str]): The gold annotation that the Docs for the pipeline already hold.
     quiet (bool): Show no progress bar. It is only ever shown on a terminal.
     RETURNS (Evaluation): Scores and outcomes.
-    RAISES (ValueError): If the pipeline has no component of ours, or there are no Examples or no
-        gold annotation to score it by.
+    RAISES (ValueError): If the pipeline has no component of this package, or there are no Examples or
+        no gold annotation to score it by.
     """
-    own = own_components(nlp)
-    if not own:
+    factories = our_components(nlp)
+    if not factories:
         raise ValueError(
             Errors.E930.format(
                 model=model,
@@ -205,43 +183,60 @@ def evaluate_examples(
         )
     if not examples:
         raise ValueError(Errors.E931.format(path=corpus))
-    with _recorded(nlp) as recorders, _counted(nlp, len(examples), quiet):
-        scores = nlp.evaluate(examples)
+    with _recorded(nlp, factories) as recorders:
+        scores = _score(nlp, examples, quiet)
     notices = [
         Warnings.W144.format(name=name, corpus=corpus)
         for name in inputs
-        if not any(_has_input(example, name) for example in examples)
+        if not any(_has_annotation(example.reference, name) for example in examples)
     ]
-    parts = []
-    for name, factory in own.items():
+    components = []
+    for name, factory in factories.items():
         if name not in recorders:
             notices.append(Warnings.W143.format(name=name))
             continue
-        part, said = _evaluate_component(name, factory, recorders[name])
-        notices += said
-        if part.confusions:
-            parts.append(part)
-    if not parts:
+        component, more_notices = _evaluate_component(name, factory, recorders[name])
+        notices += more_notices
+        if component.confusions:
+            components.append(component)
+    if not components:
         raise ValueError(Errors.E932.format(corpus=corpus, reasons="\n".join(notices)))
     return Evaluation(
-        model, corpus, len(examples), tuple(inputs), scores, tuple(parts), tuple(notices)
+        model, corpus, len(examples), tuple(inputs), scores, tuple(components), tuple(notices)
     )
 
 
-def own_components(nlp: Language) -> dict[str, str]:
-    """Return the factories of this package's components in a pipeline, by the components' names."""
+def our_components(nlp: Language) -> dict[str, str]:
+    """Return the names and factories of this package's components in a pipeline."""
     factories = {name: nlp.get_pipe_meta(name).factory for name in nlp.pipe_names}
     return {name: factory for name, factory in factories.items() if factory in SCORERS}
 
 
-def _has_input(example: Example, name: str) -> bool:
-    gold = example.reference
+def _score(nlp: Language, examples: Sequence[Example], quiet: bool) -> dict[str, Any]:
+    """Score a pipeline as `nlp.evaluate` does, with a progress bar."""
+    copies = [Example(example.predicted.copy(), example.reference) for example in examples]
+    start = default_timer()
+    for example in copies:
+        nlp.make_doc(example.reference.text)  # spaCy counts tokenization in the speed
+    docs = nlp.pipe(example.predicted for example in copies)
+    bar = tqdm(docs, "Docs", len(copies), unit=" docs", delay=1.0, disable=True if quiet else None)
+    for example, doc in zip(copies, bar, strict=True):
+        example.predicted = doc
+    seconds = default_timer() - start
+    scores: dict[str, Any] = PipelineScorer(nlp=nlp).score(copies)
+    return {**scores, "speed": sum(len(example.predicted) for example in copies) / seconds}
+
+
+def _has_annotation(gold: Doc, name: str) -> bool:
     return bool(gold.ents) if name == ENTS else bool(gold.spans.get(name))
 
 
 class _Recorder:
-    """Scores as a component's scorer does, and keeps what it was given: the component may have
-    asked the gold pairs or questions first, in copies of the Examples."""
+    """A scorer that remembers the Examples it gets.
+
+    They need not be the caller's: a component may classify gold pairs or answer gold questions in
+    copies of them before it calls its scorer.
+    """
 
     def __init__(self, scorer: Scorer):
         self.scorer = scorer
@@ -256,11 +251,11 @@ class _Recorder:
 
 
 @contextmanager
-def _recorded(nlp: Language) -> Iterator[dict[str, _Recorder]]:
-    """Record what the scorers of our components are given."""
+def _recorded(nlp: Language, names: Iterable[str]) -> Iterator[dict[str, _Recorder]]:
+    """Put recorders in the place of components' scorers."""
     recorders: dict[str, _Recorder] = {}
     try:
-        for name in own_components(nlp):
+        for name in names:
             pipe: Any = nlp.get_pipe(name)
             if pipe.scorer is not None:
                 pipe.scorer = recorders[name] = _Recorder(pipe.scorer)
@@ -274,7 +269,7 @@ def _recorded(nlp: Language) -> Iterator[dict[str, _Recorder]]:
 def _evaluate_component(
     name: str, factory: str, recorder: _Recorder
 ) -> tuple[ComponentEvaluation, list[str]]:
-    """Evaluate one component; also say what is to be known about it."""
+    """Return the evaluation of a component, and notices about it."""
     notices = []
     scorer = recorder.scorer
     if scorer not in OUTCOMES:
@@ -283,26 +278,26 @@ def _evaluate_component(
     outcomes = list(OUTCOMES[scorer](recorder.examples, **recorder.cfg))
     confusions: dict[Kind, Confusion] = {}
     for kind in _kinds(scorer, recorder.cfg):
-        own = [outcome for outcome in outcomes if outcome.kind == kind]
+        of_kind = [outcome for outcome in outcomes if outcome.kind == kind]
         # A gold "no answer" is an annotation, a gold "no relation" is none.
-        if kind != "answer" and not any(outcome.gold for outcome in own) or not own:
+        if not of_kind or (kind != "answer" and not any(outcome.gold for outcome in of_kind)):
             notices.append(
-                Warnings.W140.format(name=name, what=PLURALS[kind], n_predicted=len(own))
+                Warnings.W140.format(name=name, what=PLURALS[kind], n_predicted=len(of_kind))
             )
             outcomes = [outcome for outcome in outcomes if outcome.kind != kind]
             continue
-        notices += _unknown(name, kind, recorder)
+        notices += _unannotated(name, kind, recorder)
         none, negatives = f"no {kind}", None
         if scorer is score_pairs:
             none = recorder.cfg.get("negative_label") or none
             negatives = count_true_negatives(recorder.examples, **recorder.cfg)
-        confusions[kind] = confuse(own, kind, none, negatives)
-    part = ComponentEvaluation(name, factory, recorder.scores, tuple(outcomes), confusions)
-    return part, notices
+        confusions[kind] = confuse(of_kind, kind, none, negatives)
+    evaluation = ComponentEvaluation(name, factory, recorder.scores, tuple(outcomes), confusions)
+    return evaluation, notices
 
 
 def _kinds(scorer: Scorer, cfg: Mapping[str, Any]) -> list[Kind]:
-    """What a scorer scores."""
+    """Return the kinds of annotation that a scorer scores."""
     if scorer is score_answers:
         return ["answer"]
     if scorer is score_pairs or cfg.get("entities") == "doc":
@@ -310,14 +305,14 @@ def _kinds(scorer: Scorer, cfg: Mapping[str, Any]) -> list[Kind]:
     return [kind for kind in KINDS if kind != "answer"]
 
 
-def _unknown(name: str, kind: Kind, recorder: _Recorder) -> list[str]:
-    """Say where it is not known what is right: gold Docs without that annotation."""
+def _unannotated(name: str, kind: Kind, recorder: _Recorder) -> list[str]:
+    """Return a notice if there are gold Docs (or questions) that nobody annotated."""
     docs = [example.reference for example in recorder.examples]
     cfg = recorder.cfg
-    what, consequence = "Docs", "what was predicted in them counts as wrong, as in spaCy's scores"
+    what, consequence = "Docs", "predictions in them count as wrong, as in spaCy's scores"
     if kind == "answer":
         key = cfg.get("qa_key", QA_KEY)
-        what, consequence = "questions", "they count nowhere"
+        what, consequence = "questions", "they are not counted"
         n = sum(len(get_questions(doc, key)) - len(get_answers(doc, key)) for doc in docs)
     elif kind == "entity":
         key = cfg.get("spans_key", ENTITIES_KEY)

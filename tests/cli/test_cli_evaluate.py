@@ -135,7 +135,7 @@ def test_errors(model: Path, corpus: Path, tmp_path: Path) -> None:
         ((model, empty), "holds no Docs"),
         ((model, other), "holds no Docs"),
         ((model, broken), "as DocBin.to_disk writes it"),
-        ((model, corpus, "--output", corpus), "another file than CORPUS"),
+        ((model, corpus, "--output", corpus), "E_SR951"),
         ((model, corpus, "--output", report), "another file than --output"),
         ((model, corpus, "--output", tmp_path), "Expected: a file."),
     ]:

@@ -297,7 +297,7 @@ def test_errors(pipelines: dict[str, Path], tmp_path: Path) -> None:
 def test_progress(
     pipelines: dict[str, Path], corpora: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The bar counts all Docs, and the pipeline is as before, also after an error."""
+    """The bar counts all Docs, and the pipeline has the same components during the run."""
     from spacy_spanrel.evaluation import evaluate as module
 
     shown: list[int] = []
@@ -309,10 +309,19 @@ def test_progress(
 
     monkeypatch.setattr(module, "tqdm", Bar)
     nlp = spacy.load(pipelines["span_relation"])
+    during: list[list[str]] = []
+
+    @Language.component("spanrel_test_probe")
+    def probe(doc: Doc) -> Doc:
+        during.append(nlp.pipe_names)
+        return doc
+
+    nlp.add_pipe("spanrel_test_probe")
     names = list(nlp.pipe_names)
     examples = list(Corpus(corpora["span_relation"])(nlp))
     # A bar that is disabled counts nothing.
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     evaluate_examples(nlp, examples, quiet=False)
     assert len(examples) in shown
+    assert during == [names] * len(examples)
     assert nlp.pipe_names == names
