@@ -267,7 +267,7 @@ def test_ten_answers_are_ten_different_ones(lexicon: Path) -> None:
     found = every(answer)
     assert len(set(places(answer))) == len(found) == 10
     assert [part.logit for part in found] == sorted((a.logit for a in found), reverse=True)
-    # The same text at ten places: ten answers, none of them more probable than it is alone (B37).
+    # The same text at ten places: ten answers, none of them more probable than it is alone.
     assert [part.text for part in found] == ["Mary"] * 10
     every_mary = {match.start() for match in re.finditer("Mary", text)}
     assert len(every_mary) == 20

@@ -228,7 +228,7 @@ def check(case: Case, row: MarkedRow | None, table: dict[str, list[int]]) -> Non
     assert row.tail == len(case.prefix) + places["OBJ"][0]
 
     if head != tail:
-        # Also B14: of nested arguments the outer one's marker comes first.
+        # Of nested arguments the outer one's marker comes first.
         head_first = (head.start, -head.end) < (tail.start, -tail.end)
         assert (places["SUBJ"] < places["OBJ"]) == head_first
     if not replaces:

@@ -131,7 +131,7 @@ def test_all_spans_equal_given_spans_and_naive_spert(
     offsets = np.cumsum([0, *map(len, pieces_of)])
     spans = torch.from_numpy(all_spans(offsets, max_size))
     everything = classify_all(heads, batch, spans, max_size)
-    # A span without a single piece is the zero vector on both paths (B8).
+    # A span without a single piece is the zero vector on both paths.
     torch.testing.assert_close(
         everything, classify_given(heads, batch, spans), atol=1e-4, rtol=1e-4
     )
