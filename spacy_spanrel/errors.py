@@ -419,6 +419,10 @@ class Errors:
         "Expected: {expected}. Name its key (text_key, on the command line --text-key)."
     )
     E625 = "[E_SR625] {where}: a file is missing. Found: {found}. Expected: {expected}."
+    E626 = (
+        "[E_SR626] {where}: too many equivalent entities, each two of which are a relation. "
+        "Found: {found}. Expected: {expected}. Divide the text, or the equivalence."
+    )
     E640 = "[E_SR640] {where}: the Doc cannot be written. Found: {found}. Expected: {expected}."
     E641 = (
         "[E_SR641] {where}: the folder holds files that were not made by spacy-spanrel, and is left as "

@@ -31,8 +31,9 @@ from ..converters import (
     squad_to_docs,
     tacred_to_docs,
 )
-from ..converters.common import Finding, check_negative_label
 from ..converters.doccano import DoccanoOffsets
+from ..converters.negatives import check_negative_label
+from ..converters.report import Finding
 from ..converters.scierc import Unit
 from ..errors import Errors
 from ..files import write_whole

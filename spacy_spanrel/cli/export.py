@@ -42,10 +42,10 @@ from ..converters import (
     docs_to_tacred,
     docs_to_triples,
 )
-from ..converters.common import ExportReport, check_negative_label
+from ..converters.negatives import check_negative_label
+from ..converters.report import ExportReport
 from ..converters.scierc import Unit
 from ..converters.triples import COLUMNS as TRIPLE_COLUMNS
-from ..converters.writing import add_notes
 from ..errors import Errors
 from ..files import open_whole, place_whole, write_whole
 from ..reading import Place, argument_error
@@ -185,8 +185,7 @@ def _squad(
         for doc in docs:
             scored = [answer for answer in get_answers(doc, key) if answer.score is not None]
             others = sum(len(answer.alternatives) for answer in scored)
-            add_notes(
-                report,
+            report.note(
                 {
                     "scores of answers, left out": len(scored),
                     "predicted answers other than the best, left out": others,
@@ -535,7 +534,7 @@ class _Docs:
             others = {"entities": len(get_entities(doc)), "relations": n_relations}
         else:
             others = {"questions": len(get_questions(doc))}
-        add_notes(self.report, {f"{kind}, left out": n for kind, n in others.items()})
+        self.report.note({f"{kind}, left out": n for kind, n in others.items()})
 
 
 def _move_group(doc: Doc, key: str, home: str) -> None:

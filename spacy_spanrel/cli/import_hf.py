@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ..files import save_whole
-from ..reading import Place, argument_error, expect_dict, parse_json, read_json, wrong_kind
+from ..reading import JsonValue, Place, argument_error, parse_json, read_json
 from ._app import Printer, app, nothing_written
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def import_hf_cli(
 
 def _parse_settings(text: str) -> dict[str, Any]:
     place = Place("--settings")
-    return expect_dict(parse_json(text, place), place)
+    return JsonValue(parse_json(text, place), place).as_dict()
 
 
 def write_hf_pipeline(
@@ -157,7 +156,7 @@ def write_hf_pipeline(
         raise FileExistsError(f"{output} exists already. Use --force to replace it.")
     nlp = import_hf(
         checkpoint,
-        labels=None if labels is None else read_json(labels),
+        labels=None if labels is None else read_json(labels).raw,
         markers=None if markers is None else _read_markers(markers),
         **arguments,
     )
@@ -165,12 +164,7 @@ def write_hf_pipeline(
 
 
 def _read_markers(path: str | Path) -> dict[str, str]:
-    place = Place(str(path))
-    found = expect_dict(read_json(path), place)
-    for name, entry in found.items():
-        if not isinstance(entry, str):
-            raise wrong_kind(entry, "an entry of the vocabulary", place.at(json.dumps(name)))
-    return found
+    return {marker: entry.as_str() for marker, entry in read_json(path).items()}
 
 
 def import_hf(

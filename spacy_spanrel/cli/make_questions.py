@@ -18,7 +18,7 @@ from ..annotations import get_questions, set_answers
 from ..errors import Errors
 from ..extractive_qa.cloze import ENGLISH, QuestionWords, collect_mentions, make_clozes
 from ..files import check_output, write_whole
-from ..reading import Place, argument_error, expect_dict, expect_name, expect_words, read_json
+from ..reading import Place, argument_error, read_json
 from ..training.corpus import read_docs
 from ._app import Printer, app, nothing_written
 
@@ -143,18 +143,14 @@ def _vocab(lang: str) -> Vocab:
 
 
 def _read_words(path: Path) -> QuestionWords:
-    place = Place(str(path))
-    table = expect_dict(read_json(path), place)
+    table = read_json(path)
     kinds = [field.name for field in fields(QuestionWords)]
-    if set(table) != set(kinds):
+    if set(table.as_dict()) != set(kinds):
         raise argument_error(
-            "--words", f"a table of {', '.join(table) or 'nothing'}", f"one of {', '.join(kinds)}"
+            "--words",
+            f"a table of {', '.join(table.raw) or 'nothing'}",
+            f"one of {', '.join(kinds)}",
         )
-    return QuestionWords(
-        **{
-            kind: tuple(
-                expect_name(w, place.at(kind)) for w in expect_words(table[kind], place.at(kind))
-            )
-            for kind in kinds
-        }
-    )
+    for kind in kinds:
+        table[kind].as_words()
+    return QuestionWords(**{kind: tuple(w.as_name() for w in table[kind]) for kind in kinds})

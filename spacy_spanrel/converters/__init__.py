@@ -4,18 +4,20 @@ from ..annotations.relations import get_orig_id
 from ..reading import ConversionError
 from .ade import ade_to_docs, docs_to_ade
 from .brat import BratDocument, brat_to_docs, docs_to_brat
-from .common import ConversionReport, ExportReport, TypeNames, add_negatives, read_types
 from .conll04 import conll04_to_docs, docs_to_conll04
 from .doccano import doccano_to_docs, docs_to_doccano
 from .kbp37 import docs_to_kbp37, kbp37_to_docs
 from .labelstudio import docs_to_labelstudio, labelstudio_to_docs
+from .negatives import add_negatives
 from .prodigy import docs_to_prodigy, prodigy_to_docs
+from .report import ConversionReport, ExportReport
 from .scierc import docs_to_scierc, scierc_to_docs
 from .semeval import docs_to_semeval, semeval_to_docs
 from .spert import docs_to_spert, spert_to_docs
 from .squad import answers_to_predictions, docs_to_squad, squad_to_docs
 from .tacred import docs_to_tacred, tacred_to_docs
 from .triples import docs_to_triples
+from .type_names import TypeNames, read_types
 
 __all__ = [
     "BratDocument",

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
-import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..annotations.relations import RecordId
 from ..errors import Errors
-from ..reading import ConversionError, ErrorHandler, Place, raise_error, read_lines, short
-from .common import (
-    ConversionReport,
-    Edge,
-    Entity,
-    ExportReport,
-    TypeNames,
-    annotate_doc,
-    as_types,
-    char_entity,
+from ..reading import (
+    ConversionError,
+    ErrorHandler,
+    Place,
+    not_empty,
+    parse_count,
+    raise_error,
+    read_lines,
+    short,
 )
-from .writing import add_notes, doc_id, line_text, one_word, read_annotations
+from .common import DocMaker, Edge, Entity
+from .report import ConversionReport, ExportReport
+from .type_names import TypeNames
+from .writing import doc_id, line_text, one_word, read_annotations
 
 EFFECT = "Adverse-Effect"
 DRUG = "Drug"
@@ -81,46 +82,37 @@ def ade_to_docs(
     YIELDS (Doc): The Docs, in the order in which their sentences come first.
     RAISES (ConversionError): If the file, or with the default `on_error` a row, is bad.
     """
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    tokenizer = (nlp or spacy.blank("en")).tokenizer
-    empty = True
-    # Rows of a sentence need not be neighbours.
+    maker = DocMaker(nlp, types, on_error, report)
+    lines = ((number, line) for number, line in read_lines(path) if line.strip())
+
+    def parse(numbered: tuple[int, str]) -> tuple[int, _Row, _Mention, _Mention]:
+        number, line = numbered
+        row, place = _parse_row(line, Place(str(path), f"line {number}"))
+        return number, row, *_locate(row, place, maker.report)
+
+    # The rows of a sentence need not be neighbours.
     sentences: dict[tuple[str, str], list[tuple[int, _Mention, _Mention]]] = {}
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
-        empty = False
-        place = Place(str(path), f"line {number}")
-        try:
-            row, place = _parse_row(line, place)
-            effect, drug = _locate(row, place, report)
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
+    for number, row, effect, drug in maker.each(not_empty(lines, path, "rows"), parse):
         key = (row.pubmed_id, row.sentence)
         sentences.setdefault(key, []).append((number, effect, drug))
-    if empty:
-        raise Place(str(path)).error(Errors.E609, found="an empty file", expected="rows")
     numbers: Counter[str] = Counter()
-    for (pubmed_id, sentence), rows in sentences.items():
+
+    def to_doc(key: tuple[str, str]) -> Doc:
+        pubmed_id, sentence = key
+        rows = sentences[key]
         place = Place(str(path), f"line {rows[0][0]}", f"{pubmed_id}:{numbers[pubmed_id]}")
         numbers[pubmed_id] += 1
-        doc = tokenizer(sentence)
+        doc = maker.tokenize(sentence, place)
         # A dict, because a drug of several rows is one entity.
         mentions = {mention: None for row in rows for mention in row[1:]}
         index = {mention: i for i, mention in enumerate(mentions)}
         relations = [Edge(index[effect], index[drug], RELATION) for _, effect, drug in rows]
-        try:
-            entities = [
-                char_entity(doc, m.start_char, m.end_char, m.label, place=place, report=report)
-                for m in mentions
-            ]
-            annotate_doc(doc, entities, relations, place=place, report=report, types=names)
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        yield doc
+        entities = [
+            maker.widened_entity(doc, m.start_char, m.end_char, m.label, place) for m in mentions
+        ]
+        return maker.annotate(doc, entities, relations, place)
+
+    yield from maker.each(sentences, to_doc)
 
 
 def _parse_row(line: str, place: Place) -> tuple[_Row, Place]:
@@ -142,24 +134,25 @@ def _parse_row(line: str, place: Place) -> tuple[_Row, Place]:
     ):
         if not text.strip():
             raise place.at(name).error(Errors.E610, found=f"{name} {text!r}", expected="some text")
+    begins = []
     for name, begin, end in (
         ("adverse effect", effect_begin, effect_end),
         ("drug", drug_begin, drug_end),
     ):
-        numeric = all(text.isascii() and text.strip().isdigit() for text in (begin, end))
-        if not numeric or int(begin) >= int(end):
+        numbers = parse_count(begin.strip()), parse_count(end.strip())
+        if numbers[0] is None or numbers[1] is None or numbers[0] >= numbers[1]:
             raise place.at(name).error(
                 Errors.E606,
-                found=f"begin {begin!r}, end {end!r}",
+                found=f"begin {short(begin)}, end {short(end)}",
                 expected="two numbers, 0 <= begin < end",
             )
-    row = _Row(pubmed_id, sentence, effect, int(effect_begin), drug, int(drug_begin))
-    return row, place
+        begins.append(numbers[0])
+    return _Row(pubmed_id, sentence, effect, begins[0], drug, begins[1]), place
 
 
 def _locate(row: _Row, place: Place, report: ConversionReport) -> tuple[_Mention, _Mention]:
     """Find effect and drug in the sentence."""
-    found = []
+    occurrences: list[list[int]] = []
     for name, text in (("adverse effect", row.effect), ("drug", row.drug)):
         starts = _occurrences(row.sentence, text)
         if not starts:
@@ -168,14 +161,14 @@ def _locate(row: _Row, place: Place, report: ConversionReport) -> tuple[_Mention
                 found=f"{name} {short(text)}",
                 expected=f"a part of the sentence {short(row.sentence)}",
             )
-        found.append(starts)
+        occurrences.append(starts)
     distance = row.effect_begin - row.drug_begin
-    candidates = list(product(*found))
-    effect, drug = min(candidates, key=lambda pair: abs(pair[0] - pair[1] - distance))
+    effects, drugs = occurrences
+    effect, drug = _pair_at_distance(effects, drugs, distance)
     if effect - drug != distance:
         # The sentence differs from the abstract, in its blanks for instance.
         report.notes["rows whose offsets do not fit their sentence"] += 1
-        if len(candidates) > 1:
+        if len(effects) > 1 or len(drugs) > 1:
             report.notes["rows with repeated texts placed by the nearest distance"] += 1
     return (
         _Mention(effect, effect + len(row.effect), EFFECT),
@@ -183,13 +176,32 @@ def _locate(row: _Row, place: Place, report: ConversionReport) -> tuple[_Mention
     )
 
 
-def _occurrences(text: str, part: str) -> list[int]:
+def _occurrences(text: str, quote: str) -> list[int]:
     starts = []
-    start = text.find(part)
+    start = text.find(quote)
     while start >= 0:
         starts.append(start)
-        start = text.find(part, start + 1)
+        start = text.find(quote, start + 1)
     return starts
+
+
+def _pair_at_distance(
+    effects: Sequence[int], drugs: Sequence[int], distance: int
+) -> tuple[int, int]:
+    """Return the effect and the drug whose distance is nearest to the given one.
+
+    For each effect, only the two drugs around the wanted place can be nearest, and binary search
+    finds them: n log n instead of all n * n pairs, for texts that repeat themselves.
+
+    effects, drugs (Sequence[int]): Where each begins, in ascending order; not empty.
+    distance (int): The wanted effect - drug.
+    RETURNS (tuple[int, int]): The pair; of equally good ones the first effect, then the first drug.
+    """
+    pairs: list[tuple[int, int]] = []
+    for effect in effects:
+        i = bisect_left(drugs, effect - distance)
+        pairs.extend((effect, drug) for drug in drugs[max(i - 1, 0) : i + 1])
+    return min(pairs, key=lambda pair: abs(pair[0] - pair[1] - distance))
 
 
 # Back to rows
@@ -212,8 +224,7 @@ def docs_to_ade(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
     for number, doc in enumerate(docs):
         entities, edges = read_annotations(doc, report)
         chosen = [edge for edge in edges if _is_effect(edge, entities)]
-        add_notes(
-            report,
+        report.note(
             {
                 f"relations other than {RELATION} of {EFFECT} to {DRUG}, left out": (
                     len(edges) - len(chosen)
@@ -228,8 +239,7 @@ def docs_to_ade(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
             if row is not None:
                 rows[edge] = row
         arguments = {i for edge in rows for i in (edge.head, edge.tail)}
-        add_notes(
-            report,
+        report.note(
             {
                 "entities in no row, left out": len(entities) - len(arguments),
                 "Docs without rows, left out": not rows,
@@ -245,7 +255,7 @@ def docs_to_ade(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
             seen.add((pubmed_id, sentence))
             read_as = f"{pubmed_id}:{numbers[pubmed_id]}"
             numbers[pubmed_id] += 1
-            add_notes(report, {"ids whose number changes": read_as != str(orig_id)})
+            report.note({"ids whose number changes": read_as != str(orig_id)})
         report.docs += 1
         report.entities += len(arguments)
         report.relations += len(rows)
@@ -283,8 +293,7 @@ def _to_row(sentence: str, mentions: Sequence[_Mention], report: ExportReport) -
     if not is_same:
         report.notes["relations with blank arguments or with | in them, left out"] += 1
         return None
-    add_notes(
-        report,
+    report.note(
         {
             "relations read at the first of several places with the same texts": found
             != (*mentions,)

@@ -8,35 +8,22 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
-import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..annotations.relations import RecordId
 from ..errors import Errors
-from ..reading import (
-    ConversionError,
-    ErrorHandler,
-    Place,
-    raise_error,
-    read_lines,
-    read_text,
-    short,
-)
-from .common import (
-    ConversionReport,
-    Edge,
-    Entity,
-    ExportReport,
-    Finding,
-    TypeNames,
-    annotate_doc,
-    as_types,
-)
-from .tools import Fragments, QuotedSpan, locate, read_text_annotations, text_entity, tokenize
+from ..reading import ErrorHandler, Place, raise_error, read_lines, read_text, short
+from .common import DocMaker, Edge, Entity
+from .offsets import Fragments, QuotedSpan, locate
+from .report import ConversionReport, ExportReport, Finding
+from .type_names import TypeNames
+from .writing import read_text_annotations
 
 TEXT_SUFFIX, ANN_SUFFIX = ".txt", ".ann"
 EQUIV = "Equiv"
+# An Equiv line of n entities is n * (n - 1) / 2 relations; a text has at most so many of them.
+MAX_EQUIVALENT_PAIRS = 20_000
 # First letter of an id -> what the line is, and this module does not read.
 UNREAD = {
     "E": "events",
@@ -92,30 +79,29 @@ def brat_to_docs(
     RAISES (ConversionError): If there is nothing to read, or with the default `on_error` a text is
         bad.
     """
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    pipeline = nlp or spacy.blank("en")
-    for name, stem in _find_texts(Path(path), keep_unannotated, report):
-        text_path, ann_path = (Path(f"{stem}{suffix}") for suffix in (TEXT_SUFFIX, ANN_SUFFIX))
-        place = Place(str(ann_path), "", name)
-        try:
-            if not text_path.is_file():
-                raise place.error(
-                    Errors.E625, found="no text", expected=f"the file {str(text_path)!r}"
-                )
-            text = read_text(text_path, name)
-            if ann_path.is_file():
-                standoff = _parse(ann_path, place, report)
-            else:
-                report.notes["texts without an .ann file, kept"] += 1
-                standoff = _Standoff()
-            doc = tokenize(pipeline, text, Place(str(text_path), "", name))
-            entities, relations = _resolve(standoff, doc, text, place, report)
-            annotate_doc(doc, entities, relations, place=place, report=report, types=names)
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        yield doc
+    maker = DocMaker(nlp, types, on_error, report)
+
+    def to_doc(text: tuple[str, Path]) -> Doc:
+        name, stem = text
+        return _read_pair(name, stem, maker)
+
+    yield from maker.each(_find_texts(Path(path), keep_unannotated, maker.report), to_doc)
+
+
+def _read_pair(name: str, stem: Path, maker: DocMaker) -> Doc:
+    text_path, ann_path = (Path(f"{stem}{suffix}") for suffix in (TEXT_SUFFIX, ANN_SUFFIX))
+    place = Place(str(ann_path), "", name)
+    if not text_path.is_file():
+        raise place.error(Errors.E625, found="no text", expected=f"the file {str(text_path)!r}")
+    text = read_text(text_path, name)
+    if ann_path.is_file():
+        standoff = _parse(ann_path, place, maker.report)
+    else:
+        maker.report.notes["texts without an .ann file, kept"] += 1
+        standoff = _Standoff()
+    doc = maker.tokenize(text, Place(str(text_path), "", name))
+    entities, relations = _resolve(standoff, doc, text, place, maker)
+    return maker.annotate(doc, entities, relations, place)
 
 
 def _find_texts(
@@ -269,9 +255,10 @@ def _parse_relation(name: str, rest: str, place: Place) -> _Relation:
 
 
 def _resolve(
-    standoff: _Standoff, doc: Doc, text: str, place: Place, report: ConversionReport
+    standoff: _Standoff, doc: Doc, text: str, place: Place, maker: DocMaker
 ) -> tuple[list[Entity], list[Edge]]:
     """Return entities by tokens, and relations by indices of entities."""
+    report = maker.report
     entities: list[Entity] = []
     index: dict[str, int] = {}
     lost: dict[str, str] = {
@@ -279,9 +266,9 @@ def _resolve(
     }
     located = locate(text, [bound.span for bound in standoff.text_bounds.values()], report)
     for (name, bound), fragments in zip(standoff.text_bounds.items(), located, strict=True):
-        parts = _join(fragments, text)
-        if len(parts) > 1:
-            words = " ... ".join(text[start:end] for start, end in parts)
+        joined = _join(fragments, text)
+        if len(joined) > 1:
+            words = " ... ".join(text[start:end] for start, end in joined)
             report.lost_entities.append(
                 Finding(place.ref, f"{name} {short(words)} ({bound.label}) is discontinuous")
             )
@@ -289,12 +276,11 @@ def _resolve(
             continue
         if len(fragments) > 1:
             report.notes["entities in fragments with only blanks between, read as one"] += 1
-        ((start, end),) = parts
+        ((start, end),) = joined
         index[name] = len(entities)
-        entities.append(
-            text_entity(doc, text, start, end, bound.label, place=bound.span.place, report=report)
-        )
+        entities.append(maker.trimmed_entity(doc, text, start, end, bound.label, bound.span.where))
     edges: list[Edge] = []
+    n_equivalent = 0
     for relation in standoff.relations:
         for target in relation.arguments:
             if target not in index and target not in lost:
@@ -314,6 +300,13 @@ def _resolve(
             there = sorted(
                 dict.fromkeys(there), key=lambda i: (entities[i].start, entities[i].end, i)
             )
+            n_equivalent += len(there) * (len(there) - 1) // 2
+            if n_equivalent > MAX_EQUIVALENT_PAIRS:
+                raise relation.place.error(
+                    Errors.E626,
+                    found=f"{n_equivalent} pairs up to this line, which has {len(there)} entities",
+                    expected=f"at most {MAX_EQUIVALENT_PAIRS} in a text",
+                )
             edges.extend(Edge(a, b, relation.label) for a, b in combinations(there, 2))
         elif not gone:
             edges.append(Edge(there[0], there[1], relation.label))
@@ -363,12 +356,14 @@ def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocu
     """
     taken: set[str] = set()
     for number, doc in enumerate(docs):
-        found = read_text_annotations(doc, report)
-        name = _file_name(found.id, number, taken, report)
+        annotated = read_text_annotations(doc, report)
+        name = _file_name(annotated.id, number, taken, report)
         lines: list[str] = []
         ids: dict[int, str] = {}
-        for i, (entity, (start, end)) in enumerate(zip(found.entities, found.bounds, strict=True)):
-            fragments = _fragments(found.text, start, end)
+        for i, (entity, (start, end)) in enumerate(
+            zip(annotated.entities, annotated.bounds, strict=True)
+        ):
+            fragments = _fragments(annotated.text, start, end)
             if not fragments:
                 report.notes["entities of nothing but blanks, left out"] += 1
                 continue
@@ -376,11 +371,11 @@ def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocu
                 report.notes["entities with line ends around them, cut off"] += 1
             ids[i] = f"T{len(ids) + 1}"
             offsets = ";".join(f"{first} {last}" for first, last in fragments)
-            quote = " ".join(found.text[first:last] for first, last in fragments)
+            quote = " ".join(annotated.text[first:last] for first, last in fragments)
             label = _without_blanks(entity.label, report)
             lines.append(f"{ids[i]}\t{label} {offsets}\t{quote}\n")
         n_relations = 0
-        for edge in found.relations:
+        for edge in annotated.relations:
             if edge.head not in ids or edge.tail not in ids:
                 report.notes["relations of entities that are left out, left out"] += 1
                 continue
@@ -392,10 +387,8 @@ def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocu
                 label = _without_blanks(edge.label, report)
                 lines.append(f"R{n_relations + 1}\t{label} Arg1:{head} Arg2:{tail}\n")
             n_relations += 1
-        report.docs += 1
-        report.entities += len(ids)
-        report.relations += n_relations
-        yield BratDocument(name, found.text, "".join(lines))
+        report.count(len(ids), n_relations)
+        yield BratDocument(name, annotated.text, "".join(lines))
 
 
 def _fragments(text: str, start: int, end: int) -> Fragments:

@@ -11,20 +11,20 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..errors import Errors
-from ..reading import ConversionError, ErrorHandler, Place, raise_error, read_lines
-from .common import (
-    BRACKETS,
-    ConversionReport,
-    Edge,
-    Entity,
-    ExportReport,
-    TypeNames,
-    as_types,
-    get_vocab,
-    make_doc,
+from ..reading import (
+    ConversionError,
+    ErrorHandler,
+    Place,
+    not_empty,
+    parse_count,
+    raise_error,
+    read_lines,
+    short,
 )
+from .common import BRACKETS, DocMaker, Edge, Entity
+from .report import ConversionReport, ExportReport
+from .type_names import TypeNames
 from .writing import (
-    add_notes,
     divide_words,
     doc_id,
     one_word,
@@ -75,27 +75,16 @@ def conll04_to_docs(
     YIELDS (Doc): The Docs.
     RAISES (ConversionError): If the file, or with the default `on_error` a sentence, is bad.
     """
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    vocab = get_vocab(nlp)
-    empty = True
-    for block in _sentences(read_lines(path)):
-        empty = False
+    maker = DocMaker(nlp, types, on_error, report)
+
+    def to_doc(block: list[Line]) -> Doc:
         number, columns = block[0]
         # The id is known only if the first line is a row.
         orig_id = columns[0] if len(columns) == ROW_COLUMNS else None
         place = Place(str(path), f"line {number}", orig_id)
-        try:
-            words, entities, relations = _parse_sentence(block, place, report)
-            doc = make_doc(
-                vocab, words, entities, relations, place=place, report=report, types=names
-            )
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        yield doc
-    if empty:
-        raise Place(str(path)).error(Errors.E609, found="an empty file", expected="sentences")
+        return maker.from_words(*_parse_sentence(block, place, maker.report), place)
+
+    yield from maker.each(not_empty(_sentences(read_lines(path)), path, "sentences"), to_doc)
 
 
 def _sentences(lines: Iterable[tuple[int, str]]) -> Iterator[list[Line]]:
@@ -147,6 +136,8 @@ def _parse_sentence(
                     found=f"row {index} for the second time",
                     expected="each row number once in a sentence",
                 )
+            if not word:
+                raise place.error(Errors.E610, found="an empty word", expected="a word in column 6")
             parts, is_sure = split_row(word, tags)
             if not is_sure:
                 notes.append("entity rows with unequal numbers of words and tags")
@@ -202,9 +193,12 @@ def _unescape(word: str) -> str:
 
 
 def _row_number(text: str, place: Place) -> int:
-    if not (text.isascii() and text.isdigit()):
-        raise place.error(Errors.E610, found=f"row number {text!r}", expected="a number from 0")
-    return int(text)
+    number = parse_count(text)
+    if number is None:
+        raise place.error(
+            Errors.E610, found=f"row number {short(text)}", expected="a number from 0"
+        )
+    return number
 
 
 # Back to rows
@@ -228,7 +222,7 @@ def docs_to_conll04(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
             report.notes["Docs without tokens, left out"] += 1
             continue
         keep = [borders[entity.start] < borders[entity.end] for entity in entities]
-        add_notes(report, {"entities of white space, left out": len(keep) - sum(keep)})
+        report.note({"entities of white space, left out": len(keep) - sum(keep)})
         entities, edges = select_entities(entities, edges, keep, report)
         entities = [Entity(borders[e.start], borders[e.end], e.label) for e in entities]
         tags = [
@@ -244,8 +238,7 @@ def docs_to_conll04(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
                 "left out"
             ] += 1
             continue
-        add_notes(
-            report,
+        report.note(
             {
                 "Docs without parts of speech": all(tag == NO_TAG for tag in tags),
                 "tokens like COMMA and -LRB-, which are read as what they stand for": sum(
@@ -259,9 +252,7 @@ def docs_to_conll04(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
                 ),
             },
         )
-        report.docs += 1
-        report.entities += len(entities)
-        report.relations += len(edges)
+        report.count(len(entities), len(edges))
         yield from lines
 
 

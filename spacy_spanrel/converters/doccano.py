@@ -3,42 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..annotations.relations import RecordId
 from ..errors import Errors
-from ..reading import (
-    ConversionError,
-    ErrorHandler,
-    Place,
-    expect_dict,
-    expect_id,
-    expect_int,
-    expect_key,
-    expect_list,
-    expect_name,
-    raise_error,
-    short,
-)
-from .common import ConversionReport, Edge, ExportReport, TypeNames, annotate_doc, as_types
-from .tools import (
-    CODE_POINTS,
-    UTF16_UNITS,
-    Offsets,
-    OffsetUnit,
-    expect_text,
-    optional_list,
-    read_objects,
-    read_text_annotations,
-    text_entity,
-    tokenize,
-    wrong_offsets,
-)
+from ..reading import ErrorHandler, JsonValue, Place, raise_error, read_json_records, short
+from .common import DocMaker, Edge, wrong_offsets
+from .offsets import CODE_POINTS, UTF16_UNITS, Offsets, OffsetUnit
+from .report import ConversionReport, ExportReport
+from .type_names import TypeNames
+from .writing import read_text_annotations
 
 # "entities" of projects with relations; the others, as [start, end, label], of other projects.
 ENTITY_KEYS = ("entities", "label", "labels")
@@ -95,70 +74,61 @@ def doccano_to_docs(
             found=f"offsets {offsets!r}",
             expected=" or ".join(map(repr, get_args(DoccanoOffsets))),
         )
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    pipeline = nlp or spacy.blank("en")
-    for place, fields in read_objects(path, on_error=on_error, report=report):
-        try:
-            orig_id = expect_id(fields.get("id", fields.get("doc_id")), place.at("id"))
-            place = Place(place.file, place.name, orig_id)
-            key = "data" if "text" not in fields and "data" in fields else "text"
-            text = expect_text(expect_key(fields, key, place), place.at(key))
-            spans = _spans(fields, place, report)
-            doc = tokenize(pipeline, text, place.at(key))
-            chars = _to_chars(doc, text, spans, _UNITS[offsets], report)
-            entities = [
-                text_entity(doc, text, *bounds, span.label, place=span.place, report=report)
-                for bounds, span in zip(chars, spans, strict=True)
-            ]
-            relations = _relations(fields, spans, place)
-            annotate_doc(doc, entities, relations, place=place, report=report, types=names)
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        yield doc
+    maker = DocMaker(nlp, types, on_error, report)
+
+    def to_doc(record: JsonValue) -> Doc:
+        record = record.with_id("id", "doc_id")
+        is_old = "text" not in record.raw and "data" in record.raw
+        text = record["data" if is_old else "text"]
+        spans = _spans(record, maker.report)
+        doc = maker.tokenize(text.as_str(), text)
+        chars = _to_chars(doc, text.raw, spans, _UNITS[offsets], maker.report)
+        entities = [
+            maker.trimmed_entity(doc, text.raw, *bounds, span.label, span.where)
+            for bounds, span in zip(chars, spans, strict=True)
+        ]
+        return maker.annotate(doc, entities, _relations(record, spans), record.place)
+
+    yield from maker.each(read_json_records(path), to_doc)
 
 
-class _SpanOfFile:
-    """An entity as it is in the file: [start, end, label], or an object, which has an id."""
+@dataclass(frozen=True)
+class _Span:
+    """An entity as the file gives it: an object, or a list [start, end, label], which has no id."""
 
-    def __init__(self, item: object, place: Place) -> None:
-        self.place = place
-        self.id: RecordId | None = None
-        if isinstance(item, list):
-            self.start, self.end, self.label = expect_list(item, place, 3)
-            where = place.at("[0]"), place.at("[1]"), place.at("[2]")
-        else:
-            fields = expect_dict(item, place)
-            self.id = expect_id(fields.get("id"), place.at("id"))
-            keys = ("start_offset", "end_offset", "label")
-            self.start, self.end, self.label = (expect_key(fields, key, place) for key in keys)
-            where = place.at(keys[0]), place.at(keys[1]), place.at(keys[2])
-        expect_int(self.start, where[0])
-        expect_int(self.end, where[1])
-        expect_name(self.label, where[2])
+    where: JsonValue
+    id: RecordId | None
+    start: int
+    end: int
+    label: str
 
 
-def _spans(fields: dict[str, Any], place: Place, report: ConversionReport) -> list[_SpanOfFile]:
-    keys = [key for key in ENTITY_KEYS if key in fields]
+def _span(item: JsonValue) -> _Span:
+    if isinstance(item.raw, list):
+        item.as_list(3)
+        start, end, label = item
+        id = None
+    else:
+        start, end, label = item["start_offset"], item["end_offset"], item["label"]
+        id = item.get("id")
+    return _Span(
+        item, None if id is None else id.as_id(), start.as_int(), end.as_int(), label.as_name()
+    )
+
+
+def _spans(record: JsonValue, report: ConversionReport) -> list[_Span]:
+    keys = [key for key in ENTITY_KEYS if key in record.raw]
     if not keys:
-        raise place.error(
-            Errors.E605,
-            found="the keys " + ", ".join(map(repr, fields)),
-            expected="one of the keys " + ", ".join(map(repr, ENTITY_KEYS)),
-        )
+        raise record.missing("one of the keys " + ", ".join(map(repr, ENTITY_KEYS)))
     for key in keys[1:]:
         report.notes[f"lists {key!r} beside {keys[0]!r}, not read"] += 1
-    return [
-        _SpanOfFile(item, place.at(f"{keys[0]}[{i}]"))
-        for i, item in enumerate(optional_list(fields, keys[0], place))
-    ]
+    return [_span(item) for item in record.get(keys[0]) or ()]
 
 
 def _to_chars(
     doc: Doc,
     text: str,
-    spans: Sequence[_SpanOfFile],
+    spans: Sequence[_Span],
     units: Sequence[OffsetUnit],
     report: ConversionReport,
 ) -> list[tuple[int, int]]:
@@ -180,46 +150,43 @@ def _to_chars(
             best = score, unit, chars
     assert best is not None  # there is a unit
     _, unit, chars = best
-    found = []
+    located = []
     for span, bounds in zip(spans, chars, strict=True):
         if bounds is None:
-            raise wrong_offsets(span.start, span.end, text, span.place)
-        found.append(bounds)
+            raise wrong_offsets(span.start, span.end, text, span.where)
+        located.append(bounds)
     if spans and Offsets(text, UTF16_UNITS).differ:
         report.notes[
             f"texts with characters beyond U+FFFF, whose offsets were taken as {unit.name}"
         ] += 1
-    return found
+    return located
 
 
-def _relations(fields: dict[str, Any], spans: Sequence[_SpanOfFile], place: Place) -> list[Edge]:
+def _relations(record: JsonValue, spans: Sequence[_Span]) -> list[Edge]:
     index: dict[RecordId, int] = {}
     for i, span in enumerate(spans):
         if span.id is None:
             continue
         if span.id in index:
-            raise span.place.at("id").error(
+            raise span.where["id"].error(
                 Errors.E621,
                 found=f"{span.id!r} again",
                 expected="different ids within a record",
             )
         index[span.id] = i
     relations = []
-    for i, item in enumerate(optional_list(fields, "relations", place)):
-        where = place.at(f"relations[{i}]")
-        item = expect_dict(item, where)
+    for item in record.get("relations") or ():
         ends = []
         for key in ("from_id", "to_id"):
-            name = expect_id(expect_key(item, key, where), where.at(key))
-            if name is None or name not in index:
-                raise where.at(key).error(
+            id = item[key].as_id()
+            if id is None or id not in index:
+                raise item[key].error(
                     Errors.E607,
-                    found=f"{key} {short(name)}",
+                    found=f"{key} {short(id)}",
                     expected=f"the id of one of the record's {len(spans)} entities",
                 )
-            ends.append(index[name])
-        label = expect_name(expect_key(item, "type", where), where.at("type"))
-        relations.append(Edge(ends[0], ends[1], label))
+            ends.append(index[id])
+        relations.append(Edge(ends[0], ends[1], item["type"].as_name()))
     return relations
 
 
@@ -238,17 +205,17 @@ def docs_to_doccano(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
     # Ids are unique over the whole file, as in doccano's own.
     entity_id = relation_id = 0
     for doc in docs:
-        found = read_text_annotations(doc, report)
-        found.count(report)
-        if found.has_overlaps:
+        annotated = read_text_annotations(doc, report)
+        report.count(len(annotated.entities), len(annotated.relations))
+        if annotated.has_overlaps:
             report.notes["texts with overlapping entities, which the project must allow"] += 1
-        offsets = Offsets(found.text, UTF16_UNITS)
-        if found.entities and offsets.differ:
+        offsets = Offsets(annotated.text, UTF16_UNITS)
+        if annotated.entities and offsets.differ:
             report.notes[
                 "texts with characters beyond U+FFFF, written with offsets in UTF-16 units"
             ] += 1
-        record: dict[str, Any] = {} if found.id is None else {"id": found.id}
-        record["text"] = found.text
+        record: dict[str, Any] = {} if annotated.id is None else {"id": annotated.id}
+        record["text"] = annotated.text
         record["entities"] = [
             {
                 "id": entity_id + i,
@@ -257,7 +224,7 @@ def docs_to_doccano(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
                 "end_offset": offsets.to_unit(end),
             }
             for i, (entity, (start, end)) in enumerate(
-                zip(found.entities, found.bounds, strict=True)
+                zip(annotated.entities, annotated.bounds, strict=True)
             )
         ]
         record["relations"] = [
@@ -267,8 +234,8 @@ def docs_to_doccano(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
                 "to_id": entity_id + edge.tail,
                 "type": edge.label,
             }
-            for i, edge in enumerate(found.relations)
+            for i, edge in enumerate(annotated.relations)
         ]
-        entity_id += len(found.entities)
-        relation_id += len(found.relations)
+        entity_id += len(annotated.entities)
+        relation_id += len(annotated.relations)
         yield record

@@ -9,18 +9,10 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..reading import ErrorHandler, raise_error
-from .common import (
-    ENTITY,
-    ConversionReport,
-    Entity,
-    ExportReport,
-    TypeNames,
-    as_types,
-    get_vocab,
-    make_doc,
-    one_relation,
-)
-from .tagged import TaggedSentence, tagged_lines, tagged_to_docs
+from .common import ENTITY, DocMaker, Entity, one_relation
+from .report import ConversionReport, ExportReport
+from .tagged import TaggedSentence, read_tagged, tagged_lines
+from .type_names import TypeNames
 from .writing import divide_words, read_pairs, words_of
 
 
@@ -56,9 +48,7 @@ def kbp37_to_docs(
     YIELDS (Doc): The Docs.
     RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
     """
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    vocab = get_vocab(nlp)
+    maker = DocMaker(nlp, types, on_error, report)
 
     def to_doc(sentence: TaggedSentence) -> Doc:
         pieces = [piece.split() for piece in sentence.pieces]
@@ -67,11 +57,9 @@ def kbp37_to_docs(
         entities, relations = one_relation(
             Entity(*head, ENTITY), Entity(*tail, ENTITY), sentence.label
         )
-        return make_doc(
-            vocab, words, entities, relations, place=sentence.place, report=report, types=names
-        )
+        return maker.from_words(words, entities, relations, sentence.place)
 
-    yield from tagged_to_docs(path, to_doc, on_error=on_error, report=report)
+    yield from maker.each(read_tagged(path), to_doc)
 
 
 # Back to text

@@ -7,52 +7,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..annotations.relations import RecordId
 from ..errors import Errors
-from ..reading import (
-    ConversionError,
-    ErrorHandler,
-    Place,
-    expect_dict,
-    expect_id,
-    expect_int,
-    expect_key,
-    expect_list,
-    expect_name,
-    raise_error,
-    read_records,
-    short,
-    wrong_kind,
-)
-from .common import (
-    ENTITY,
-    ConversionReport,
-    Edge,
-    Entity,
-    ExportReport,
-    Finding,
-    TypeNames,
-    annotate_doc,
-    as_types,
-)
-from .tools import (
-    QuotedSpan,
-    expect_label,
-    expect_text,
-    locate,
-    optional_list,
-    read_text_annotations,
-    text_entity,
-    tokenize,
-)
+from ..reading import ErrorHandler, JsonValue, raise_error, read_json_list, short
+from .common import ENTITY, DocMaker, Edge, Entity
+from .offsets import QuotedSpan, locate
+from .report import ConversionReport, ExportReport, Finding
+from .type_names import TypeNames
+from .writing import read_text_annotations
 
-# What a relation without a label is called.
+# The label of a relation that has none.
 RELATION = "RELATION"
-# What the writer calls the text in `data`, and the tags of the labelling interface.
+# The writer's name for the text in `data`, and the tags of the labelling interface.
 TEXT_KEY = TEXT_TAG = "text"
 LABELS_TAG = "label"
 # Direction -> whether the relation goes from from_id to to_id, and the other way.
@@ -103,29 +72,24 @@ def labelstudio_to_docs(
     YIELDS (Doc): The Docs.
     RAISES (ConversionError): If the file, or with the default `on_error` a task, is bad.
     """
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    pipeline = nlp or spacy.blank("en")
-    for number, item in enumerate(read_records(path)):
-        place = Place(str(path), f"record {number}")
-        try:
-            task = expect_dict(item, place)
-            place = Place(place.file, place.name, expect_id(task.get("id"), place.at("id")))
-            result = _completed_result(task, place, report)
-            if result is None:
-                continue
-            doc = _read_task(task, result, pipeline, text_key, names, report)
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        yield doc
+    maker = DocMaker(nlp, types, on_error, report)
+
+    def to_doc(task: JsonValue) -> Doc | None:
+        task = task.with_id("id")
+        result = _completed_result(task, maker)
+        return None if result is None else _read_task(task, result, text_key, maker)
+
+    yield from maker.each(read_json_list(path), to_doc)
 
 
 @dataclass(frozen=True)
 class _Region:
-    """A labelled part of a text, as it is in the file.
+    """A labelled part of a text.
 
-    source (str | None): The key in `data` that it names; None if it does not.
+    id (str | int): Its id, to which relations refer.
+    source (str | None): The key in `data` that it names; None if it names none.
+    labels (list[str]): Its labels, one or more.
+    span (QuotedSpan): Its offsets and text.
     """
 
     id: RecordId
@@ -138,137 +102,101 @@ class _Region:
 class _Result:
     """The result of an annotation.
 
-    place (Place): The task.
     regions (list[_Region]): Results of the type "labels".
-    relations (list[tuple[Place, dict[str, Any]]]): Those of the type "relation".
+    relations (list[JsonValue]): Those of the type "relation".
     unread (dict[RecordId, str]): Ids of other regions, and why they are not read.
     """
 
-    place: Place
     regions: list[_Region] = field(default_factory=list)
-    relations: list[tuple[Place, dict[str, Any]]] = field(default_factory=list)
+    relations: list[JsonValue] = field(default_factory=list)
     unread: dict[RecordId, str] = field(default_factory=dict)
 
 
-def _completed_result(
-    task: dict[str, Any], place: Place, report: ConversionReport
-) -> _Result | None:
-    """Parse the first completed annotation; None if there is none."""
-    if "annotations" not in task:
-        raise place.error(
-            Errors.E605,
-            found="the keys " + ", ".join(map(repr, task)),
-            expected="the key 'annotations', as in Label Studio's export format JSON (JSON-MIN has "
-            "none)",
+def _completed_result(task: JsonValue, maker: DocMaker) -> _Result | None:
+    """Parse the first completed annotation of a task; None if there is none."""
+    notes = maker.report.notes
+    if "annotations" not in task.as_dict():
+        raise task.missing(
+            "the key 'annotations', as in Label Studio's export format JSON (JSON-MIN has none)"
         )
-    n_predictions = len(optional_list(task, "predictions", place))
-    if n_predictions:
-        report.notes["predictions, not read"] += n_predictions
+    predictions = task.get("predictions")
+    if predictions is not None and predictions.as_list():
+        notes["predictions, not read"] += len(predictions.raw)
     result = None
-    for i, item in enumerate(expect_list(task["annotations"], place.at("annotations"))):
-        where = place.at(f"annotations[{i}]")
-        annotation = expect_dict(item, where)
-        cancelled = annotation.get("was_cancelled") or False
-        if not isinstance(cancelled, bool):
-            raise wrong_kind(cancelled, "true or false", where.at("was_cancelled"))
-        if cancelled:
-            report.notes["cancelled annotations, not read"] += 1
+    for annotation in task["annotations"]:
+        cancelled = annotation.get("was_cancelled")
+        if cancelled is not None and cancelled.as_bool():
+            notes["cancelled annotations, not read"] += 1
         elif result is not None:
-            report.notes["further annotations of a task, not read"] += 1
+            notes["further annotations of a task, not read"] += 1
         else:
-            data = expect_dict(expect_key(task, "data", place), place.at("data"))
-            result = _parse_result(annotation, data, place, where, report)
+            result = _parse_result(annotation, task["data"].as_dict(), maker)
     if result is None:
-        report.notes["tasks without a completed annotation, left out"] += 1
+        notes["tasks without a completed annotation, left out"] += 1
     return result
 
 
-def _parse_result(
-    annotation: dict[str, Any],
-    data: dict[str, Any],
-    task: Place,
-    place: Place,
-    report: ConversionReport,
-) -> _Result:
-    result = _Result(task)
-    items = expect_list(expect_key(annotation, "result", place), place.at("result"))
-    for i, item in enumerate(items):
-        where = place.at(f"result[{i}]")
-        item = expect_dict(item, where)
-        kind = expect_name(expect_key(item, "type", where), where.at("type"))
+def _parse_result(annotation: JsonValue, data: dict[str, Any], maker: DocMaker) -> _Result:
+    result = _Result()
+    for item in annotation["result"]:
+        kind = item["type"].as_name()
         if kind == "relation":
-            result.relations.append((where, item))
+            result.relations.append(item)
         elif kind == "labels":
-            result.regions.append(_parse_region(item, data, where, report))
+            result.regions.append(_parse_region(item, data, maker))
         else:
-            report.notes[f"results of the type {kind}, not read"] += 1
-            name = expect_id(item.get("id"), where.at("id"))
+            maker.report.notes[f"results of the type {kind}, not read"] += 1
+            id = item.get("id")
+            name = None if id is None else id.as_id()
             if name is not None:
                 result.unread[name] = f"is of the type {kind}"
     return result
 
 
-def _parse_region(
-    item: dict[str, Any], data: dict[str, Any], place: Place, report: ConversionReport
-) -> _Region:
-    name = expect_id(expect_key(item, "id", place), place.at("id"))
-    if name is None:
-        raise wrong_kind(item["id"], "a string that is not empty", place.at("id"))
-    where = place.at("value")
-    value = expect_dict(expect_key(item, "value", place), where)
-    start, end = (
-        expect_int(expect_key(value, key, where), where.at(key)) for key in ("start", "end")
-    )
-    labels = expect_list(expect_key(value, "labels", where), where.at("labels"))
-    labels = [
-        expect_label(label, "regions", ENTITY, where.at(f"labels[{i}]"), report)
-        for i, label in enumerate(labels or [None])
-    ]
+def _parse_region(item: JsonValue, data: dict[str, Any], maker: DocMaker) -> _Region:
+    id = item["id"].as_id()
+    if id is None:
+        raise item["id"].wrong_kind("a string that is not empty")
+    value = item["value"]
+    offsets = value["start"].as_int(), value["end"].as_int()
+    labels = [maker.label_or(ENTITY, label, "regions") for label in value["labels"]]
     quote = value.get("text")
-    if quote is not None:
-        expect_text(quote, where.at("text"))
     # Old exports have the name in the configuration, others at best the name of the tag.
-    source = item.get("source")
-    names = [source.removeprefix("$") if isinstance(source, str) else None, item.get("to_name")]
-    known = [key for key in names if isinstance(key, str) and isinstance(data.get(key), str)]
-    span = QuotedSpan(((start, end),), quote, where)
-    return _Region(name, known[0] if known else None, labels, span)
+    source = item.raw.get("source")
+    names = [source.removeprefix("$") if isinstance(source, str) else None, item.raw.get("to_name")]
+    texts = [name for name in names if isinstance(name, str) and isinstance(data.get(name), str)]
+    return _Region(
+        id,
+        texts[0] if texts else None,
+        labels or [maker.label_or(ENTITY, None, "regions")],
+        QuotedSpan((offsets,), None if quote is None else quote.as_str(), value),
+    )
 
 
-def _find_text(task: dict[str, Any], result: _Result, text_key: str | None) -> tuple[str, str]:
-    """Return the key of the annotated text, and the text."""
-    place = result.place.at("data")
-    data = task["data"]
+def _find_text(data: JsonValue, result: _Result, text_key: str | None) -> str:
+    """Return the key of the annotated text in a task's data."""
     if text_key is not None:
-        return text_key, expect_text(expect_key(data, text_key, place), place.at(text_key))
-    texts = [key for key, value in data.items() if isinstance(value, str)]
+        return text_key
+    texts = [key for key, value in data.as_dict().items() if isinstance(value, str)]
     named = list(dict.fromkeys(region.source for region in result.regions if region.source))
     if len(named) == 1:
-        (key,) = named
-    elif not named and len(texts) == 1:
-        (key,) = texts
-    elif not named and TEXT_KEY in texts:
-        key = TEXT_KEY
-    else:
-        raise place.error(
-            Errors.E624,
-            found="texts " + (", ".join(map(short, named or texts)) or "(none)"),
-            expected="one text, or one that the results name",
-        )
-    return key, expect_text(data[key], place.at(key))
+        return named[0]
+    if not named and len(texts) == 1:
+        return texts[0]
+    if not named and TEXT_KEY in texts:
+        return TEXT_KEY
+    raise data.error(
+        Errors.E624,
+        found="texts " + (", ".join(map(short, named or texts)) or "(none)"),
+        expected="one text, or one that the results name",
+    )
 
 
-def _read_task(
-    task: dict[str, Any],
-    result: _Result,
-    pipeline: Language,
-    text_key: str | None,
-    names: TypeNames | None,
-    report: ConversionReport,
-) -> Doc:
-    place = result.place
-    key, text = _find_text(task, result, text_key)
-    doc = tokenize(pipeline, text, place.at(f"data.{key}"))
+def _read_task(task: JsonValue, result: _Result, text_key: str | None, maker: DocMaker) -> Doc:
+    report = maker.report
+    key = _find_text(task["data"], result, text_key)
+    text = task["data"][key].as_str()
+    doc = maker.tokenize(text, task["data"][key])
     regions = []
     for region in result.regions:
         if region.source not in (None, key):
@@ -286,64 +214,60 @@ def _read_task(
             with_several.add(region.id)
         index.setdefault(region.id, len(entities))
         entities.extend(
-            text_entity(doc, text, start, end, label, place=region.span.place, report=report)
+            maker.trimmed_entity(doc, text, start, end, label, region.span.where)
             for label in region.labels
         )
     edges: list[Edge] = []
-    for where, item in result.relations:
-        edges.extend(_edges(item, index, result, where, report))
-        n = sum(item[side] in with_several for side in ("from_id", "to_id"))
+    for item in result.relations:
+        edges.extend(_edges(item, index, result, task.place.ref, maker))
+        n = sum(item[side].raw in with_several for side in ("from_id", "to_id"))
         if n:
             report.notes["arguments with several labels, of which the first counts"] += n
-    annotate_doc(doc, entities, edges, place=place, report=report, types=names)
-    return doc
+    return maker.annotate(doc, entities, edges, task.place)
 
 
 def _edges(
-    item: dict[str, Any],
+    item: JsonValue,
     index: dict[RecordId, int],
     result: _Result,
-    place: Place,
-    report: ConversionReport,
+    record: str,
+    maker: DocMaker,
 ) -> Iterator[Edge]:
     """Yield the relations of an item: one a label, in one direction or both."""
     ends = []
     lost = ""
     for side in ("from_id", "to_id"):
-        name = expect_id(expect_key(item, side, place), place.at(side))
-        if name in index:
-            ends.append(index[name])
-        elif name in result.unread:
-            lost = lost or f"{side} {short(name)} {result.unread[name]}"
+        id = item[side].as_id()
+        if id in index:
+            ends.append(index[id])
+        elif id in result.unread:
+            lost = lost or f"{side} {short(id)} {result.unread[id]}"
         else:
-            raise place.at(side).error(
+            raise item[side].error(
                 Errors.E607,
-                found=f"{side} {short(name)}",
+                found=f"{side} {short(id)}",
                 expected=f"the id of one of the {len(index)} regions",
             )
-    labels = optional_list(item, "labels", place)
-    names = [
-        expect_label(label, "relations", RELATION, place.at(f"labels[{i}]"), report)
-        for i, label in enumerate(labels or [None])
-    ]
-    direction = item.get("direction")
-    if direction is None:
-        direction = "right"
-    if not isinstance(direction, str) or direction not in DIRECTIONS:
-        raise wrong_kind(direction, "one of " + ", ".join(DIRECTIONS), place.at("direction"))
+    labels = [
+        maker.label_or(RELATION, label, "relations") for label in item.get("labels") or ()
+    ] or [maker.label_or(RELATION, None, "relations")]
+    given = item.get("direction")
+    direction = "right" if given is None else given.raw
+    if given is not None and (not isinstance(direction, str) or direction not in DIRECTIONS):
+        raise given.wrong_kind("one of " + ", ".join(DIRECTIONS))
     if lost:
-        report.lost_relations.extend(
-            Finding(result.place.ref, f"{name}: {lost}, so it is no entity") for name in names
+        maker.report.lost_relations.extend(
+            Finding(record, f"{label}: {lost}, so it is no entity") for label in labels
         )
         return
     if direction == "bi":
-        report.notes["relations in both directions, made two"] += len(names)
+        maker.report.notes["relations in both directions, made two"] += len(labels)
     forward, backward = DIRECTIONS[direction]
-    for name in names:
+    for label in labels:
         if forward:
-            yield Edge(ends[0], ends[1], name)
+            yield Edge(ends[0], ends[1], label)
         if backward:
-            yield Edge(ends[1], ends[0], name)
+            yield Edge(ends[1], ends[0], label)
 
 
 def docs_to_labelstudio(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
@@ -358,8 +282,8 @@ def docs_to_labelstudio(docs: Iterable[Doc], report: ExportReport) -> Iterator[d
         `labelstudio_to_docs` reads it.
     """
     for doc in docs:
-        found = read_text_annotations(doc, report)
-        found.count(report)
+        annotated = read_text_annotations(doc, report)
+        report.count(len(annotated.entities), len(annotated.relations))
         result: list[dict[str, Any]] = [
             {
                 "id": f"e{i}",
@@ -369,12 +293,12 @@ def docs_to_labelstudio(docs: Iterable[Doc], report: ExportReport) -> Iterator[d
                 "value": {
                     "start": start,
                     "end": end,
-                    "text": found.text[start:end],
+                    "text": annotated.text[start:end],
                     "labels": [entity.label],
                 },
             }
             for i, (entity, (start, end)) in enumerate(
-                zip(found.entities, found.bounds, strict=True)
+                zip(annotated.entities, annotated.bounds, strict=True)
             )
         ]
         result.extend(
@@ -385,9 +309,9 @@ def docs_to_labelstudio(docs: Iterable[Doc], report: ExportReport) -> Iterator[d
                 "direction": "right",
                 "labels": [edge.label],
             }
-            for edge in found.relations
+            for edge in annotated.relations
         )
-        task: dict[str, Any] = {} if found.id is None else {"id": found.id}
-        task["data"] = {TEXT_KEY: found.text}
+        task: dict[str, Any] = {} if annotated.id is None else {"id": annotated.id}
+        task["data"] = {TEXT_KEY: annotated.text}
         task["annotations"] = [{"result": result, "was_cancelled": False}]
         yield task

@@ -5,48 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..errors import Errors
-from ..reading import (
-    ConversionError,
-    ErrorHandler,
-    Place,
-    expect_dict,
-    expect_id,
-    expect_inclusive_offsets,
-    expect_int,
-    expect_key,
-    expect_list,
-    expect_name,
-    expect_words,
-    raise_error,
-    short,
-    wrong_kind,
-)
-from .common import (
-    ENTITY,
-    ConversionReport,
-    Edge,
-    Entity,
-    ExportReport,
-    TypeNames,
-    annotate_doc,
-    as_types,
-)
-from .tools import (
-    expect_label,
-    expect_text,
-    optional_list,
-    read_objects,
-    read_text_annotations,
-    text_entity,
-    tokenize,
-)
+from ..reading import ErrorHandler, JsonValue, raise_error, read_json_records, short
+from .common import ENTITY, DocMaker, Edge, Entity, inclusive_offsets
+from .report import ConversionReport, ExportReport
+from .type_names import TypeNames
+from .writing import read_text_annotations
 
 ACCEPT = "accept"
 ANSWERS = (ACCEPT, "reject", "ignore")
@@ -96,158 +65,97 @@ def prodigy_to_docs(
     YIELDS (Doc): The Docs.
     RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
     """
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    pipeline = nlp or spacy.blank("en")
-    for place, fields in read_objects(path, on_error=on_error, report=report):
-        try:
-            orig_id = fields.get("id", fields.get("_task_hash"))
-            place = Place(place.file, place.name, expect_id(orig_id, place.at("id")))
-            answer = fields.get("answer", ACCEPT)
-            if answer not in ANSWERS:
-                raise wrong_kind(answer, "one of " + ", ".join(ANSWERS), place.at("answer"))
-            if answer != ACCEPT:
-                report.notes[f"records with the answer {answer}, left out"] += 1
-                continue
-            doc = _Record(fields, pipeline, place, report).annotate(names)
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        yield doc
+    maker = DocMaker(nlp, types, on_error, report)
+
+    def to_doc(record: JsonValue) -> Doc | None:
+        record = record.with_id("id", "_task_hash")
+        answer = record.raw.get("answer", ACCEPT)
+        if answer not in ANSWERS:
+            raise record["answer"].wrong_kind("one of " + ", ".join(ANSWERS))
+        if answer != ACCEPT:
+            maker.report.notes[f"records with the answer {answer}, left out"] += 1
+            return None
+        return _RecordReader(record, maker).to_doc()
+
+    yield from maker.each(read_json_records(path), to_doc)
 
 
-class _Record:
-    """A record while it is read."""
+class _RecordReader:
+    """Reads one record: relations refer to tokens and spans that were read before.
 
-    def __init__(
-        self, fields: dict[str, Any], pipeline: Language, place: Place, report: ConversionReport
-    ) -> None:
-        self.fields = fields
-        self.place = place
-        self.report = report
-        self.text = expect_text(expect_key(fields, "text", place), place.at("text"))
-        self.has_tokens = fields.get("tokens") is not None
-        if self.has_tokens:
-            words, spaces = self._tokens()
-            self.doc = Doc(pipeline.vocab, words=words, spaces=spaces)
+    record (JsonValue): The record.
+    maker (DocMaker): Makes the Doc.
+    """
+
+    def __init__(self, record: JsonValue, maker: DocMaker) -> None:
+        self.record = record
+        self.maker = maker
+        self.text = record["text"].as_str()
+        tokens = record.get("tokens")
+        self.has_tokens = tokens is not None
+        if tokens is not None:
+            words, spaces = _read_tokens(tokens, self.text)
+            self.doc = Doc(maker.nlp.vocab, words=words, spaces=spaces)
         else:
-            report.notes["records without tokens, tokenized"] += 1
-            self.doc = tokenize(pipeline, self.text, place.at("text"))
-        # In the order of the file; the dictionary finds them again.
+            maker.report.notes["records without tokens, tokenized"] += 1
+            self.doc = maker.tokenize(self.text, record["text"])
+        # In the order of the file, with repetitions; and the index of the first one of each.
         self.entities: list[Entity] = []
         self.index: dict[Entity, int] = {}
 
-    def annotate(self, names: TypeNames | None) -> Doc:
+    def to_doc(self) -> Doc:
         """Read spans and relations and write them on the Doc."""
-        for i, item in enumerate(optional_list(self.fields, "spans", self.place)):
-            place = self.place.at(f"spans[{i}]")
-            fields = expect_dict(item, place)
-            label = expect_label(fields.get("label"), "spans", ENTITY, place, self.report)
-            start, end = self._bounds(fields, place)
-            self._add(Entity(start, end, label))
-        relations = []
-        for i, item in enumerate(optional_list(self.fields, "relations", self.place)):
-            place = self.place.at(f"relations[{i}]")
-            fields = expect_dict(item, place)
-            head, child = (self._argument(fields, name, place) for name in ("head", "child"))
-            label = expect_name(expect_key(fields, "label", place), place.at("label"))
-            relations.append(Edge(head, child, label))
-        annotate_doc(
-            self.doc,
-            self.entities,
-            relations,
-            place=self.place,
-            report=self.report,
-            types=names,
-        )
-        return self.doc
-
-    def _tokens(self) -> tuple[list[str], list[bool]]:
-        place = self.place.at("tokens")
-        tokens = [
-            expect_dict(token, place.at(f"[{i}]"))
-            for i, token in enumerate(expect_list(self.fields["tokens"], place))
-        ]
-        words = [expect_key(token, "text", place.at(f"[{i}]")) for i, token in enumerate(tokens)]
-        expect_words(words, place, allow_empty=True)
-        spaces = []
-        at = 0
-        for i, (token, word) in enumerate(zip(tokens, words, strict=True)):
-            start = at
-            fits = self.text.startswith(word, start) and token.get("start", start) == start
-            at += len(word)
-            space = token.get("ws")
-            if space is None:  # as in old versions
-                space = self.text.startswith(" ", at)
-            elif not isinstance(space, bool):
-                raise wrong_kind(space, "true or false", place.at(f"[{i}].ws"))
-            if space:
-                fits = fits and self.text.startswith(" ", at)
-                at += 1
-            if not fits or token.get("id", i) != i:
-                raise place.at(f"[{i}]").error(
-                    Errors.E622,
-                    found=f"{short(word)} with start {short(token.get('start'))}, ws "
-                    f"{short(token.get('ws'))} and id {short(token.get('id'))}",
-                    expected=f"the token with the id {i} in the text at {start}: "
-                    f"{short(self.text[start : start + 60])}",
-                )
-            spaces.append(space)
-        if at != len(self.text):
-            raise place.error(
-                Errors.E622,
-                found=f"tokens up to character {at}",
-                expected=f"tokens for the whole text of {len(self.text)} characters",
+        for span in self.record.get("spans") or ():
+            label = self.maker.label_or(ENTITY, span.get("label"), "spans")
+            self._add(Entity(*self._bounds(span), label))
+        relations = [
+            Edge(
+                self._argument(item, "head"), self._argument(item, "child"), item["label"].as_name()
             )
-        return words, spaces
+            for item in self.record.get("relations") or ()
+        ]
+        return self.maker.annotate(self.doc, self.entities, relations, self.record.place)
 
-    def _bounds(self, fields: dict[str, Any], place: Place) -> tuple[int, int]:
+    def _bounds(self, span: JsonValue) -> tuple[int, int]:
         """Return start and exclusive end of a span in tokens.
 
-        Where the Doc has the record's tokens, their numbers count, and the characters must agree;
+        If the Doc has the record's tokens, their numbers count and the characters must agree;
         otherwise there are only characters.
         """
-        if not self.has_tokens or fields.get("token_start") is None:
-            start, end = (
-                expect_int(expect_key(fields, key, place), place.at(key))
-                for key in ("start", "end")
-            )
-            label = str(fields.get("label"))  # for the report
-            entity = text_entity(
-                self.doc, self.text, start, end, label, place=place, report=self.report
-            )
+        if not self.has_tokens or span.get("token_start") is None:
+            start, end = span["start"].as_int(), span["end"].as_int()
+            label = str(span.raw.get("label"))  # for the report
+            entity = self.maker.trimmed_entity(self.doc, self.text, start, end, label, span)
             return entity.start, entity.end
-        start, end = expect_inclusive_offsets(
-            fields["token_start"],
-            expect_key(fields, "token_end", place),
+        start, end = inclusive_offsets(
+            span["token_start"],
+            span["token_end"],
             len(self.doc),
-            place.at("token_start, token_end"),
+            span.at("token_start, token_end"),
         )
-        span = self.doc[start:end]
-        for key, char in (("start", span.start_char), ("end", span.end_char)):
-            if fields.get(key, char) != char:
-                raise place.at(key).error(
+        tokens = self.doc[start:end]
+        for key, char in (("start", tokens.start_char), ("end", tokens.end_char)):
+            if span.raw.get(key, char) != char:
+                raise span[key].error(
                     Errors.E606,
-                    found=f"{key} {short(fields[key])} with tokens {start} to {end - 1}",
+                    found=f"{key} {short(span.raw[key])} with tokens {start} to {end - 1}",
                     expected=f"{char}, where these tokens are (token_end is inclusive)",
                 )
         return start, end
 
     def _add(self, entity: Entity) -> int:
-        """Note an entity and return its index; that of the first one if it is repeated."""
+        """Add an entity and return its index; that of the first one if it is repeated."""
         self.entities.append(entity)
         return self.index.setdefault(entity, len(self.entities) - 1)
 
-    def _argument(
-        self, fields: dict[str, Any], name: Literal["head", "child"], place: Place
-    ) -> int:
-        """Return the index of a relation's argument among the entities."""
-        token = expect_int(expect_key(fields, name, place), place.at(name))
-        item = fields.get(f"{name}_span")
+    def _argument(self, relation: JsonValue, name: str) -> int:
+        """Return the index of a relation's argument ("head" or "child") among the entities."""
+        token = relation[name].as_int()
+        span = relation.get(f"{name}_span")
         label = None
-        if item is None:
+        if span is None:
             if not 0 <= token < len(self.doc):
-                raise place.at(name).error(
+                raise relation[name].error(
                     Errors.E607,
                     found=f"{name} {token}",
                     expected=f"0 <= {name} < {len(self.doc)} (the number of tokens)",
@@ -258,27 +166,60 @@ class _Record:
             if around:
                 return self.index[min(around, key=lambda e: (e.end - 1 != token, e.end - e.start))]
         else:
-            place = place.at(f"{name}_span")
-            span = expect_dict(item, place)
-            bounds = self._bounds(span, place)
+            bounds = self._bounds(span)
             if self.has_tokens and not bounds[0] <= token < bounds[1]:
-                raise place.error(
+                raise span.error(
                     Errors.E606,
                     found=f"tokens {bounds[0]} to {bounds[1] - 1}",
                     expected=f"a span with the token {token}, as {name} says",
                 )
             label = span.get("label")
-            if label is None or label == "":
+            if label is None or label.raw == "":
                 same = [e for e in self.entities if (e.start, e.end) == bounds]
                 if same:
                     return self.index[same[0]]
-        entity = Entity(
-            *bounds, expect_label(label, "arguments of relations", ENTITY, place, self.report)
-        )
+        entity = Entity(*bounds, self.maker.label_or(ENTITY, label, "arguments of relations"))
         if entity not in self.index:
-            self.report.notes["arguments of relations that are not among the spans, added"] += 1
+            self.maker.report.notes[
+                "arguments of relations that are not among the spans, added"
+            ] += 1
             return self._add(entity)
         return self.index[entity]
+
+
+def _read_tokens(tokens: JsonValue, text: str) -> tuple[list[str], list[bool]]:
+    """Return the tokens of a record and whether a space follows each; they must make up the text."""
+    words, spaces = [], []
+    at = 0
+    for i, token in enumerate(tokens):
+        word, space = token["text"].as_str(), token.get("ws")
+        if not word:
+            raise token["text"].wrong_kind("a string that is not empty")
+        start = at
+        fits = text.startswith(word, start) and token.raw.get("start", start) == start
+        at += len(word)
+        # Old versions do not say whether a space follows.
+        has_space = text.startswith(" ", at) if space is None else space.as_bool()
+        if has_space:
+            fits = fits and text.startswith(" ", at)
+            at += 1
+        if not fits or token.raw.get("id", i) != i:
+            raise token.error(
+                Errors.E622,
+                found=f"{short(word)} with start {short(token.raw.get('start'))}, ws "
+                f"{short(token.raw.get('ws'))} and id {short(token.raw.get('id'))}",
+                expected=f"the token with the id {i} in the text at {start}: "
+                f"{short(text[start : start + 60])}",
+            )
+        words.append(word)
+        spaces.append(has_space)
+    if at != len(text):
+        raise tokens.error(
+            Errors.E622,
+            found=f"tokens up to character {at}",
+            expected=f"tokens for the whole text of {len(text)} characters",
+        )
+    return words, spaces
 
 
 def docs_to_prodigy(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
@@ -291,12 +232,12 @@ def docs_to_prodigy(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
         it.
     """
     for doc in docs:
-        found = read_text_annotations(doc, report)
-        found.count(report)
-        if found.has_overlaps:
+        annotated = read_text_annotations(doc, report)
+        report.count(len(annotated.entities), len(annotated.relations))
+        if annotated.has_overlaps:
             report.notes["texts with overlapping entities, which Prodigy does not show"] += 1
-        record: dict[str, Any] = {} if found.id is None else {"id": found.id}
-        record["text"] = found.text
+        record: dict[str, Any] = {} if annotated.id is None else {"id": annotated.id}
+        record["text"] = annotated.text
         record["tokens"] = [
             {
                 "text": token.text,
@@ -304,7 +245,7 @@ def docs_to_prodigy(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
                 "end": token.idx + len(token),
                 "id": token.i,
                 # The text may end before the last token's space.
-                "ws": bool(token.whitespace_) and token.idx + len(token) < len(found.text),
+                "ws": bool(token.whitespace_) and token.idx + len(token) < len(annotated.text),
                 "disabled": False,
             }
             for token in doc
@@ -317,17 +258,17 @@ def docs_to_prodigy(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
                 "token_end": entity.end - 1,
                 "label": entity.label,
             }
-            for entity, (start, end) in zip(found.entities, found.bounds, strict=True)
+            for entity, (start, end) in zip(annotated.entities, annotated.bounds, strict=True)
         ]
         record["relations"] = [
             {
-                "head": found.entities[edge.head].end - 1,
-                "child": found.entities[edge.tail].end - 1,
+                "head": annotated.entities[edge.head].end - 1,
+                "child": annotated.entities[edge.tail].end - 1,
                 "head_span": spans[edge.head],
                 "child_span": spans[edge.tail],
                 "label": edge.label,
             }
-            for edge in found.relations
+            for edge in annotated.relations
         ]
         record["answer"] = ACCEPT
         yield record

@@ -12,45 +12,30 @@ from spacy.tokens import Doc
 
 from ..annotations.relations import RecordId
 from ..errors import Errors
-from ..reading import (
-    ConversionError,
-    ErrorHandler,
-    Place,
-    expect_dict,
-    expect_id,
-    expect_inclusive_offsets,
-    expect_key,
-    expect_list,
-    expect_name,
-    expect_words,
-    parse_json,
-    raise_error,
-    read_lines,
-    wrong_kind,
-)
-from .common import (
-    ConversionReport,
-    Edge,
-    Entity,
-    ExportReport,
-    Finding,
-    TypeNames,
-    as_types,
-    get_vocab,
-    make_doc,
-)
-from .writing import add_notes, doc_id, read_annotations, sentences_of, words_of
+from ..reading import ErrorHandler, JsonValue, Place, parse_count, raise_error, read_json_lines
+from .common import DocMaker, Edge, Entity, inclusive_offsets
+from .report import ConversionReport, ExportReport, Finding
+from .type_names import TypeNames
+from .writing import doc_id, read_annotations, sentences_of, words_of
 
-# How many sentences may be missing in a document before another: an id like "log:20240131" is no
+# The most sentences that may be missing in a document before another: an id like "log:20240131" is no
 # reason for millions of empty ones.
 MAX_GAP = 1000
 
 Unit = Literal["sentence", "document"]
+UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
 @dataclass
 class _Part:
-    """What becomes one Doc."""
+    """The part of a document that becomes one Doc: a sentence, or the whole.
+
+    place (Place): Its place in the file, with the id of the Doc.
+    start (int): The number of tokens of the document before it.
+    words (list[str]): Its tokens.
+    sent_starts (list[bool] | None): Whether each token starts a sentence, if that is known.
+    entities, relations (list[Entity], list[Edge]): By its own tokens.
+    """
 
     place: Place
     start: int
@@ -58,6 +43,15 @@ class _Part:
     sent_starts: list[bool] | None = None
     entities: list[Entity] = field(default_factory=list)
     relations: list[Edge] = field(default_factory=list)
+
+
+@dataclass
+class _Parsed:
+    """The Docs-to-be of a document, and what is to be reported of it."""
+
+    parts: list[_Part]
+    lost: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def scierc_to_docs(
@@ -93,102 +87,82 @@ def scierc_to_docs(
     YIELDS (Doc): The Docs.
     RAISES (ConversionError): If the file, or with the default `on_error` a document, is bad.
     """
-    file = Place(str(path))
-    _check_unit(unit, file)
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    vocab = get_vocab(nlp)
-    empty = True
-    for number, line in read_lines(path):
-        if not line.strip():
-            continue
-        empty = False
-        try:
-            parts, lost, notes = _parse_document(line, number, unit, file)
-            if names is not None:
-                # Before the first Doc: a bad document is skipped as a whole.
-                for part in parts:
-                    names.check(part.entities, part.relations, part.place)
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        report.lost_relations.extend(lost)
-        report.notes.update(notes)
-        for part in parts:
-            yield make_doc(
-                vocab,
-                part.words,
-                part.entities,
-                part.relations,
-                place=part.place,
-                report=report,
-                types=names,
-                sent_starts=part.sent_starts,
+    _check_unit(unit, Place(str(path)))
+    maker = DocMaker(nlp, types, on_error, report)
+
+    def parse(record: JsonValue) -> _Parsed:
+        document = _parse_document(record, unit)
+        if maker.types is not None:
+            # Before the first Doc: a bad document is skipped as a whole.
+            for part in document.parts:
+                labels = [e.label for e in part.entities], [r.label for r in part.relations]
+                maker.types.check(*labels, part.place)
+        return document
+
+    for document in maker.each(read_json_lines(path), parse):
+        maker.report.lost_relations.extend(document.lost)
+        maker.report.notes.update(document.notes)
+        for part in document.parts:
+            yield maker.from_words(
+                part.words, part.entities, part.relations, part.place, sent_starts=part.sent_starts
             )
-    if empty:
-        raise file.error(Errors.E609, found="an empty file", expected="documents")
 
 
-def _parse_document(
-    line: str, number: int, unit: Unit, file: Place
-) -> tuple[list[_Part], list[Finding], list[str]]:
-    record = expect_dict(parse_json(line, file, number), file.at(f"line {number}"))
-    place = file.at(f"line {number}")
-    key = expect_id(expect_key(record, "doc_key", place), place.at("doc_key"))
-    place = Place(place.file, place.name, key)
-    items = expect_list(expect_key(record, "sentences", place), place.at("sentences"))
-    sentences = [
-        expect_words(item, place.at(f"sentences[{i}]"), allow_empty=True)
-        for i, item in enumerate(items)
-    ]
+def _parse_document(record: JsonValue, unit: Unit) -> _Parsed:
+    record["doc_key"].as_id()  # it may be null, but not missing
+    record = record.with_id("doc_key")
+    place = record.place
+    sentences = [item.as_words(allow_empty=True) for item in record["sentences"]]
     if not any(sentences):
-        raise wrong_kind(sentences, "at least one token", place.at("sentences"))
-    ner = _per_sentence(record, "ner", len(sentences), place)
-    edges = _per_sentence(record, "relations", len(sentences), place)
+        raise record["sentences"].wrong_kind("at least one token")
+    ner, edges = (_per_sentence(record[key], len(sentences)) for key in ("ner", "relations"))
 
     parts, part_of_token, part_of_sentence = _make_parts(sentences, unit, place)
-    notes = ["sentences without tokens"] * sum(not words for words in sentences)
-    lost: list[Finding] = []
+    n_tokens = len(part_of_token)
+    document = _Parsed(parts)
+    document.notes += ["sentences without tokens"] * sum(not words for words in sentences)
     # The first entity of each span by its place in the document; a span may have several types.
     by_span: dict[tuple[int, int], tuple[_Part, int]] = {}
     ambiguous: set[tuple[int, int]] = set()
-    for s, i, item in ner:
-        where = place.at(f"ner[{s}][{i}]")
-        start, end, label = expect_list(item, where, 3)
-        span = expect_inclusive_offsets(start, end, len(part_of_token), where)
+    for home, item in (
+        (part_of_sentence[s], item) for s, items in enumerate(ner) for item in items
+    ):
+        item.as_list(3)
+        start, end, label = item
+        span = inclusive_offsets(start, end, n_tokens, item)
         part = part_of_token[span[0]]
-        home = part_of_sentence[s]
         if part is not home or span[1] > part.start + len(part.words):
-            raise where.error(
+            raise item.error(
                 Errors.E606,
-                found=f"start {start}, end {end}",
+                found=f"start {start.raw}, end {end.raw}",
                 expected=f"offsets inside its {unit}, from {home.start} "
                 f"to {home.start + len(home.words) - 1} (end inclusive)",
             )
-        entity = Entity(span[0] - part.start, span[1] - part.start, expect_name(label, where))
+        entity = Entity(span[0] - part.start, span[1] - part.start, label.as_name())
         if span not in by_span:
             by_span[span] = (part, len(part.entities))
         elif part.entities[by_span[span][1]].label != entity.label:
             ambiguous.add(span)
         part.entities.append(entity)
-    for s, i, item in edges:
-        where = place.at(f"relations[{s}][{i}]")
-        start1, end1, start2, end2, label = expect_list(item, where, 5)
-        label = expect_name(label, where)
-        head = expect_inclusive_offsets(start1, end1, len(part_of_token), where)
-        tail = expect_inclusive_offsets(start2, end2, len(part_of_token), where)
-        text = f"{label} [{start1}, {end1}] -> [{start2}, {end2}]"
+    for item in (item for items in edges for item in items):
+        item.as_list(5)
+        start1, end1, start2, end2, label = item
+        head = inclusive_offsets(start1, end1, n_tokens, item)
+        tail = inclusive_offsets(start2, end2, n_tokens, item)
+        edge = f"{label.as_name()} [{start1.raw}, {end1.raw}] -> [{start2.raw}, {end2.raw}]"
         if head not in by_span or tail not in by_span:
-            lost.append(Finding(place.ref, f"{text}: an argument is no entity"))
+            document.lost.append(Finding(place.ref, f"{edge}: an argument is no entity"))
             continue
         (part, head_index), (other, tail_index) = by_span[head], by_span[tail]
         if part is not other:
-            lost.append(Finding(place.ref, f"{text}: across sentences"))
+            document.lost.append(Finding(place.ref, f"{edge}: across sentences"))
             continue
         if head in ambiguous or tail in ambiguous:
-            notes.append("relations whose argument has several types, of which the first was taken")
-        part.relations.append(Edge(head_index, tail_index, label))
-    return parts, lost, notes
+            document.notes.append(
+                "relations whose argument has several types, of which the first was taken"
+            )
+        part.relations.append(Edge(head_index, tail_index, label.as_name()))
+    return document
 
 
 def _make_parts(
@@ -211,30 +185,24 @@ def _make_parts(
     return [part for part in parts if part.words], tokens, parts
 
 
-def _per_sentence(
-    record: dict[str, Any], key: str, n_sentences: int, place: Place
-) -> list[tuple[int, int, Any]]:
-    """Return (sentence, index in it, item) of a list of lists with one list a sentence."""
-    lists = expect_list(expect_key(record, key, place), place.at(key))
-    if len(lists) != n_sentences:
-        raise place.at(key).error(
+def _per_sentence(lists: JsonValue, n_sentences: int) -> list[list[JsonValue]]:
+    """Return the items of a list of lists, which must have one list a sentence."""
+    n_lists = len(lists.as_list())
+    if n_lists != n_sentences:
+        raise lists.error(
             Errors.E604,
-            found=f"{len(lists)} lists",
+            found=f"{n_lists} lists",
             expected=f"{n_sentences} lists, one a sentence",
         )
-    return [
-        (s, i, item)
-        for s, items in enumerate(lists)
-        for i, item in enumerate(expect_list(items, place.at(f"{key}[{s}]")))
-    ]
+    return [list(items) for items in lists]
 
 
 def _check_unit(unit: str, place: Place) -> None:
-    if unit not in get_args(Unit):
+    if unit not in UNITS:
         raise place.error(
             Errors.E613,
             found=f"unit {unit!r}",
-            expected=" or ".join(map(repr, get_args(Unit))),
+            expected=" or ".join(map(repr, UNITS)),
         )
 
 
@@ -322,10 +290,9 @@ def docs_to_scierc(
             if index > MAX_GAP:
                 key, index = name, 0
             current = _Document(key)
-            add_notes(report, {"documents with the key of an earlier one": key in keys})
+            report.note({"documents with the key of an earlier one": key in keys})
             keys.add(key)
-        add_notes(
-            report,
+        report.note(
             {
                 "empty sentences, in the place of missing ones": index - len(current.sentences),
                 "ids that get ':0', as they name no sentence": not is_document and key == name,
@@ -333,9 +300,7 @@ def docs_to_scierc(
         )
         current.pad(index)
         current.add(words, borders, entities, edges)
-        report.docs += 1
-        report.entities += len(entities)
-        report.relations += len(edges)
+        report.count(len(entities), len(edges))
     if current is not None:
         yield current.to_dict()
 
@@ -343,8 +308,9 @@ def docs_to_scierc(
 def _split_id(name: RecordId) -> tuple[RecordId, int]:
     """Return key of the document and number of the sentence; the id and 0 if it has no number."""
     key, _, number = str(name).rpartition(":")
-    if key and number.isascii() and number.isdigit() and str(int(number)) == number:
-        return key, int(number)
+    index = parse_count(number)
+    if key and index is not None and str(index) == number:
+        return key, index
     return name, 0
 
 
@@ -359,8 +325,7 @@ def _note_losses(
     for i, entity in enumerate(entities):
         first.setdefault((entity.start, entity.end), i)
     places = [(entity.start, entity.end) for entity in entities]
-    add_notes(
-        report,
+    report.note(
         {
             "entities across sentences, listed with their first": sum(
                 sentence[start] != sentence[end - 1] for start, end in places

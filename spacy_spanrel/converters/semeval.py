@@ -5,24 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..reading import ErrorHandler, raise_error
-from .common import (
-    ENTITY,
-    ConversionReport,
-    Entity,
-    ExportReport,
-    TypeNames,
-    annotate_doc,
-    as_types,
-    char_entity,
-    one_relation,
-)
-from .tagged import TaggedSentence, tagged_lines, tagged_to_docs
-from .writing import add_notes, line_text, read_pairs
+from .common import ENTITY, DocMaker, Entity, one_relation
+from .report import ConversionReport, ExportReport
+from .tagged import TaggedSentence, read_tagged, tagged_lines
+from .type_names import TypeNames
+from .writing import line_text, read_pairs
 
 
 def semeval_to_docs(
@@ -60,27 +51,22 @@ def semeval_to_docs(
     YIELDS (Doc): The Docs.
     RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
     """
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    pipeline = nlp or spacy.blank("en")
+    maker = DocMaker(nlp, types, on_error, report)
 
     def to_doc(sentence: TaggedSentence) -> Doc:
         text = "".join(sentence.pieces)
-        doc = pipeline.make_doc(text)
+        doc = maker.tokenize(text, sentence.place)
         arguments: list[Entity] = []
         for start, end in sentence.offsets([len(piece) for piece in sentence.pieces]):
             argument = text[start:end]
             # Blanks inside the tags are no part of the argument.
             start += len(argument) - len(argument.lstrip())
             end = start + len(argument.strip())
-            arguments.append(
-                char_entity(doc, start, end, ENTITY, place=sentence.place, report=report)
-            )
+            arguments.append(maker.widened_entity(doc, start, end, ENTITY, sentence.place))
         entities, relations = one_relation(arguments[0], arguments[1], sentence.label)
-        annotate_doc(doc, entities, relations, place=sentence.place, report=report, types=names)
-        return doc
+        return maker.annotate(doc, entities, relations, sentence.place)
 
-    yield from tagged_to_docs(path, to_doc, on_error=on_error, report=report)
+    yield from maker.each(read_tagged(path), to_doc)
 
 
 # Back to text
@@ -109,8 +95,7 @@ def docs_to_semeval(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
             return span.start_char, span.end_char
 
         arguments = {text[slice(*offsets(e))] for pair in pairs for e in (pair.head, pair.tail)}
-        add_notes(
-            report,
+        report.note(
             {
                 "Docs with blanks around their text, cut off": text != text.strip(),
                 "arguments with blanks at their ends, cut off": sum(

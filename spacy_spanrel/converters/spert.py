@@ -11,31 +11,10 @@ from spacy.tokens import Doc
 
 from ..annotations.relations import get_orig_id
 from ..errors import Errors
-from ..reading import (
-    ConversionError,
-    ErrorHandler,
-    Place,
-    expect_dict,
-    expect_id,
-    expect_int,
-    expect_key,
-    expect_list,
-    expect_name,
-    expect_offsets,
-    expect_words,
-    raise_error,
-    read_records,
-)
-from .common import (
-    ConversionReport,
-    Edge,
-    Entity,
-    ExportReport,
-    TypeNames,
-    as_types,
-    get_vocab,
-    make_doc,
-)
+from ..reading import ErrorHandler, JsonValue, raise_error, read_json_list
+from .common import DocMaker, Edge, Entity
+from .report import ConversionReport, ExportReport
+from .type_names import TypeNames
 from .writing import read_annotations, words_of
 
 
@@ -67,61 +46,39 @@ def spert_to_docs(
     YIELDS (Doc): The Docs.
     RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
     """
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    records = read_records(path)
-    vocab = get_vocab(nlp)
-    for number, record in enumerate(records):
-        place = Place(str(path), f"record {number}")
-        try:
-            fields = expect_dict(record, place)
-            orig_id = expect_id(fields.get("orig_id"), place.at("orig_id"))
-            place = Place(str(path), f"record {number}", orig_id)
-            words = expect_words(expect_key(fields, "tokens", place), place.at("tokens"))
-            entities = _entities(fields, len(words), place)
-            relations = _relations(fields, len(entities), place)
-            doc = make_doc(
-                vocab, words, entities, relations, place=place, report=report, types=names
+    maker = DocMaker(nlp, types, on_error, report)
+
+    def to_doc(record: JsonValue) -> Doc:
+        record = record.with_id("orig_id")
+        words = record["tokens"].as_words()
+        entities = [_entity(item, len(words)) for item in record["entities"]]
+        relations = [_relation(item, len(entities)) for item in record["relations"]]
+        return maker.from_words(words, entities, relations, record.place)
+
+    yield from maker.each(read_json_list(path), to_doc)
+
+
+def _entity(item: JsonValue, n_words: int) -> Entity:
+    label, start, end = item["type"].as_name(), item["start"].as_int(), item["end"].as_int()
+    if not 0 <= start < end <= n_words:
+        raise item.error(
+            Errors.E606,
+            found=f"start {start}, end {end}",
+            expected=f"0 <= start < end <= {n_words} (the number of tokens), end exclusive",
+        )
+    return Entity(start, end, label)
+
+
+def _relation(item: JsonValue, n_entities: int) -> Edge:
+    for key in ("head", "tail"):
+        index = item[key].as_int()
+        if not 0 <= index < n_entities:
+            raise item[key].error(
+                Errors.E607,
+                found=f"{key} {index}",
+                expected=f"0 <= {key} < {n_entities} (the number of entities)",
             )
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        yield doc
-
-
-def _entities(fields: dict[str, Any], n_words: int, place: Place) -> list[Entity]:
-    entities = []
-    items = expect_list(expect_key(fields, "entities", place), place.at("entities"))
-    for i, item in enumerate(items):
-        where = place.at(f"entities[{i}]")
-        item = expect_dict(item, where)
-        label = expect_name(expect_key(item, "type", where), where.at("type"))
-        start = expect_int(expect_key(item, "start", where), where.at("start"))
-        end = expect_int(expect_key(item, "end", where), where.at("end"))
-        expect_offsets(start, end, n_words, where)
-        entities.append(Entity(start, end, label))
-    return entities
-
-
-def _relations(fields: dict[str, Any], n_entities: int, place: Place) -> list[Edge]:
-    relations = []
-    items = expect_list(expect_key(fields, "relations", place), place.at("relations"))
-    for i, item in enumerate(items):
-        where = place.at(f"relations[{i}]")
-        item = expect_dict(item, where)
-        label = expect_name(expect_key(item, "type", where), where.at("type"))
-        ends = []
-        for key in ("head", "tail"):
-            index = expect_int(expect_key(item, key, where), where.at(key))
-            if not 0 <= index < n_entities:
-                raise where.at(key).error(
-                    Errors.E607,
-                    found=f"{key} {index}",
-                    expected=f"0 <= {key} < {n_entities} (the number of entities)",
-                )
-            ends.append(index)
-        relations.append(Edge(ends[0], ends[1], label))
-    return relations
+    return Edge(item["head"].as_int(), item["tail"].as_int(), item["type"].as_name())
 
 
 # Back to JSON
@@ -147,7 +104,5 @@ def docs_to_spert(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[st
         orig_id = get_orig_id(doc)
         if orig_id is not None:
             record["orig_id"] = orig_id
-        report.docs += 1
-        report.entities += len(entities)
-        report.relations += len(edges)
+        report.count(len(entities), len(edges))
         yield record

@@ -13,7 +13,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import spacy
 from spacy.language import Language
 from spacy.tokens import Doc
 
@@ -28,24 +27,9 @@ from ..annotations import (
 )
 from ..annotations.answers import null_difference, plausible_answers, reference_answers
 from ..errors import Errors
-from ..reading import (
-    ConversionError,
-    ErrorHandler,
-    Place,
-    expect_dict,
-    expect_encodable,
-    expect_id,
-    expect_int,
-    expect_key,
-    expect_list,
-    expect_name,
-    raise_error,
-    read_json,
-    short,
-    wrong_kind,
-)
-from .common import ConversionReport, Finding
-from .tools import tokenize
+from ..reading import ErrorHandler, JsonValue, Place, raise_error, read_json, short
+from .common import DocMaker
+from .report import ConversionReport, Finding
 
 TITLE_ATTR = "title"
 
@@ -88,83 +72,76 @@ def squad_to_docs(
     YIELDS (Doc): The Docs. A paragraph that never had questions is kept; one that lost all is not.
     RAISES (ConversionError): If the file, or with the default `on_error` a question, is bad.
     """
-    report = ConversionReport() if report is None else report
-    pipeline = nlp or spacy.blank("en")
-    top = Place(str(path))
-    data = expect_dict(read_json(path), top.at("top level"))
-    is_version_2 = _is_version_2(data.get("version"))
-    articles = expect_list(expect_key(data, "data", top), top.at("data"))
-    if not articles:
-        raise top.error(Errors.E609, found="no article in data", expected="articles")
-    for i, article in enumerate(articles):
-        place = Place(str(path), f"data[{i}]")
-        try:
-            article = expect_dict(article, place)
-            title = _optional_text(article.get("title"), place.at("title"))
-            paragraphs = expect_list(
-                expect_key(article, "paragraphs", place), place.at("paragraphs")
-            )
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        for j, paragraph in enumerate(paragraphs):
-            place = Place(str(path), f"data[{i}].paragraphs[{j}]")
-            try:
-                doc = _read_paragraph(paragraph, pipeline, is_version_2, place, on_error, report)
-            except ConversionError as error:
-                report.skip(error, on_error)
-                continue
-            if doc is not None:
-                if title:
-                    doc.spans[QA_KEY].attrs[TITLE_ATTR] = title
-                yield doc
+    maker = DocMaker(nlp, None, on_error, report)
+    data = read_json(path)
+    version = data.at("top level").get("version")
+    is_version_2 = version is not None and _is_version_2(version.raw)
+    if not data["data"].as_list():
+        raise data.error(Errors.E609, found="no article in data", expected="articles")
+
+    def to_doc(paragraph: JsonValue) -> Doc | None:
+        return _read_paragraph(paragraph, is_version_2, maker)
+
+    for title, paragraphs in maker.each(data["data"], _read_article):
+        for doc in maker.each(paragraphs, to_doc):
+            if title:
+                doc.spans[QA_KEY].attrs[TITLE_ATTR] = title
+            yield doc
 
 
-def _read_paragraph(
-    item: object,
-    pipeline: Language,
-    is_version_2: bool,
-    place: Place,
-    on_error: ErrorHandler,
-    report: ConversionReport,
-) -> Doc | None:
+def _is_version_2(version: object) -> bool:
+    """Whether questions may have no answer: "v2.0", "2.0", 2.0."""
+    return str(version).lower().removeprefix("v").startswith("2")
+
+
+def _read_article(article: JsonValue) -> tuple[str, list[JsonValue]]:
+    """Return the title of an article, "" if it has none, and its paragraphs."""
+    title = article.get("title")
+    return "" if title is None else title.as_str(), list(article["paragraphs"])
+
+
+def _read_paragraph(paragraph: JsonValue, is_version_2: bool, maker: DocMaker) -> Doc | None:
     """Make a Doc and count it; None if all questions were bad and `on_error` did not raise."""
-    fields = expect_dict(item, place)
-    context = expect_name(expect_key(fields, "context", place), place.at("context"))
-    doc = tokenize(pipeline, context, place.at("context"), counted="answers")
-    questions = expect_list(expect_key(fields, "qas", place), place.at("qas"))
+    context = paragraph["context"]
+    doc = maker.tokenize(context.as_name(), context, counted="answers")
     answers: dict[str, Answer] = {}
-    for k, question in enumerate(questions):
-        try:
-            read = _read_question(
-                question, doc, is_version_2, Place(place.file, f"{place.name}.qas[{k}]")
+
+    def read(item: JsonValue) -> _Reading:
+        reading = _read_question(item, doc, context.raw, is_version_2)
+        id = reading.answer.question.id
+        if id in answers:
+            raise reading.record["id"].error(
+                Errors.E614,
+                found=f"{id!r} again",
+                expected="different ids within a paragraph",
             )
-            name = read.answer.question.id
-            if name in answers:
-                raise read.place.at("id").error(
-                    Errors.E614,
-                    found=f"{name!r} again",
-                    expected="different ids within a paragraph",
-                )
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        answers[name] = read.answer
-        _count(read, report)
-    if questions and not answers:
+        return reading
+
+    for reading in maker.each(paragraph["qas"], read):
+        answers[reading.answer.question.id] = reading.answer
+        _count(reading, maker.report)
+    has_questions = bool(paragraph["qas"].raw)
+    if has_questions and not answers:
         return None
     set_answers(doc, answers.values())
-    report.docs += 1
-    report.tokens += len(doc)
-    report.docs_without_questions += not questions
+    maker.report.docs += 1
+    maker.report.tokens += len(doc)
+    maker.report.docs_without_questions += not has_questions
     return doc
 
 
 @dataclass
-class _Read:
-    """A question as it was read, and what was done to its answers."""
+class _Reading:
+    """A question as it was read, and what was done to its answers.
 
-    place: Place
+    record (JsonValue): The question in the file.
+    answer (Answer): The question with its reference answers.
+    n_trimmed, n_empty, n_implausible (int): Answers without the blanks around them, answers
+        without text, and plausible answers that do not occur.
+    repaired, lost (list[str]): Answers found elsewhere than stated, or nowhere.
+    """
+
+    record: JsonValue
     answer: Answer
     n_trimmed: int = 0
     n_empty: int = 0
@@ -173,123 +150,110 @@ class _Read:
     lost: list[str] = field(default_factory=list)
 
 
-def _is_version_2(version: object) -> bool:
-    """Whether questions may have no answer: "v2.0", "2.0", 2.0."""
-    return str(version).lower().removeprefix("v").startswith("2")
-
-
-def _optional_text(value: object, place: Place) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise wrong_kind(value, "a string", place)
-    return value if value is None else expect_encodable(value, place)
-
-
-def _read_question(item: object, doc: Doc, is_version_2: bool, place: Place) -> _Read:
-    fields = expect_dict(item, place)
-    orig_id = expect_id(expect_key(fields, "id", place), place.at("id"))
-    if orig_id is None:
-        raise wrong_kind(fields["id"], "a string that is not empty", place.at("id"))
-    place = Place(place.file, place.name, str(orig_id))
-    text = expect_name(expect_key(fields, "question", place), place.at("question"))
-    impossible = fields.get("is_impossible")
-    if impossible is not None and not isinstance(impossible, bool):
-        raise wrong_kind(impossible, "true or false", place.at("is_impossible"))
-    items = fields.get("answers", []) if impossible else expect_key(fields, "answers", place)
-    items = expect_list(items, place.at("answers"))
-    question = Question(str(orig_id), text)
-    read = _Read(place, Answer(question))
-    found = []
-    for i, part in enumerate(items):
-        answer = _read_answer(part, question, doc, read, place.at(f"answers[{i}]"))
-        if answer is not None:
-            found.append(answer)
+def _read_question(item: JsonValue, doc: Doc, context: str, is_version_2: bool) -> _Reading:
+    if item["id"].as_id() is None:
+        raise item["id"].wrong_kind("a string that is not empty")
+    id = str(item["id"].raw)
+    item = JsonValue(item.raw, replace(item.place, id=id))
+    question = Question(id, item["question"].as_name())
+    flag = item.get("is_impossible")
+    impossible = None if flag is None else flag.as_bool()
+    # A question without an answer need not have a list of them.
+    items = list(item["answers"]) if not impossible or "answers" in item.raw else []
+    reading = _Reading(item, Answer(question))
+    answers = [
+        answer
+        for answer in (_read_answer(each, question, doc, context, reading) for each in items)
+        if answer is not None
+    ]
     if impossible or (impossible is None and is_version_2 and not items):
-        if len(items) > read.n_empty:
-            raise place.error(
+        if len(items) > reading.n_empty:
+            raise item.error(
                 Errors.E615,
                 found=f"is_impossible true and {len(items)} answer(s)",
                 expected="no answers to a question that has none",
             )
-        _read_plausible(fields, doc, read)
-        return read
+        _read_plausible(doc, context, reading)
+        return reading
     if not items:
-        raise place.error(
+        raise item.error(
             Errors.E615,
             found="no answers" + ("" if impossible is None else " and is_impossible false"),
             expected="an answer, or is_impossible true",
         )
-    if not found:
-        raise place.error(
+    if not answers:
+        raise item.error(
             Errors.E616,
-            found="; ".join(read.lost) or f"{len(items)} answer(s) without text",
-            expected=f"a part of the context {short(doc.text)}",
+            found="; ".join(reading.lost) or f"{len(items)} answer(s) without text",
+            expected=f"a part of the context {short(context)}",
         )
-    read.answer = replace(found[0], alternatives=tuple(found[1:]))
-    return read
+    reading.answer = replace(answers[0], alternatives=tuple(answers[1:]))
+    return reading
 
 
-def _read_plausible(fields: dict[str, Any], doc: Doc, read: _Read) -> None:
-    """Read what comes near to an answer where there is none. What is wrong with it is counted apart:
-    the question is none the worse for it."""
-    name = "plausible_answers"
-    question, apart = read.answer.question, _Read(read.place, read.answer)
-    items = expect_list(fields.get(name) or [], read.place.at(name))
-    found = [
-        _read_answer(part, question, doc, apart, read.place.at(f"{name}[{i}]"))
-        for i, part in enumerate(items)
+def _read_plausible(doc: Doc, context: str, reading: _Reading) -> None:
+    """Read the plausible answers to a question without an answer, as its alternatives.
+
+    Those that do not occur are counted apart, as the question is none the worse for them.
+    """
+    question = reading.answer.question
+    apart = _Reading(reading.record, reading.answer)
+    answers = [
+        _read_answer(item, question, doc, context, apart)
+        for item in reading.record.get("plausible_answers") or ()
     ]
-    plausible = tuple(answer for answer in found if answer is not None)
-    read.answer = replace(read.answer, alternatives=plausible)
-    read.n_implausible = len(found) - len(plausible)
+    plausible = tuple(answer for answer in answers if answer is not None)
+    reading.answer = replace(reading.answer, alternatives=plausible)
+    reading.n_implausible = len(answers) - len(plausible)
 
 
 def _read_answer(
-    item: object, question: Question, doc: Doc, read: _Read, place: Place
+    item: JsonValue, question: Question, doc: Doc, context: str, reading: _Reading
 ) -> Answer | None:
-    """Return the answer where it is in the text; None if it is left out, and note why in `read`."""
-    fields = expect_dict(item, place)
-    given = expect_key(fields, "text", place)
-    if not isinstance(given, str):
-        raise wrong_kind(given, "a string", place.at("text"))
-    offset = expect_int(expect_key(fields, "answer_start", place), place.at("answer_start"))
-    text = given.strip()
+    """Return an answer at its place in the text; None if it is left out, which `reading` notes."""
+    quote, offset = item["text"].as_str(), item["answer_start"].as_int()
+    text = quote.strip()
     if not text:
-        read.n_empty += 1
+        reading.n_empty += 1
         return None
-    read.n_trimmed += text != given
-    stated = offset + len(given) - len(given.lstrip())
-    start = _nearest(doc.text, text, stated)
+    reading.n_trimmed += text != quote
+    stated = offset + len(quote) - len(quote.lstrip())
+    start = _nearest(context, text, stated)
     if start is None:
-        read.lost.append(f"{short(text)} at {offset}")
+        reading.lost.append(f"{short(text)} at {offset}")
         return None
     if start != stated:
-        read.repaired.append(f"{short(text)} at {start} instead of {stated}")
+        reading.repaired.append(f"{short(text)} at {start} instead of {stated}")
     return make_answer(doc, question, start, start + len(text))
 
 
-def _nearest(text: str, part: str, offset: int) -> int | None:
-    """Find where a part begins, as near as possible to the offset; the earlier one of two."""
+def _nearest(text: str, quote: str, offset: int) -> int | None:
+    """Return the occurrence of a quote that is nearest to the offset; of two the earlier one."""
     offset = min(max(offset, 0), len(text))
-    before = text.rfind(part, 0, offset + len(part))
-    after = text.find(part, offset)
+    before = text.rfind(quote, 0, offset + len(quote))
+    after = text.find(quote, offset)
     starts = [start for start in (before, after) if start >= 0]
     return min(starts, key=lambda start: abs(start - offset), default=None)
 
 
-def _count(read: _Read, report: ConversionReport) -> None:
-    references = reference_answers(read.answer)
-    report.add_id(read.answer.question.id)
+def _count(reading: _Reading, report: ConversionReport) -> None:
+    references = reference_answers(reading.answer)
+    id = reading.answer.question.id
+    report.add_id(id)
     report.questions += 1
     report.unanswerable += not references
     report.answers += len(references)
     report.misaligned_answers += sum(not answer.aligned for answer in references)
-    report.repaired_answers.extend(Finding(read.place.ref, text) for text in read.repaired)
-    report.lost_answers.extend(Finding(read.place.ref, text) for text in read.lost)
+    report.repaired_answers.extend(Finding(id, text) for text in reading.repaired)
+    report.lost_answers.extend(Finding(id, text) for text in reading.lost)
     for note, count in (
-        ("answers with blanks around them, cut off", read.n_trimmed),
-        ("answers without text, left out", read.n_empty),
-        ("plausible answers to questions without an answer", len(plausible_answers(read.answer))),
-        ("plausible answers that are not in the text, left out", read.n_implausible),
+        ("answers with blanks around them, cut off", reading.n_trimmed),
+        ("answers without text, left out", reading.n_empty),
+        (
+            "plausible answers to questions without an answer",
+            len(plausible_answers(reading.answer)),
+        ),
+        ("plausible answers that are not in the text, left out", reading.n_implausible),
     ):
         if count:
             report.notes[note] += count

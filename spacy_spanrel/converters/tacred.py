@@ -4,37 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc
 
-from ..reading import (
-    ConversionError,
-    ErrorHandler,
-    Place,
-    expect_dict,
-    expect_id,
-    expect_inclusive_offsets,
-    expect_int,
-    expect_key,
-    expect_name,
-    expect_words,
-    raise_error,
-    read_records,
-)
-from .common import (
-    BRACKETS,
-    ConversionReport,
-    Entity,
-    ExportReport,
-    TypeNames,
-    as_types,
-    get_vocab,
-    make_doc,
-    one_relation,
-)
-from .writing import add_notes, count_pairs, read_pairs, words_of
+from ..reading import ErrorHandler, JsonValue, raise_error, read_json_list
+from .common import BRACKETS, DocMaker, Entity, inclusive_offsets, one_relation
+from .report import ConversionReport, ExportReport
+from .type_names import TypeNames
+from .writing import count_pairs, read_pairs, words_of
 
 
 def tacred_to_docs(
@@ -67,44 +46,26 @@ def tacred_to_docs(
     YIELDS (Doc): The Docs.
     RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
     """
-    report = ConversionReport() if report is None else report
-    names = as_types(types)
-    records = read_records(path)
-    vocab = get_vocab(nlp)
-    for number, record in enumerate(records):
-        place = Place(str(path), f"record {number}")
-        try:
-            fields = expect_dict(record, place)
-            orig_id = expect_id(fields.get("id"), place.at("id"))
-            place = Place(str(path), f"record {number}", orig_id)
-            words = expect_words(expect_key(fields, "token", place), place.at("token"))
-            entities, relations = one_relation(
-                _argument(fields, "subj", len(words), place),
-                _argument(fields, "obj", len(words), place),
-                expect_name(expect_key(fields, "relation", place), place.at("relation")),
-            )
-            words = [BRACKETS.get(word.upper(), word) for word in words]
-            doc = make_doc(
-                vocab, words, entities, relations, place=place, report=report, types=names
-            )
-        except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        yield doc
+    maker = DocMaker(nlp, types, on_error, report)
+
+    def to_doc(record: JsonValue) -> Doc:
+        record = record.with_id("id")
+        words = record["token"].as_words()
+        subject, target = (_argument(record, name, len(words)) for name in ("subj", "obj"))
+        entities, relations = one_relation(subject, target, record["relation"].as_name())
+        words = [BRACKETS.get(word.upper(), word) for word in words]
+        return maker.from_words(words, entities, relations, record.place)
+
+    yield from maker.each(read_json_list(path), to_doc)
 
 
-def _argument(
-    fields: dict[str, Any], name: Literal["subj", "obj"], n_words: int, place: Place
-) -> Entity:
-    start, end = (
-        expect_int(expect_key(fields, key, place), place.at(key))
-        for key in (f"{name}_start", f"{name}_end")
+def _argument(record: JsonValue, name: str, n_words: int) -> Entity:
+    """Return the subject ("subj") or the object ("obj") of a record."""
+    keys = f"{name}_start", f"{name}_end"
+    offsets = inclusive_offsets(
+        record[keys[0]], record[keys[1]], n_words, record.at(", ".join(keys))
     )
-    start, end = expect_inclusive_offsets(
-        start, end, n_words, place.at(f"{name}_start, {name}_end")
-    )
-    label = expect_name(expect_key(fields, f"{name}_type", place), place.at(f"{name}_type"))
-    return Entity(start, end, label)
+    return Entity(*offsets, record[f"{name}_type"].as_name())
 
 
 # Back to JSON
@@ -128,8 +89,7 @@ def docs_to_tacred(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[s
         if not pairs:
             continue
         words = words_of(doc, report)
-        add_notes(
-            report,
+        report.note(
             {
                 "tokens like -LRB-, which are read as brackets": sum(
                     word.upper() in BRACKETS for word in words

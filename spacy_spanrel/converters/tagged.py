@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
 
-from spacy.tokens import Doc
-
 from ..errors import Errors
-from ..reading import ConversionError, ErrorHandler, Place, read_lines, short
-from .common import ENTITY, ConversionReport, Entity, ExportReport
-from .writing import Pair, add_notes, count_pairs, one_word
+from ..reading import ConversionError, Place, not_empty, read_lines, short
+from .common import ENTITY, Entity
+from .report import ExportReport
+from .writing import Pair, count_pairs, one_word
 
 COMMENT = "Comment:"
 # Nothing else in angle brackets is markup.
@@ -54,33 +53,18 @@ class TaggedSentence:
         return (borders[start1], borders[end1]), (borders[start2], borders[end2])
 
 
-def tagged_to_docs(
-    path: str | Path,
-    make: Callable[[TaggedSentence], Doc],
-    *,
-    on_error: ErrorHandler,
-    report: ConversionReport,
-) -> Iterator[Doc]:
-    """Read a file of tagged sentences, one Doc a record.
+def read_tagged(path: str | Path) -> Iterator[TaggedSentence | ConversionError]:
+    """Read a file of tagged sentences.
 
     path (str | Path): The file.
-    make (Callable[[TaggedSentence], Doc]): Makes the gold Doc of a record.
-    on_error (Callable[[ConversionError], None]): What to do about a bad record.
-    report (ConversionReport): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If the file, or unless `on_error` goes on a record, is bad.
+    YIELDS (TaggedSentence | ConversionError): Each record; of a bad one the error.
+    RAISES (ConversionError): If the file cannot be read, or is empty.
     """
-    empty = True
-    for lines, follower in _records(read_lines(path)):
-        empty = False
+    for lines, follower in not_empty(_records(read_lines(path)), path, "sentences"):
         try:
-            doc = make(_parse_record(lines, follower, str(path)))
+            yield _parse_record(lines, follower, str(path))
         except ConversionError as error:
-            report.skip(error, on_error)
-            continue
-        yield doc
-    if empty:
-        raise Place(str(path)).error(Errors.E609, found="an empty file", expected="sentences")
+            yield error
 
 
 def _records(lines: Iterable[Line]) -> Iterator[tuple[list[Line], str]]:
@@ -214,7 +198,7 @@ def tagged_lines(
                 "left out"
             ] += 1
     typed = {e for pair in records for e in (pair.head, pair.tail) if e.label != ENTITY}
-    add_notes(report, {"types of entities, left out": len(typed)})
+    report.note({"types of entities, left out": len(typed)})
     for pair in count_pairs(records, report):
         yield from records[pair]
 

@@ -8,8 +8,8 @@ from typing import Any
 from spacy.tokens import Doc, Span
 
 from ..annotations import get_entities, get_relations
-from .common import ExportReport
-from .writing import add_notes, doc_id, note_scores
+from .report import ExportReport
+from .writing import doc_id, note_scores
 
 COLUMNS = (
     "doc",
@@ -45,8 +45,7 @@ def docs_to_triples(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
         relations = get_relations(doc)
         arguments = {_key(span) for r in relations for span in (r.head, r.tail)}
         entities = {_key(span) for span in get_entities(doc)}
-        add_notes(
-            report,
+        report.note(
             {
                 "Docs without relations, left out": not relations,
                 "entities in no relation, left out": len(entities - arguments),
@@ -54,8 +53,7 @@ def docs_to_triples(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
         )
         if not relations:
             continue
-        add_notes(
-            report,
+        report.note(
             {
                 "Docs with given tokens: offsets count in these, joined by blanks": (
                     doc.has_unknown_spaces
@@ -63,9 +61,7 @@ def docs_to_triples(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
             },
         )
         name = doc_id(doc, number, report)
-        report.docs += 1
-        report.entities += len(arguments)
-        report.relations += len(relations)
+        report.count(len(arguments), len(relations))
         for relation in relations:
             values = (name, *_cells(relation.head), relation.label, *_cells(relation.tail))
             yield dict(zip(COLUMNS, (*values, relation.score), strict=True))

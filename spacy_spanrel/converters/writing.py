@@ -1,16 +1,16 @@
-"""What the writers of formats share: how they see a Doc, and the notes on what is lost.
+"""How the writers of formats read a Doc, and how they count what a format cannot hold.
 
-The opposite of how ``common`` makes gold Docs. A writer is a generator ``docs_to_<format>(docs,
-report)`` of plain records. What its format cannot hold it changes or leaves out, and counts in
-``report.notes`` by kind.
+This is the way back from the gold Docs of ``common``. A writer is a generator
+``docs_to_<format>(docs, report)`` of plain records. Whatever its format cannot hold it changes or
+leaves out, and counts by kind in ``report.notes``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 from spacy.tokens import Doc, Span
 from spacy.util import filter_spans
@@ -22,18 +22,19 @@ from ..annotations import (
     get_relations,
 )
 from ..annotations.relations import RecordId, get_orig_id
-from .common import ENTITY, Edge, Entity, ExportReport
+from .common import ENTITY, Edge, Entity
+from .report import ExportReport
 
 
 def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list[Edge]]:
-    """Read what `annotate_doc` writes, of a gold or predicted Doc.
+    """Return the entities of a gold or predicted Doc, and the relations between them.
 
-    Entities come in their order, each once. Arguments of relations that are none of them follow; an
-    argument without a type is the first entity in its place. Entities without a type get the type
-    ENTITY.
+    Each entity comes once, in the order of the Doc. Arguments of relations that are none of the
+    entities follow; an argument without a type is taken for the first entity with its boundaries.
+    Entities without a type get the type ENTITY.
 
     doc (Doc): The Doc.
-    report (ExportReport): Gets notes on these, and on scores, which are not read.
+    report (ExportReport): Gets notes on these changes, and on scores, which are not read.
     RETURNS (tuple[list[Entity], list[Edge]]): Entities and the relations between them.
     """
     note_scores(doc, report)
@@ -78,25 +79,19 @@ def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list
         edge = Edge(ends[0], ends[1], relation.label)
         notes["duplicate relations, written once"] += edge in edges
         edges[edge] = None
-    add_notes(report, notes)
+    report.note(notes)
     return list(index), list(edges)
 
 
 def note_scores(doc: Doc, report: ExportReport) -> None:
     """Note the scores of entities and of pairs without relations, which no format has."""
     scores = get_entity_scores(doc)
-    add_notes(
-        report,
+    report.note(
         {
             "scores of entities, left out": sum(score is not None for score in scores),
             "pairs whose scores for all labels are left out": len(get_pair_scores(doc)),
         },
     )
-
-
-def add_notes(report: ExportReport, notes: Mapping[str, int]) -> None:
-    """Add counts to a report's notes, without those that are zero."""
-    report.notes.update({note: n for note, n in notes.items() if n})
 
 
 # Ids
@@ -134,8 +129,7 @@ def words_of(doc: Doc, report: ExportReport, *, has_sentences: bool = False) -> 
     RETURNS (list[str]): The tokens.
     """
     words = [token.text for token in doc]
-    add_notes(
-        report,
+    report.note(
         {
             "Docs whose blanks between tokens are lost": not doc.has_unknown_spaces
             and doc.text != " ".join(words),
@@ -162,8 +156,7 @@ def divide_words(words: Sequence[str], report: ExportReport) -> tuple[list[str],
         borders[end]).
     """
     parts = [word.split() for word in words]
-    add_notes(
-        report,
+    report.note(
         {
             "tokens of white space, left out": sum(not part for part in parts),
             "tokens with white space, divided or cut": sum(
@@ -178,8 +171,7 @@ def line_text(doc: Doc, report: ExportReport) -> str:
     """Return the text of a Doc on one line, for a format without tokens; offsets stay right."""
     text: str = doc.text
     line = text.replace("\n", " ").replace("\r", " ")
-    add_notes(
-        report,
+    report.note(
         {
             "Docs with given tokens, which stand between blanks and may be lost": (
                 doc.has_unknown_spaces
@@ -201,7 +193,7 @@ def without_overlaps(
     """Leave out entities that overlap with longer or earlier ones, and their relations."""
     spans = [Span(doc, entity.start, entity.end, label=entity.label) for entity in entities]
     kept = {Entity(span.start, span.end, span.label_) for span in filter_spans(spans)}
-    add_notes(report, {"overlapping entities, left out": len(entities) - len(kept)})
+    report.note({"overlapping entities, left out": len(entities) - len(kept)})
     return select_entities(entities, edges, [entity in kept for entity in entities], report)
 
 
@@ -215,7 +207,7 @@ def select_entities(
         for edge in edges
         if keep[edge.head] and keep[edge.tail]
     ]
-    add_notes(report, {"relations of entities left out": len(edges) - len(chosen)})
+    report.note({"relations of entities left out": len(edges) - len(chosen)})
     return [entity for entity, kept in zip(entities, keep, strict=True) if kept], chosen
 
 
@@ -245,8 +237,7 @@ def read_pairs(doc: Doc, number: int, report: ExportReport) -> list[Pair]:
     entities, edges = read_annotations(doc, report)
     arguments = {index for edge in edges for index in (edge.head, edge.tail)}
     ends = Counter((edge.head, edge.tail) for edge in edges)
-    add_notes(
-        report,
+    report.note(
         {
             "Docs without relations, left out": not edges,
             "entities in no relation, left out": len(entities) - len(arguments),
@@ -277,3 +268,47 @@ def count_pairs(pairs: Iterable[Pair], report: ExportReport) -> Iterator[Pair]:
         yield pair
     report.entities += len(arguments)
     report.docs += bool(arguments)
+
+
+# Texts with offsets
+
+
+@dataclass(frozen=True)
+class TextAnnotations:
+    """A Doc as annotation tools see it.
+
+    id (str | int | None): The id of its record, if it has one.
+    text (str): Its text.
+    entities (list[Entity]): By tokens, each once.
+    bounds (list[tuple[int, int]]): The offsets of each entity in the text, ends exclusive.
+    relations (list[Edge]): By indices of entities, each once.
+    """
+
+    id: RecordId | None
+    text: str
+    entities: list[Entity]
+    bounds: list[tuple[int, int]]
+    relations: list[Edge]
+
+    @property
+    def has_overlaps(self) -> bool:
+        """Whether entities overlap."""
+        return any(first[1] > second[0] for first, second in pairwise(sorted(self.bounds)))
+
+
+def read_text_annotations(doc: Doc, report: ExportReport) -> TextAnnotations:
+    """Read a Doc, gold or predicted, for a format of texts with offsets.
+
+    doc (Doc): The Doc.
+    report (ExportReport): Gets notes on what is left out or changed.
+    RETURNS (TextAnnotations): Its text, entities and relations, which are not counted yet.
+    """
+    entities, relations = read_annotations(doc, report)
+    spans = [doc[entity.start : entity.end] for entity in entities]
+    text = doc.text
+    if doc.has_unknown_spaces and len(doc):
+        report.notes["Docs with given tokens, written with a blank between each two"] += 1
+        # Nobody wrote the blank behind the last one.
+        text = text[: doc[-1].idx + len(doc[-1])]
+    bounds = [(span.start_char, span.end_char) for span in spans]
+    return TextAnnotations(get_orig_id(doc), text, entities, bounds, relations)

@@ -13,7 +13,7 @@ from spacy.tokens import Doc
 from ..annotations import Question, make_questions, set_questions
 from ..annotations.relations import RecordId
 from ..errors import Errors
-from ..reading import ConversionError, Place, expect_encodable, expect_words, wrong_kind
+from ..reading import ConversionError, JsonValue, Place
 
 ID_KEY = "id"
 TOKENS_KEY = "tokens"
@@ -102,41 +102,36 @@ def parse_row(value: Any, place: Place, text_key: str, raw: Any) -> Row | BadRow
     RETURNS (Row | BadRow): The row, or what is wrong with it.
     """
     try:
+        record = JsonValue(value, place)
         if isinstance(value, str):
-            return Row(place, text=expect_encodable(value, place), raw=raw)
+            return Row(place, text=record.as_str(), raw=raw)
         if isinstance(value, list):
-            return Row(place, words=expect_words(value, place, allow_empty=True), raw=raw)
+            return Row(place, words=record.as_words(allow_empty=True), raw=raw)
         if not isinstance(value, dict):
-            raise wrong_kind(value, "an object {...}, a text, or a list of tokens", place)
+            raise record.wrong_kind("an object {...}, a text, or a list of tokens")
         place = Place(place.file, place.name, record_id(value.get(ID_KEY)))
-        questions = _questions(value.get(QUESTIONS_KEY), place)
-        if value.get(TOKENS_KEY) is not None:
-            at = place.at(TOKENS_KEY)
-            words = expect_words(value[TOKENS_KEY], at, allow_empty=True)
+        record = JsonValue(value, place)
+        questions = _questions(value.get(QUESTIONS_KEY), record)
+        tokens = record.get(TOKENS_KEY)
+        if tokens is not None:
+            words = tokens.as_words(allow_empty=True)
             return Row(place, dict(value), words=words, questions=questions, raw=raw)
-        own = dict(value)
-        if text_key not in own:
-            raise place.error(
-                Errors.E605,
-                found="the keys " + (", ".join(map(repr, own)) or "(none)"),
-                expected=f"the key {text_key!r} (see --text-key) or {TOKENS_KEY!r}",
-            )
-        text = own.pop(text_key)
-        if not isinstance(text, str):
-            raise wrong_kind(text, "a text", place.at(text_key))
-        expect_encodable(text, place.at(text_key))
+        if text_key not in value:
+            raise record.missing(f"the key {text_key!r} (see --text-key) or {TOKENS_KEY!r}")
+        text = record[text_key].as_str()
+        own = {key: other for key, other in value.items() if key != text_key}
         return Row(place, own, text=text, questions=questions, raw=raw)
     except ValueError as error:
         return BadRow.of(place, raw, error)
 
 
-def _questions(value: Any, place: Place) -> tuple[Question, ...]:
+def _questions(value: Any, record: JsonValue) -> tuple[Question, ...]:
     if value is None:
         return ()
     questions = make_questions(value)
     for question in questions:
-        expect_encodable(question.id, place.at(QUESTIONS_KEY))
-        expect_encodable(question.text, place.at(QUESTIONS_KEY))
+        for text in (question.id, question.text):
+            JsonValue(text, record, QUESTIONS_KEY).as_str()
     return questions
 
 

@@ -490,7 +490,7 @@ def test_squad(write, output):
     source = write(SQUAD)
     result = run("convert", "squad", source, output)
     assert result.exit_code == 1
-    place = "data[0].paragraphs[0].qas[2]"
+    place = "data[0], paragraphs[0], qas[2]"
     for text in ("E_SR616", str(source), place, "(id 'bad-1')", "Found: ", "Expected: "):
         assert text in result.stderr
     assert not output.exists()

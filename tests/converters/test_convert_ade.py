@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import tracemalloc
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spacy_spanrel.annotations import get_entities
 from spacy_spanrel.converters import ConversionReport, ade_to_docs, get_orig_id
-from spacy_spanrel.converters.ade import _locate, _Row
+from spacy_spanrel.converters.ade import _locate, _pair_at_distance, _Row
 from spacy_spanrel.reading import Place
 
 SENTENCE = "Rash and fever after aspirin; aspirin-induced rash."
@@ -110,6 +113,15 @@ def test_separator_inside_the_sentence(write, nlp):
         ("11|Rash.|Rash|x|5|Rash|1|5\n", "606", "line 2, adverse effect", "11", "'x'", "numbers"),
         ("11|Rash.|Rash|1|5|Rash|5|5\n", "606", "line 2, drug", "11", "'5'", "begin < end"),
         ("11|Rash.|Rash|1|5|Rash|-1|5\n", "606", "line 2, drug", "11", "'-1'", "0 <= begin"),
+        # Python parses no integers of so many digits.
+        (
+            f"11|Rash.|Rash|1|{'9' * 5000}|Rash|1|5\n",
+            "606",
+            "line 2, adverse effect",
+            "11",
+            "'99",
+            "numbers",
+        ),
         ("11|Rash.||1|5|Rash|1|5\n", "610", "line 2, adverse effect", "11", "''", "some text"),
         ("|Rash.|Rash|1|5|Rash|1|5\n", "610", "line 2, pubmed_id", None, "''", "some text"),
         (
@@ -158,3 +170,25 @@ def test_right_offsets_always_find_their_distance(left, middle, right):
     assert sentence[drug.start_char : drug.end_char] == "ba"
     assert drug.start_char - effect.start_char == 2 + len(middle)
     assert not report.notes
+
+
+STARTS = st.lists(st.integers(0, 30), min_size=1, unique=True).map(sorted)
+
+
+@given(STARTS, STARTS, st.integers(-40, 40))
+def test_nearest_distance_is_that_of_all_pairs(effects, drugs, distance):
+    pairs = product(effects, drugs)
+    wanted = min(pairs, key=lambda pair: abs(pair[0] - pair[1] - distance))
+    assert _pair_at_distance(effects, drugs, distance) == wanted
+
+
+def test_repeated_texts_need_no_memory_for_all_pairs(write, nlp):
+    # 3,000 effects and 3,000 drugs are 9 million pairs.
+    sentence = "e d " * 3000
+    path = write(f"1|{sentence}|e|400|401|d|402|403")
+    tracemalloc.start()
+    (doc,) = ade_to_docs(path, nlp=nlp)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert [(r.head.start, r.tail.start) for r in doc._.relations] == [(0, 1)]
+    assert peak < 50e6

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from spacy_spanrel.converters import (
     docs_to_brat,
     get_orig_id,
 )
-from spacy_spanrel.converters.tools import OFFSET_UNITS, Offsets
+from spacy_spanrel.converters.offsets import OFFSET_UNITS, Offsets
 from tests.converters.texts import (
     NLP,
     PREDICTED_VIEW,
@@ -136,6 +137,25 @@ def test_equivalences_relate_all_pairs_in_the_order_of_the_text(pair, nlp):
         ("Oslo", "Equiv", "She"),
         ("Ann Lee", "Alias", "Oslo"),
     ]
+
+
+def test_large_equivalence_is_refused(pair, nlp, assert_fails):
+    # 3,000 entities would be 4.5 million relations, and gigabytes of memory.
+    n = 3000
+    text = "a " * n
+    spans = "".join(f"T{i}\tX {2 * i} {2 * i + 1}\ta\n" for i in range(n))
+    line = "*\tEquiv " + " ".join(f"T{i}" for i in range(n)) + "\n"
+    path = pair(spans + line, text)
+    tracemalloc.start()
+    assert_fails(brat_to_docs, path, "626", "4498500 pairs", "line 3001", "20000", nlp=nlp)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6
+    # The limit is that of a text: many equivalences of a moderate size are no way around it.
+    lines = ("*\tEquiv " + " ".join(f"T{i}" for i in range(101)) + "\n") * 4
+    assert_fails(brat_to_docs, pair(spans + lines, text), "626", "20200 pairs", nlp=nlp)
+    (doc,) = brat_to_docs(pair(spans + lines[: len(lines) // 4], text), nlp=nlp)
+    assert len(doc._.relations) == 5050
 
 
 def test_other_annotations_are_counted(pair, nlp):

@@ -228,7 +228,7 @@ def test_json_list_blank_lines_and_byte_order_mark(write, nlp):
         ({"spans": [{"start": 3, "end": 4, "label": "X"}]}, "606", ["nothing but blanks"]),
         ({"spans": [{"start": 3, "end": 99, "label": "X"}]}, "606", ["end 99", "<= 26"]),
         ({"tokens": 3}, "604", ["tokens"]),
-        ({"tokens": [*TOKENS[:5], "Oslo"]}, "604", ["tokens, [5]"]),
+        ({"tokens": [*TOKENS[:5], "Oslo"]}, "604", ["tokens[5]"]),
         ({"tokens": TOKENS[:-1]}, "622", ["tokens", "25", "26"]),
         ({"tokens": []}, "622", ["26 characters"]),
         ({"tokens": [TOKENS[0], *TOKENS]}, "622", ["[1]", "'Ann'", "'Lee cannot"]),

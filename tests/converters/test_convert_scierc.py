@@ -122,13 +122,13 @@ def test_line_separators_inside_tokens(write, nlp):
         ({"doc_key": 1.5}, "604", "doc_key", "1.5 (float)", "a string or an integer"),
         ({"sentences": "a"}, "604", "sentences", "'a' (str)", "a list"),
         ({"sentences": [[]], "ner": [[]]}, "604", "sentences", "[[]]", "at least one token"),
-        ({"sentences": [["a"], [1], ["b"]]}, "604", "sentences[1], [0]", "1 (int)", "a string"),
+        ({"sentences": [["a"], [1], ["b"]]}, "604", "sentences[1][0]", "1 (int)", "a string"),
         ({"ner": [[]]}, "604", "ner", "1 lists", "3 lists"),
         ({"ner": [[], [], {}]}, "604", "ner[2]", "{} (dict)", "a list"),
         ({"ner": [[[0, 1]], [], []]}, "604", "ner[0][0]", "[0, 1]", "3 items"),
-        ({"ner": [[[0, "1", "X"]], [], []]}, "604", "ner[0][0]", "'1' (str)", "an integer"),
-        ({"ner": [[[0, True, "X"]], [], []]}, "604", "ner[0][0]", "True (bool)", "an integer"),
-        ({"ner": [[[0, 1, 2]], [], []]}, "604", "ner[0][0]", "2 (int)", "a string"),
+        ({"ner": [[[0, "1", "X"]], [], []]}, "604", "ner[0][0][1]", "'1' (str)", "an integer"),
+        ({"ner": [[[0, True, "X"]], [], []]}, "604", "ner[0][0][1]", "True (bool)", "an integer"),
+        ({"ner": [[[0, 1, 2]], [], []]}, "604", "ner[0][0][2]", "2 (int)", "a string"),
         *(
             ({"ner": [[[s, e, "X"]], [], []]}, "606", "ner[0][0]", f"start {s}, end {e}", "< 10")
             for s, e in ((-1, 0), (2, 1), (9, 10))

@@ -254,6 +254,13 @@ def test_missing_label(write, assert_fails, nlp, follower, found):
     assert (len(docs), len(report.skipped)) == (1 + bool(follower.strip()), 1)
 
 
+def test_sentence_that_is_too_long(write, assert_fails):
+    short = spacy.blank("en")
+    short.max_length = 10
+    path = write('1\t"<e1>A</e1> very, very long <e2>cat</e2>"\nOther\n')
+    assert_fails(semeval_to_docs, path, "617", "line 1", "21 characters", nlp=short)
+
+
 def test_unknown_names(write, assert_fails, nlp):
     names = {"entities": {"ENTITY": {}}, "relations": {"Other": {}, "Content-Container(e1,e2)": {}}}
     path, types = write(SAMPLE), write(names, "types.json")

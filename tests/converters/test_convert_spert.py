@@ -179,9 +179,9 @@ def test_long_entities_and_self_relations_are_counted(write, nlp):
     [
         ({"tokens": "Ann"}, "604", "tokens", "'Ann' (str)", "a list"),
         ({"tokens": []}, "604", "tokens", "[]", "at least one token"),
-        ({"tokens": ["a", 3]}, "604", "tokens, [1]", "3 (int)", "a string"),
-        ({"tokens": ["a", ""]}, "604", "tokens, [1]", "''", "not empty"),
-        ({"tokens": ["\ud800"]}, "604", "tokens, [0]", "ud800", "surrogates"),
+        ({"tokens": ["a", 3]}, "604", "tokens[1]", "3 (int)", "a string"),
+        ({"tokens": ["a", ""]}, "604", "tokens[1]", "''", "not empty"),
+        ({"tokens": ["\ud800"]}, "604", "tokens[0]", "ud800", "surrogates"),
         ({"orig_id": [1]}, "604", "orig_id", "[1] (list)", "a string or an integer"),
         ({"entities": {}}, "604", "entities", "{} (dict)", "a list"),
         ({"entities": [7]}, "604", "entities[0]", "7 (int)", "an object"),
@@ -320,7 +320,7 @@ def test_unreadable_file(tmp_path, assert_fails, nlp):
     [
         ([], "604", "an object"),
         ({"entities": {}}, "605", "the key 'relations'"),
-        ({"entities": {}, "relations": {"A": 1}}, "604", "relations['A']"),
+        ({"entities": {}, "relations": {"A": 1}}, "604", "relations, A"),
         ({"entities": {}, "relations": {"A": {"symmetric": "no"}}}, "604", "true or false"),
     ],
 )

@@ -260,10 +260,10 @@ def test_answers_inside_tokens_are_kept_and_counted(write, reload):
 def test_bad_questions(write, assert_fails, nlp, question, code, place, found, expected):
     good = changed(id="good")
     path = write(squad(good, question))
-    place = f"data[0].paragraphs[0].{place}" if place.startswith("qas") else place
+    place = f"data[0], paragraphs[0], {place}" if place.startswith("qas") else place
     error = assert_fails(squad_to_docs, path, code, place, found, expected, nlp=nlp)
     wanted_id = question.get("id") if isinstance(question, dict) else None
-    if error.place != "data[0].paragraphs[0].qas[1], id" or code == "614":
+    if error.place != "data[0], paragraphs[0], qas[1], id" or code == "614":
         assert error.id == (wanted_id or None)
     report = ConversionReport()
     (doc,) = squad_to_docs(path, nlp=nlp, on_error=lambda error: None, report=report)

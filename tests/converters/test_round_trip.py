@@ -27,7 +27,7 @@ from spacy_spanrel.converters import (
     docs_to_triples,
     get_orig_id,
 )
-from spacy_spanrel.converters.common import Edge, Entity, annotate_doc, make_doc, one_relation
+from spacy_spanrel.converters.common import DocMaker, Edge, Entity, one_relation
 from spacy_spanrel.reading import Place
 
 EXAMPLES = settings(max_examples=25)
@@ -76,13 +76,12 @@ TEXT_IDS = st.text(CHARS, min_size=1, max_size=5).map(lambda text: text.replace(
 
 
 def gold(words, entities, edges, name=None, **more) -> Doc:
-    place = Place("test", "", name)
-    return make_doc(VOCAB, words, entities, edges, place=place, report=ConversionReport(), **more)
+    return DocMaker(NLP).from_words(words, entities, edges, Place("test", "", name), **more)
 
 
 def gold_text(text, entities, edges, name=None) -> Doc:
     doc = NLP.make_doc(text)
-    annotate_doc(doc, entities, edges, place=Place("test", "", name), report=ConversionReport())
+    DocMaker(NLP).annotate(doc, entities, edges, Place("test", "", name))
     return doc
 
 
@@ -731,6 +730,12 @@ def test_sentences_of_scierc_out_of_order():
         "documents with the key of an earlier one": 2,
         "ids that get ':0', as they name no sentence": 3,
     }
+
+
+def test_id_with_a_long_number_is_no_sentence_of_scierc():
+    # Python parses no integers of so many digits.
+    (record,) = docs_to_scierc([gold(["x"], [], [], f"a:{'1' * 5000}")], ExportReport())
+    assert record["doc_key"] == f"a:{'1' * 5000}"
 
 
 def test_several_types_and_borders_in_scierc():
