@@ -1,8 +1,7 @@
-"""`python -m spacy spanrel debug-data`: what is in training data, and what to do about it."""
+"""`python -m spacy spanrel debug-data`: numbers about training data, and advice."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -11,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from spacy.cli._util import parse_config_overrides
 
-from ..files import write_whole
+from ..files import check_output, to_json, write_whole
 from ._app import Printer, app, echo
 
 if TYPE_CHECKING:
     from ..inspection.report import DataReport
     from ..inspection.statistics import CorpusStatistics, Distribution
 
-# Rows of a table of labels.
+# Most rows in a table of labels.
 _MAX_ROWS = 30
 
 
@@ -34,25 +33,26 @@ def debug_data_cli(
     ],
     dev: Annotated[Path | None, typer.Option("--dev", "-d", help="Development data")] = None,
     config: Annotated[
-        Path | None, typer.Option("--config", "-c", help="The training's config, for its settings")
+        Path | None, typer.Option("--config", "-c", help="Config of the training, for its settings")
     ] = None,
     encoder: Annotated[
         str | None,
         typer.Option(
-            "--encoder", "-e", help="Folder or name of an encoder, for lengths in word pieces"
+            "--encoder", "-e", help="Folder or name of an encoder, for lengths in subword pieces"
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="JSON file for all that was found")
+        Path | None,
+        typer.Option("--output", "-o", help="JSON file to write all numbers and advice to"),
     ] = None,
 ) -> None:
-    """Look at training data before it is trained on.
+    """Check training data before training on it.
 
-    Counts entities, relations, questions and answers, and says what cannot be learned or found:
-    spans that are too long, relations across sentences, answers that no window holds, labels that
-    only one of train and dev has, texts that both have. With a config (settings in it are overridden
-    as in `spacy train`) its own settings and tokenizers count. Exit code 1 if training is
-    impossible, or a file cannot be read.
+    Counts entities, relations, questions and answers, and lists what cannot be learned or predicted:
+    spans that are too long, relations across sentences, answers that fit into no window, labels that
+    only train or dev has, texts that both have. With a config, its settings and tokenizers are used;
+    settings can be overridden as in `spacy train`. The exit code is 1 if training is impossible or a
+    file cannot be read.
 
     Examples:
 
@@ -66,9 +66,9 @@ def debug_data_cli(
         report = debug_data(
             train, dev, config=config, overrides=overrides, encoder=encoder, output=output
         )
-    # A config may name what is not installed.
+    # A config may name a package that is not installed.
     except (OSError, ValueError, ImportError) as error:
-        typer.echo(Printer(no_print=True).fail("The data could not be looked at"), err=True)
+        typer.echo(Printer(no_print=True).fail("The data could not be checked"), err=True)
         echo(error, err=True)
         raise typer.Exit(1) from None
     print_report(report)
@@ -85,18 +85,19 @@ def debug_data(
     output: str | Path | None = None,
     **arguments: Any,
 ) -> DataReport:
-    """Look at training data, and write what was found if that is asked for.
+    """Check training data, and write the report to a file if one is given.
 
-    output (str | Path | None): JSON file; it is written whole or not at all.
+    output (str | Path | None): JSON file.
     Other arguments, results and errors as in `spacy_spanrel.inspection.report.inspect_data`.
     """
     # Heavy imports wait until they are needed: spaCy loads this module for every command.
     from ..inspection.report import inspect_data
 
+    if output is not None:
+        check_output(output, train, dev, arguments.get("config"), arguments.get("encoder"))
     report = inspect_data(train, dev, **arguments)
     if output is not None:
-        text = json.dumps(report.to_dict(), ensure_ascii=False, indent=1, allow_nan=False)
-        write_whole(Path(output), f"{text}\n".encode())
+        write_whole(output, f"{to_json(report.to_dict(), indent=1)}\n".encode())
     return report
 
 
@@ -126,10 +127,10 @@ def print_report(report: DataReport) -> None:
     _labels(msg, "Relations between types", names, pairs)
     msg.divider("Lengths and distances")
     lengths = [
-        (f"{what}, {name}", *_cells(part))
+        (f"{what}, {name}", *_cells(distribution))
         for name, corpus in zip(names, corpora, strict=True)
-        for what, part in _distributions(corpus)
-        if part.n
+        for what, distribution in _distributions(corpus)
+        if distribution.n
     ]
     _table(msg, ["", "n", "min", "median", "mean", "p95", "max"], lengths)
     show: dict[str, Callable[..., Any]] = {
@@ -151,11 +152,11 @@ def print_report(report: DataReport) -> None:
     if counts["warn"]:
         msg.warn(f"{counts['warn']} warning(s)")
     if not counts["error"] and not counts["warn"]:
-        msg.good("Nothing to complain about")
+        msg.good("No problems found")
 
 
 def _distributions(corpus: CorpusStatistics) -> list[tuple[str, Distribution]]:
-    found = [
+    distributions = [
         ("Tokens of a Doc", corpus.tokens),
         ("Tokens of an entity", corpus.entity_sizes),
         ("Tokens between arguments", corpus.token_distances),
@@ -164,23 +165,23 @@ def _distributions(corpus: CorpusStatistics) -> list[tuple[str, Distribution]]:
         ("Tokens of an answer", corpus.answer_sizes),
     ]
     titles = {
-        "pieces": "word pieces of a Doc",
+        "pieces": "subword pieces of a Doc",
         "windows": "windows",
         "pairs": "pairs of entities in a Doc",
-        "rows": "word pieces of a row",
-        "answer_pieces": "word pieces of an answer",
+        "rows": "subword pieces of a row",
+        "answer_pieces": "subword pieces of an answer",
     }
     for name, numbers in corpus.components.items():
-        found += [
+        distributions += [
             (f"{name}: {title}", getattr(numbers, key))
             for key, title in titles.items()
             if hasattr(numbers, key)
         ]
-    return found
+    return distributions
 
 
-def _cells(part: Distribution) -> list[str]:
-    values = part.to_dict()
+def _cells(distribution: Distribution) -> list[str]:
+    values = distribution.to_dict()
     return [str(values[key]) for key in ("n", "min", "median", "mean", "p95", "max")]
 
 

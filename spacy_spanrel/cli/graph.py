@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..annotations import RELATIONS_KEY
 from ..errors import Errors
+from ..files import check_output
 from ..reading import Place, argument_error
 from ..training.corpus import read_docs
 from ..visualize.graph import check_suffix, relation_graph, write_graph
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 @app.command("graph", no_args_is_help=True)
 def graph_cli(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help=".spacy files to read, one or more")
+        list[Path], typer.Argument(metavar="INPUT...", help="One or more .spacy files to read")
     ],
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="The .graphml or .html file to write")
@@ -36,20 +37,20 @@ def graph_cli(
     exclude: Annotated[
         list[str] | None,
         typer.Option(
-            "--exclude", "-x", metavar="LABEL", help="Leave out relations with it; may be repeated"
+            "--exclude", "-x", metavar="LABEL", help="Relation to leave out; may be repeated"
         ),
     ] = None,
     max_nodes: Annotated[
         int,
-        typer.Option("--max-nodes", "-n", min=2, help="Best-connected nodes of an .html picture"),
+        typer.Option("--max-nodes", "-n", min=2, help="Number of nodes in an .html picture"),
     ] = MAX_NODES,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only")] = False,
 ) -> None:
     """Gather the relations of .spacy files in one graph.
 
-    Its nodes are the arguments, the same where text and type are (case and spacing do not count); its
-    edges are the relations, with how often they occur, the best score and the Docs. GraphML is for
-    other programs and has everything; the .html page is a picture of the best-connected nodes.
+    Arguments with the same text (apart from case and spacing) and the same type are one node. Edges
+    are relations, with their number, their best score and the Docs they occur in. A .graphml file
+    holds the whole graph, for other programs; an .html page shows the best-connected nodes.
 
     Examples:
 
@@ -59,13 +60,13 @@ def graph_cli(
     $ python -m spacy spanrel graph tacred.spacy relations.html --exclude no_relation
     """
     try:
-        made = graph(
+        relations = graph(
             inputs, output, key=key, exclude=exclude or (), max_nodes=max_nodes, quiet=quiet
         )
     except (OSError, ValueError) as error:
         nothing_written(output, error)
     if not quiet:
-        text = f"{made.number_of_nodes()} nodes and {made.number_of_edges()} edges"
+        text = f"{relations.number_of_nodes()} nodes and {relations.number_of_edges()} edges"
         typer.echo(Printer(no_print=True).good(f"{text} written to {output}"))
 
 
@@ -81,34 +82,33 @@ def graph(
     """Write the graph of the relations of `.spacy` files.
 
     inputs (Sequence[str | Path]): The files.
-    output (str | Path): The `.graphml` or `.html` file; its folder is made if needed.
+    output (str | Path): The `.graphml` or `.html` file; its folder is made if need be.
     key (str): Span group of the relations.
     exclude (Collection[str]): Labels to leave out.
-    max_nodes (int): Nodes of an `.html` picture.
+    max_nodes (int): Limit of the nodes in an `.html` picture.
     quiet (bool): Show no progress bar. It is only ever shown on a terminal.
     RETURNS (nx.MultiDiGraph): The whole graph.
-    RAISES (ConversionError): If an input is wrong, or there are no relations.
-    RAISES (ValueError): If the output has another suffix.
+    RAISES (ConversionError): If an input cannot be read, or there are no relations.
+    RAISES (ValueError): If the output has another suffix, or is an input.
     """
     output = Path(output)
     check_suffix(output)
     if not inputs:
         raise argument_error("INPUT", "no file", "one or more files")
-    if any(Path(path).resolve() == output.resolve() for path in inputs):
-        raise argument_error("OUTPUT", repr(str(output)), "another file than INPUT")
-    made = relation_graph(_docs(inputs, quiet), key=key, exclude=exclude)
-    if not made.number_of_edges():
+    check_output(output, *inputs)
+    relations = relation_graph(_docs(inputs, quiet), key=key, exclude=exclude)
+    if not relations.number_of_edges():
         raise Place(", ".join(map(str, inputs))).error(
             Errors.E609,
-            found=f"{made.graph['docs']} Docs without relations in doc.spans[{key!r}]",
+            found=f"{relations.graph['docs']} Docs without relations in doc.spans[{key!r}]",
             expected="Docs with relations that are not excluded",
         )
-    write_graph(made, output, max_nodes=max_nodes)
-    return made
+    write_graph(relations, output, max_nodes=max_nodes)
+    return relations
 
 
 def _docs(inputs: Sequence[str | Path], quiet: bool) -> Iterator[Doc]:
-    # disable=None: no bar where stderr is no terminal. The delay spares short work the bar.
+    # disable=None shows the bar on terminals only; the delay keeps it away from short work.
     with tqdm(desc="Docs", unit=" docs", delay=1.0, disable=True if quiet else None) as bar:
         for path in inputs:
             for doc in read_docs(path):

@@ -1,4 +1,4 @@
-"""`python -m spacy spanrel visualize`: what a pipeline finds in a text, as a picture."""
+"""`python -m spacy spanrel visualize`: a picture of a pipeline's predictions for a text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import typer
 from spacy.language import Language
 
 from ..annotations import ENTITIES_KEY, QA_KEY, RELATIONS_KEY, get_questions, set_questions
-from ..files import write_whole
+from ..files import check_output, write_whole
 from ..reading import argument_error, read_text
 from ..visualize import render
 from ..visualize.display import Style
@@ -23,11 +23,11 @@ from ._app import Printer, app, echo, nothing_written
 
 STDIN = "-"
 HTML, SVG = ".html", ".svg"
-MAX_PATH = 256  # a longer argument is a text, and asking for such a file may be an error
+MAX_PATH = 256  # a longer argument is a text: some systems refuse to look for such a file
 
 
 class StyleName(str, Enum):
-    """What the picture shows."""
+    """Kinds of pictures."""
 
     relations = "relations"
     answers = "answers"
@@ -42,19 +42,21 @@ STYLES: dict[StyleName, Style] = {
 @app.command("visualize", no_args_is_help=True)
 def visualize_cli(
     model: Annotated[str, typer.Argument(help="Folder or package name of the pipeline")],
-    text: Annotated[str, typer.Argument(help="A text, a file with one, or - for standard input")],
+    text: Annotated[str, typer.Argument(help="A text, a text file, or - for standard input")],
     question: Annotated[
         list[str] | None,
-        typer.Option("--question", "-q", metavar="Q", help="Ask this; may be given several times"),
+        typer.Option("--question", "-q", metavar="Q", help="A question to ask; may be repeated"),
     ] = None,
     style: Annotated[
         StyleName | None,
-        typer.Option("--style", "-s", help="If not given: answers with --question, else relations"),
+        typer.Option("--style", "-s", help="Default: answers with --question, else relations"),
     ] = None,
     output: Annotated[
         Path | None,
         typer.Option(
-            "--output", "-o", help="The .html file to write (relations: or .svg); a temporary one"
+            "--output",
+            "-o",
+            help=".html file to write (or .svg, for relations); default: a temporary file",
         ),
     ] = None,
     width: Annotated[
@@ -62,16 +64,16 @@ def visualize_cli(
     ] = 90,
     scores: Annotated[
         bool | None,
-        typer.Option("--scores/--no-scores", help="Show scores; those of answers if not given"),
+        typer.Option("--scores/--no-scores", help="Show scores; default: only those of answers"),
     ] = None,
     open_it: Annotated[
         bool, typer.Option("--open", "-O", help="Open the picture in the web browser")
     ] = False,
 ) -> None:
-    """Draw the relations or the answers that a pipeline finds in a text.
+    """Draw the relations or the answers that a pipeline predicts for a text.
 
-    The picture is one file that needs nothing else. Without --output it is written to a temporary
-    file, whose path is printed.
+    The picture is a single file that loads nothing. Without --output it is written to a temporary
+    file, and the path is printed.
 
     Examples:
 
@@ -81,7 +83,7 @@ def visualize_cli(
     $ python -m spacy spanrel visualize qa_model text.txt -q "Who is a chemist?" -o answers.html
     """
     try:
-        written = visualize(
+        picture = visualize(
             model,
             text,
             questions=question or (),
@@ -92,12 +94,12 @@ def visualize_cli(
         )
     except (OSError, ValueError) as error:
         nothing_written(output or Path("a temporary file"), error)
-    # Nothing but the path, so that other programs can take it.
-    echo(written) if output is None else typer.echo(
-        Printer(no_print=True).good(f"Picture written to {written}")
+    # A temporary file's path is printed alone, so that other programs can read it.
+    echo(picture) if output is None else typer.echo(
+        Printer(no_print=True).good(f"Picture written to {picture}")
     )
     if open_it:
-        webbrowser.open(written.resolve().as_uri())
+        webbrowser.open(picture.resolve().as_uri())
 
 
 def visualize(
@@ -110,18 +112,21 @@ def visualize(
     width: int = 90,
     scores: bool | None = None,
 ) -> Path:
-    """Run a pipeline on a text and write a picture of what it found.
+    """Run a pipeline on a text and write a picture of its predictions.
 
-    model (str | Path): The pipeline: its folder, or its package's name.
-    text (str): The text, the path of a file with it, or "-" for standard input.
-    questions (Sequence[str]): To ask, instead of those that the pipeline has in its config.
-    style ("relations" | "answers" | None): None for answers with questions, else relations.
-    output (str | Path | None): The file to write, `.html` or, of relations, `.svg`; None for a
-        temporary one.
+    model (str | Path): Folder or package name of the pipeline.
+    text (str): The text, the path of a text file, or "-" for standard input.
+    questions (Sequence[str]): Questions to ask instead of those in the pipeline's config.
+    style ("relations" | "answers" | None): Kind of picture; None for answers if there are questions,
+        else relations.
+    output (str | Path | None): The file to write, `.html` or (for relations) `.svg`; None for a
+        temporary file.
     width (int): Characters in a row of relations.
     scores (bool | None): Show scores; None for those of answers only.
     RETURNS (Path): The file.
-    RAISES (ConversionError): If an argument does not fit, or the pipeline does not find such things.
+    RAISES (ConversionError): If an argument does not fit, or the pipeline does not predict such
+        annotations.
+    RAISES (ValueError): If the output would overwrite an input.
     RAISES (OSError): If there is no such pipeline or file.
     """
     style = style or ("answers" if questions else "relations")
@@ -136,11 +141,11 @@ def visualize(
             "--output", repr(str(path)), "a file name that ends in " + " or ".join(suffixes)
         )
     source = _file(text)
-    if path is not None and source is not None and path.resolve() == source.resolve():
-        raise argument_error("--output", repr(str(path)), "another file than TEXT")
+    if path is not None:
+        check_output(path, source, model)
     content = _read(text, source)
     if not content.strip():
-        raise argument_error("TEXT", "no text", "a text, a file with one, or - for standard input")
+        raise argument_error("TEXT", "no text", "a text, a text file, or - for standard input")
     nlp = spacy.load(model)
     doc = nlp.make_doc(content)
     keys = _find_keys(nlp, style)
@@ -148,26 +153,24 @@ def visualize(
         set_questions(doc, questions, keys["qa_key"])
     doc = nlp(doc)
     if style == "answers" and not get_questions(doc, keys["qa_key"]):
-        raise argument_error(
-            "--question", "none", "a question, as the pipeline has none of its own"
-        )
+        raise argument_error("--question", "none", "a question, as the pipeline's config has none")
     if source is not None:
         doc.user_data.setdefault("title", source.name)
     page = path is None or path.suffix.lower() == HTML
     options = {**keys, "width": width, "scores": scores}
-    drawn = render([doc], style, page=page, jupyter=False, options=options)
+    markup = render([doc], style, page=page, jupyter=False, options=options)
     if path is None:
         with tempfile.NamedTemporaryFile(
             prefix=f"spanrel-{style}-", suffix=HTML, delete=False
         ) as file:
-            file.write(drawn.encode())
+            file.write(markup.encode())
         return Path(file.name)
-    write_whole(path, drawn.encode())
+    write_whole(path, markup.encode())
     return path
 
 
 def _file(text: str) -> Path | None:
-    """Return the file that an argument names; None if it is a text."""
+    """Return the file that the argument TEXT names; None if it is the text itself."""
     if text == STDIN or len(text) >= MAX_PATH or "\n" in text or "\0" in text:
         return None
     path = Path(text)
@@ -191,9 +194,9 @@ def _read(text: str, source: Path | None) -> str:
 
 
 def _find_keys(nlp: Language, style: str) -> dict[str, Any]:
-    """Return the span groups into which the pipeline writes, the last component's if there are several.
+    """Return the span groups that the pipeline writes; the last component's, if several write one.
 
-    RAISES (ConversionError): If no component writes what the picture shows.
+    RAISES (ConversionError): If no component writes the annotations to draw.
     """
     settings: dict[str, Any] = {}
     for _, pipe in nlp.pipeline:

@@ -60,7 +60,7 @@ def test_all_tasks_without_config(data: tuple[Path, Path], tmp_path: Path) -> No
         "warning(s)",
     ):
         assert part in text, part
-    assert "word pieces" not in text
+    assert "subword pieces" not in text
     report = json.loads(output.read_text(encoding="utf-8"))
     assert set(report) == {"train", "dev", "advice"}
     assert report["train"]["relations"] == {"based": 2, "works": 1, "lives": 1, "killed": 1}
@@ -76,9 +76,9 @@ def test_encoder(data: tuple[Path, Path], checkpoint: Path) -> None:
     assert result.exit_code == 0, result.output
     text = flat(result.stdout)
     for part in (
-        "span_relation: word pieces of a Doc, train 5",
+        "span_relation: subword pieces of a Doc, train 5",
         "span_relation: windows, train 5 1 1 1.0 1 1",
-        "relation_classifier: word pieces of a row, train 5",
+        "relation_classifier: subword pieces of a row, train 5",
         "extractive_qa: windows, train 10 1 1 1.0 1 1",
     ):
         assert part in text, part
@@ -151,3 +151,16 @@ def test_wrong_files(data: tuple[Path, Path], tmp_path: Path) -> None:
     result = run(train, "--encoder", tmp_path)
     assert result.exit_code == 1
     assert "cannot be read" in flat(result.stdout)
+
+
+@pytest.mark.parametrize("name", ["train.spacy", "dev.spacy", "config.cfg"])
+def test_inputs_are_not_overwritten(data: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+    for source, copy in zip(data, ("train.spacy", "dev.spacy"), strict=True):
+        (tmp_path / copy).write_bytes(source.read_bytes())
+    (tmp_path / "config.cfg").write_bytes((CONFIGS / "span_relation.cfg").read_bytes())
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    inputs = [tmp_path / "train.spacy", "-d", tmp_path / "dev.spacy", "-c", tmp_path / "config.cfg"]
+    result = run(*inputs, "-o", tmp_path / name)
+    assert result.exit_code == 1
+    assert "E_SR951" in result.stderr
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

@@ -161,7 +161,7 @@ def test_wrong_texts_and_pipelines(relations_path: Path, qa_path: Path, tmp_path
         visualize(relations_path, TEXT, style="dep")
     source = tmp_path / "text.html"
     source.write_text("x", encoding="utf8")
-    with pytest.raises(ConversionError, match="another file than TEXT"):
+    with pytest.raises(ValueError, match="E_SR951"):
         visualize(relations_path, str(source), output=source)
     assert source.read_text() == "x"
     result = run("visualize", relations_path, "-", input=b"\xff\xfe")
@@ -218,5 +218,5 @@ def test_graph_of_wrong_files(tmp_path: Path) -> None:
     assert run("graph", docs, output, "--max-nodes", 1).exit_code == 2
     same = tmp_path / "same.html"
     same.write_bytes(docs.read_bytes())
-    with pytest.raises(ConversionError, match="another file than INPUT"):
+    with pytest.raises(ValueError, match="E_SR951"):
         graph([same], same)
