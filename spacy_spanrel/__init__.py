@@ -1,11 +1,10 @@
-"""spaCy components that read relations and answers out of text with transformers.
+"""spaCy components that extract relations and answers from text with transformers.
 
 Importing the package registers the extensions `doc._.relations`, `doc._.relation_scores`,
-`span._.relations`, `doc._.questions`, `doc._.answers` and `doc._.spanrel_report`, and loads nothing
-heavy: torch and transformers are imported by the components that need them.
+`span._.relations`, `doc._.questions`, `doc._.answers` and `doc._.spanrel_report`, except those whose
+names another package uses already. It does not import torch or transformers, which are imported by the
+components.
 """
-
-from contextlib import suppress
 
 from .about import __version__
 from .annotations import (
@@ -28,6 +27,10 @@ from .annotations import (
     set_questions,
     set_relations,
 )
+from .annotations.answers import qa_extensions
+from .annotations.extensions import register_defaults
+from .annotations.relations import relation_extensions
+from .annotations.report import report_extensions
 
 __all__ = [
     "Answer",
@@ -51,8 +54,5 @@ __all__ = [
     "set_relations",
 ]
 
-# Where another package owns a name, the import must not fail for that (spaCy imports every entry
-# point); the component that wants the name raises when it is built.
-for _register in (register_extensions, register_qa_extensions, register_report_extension):
-    with suppress(ValueError):
-        _register()  # type: ignore[operator]
+for _extensions in (relation_extensions(), qa_extensions(), report_extensions()):
+    register_defaults(_extensions)

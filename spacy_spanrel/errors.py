@@ -14,7 +14,7 @@ class Errors:
 
     # Annotations
     E101 = (
-        "[E_SR101] The extension '{kind}._.{name}' already belongs to other code ({owner}). "
+        "[E_SR101] The extension '{kind}._.{name}' already belongs to {owner}. "
         "Nothing was overwritten. Choose other names with the component's setting "
         "'extension_prefix' (for example 'spanrel_'), or call "
         "spacy_spanrel.register_extensions(prefix=...)."
@@ -31,11 +31,11 @@ class Errors:
     )
     E104 = "[E_SR104] A score is a probability from 0 to 1 or None, not {score!r}."
     E105 = (
-        "[E_SR105] Questions of one Doc must have different ids; used more than once: {ids}. "
-        "Questions given as texts get ids of their own."
+        "[E_SR105] The questions of a Doc must have different ids; used more than once: {ids}. "
+        "Questions that are given as texts get ids by their position: q1, q2, ..."
     )
     E106 = (
-        "[E_SR106] {found!r} is no question. Expected a text, a Question, a pair (id, text), or a "
+        "[E_SR106] {found!r} is not a question. Expected a text, a Question, a pair (id, text), or a "
         "table with 'id' and 'text'."
     )
     E107 = (

@@ -24,6 +24,8 @@ from spacy_spanrel import (
     set_relations,
 )
 from spacy_spanrel.annotations import get_entity_scores
+from spacy_spanrel.annotations.extensions import register_defaults
+from spacy_spanrel.annotations.relations import relation_extensions
 from spacy_spanrel.converters import ExportReport, docs_to_spert, docs_to_squad, get_orig_id
 from spacy_spanrel.converters.writing import read_annotations
 from spacy_spanrel.evaluation import relation_outcomes
@@ -374,10 +376,10 @@ def docs_to_squad_file(doc: Doc) -> object:
 
 @pytest.mark.usefixtures("fresh_extensions")
 def test_registering_twice_changes_nothing(doc):
-    before = Doc.get_extension("relations")
     register_extensions()
-    register_extensions(check_only=True)
-    assert Doc.get_extension("relations") == before
+    doc._.relations = make(doc, *ROWS)
+    register_extensions()
+    assert rows_of(doc._.relations) == ROWS
 
 
 @pytest.mark.usefixtures("fresh_extensions")
@@ -419,11 +421,30 @@ def test_a_prefix_with_a_group_of_its_own(doc):
 
 
 @pytest.mark.usefixtures("fresh_extensions")
-def test_one_name_for_two_groups_is_refused():
-    with pytest.raises(ValueError, match="E_SR101"):
+def test_the_first_to_register_chooses_the_group(doc):
+    # The import registers all three names, for the first component to take over.
+    for extension in relation_extensions():
+        extension.owner.remove_extension(extension.name)
+    register_defaults(relation_extensions())
+    assert doc._.relations == ()
+    register_extensions(relations_key="other")
+    doc._.relations = make(doc, ROWS[0])
+    assert rows_of(get_relations(doc, "other")) == rows_of(doc._.relations) == ROWS[:1]
+    assert [r.label for r in doc[0:2]._.relations] == ["work_for"]
+    register_extensions(relations_key="other")
+    register_defaults(relation_extensions())  # a second import does not take it back
+    assert rows_of(doc._.relations) == ROWS[:1]
+    for key in ("third", "relations"):
+        with pytest.raises(ValueError, match=r"E_SR101.*'doc\._\.relations'.*span group 'other'"):
+            register_extensions(relations_key=key)
+    assert rows_of(doc._.relations) == ROWS[:1]
+
+
+@pytest.mark.usefixtures("fresh_extensions")
+def test_the_default_group_is_kept_once_registered():
+    register_extensions()
+    with pytest.raises(ValueError, match="E_SR101.*span group 'relations'"):
         register_extensions(relations_key="other")
-    register_extensions(prefix="new_", check_only=True)
-    assert not Doc.has_extension("new_relations")
 
 
 def test_extensions_survive_pickling(doc):

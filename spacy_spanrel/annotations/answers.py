@@ -1,27 +1,34 @@
-"""Questions and answers on a Doc, and the only code that knows how they are stored.
+"""Questions and answers of a Doc; only this module knows how they are stored.
 
-They live in one native ``SpanGroup``, because its attrs survive ``DocBin`` with default settings,
-``Doc.to_bytes`` and ``n_process`` (``Doc.from_docs`` drops them). The attrs hold everything: the
-questions, and for each the answers with character offsets, best first. The spans of the group are
-the answers' tokens, labelled with the question's id, for code that only looks at spans.
+They are stored in the attributes of one ``SpanGroup`` of spaCy, because these survive ``DocBin`` with
+default settings, ``Doc.to_bytes`` and ``n_process`` (``Doc.from_docs`` drops them). The attributes hold
+the questions, and for each question its answers with character offsets, best first. The spans of the
+group are the tokens of all answers, labelled with the ids of the questions, for code that only looks at
+spans.
+
+Nothing here builds the text of the Doc, which takes time in proportion to its length: an answer costs
+the same in a long Doc as in a short one.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..errors import Errors
-from .extensions import register
+from .extensions import Extension, register
 
 QA_KEY = "qa"
 QUESTIONS_ATTR = "questions"
 ANSWERS_ATTR = "answers"
+
+# Start, end, score, logit and null score of an answer.
+StoredAnswer = list[Any]
 
 
 @dataclass(frozen=True)
@@ -38,20 +45,20 @@ class Question:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer in the words of the Doc, or that there is none (then it is falsy).
+    """A part of the Doc that answers a question, or "no answer", which is falsy.
 
-    question (Question): What was asked.
+    question (Question): The question.
     text (str): ``doc.text[start_char:end_char]``; "" for no answer.
     start_char, end_char (int): Character offsets in the Doc, end exclusive; 0 and 0 for no answer.
     span (Span | None): The tokens that the answer touches; None for no answer.
-    aligned (bool): Whether the answer begins and ends on borders of tokens.
-    score (float | None): Probability among all answers considered and "no answer", from 0 to 1;
-        None for gold annotation.
-    logit (float | None): Start logit + end logit; None for gold and for no answer.
-    null_score (float | None): Start logit + end logit of "no answer", the least over all windows.
-    alternatives (tuple[Answer, ...]): Other answers at other places, best first; for gold the other
-        reference answers, or where there is no answer, plausible ones that are wrong. They have no
-        alternatives of their own.
+    aligned (bool): Whether the answer begins and ends at token boundaries.
+    score (float | None): Probability from 0 to 1 among all candidates, "no answer" included; None for
+        gold annotation.
+    logit (float | None): Start logit + end logit; None for gold annotation and for no answer.
+    null_score (float | None): Start logit + end logit of "no answer", the lowest of all windows.
+    alternatives (tuple[Answer, ...]): For a predicted answer, the next best ones at other places, best
+        first. For a gold answer, the other reference answers; for a gold "no answer", plausible but
+        wrong answers. Alternatives have no alternatives.
     """
 
     question: Question
@@ -69,7 +76,7 @@ class Answer:
         return self.span is not None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the answer as plain data, with character offsets (end exclusive)."""
+        """Return the answer as JSON data, with character offsets (end exclusive)."""
         return {
             "answer": self.text,
             "start": self.start_char,
@@ -78,31 +85,33 @@ class Answer:
         }
 
 
+# Questions
+
 QuestionLike = str | Question | tuple[str, str] | Mapping[str, str]
 
 
 def make_questions(given: QuestionLike | Iterable[QuestionLike]) -> tuple[Question, ...]:
-    """Make questions with ids of their own.
+    """Make questions with ids.
 
-    given: One question (a text, a `Question`, or a table with "text" or "question", and perhaps
-        "id"), or several: a list of these and of pairs (id, text). Those without an id get "q1",
-        "q2", ... by their place.
-    RETURNS (tuple[Question, ...]): In that order.
-    RAISES (ValueError): If two have the same id, or something is no question.
+    given: One question (a text, a `Question`, or a table with "text" or "question" and optionally
+        "id"), or several: a list of these and of pairs (id, text). Questions without an id get "q1",
+        "q2", ... by their position.
+    RETURNS (tuple[Question, ...]): The questions, in the same order.
+    RAISES (ValueError): If two questions have the same id, or something is not a question.
     """
     if isinstance(given, (str, Question, Mapping)):
         given = [given]
     if not isinstance(given, Iterable):
         raise ValueError(Errors.E106.format(found=given))
-    made = [_question(item, f"q{i}") for i, item in enumerate(given, start=1)]
-    ids = [question.id for question in made]
-    twice = sorted({i for i in ids if ids.count(i) > 1}) if len(set(ids)) < len(ids) else []
-    if twice:
-        raise ValueError(Errors.E105.format(ids=", ".join(twice)))
-    return tuple(made)
+    questions = tuple(_make_question(item, f"q{i}") for i, item in enumerate(given, start=1))
+    counts = Counter(question.id for question in questions)
+    if len(counts) < len(questions):
+        repeated = sorted(question_id for question_id, n in counts.items() if n > 1)
+        raise ValueError(Errors.E105.format(ids=", ".join(repeated)))
+    return questions
 
 
-def _question(item: Any, default_id: str) -> Question:
+def _make_question(item: Any, default_id: str) -> Question:
     if isinstance(item, Question) and isinstance(item.id, str) and isinstance(item.text, str):
         return item
     if isinstance(item, str):
@@ -110,15 +119,17 @@ def _question(item: Any, default_id: str) -> Question:
     if isinstance(item, Mapping):
         text = item.get("text", item.get("question"))
         if isinstance(text, str):
-            own_id = item.get("id")
-            return Question(default_id if own_id is None else str(own_id), text)
-    elif (
-        isinstance(item, (tuple, list))
-        and len(item) == 2
-        and all(isinstance(part, str) for part in item)
-    ):
-        return Question(item[0], item[1])
+            question_id = item.get("id")
+            return Question(default_id if question_id is None else str(question_id), text)
+    elif _is_pair_of_texts(item):
+        return Question(*item)
     raise ValueError(Errors.E106.format(found=item))
+
+
+def _is_pair_of_texts(item: Any) -> bool:
+    return (
+        isinstance(item, (tuple, list)) and len(item) == 2 and all(isinstance(x, str) for x in item)
+    )
 
 
 def get_questions(doc: Doc, key: str = QA_KEY) -> tuple[Question, ...]:
@@ -128,92 +139,51 @@ def get_questions(doc: Doc, key: str = QA_KEY) -> tuple[Question, ...]:
     key (str): The span group that holds them.
     RETURNS (tuple[Question, ...]): In the order in which they were set; () if there are none.
     """
-    return tuple(question for question, _ in _stored(doc, key))
-
-
-def _stored(doc: Doc, key: str) -> list[tuple[Question, list[Row] | None]]:
-    """Read the stored questions with the rows of their answers; none of a group of other code."""
-    if key not in doc.spans:
-        return []
-    attrs = doc.spans[key].attrs
-    questions, answers = attrs.get(QUESTIONS_ATTR), attrs.get(ANSWERS_ATTR)
-    if not isinstance(questions, (list, tuple)) or not isinstance(answers, (list, tuple)):
-        return []
-    if len(questions) != len(answers) or not all(
-        isinstance(row, (list, tuple)) and len(row) == 2 and all(isinstance(x, str) for x in row)
-        for row in questions
-    ):
-        return []
-    if not all(rows is None or _are_rows(rows) for rows in answers):
-        return []
-    return [(Question(*row), rows) for row, rows in zip(questions, answers, strict=True)]
-
-
-def _are_rows(rows: Any) -> bool:
-    return (
-        isinstance(rows, (list, tuple))
-        and len(rows) > 0
-        and all(
-            isinstance(row, (list, tuple))
-            and len(row) == 5
-            and all(isinstance(offset, int) for offset in row[:2])
-            and all(number is None or isinstance(number, float) for number in row[2:])
-            for row in rows
-        )
-    )
+    return tuple(question for question, _ in _read(doc, key))
 
 
 def set_questions(
     doc: Doc, questions: QuestionLike | Iterable[QuestionLike], key: str = QA_KEY
 ) -> None:
-    """Replace the questions of a Doc, and forget its answers.
+    """Replace the questions of a Doc, and remove its answers.
 
     doc (Doc): The Doc.
     questions: As in `make_questions`.
     key (str): The span group to write.
     """
-    rows = [[question.id, question.text] for question in make_questions(questions)]
-    attrs = {QUESTIONS_ATTR: rows, ANSWERS_ATTR: [None] * len(rows)}
+    stored = [[question.id, question.text] for question in make_questions(questions)]
+    attrs = {QUESTIONS_ATTR: stored, ANSWERS_ATTR: [None] * len(stored)}
     doc.spans[key] = SpanGroup(doc, name=key, spans=[], attrs=attrs)
 
 
-def get_answers(doc: Doc, key: str = QA_KEY) -> tuple[Answer, ...]:
-    """Read the answers of a Doc.
-
-    doc (Doc): The Doc.
-    key (str): The span group that holds them.
-    RETURNS (tuple[Answer, ...]): One for each question that was answered, in the order of the
-        questions; falsy ones where there is no answer.
-    """
-    found = []
-    for question, row in _stored(doc, key):
-        if row is not None:
-            first, *others = [_from_row(doc, question, part) for part in row]
-            found.append(replace(first, alternatives=tuple(others)))
-    return tuple(found)
+def _read(doc: Doc, key: str) -> list[tuple[Question, list[StoredAnswer] | None]]:
+    """Read the stored questions and answers; none if other code wrote the group."""
+    attrs = doc.spans[key].attrs if key in doc.spans else {}
+    questions, answers = attrs.get(QUESTIONS_ATTR), attrs.get(ANSWERS_ATTR)
+    if not isinstance(questions, (list, tuple)) or not isinstance(answers, (list, tuple)):
+        return []
+    if len(questions) != len(answers) or not all(map(_is_pair_of_texts, questions)):
+        return []
+    if not all(stored is None or _are_answers(stored) for stored in answers):
+        return []
+    return [(Question(*pair), stored) for pair, stored in zip(questions, answers, strict=True)]
 
 
-def set_answers(doc: Doc, answers: Iterable[Answer], key: str = QA_KEY) -> None:
-    """Replace the questions and answers of a Doc.
+def _are_answers(stored: Any) -> bool:
+    return (
+        isinstance(stored, (list, tuple))
+        and len(stored) > 0
+        and all(
+            isinstance(cells, (list, tuple))
+            and len(cells) == 5
+            and all(isinstance(offset, int) for offset in cells[:2])
+            and all(number is None or isinstance(number, (int, float)) for number in cells[2:])
+            for cells in stored
+        )
+    )
 
-    doc (Doc): The Doc.
-    answers (Iterable[Answer]): For different questions. Only their offsets count: text, span and
-        alignment follow from these.
-    key (str): The span group to write.
-    RAISES (ValueError): If two questions have the same id, offsets are none of the Doc's, or a
-        score is no probability; the Doc is then unchanged.
-    """
-    answers = list(answers)
-    questions = make_questions([answer.question for answer in answers])
-    rows = [[_to_row(doc, part) for part in (answer, *answer.alternatives)] for answer in answers]
-    attrs = {QUESTIONS_ATTR: [[q.id, q.text] for q in questions], ANSWERS_ATTR: rows}
-    spans = [
-        Span(doc, part.span.start, part.span.end, label=question.id)
-        for question, row in zip(questions, rows, strict=True)
-        for part in (_from_row(doc, question, cells) for cells in row)
-        if part.span is not None
-    ]
-    doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs=attrs)
+
+# Answers
 
 
 def make_answer(
@@ -222,24 +192,21 @@ def make_answer(
     """Make an answer from character offsets.
 
     doc (Doc): The Doc.
-    question (Question): What was asked.
-    start_char, end_char (int): Offsets in the Doc; equal for no answer.
+    question (Question): The question.
+    start_char, end_char (int): Offsets in the Doc, end exclusive; equal for no answer.
     **more (Any): Score, logit, null score, alternatives.
-    RETURNS (Answer): With the text, span and alignment that follow.
-    RAISES (ValueError): If there is no such text.
+    RETURNS (Answer): The answer, with its text, tokens and alignment.
+    RAISES (ValueError): If the Doc has no such characters.
     """
     if start_char == end_char:
         return Answer(question, **more)
-    span = None
-    if 0 <= start_char < end_char <= len(doc.text):
-        span = doc.char_span(start_char, end_char, alignment_mode="expand")
-    if span is None or not len(span):  # the blank behind a token is part of none
-        raise ValueError(
-            Errors.E107.format(id=question.id, start=start_char, end=end_char, length=len(doc.text))
-        )
+    span = _tokens_of(doc, question, start_char, end_char)
+    # An answer may begin with the blank behind the token before its first one.
+    nearby = doc[max(0, span.start - 1) : span.end]
+    offset = nearby.start_char
     return Answer(
         question,
-        text=doc.text[start_char:end_char],
+        text=nearby.text_with_ws[start_char - offset : end_char - offset],
         start_char=start_char,
         end_char=end_char,
         span=span,
@@ -248,16 +215,72 @@ def make_answer(
     )
 
 
-# Cells of a stored answer.
-Row = list[Any]
+def _tokens_of(doc: Doc, question: Question, start_char: int, end_char: int) -> Span:
+    """Find the tokens that a range of characters touches.
+
+    RAISES (ValueError): If the range is empty or does not lie in the Doc, or is the blank behind a
+        token, which belongs to no token.
+    """
+    length = doc[-1].idx + len(doc[-1].text_with_ws) if len(doc) else 0
+    if 0 <= start_char < end_char <= length:
+        span = doc.char_span(start_char, end_char, alignment_mode="expand")
+        if span is not None and len(span):
+            return span
+    raise ValueError(
+        Errors.E107.format(id=question.id, start=start_char, end=end_char, length=length)
+    )
 
 
-def _to_row(doc: Doc, answer: Answer) -> Row:
-    if answer and answer.span is not None and answer.span.doc is not doc:
+def get_answers(doc: Doc, key: str = QA_KEY) -> tuple[Answer, ...]:
+    """Read the answers of a Doc.
+
+    doc (Doc): The Doc.
+    key (str): The span group that holds them.
+    RETURNS (tuple[Answer, ...]): One for each question that was answered, in the order of the
+        questions; falsy ones for "no answer".
+    """
+    answers = []
+    for question, stored in _read(doc, key):
+        if stored is not None:
+            best, *others = [
+                make_answer(doc, question, start, end, score=score, logit=logit, null_score=null)
+                for start, end, score, logit, null in stored
+            ]
+            answers.append(replace(best, alternatives=tuple(others)))
+    return tuple(answers)
+
+
+def set_answers(doc: Doc, answers: Iterable[Answer], key: str = QA_KEY) -> None:
+    """Replace the questions and answers of a Doc.
+
+    doc (Doc): The Doc.
+    answers (Iterable[Answer]): Answers to different questions. Text, tokens and alignment are not
+        stored, but follow from the offsets.
+    key (str): The span group to write.
+    RAISES (ValueError): If two questions have the same id, offsets do not lie in the Doc, or a score
+        is not a probability; the Doc is then unchanged.
+    """
+    answers = list(answers)
+    questions = make_questions([answer.question for answer in answers])
+    spans: list[Span] = []
+    stored: list[list[StoredAnswer]] = []
+    for answer in answers:
+        stored.append([])
+        for candidate in (answer, *answer.alternatives):
+            stored[-1].append(_to_stored(doc, candidate))
+            start, end = stored[-1][-1][:2]
+            if start != end:
+                span = _tokens_of(doc, candidate.question, start, end)
+                spans.append(Span(doc, span.start, span.end, label=answer.question.id))
+    attrs = {QUESTIONS_ATTR: [[q.id, q.text] for q in questions], ANSWERS_ATTR: stored}
+    doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs=attrs)
+
+
+def _to_stored(doc: Doc, answer: Answer) -> StoredAnswer:
+    if answer.span is not None and answer.span.doc is not doc:
         raise ValueError(Errors.E108.format(id=answer.question.id))
     if answer.score is not None and not (math.isfinite(answer.score) and 0 <= answer.score <= 1):
         raise ValueError(Errors.E104.format(score=answer.score))
-    make_answer(doc, answer.question, answer.start_char, answer.end_char)
     numbers = (answer.score, answer.logit, answer.null_score)
     return [
         int(answer.start_char),
@@ -266,46 +289,15 @@ def _to_row(doc: Doc, answer: Answer) -> Row:
     ]
 
 
-def _from_row(doc: Doc, question: Question, row: Sequence[Any]) -> Answer:
-    start, end, score, logit, null_score = row
-    return make_answer(doc, question, start, end, score=score, logit=logit, null_score=null_score)
-
-
-def register_qa_extensions(
-    prefix: str = "", key: str = QA_KEY, *, check_only: bool = False
-) -> None:
-    """Register `doc._.questions` and `doc._.answers`; nothing foreign is ever overwritten.
-
-    prefix (str): Put before the extensions' names.
-    key (str): The span group behind them.
-    check_only (bool): Only look whether the names are free or ours.
-    RAISES (ValueError): If other code, or a component with another key, owns a name.
-    """
-    register(
-        [
-            (
-                Doc,
-                f"{prefix}questions",
-                partial(get_questions, key=key),
-                partial(set_questions, key=key),
-            ),
-            (
-                Doc,
-                f"{prefix}answers",
-                partial(get_answers, key=key),
-                partial(set_answers, key=key),
-            ),
-        ],
-        check_only=check_only,
-    )
+# Gold and predicted answers
 
 
 def reference_answers(answer: Answer) -> tuple[Answer, ...]:
-    """Return the right answers that a gold answer stands for.
+    """Return all right answers of a gold question.
 
-    answer (Answer): From the gold Doc. If it was predicted once (it has a score), then its
-        alternatives are no right answers.
-    RETURNS (tuple[Answer, ...]): Itself and its alternatives; () if it says that there is none.
+    answer (Answer): From the gold Doc. If it has a score, it was predicted once and then taken as
+        gold; its alternatives are then not right answers.
+    RETURNS (tuple[Answer, ...]): The answer and its alternatives; () if it is "no answer".
     """
     if not answer:
         return ()
@@ -314,11 +306,11 @@ def reference_answers(answer: Answer) -> tuple[Answer, ...]:
 
 
 def plausible_answers(answer: Answer) -> tuple[Answer, ...]:
-    """Return what gold annotation offers as plausible, but wrong, where there is no answer.
+    """Return the plausible but wrong answers that gold annotation gives for an unanswerable question.
 
     answer (Answer): From the gold Doc.
     RETURNS (tuple[Answer, ...]): The alternatives of "no answer"; () if there is an answer, or if
-        it was predicted.
+        "no answer" was predicted.
     """
     if answer or answer.score is not None:
         return ()
@@ -326,15 +318,16 @@ def plausible_answers(answer: Answer) -> tuple[Answer, ...]:
 
 
 def best_answer(answer: Answer) -> Answer | None:
-    """Return the best predicted answer, "no answer" set aside; None if there is no other."""
-    return next((part for part in (answer, *answer.alternatives) if part), None)
+    """Return the best predicted answer other than "no answer"; None if there is none."""
+    candidates = (answer, *answer.alternatives)
+    return next((candidate for candidate in candidates if candidate), None)
 
 
 def null_difference(answer: Answer) -> float | None:
-    """Return null score - logit of the best answer other than "no answer".
+    """Return the null score minus the logit of the best answer other than "no answer".
 
-    answer (Answer): As predicted.
-    RETURNS (float | None): Infinity if there is no such answer; None if there are no scores (gold).
+    answer (Answer): A predicted answer.
+    RETURNS (float | None): Infinity if there is no such answer; None without scores (gold).
     """
     best = best_answer(answer)
     if best is None:
@@ -342,3 +335,25 @@ def null_difference(answer: Answer) -> float | None:
     if answer.null_score is None or best.logit is None:
         return None
     return answer.null_score - best.logit
+
+
+# Extensions
+
+
+def qa_extensions(prefix: str = "", key: str = QA_KEY) -> list[Extension]:
+    """Return the extensions `doc._.questions` and `doc._.answers`; arguments as below."""
+    options = {"key": key}
+    return [
+        Extension(Doc, f"{prefix}questions", get_questions, set_questions, options),
+        Extension(Doc, f"{prefix}answers", get_answers, set_answers, options),
+    ]
+
+
+def register_qa_extensions(prefix: str = "", key: str = QA_KEY) -> None:
+    """Register `doc._.questions` and `doc._.answers`. Extensions of other code are never overwritten.
+
+    prefix (str): Put before the names of the extensions.
+    key (str): The span group that they read and write.
+    RAISES (ValueError): If a name belongs to other code, or to another span group.
+    """
+    register(qa_extensions(prefix, key))

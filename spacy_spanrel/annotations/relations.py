@@ -15,14 +15,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..errors import Errors
-from .extensions import register
+from .extensions import Extension, register
 
 ENTITIES_KEY = "entities"
 RELATIONS_KEY = "relations"
@@ -302,38 +301,25 @@ def relations_of_span(span: Span, key: str = RELATIONS_KEY) -> tuple[Relation, .
     )
 
 
-def register_extensions(
-    prefix: str = "", relations_key: str = RELATIONS_KEY, *, check_only: bool = False
-) -> None:
-    """Register `doc._.relations`, `doc._.relation_scores` and `span._.relations`; nothing foreign
-    is ever overwritten.
+def relation_extensions(prefix: str = "", relations_key: str = RELATIONS_KEY) -> list[Extension]:
+    """Return the extensions of `register_extensions`; arguments as there."""
+    options = {"key": relations_key}
+    return [
+        Extension(Doc, f"{prefix}relations", get_relations, set_relations, options),
+        Extension(Doc, f"{prefix}relation_scores", get_pair_scores, None, options),
+        Extension(Span, f"{prefix}relations", relations_of_span, None, options),
+    ]
 
-    Registering the same extension again changes nothing.
 
-    prefix (str): Put before the extensions' names.
-    relations_key (str): The span group behind them.
-    check_only (bool): Only look whether the names are free or ours.
-    RAISES (ValueError): If other code, or a component with another key, owns a name.
+def register_extensions(prefix: str = "", relations_key: str = RELATIONS_KEY) -> None:
+    """Register `doc._.relations`, `doc._.relation_scores` and `span._.relations`. Extensions of other
+    code are never overwritten.
+
+    prefix (str): Put before the names of the extensions.
+    relations_key (str): The span group that they read and write.
+    RAISES (ValueError): If a name belongs to other code, or to another span group.
     """
-    # Partials of module-level functions: extensions travel to worker processes by pickle.
-    register(
-        [
-            (
-                Doc,
-                f"{prefix}relations",
-                partial(get_relations, key=relations_key),
-                partial(set_relations, key=relations_key),
-            ),
-            (
-                Doc,
-                f"{prefix}relation_scores",
-                partial(get_pair_scores, key=relations_key),
-                None,
-            ),
-            (Span, f"{prefix}relations", partial(relations_of_span, key=relations_key), None),
-        ],
-        check_only=check_only,
-    )
+    register(relation_extensions(prefix, relations_key))
 
 
 def get_orig_id(doc: Doc) -> RecordId | None:
