@@ -10,7 +10,7 @@ characters as escapes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,6 +38,23 @@ def _group() -> None:
 def main() -> None:
     """Run `spacy-spanrel`."""
     app(prog_name="spacy-spanrel")
+
+
+def one_of(names: Iterable[str]) -> Callable[[str | None], str | None]:
+    """Return a callback for an argument or option that takes one of a few values.
+
+    names (Iterable[str]): The values.
+    RETURNS (Callable[[str | None], str | None]): Passes a value on, and None; ends the command with
+        a message that lists the values if it is another.
+    """
+    values = tuple(names)
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in values:
+            raise typer.BadParameter(f"{value!r} is not one of {', '.join(values)}.")
+        return value
+
+    return check
 
 
 def printable(value: object) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from enum import Enum
 from functools import partial
+from inspect import signature
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import spacy
 import typer
@@ -31,15 +32,16 @@ from ..converters import (
     squad_to_docs,
     tacred_to_docs,
 )
-from ..converters.doccano import DoccanoOffsets
+from ..converters.doccano import OFFSETS, DoccanoOffsets
 from ..converters.negatives import check_negative_label
 from ..converters.report import Finding
-from ..converters.scierc import Unit
+from ..converters.scierc import UNITS, Unit
 from ..errors import Errors
-from ..files import write_whole
+from ..files import check_output, write_whole
 from ..reading import argument_error, raise_error
-from ._app import Printer, app, echo, nothing_written
+from ._app import Printer, app, echo, nothing_written, one_of
 
+# Format -> its reader. The options of a format are the arguments of its reader.
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
     "ade": ade_to_docs,
     "brat": brat_to_docs,
@@ -57,67 +59,39 @@ CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
 SUFFIX = ".spacy"
 
 
-class Format(str, Enum):
-    """Formats that the command reads."""
-
-    ade = "ade"
-    brat = "brat"
-    conll04 = "conll04"
-    doccano = "doccano"
-    kbp37 = "kbp37"
-    labelstudio = "labelstudio"
-    prodigy = "prodigy"
-    scierc = "scierc"
-    semeval = "semeval"
-    spert = "spert"
-    squad = "squad"
-    tacred = "tacred"
-
-
-class UnitName(str, Enum):
-    """What becomes one Doc."""
-
-    sentence = "sentence"
-    document = "document"
-
-
-class OffsetsName(str, Enum):
-    """What the offsets of doccano count."""
-
-    auto = "auto"
-    utf16 = "utf-16"
-    code_points = "code-points"
-
-
 @app.command("convert", no_args_is_help=True)
 def convert_cli(
     data_format: Annotated[
-        Format,
-        typer.Argument(metavar="FORMAT", help="One of: " + ", ".join(CONVERTERS)),
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="One of: " + ", ".join(CONVERTERS), callback=one_of(CONVERTERS)
+        ),
     ],
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUT...", help="Files to read, one or more (brat: or folders)"),
+        typer.Argument(metavar="INPUT...", help="The files to read (for brat also folders)"),
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
     skip_invalid: Annotated[
         bool,
-        typer.Option(
-            "--skip-invalid", "-s", help="Leave out records that are wrong, and list them"
-        ),
+        typer.Option("--skip-invalid", "-s", help="Leave out and list bad records, and go on"),
     ] = False,
     types: Annotated[
         Path | None,
-        typer.Option("--types", "-t", help="Types file (SpERT's form): other names are errors"),
+        typer.Option("--types", "-t", help="Types file in SpERT's form; other names are errors"),
     ] = None,
     max_span_size: Annotated[
         int | None,
         typer.Option("--max-span-size", "-m", min=1, help="List entities of more tokens than this"),
     ] = None,
     unit: Annotated[
-        UnitName | None,
+        str | None,
         typer.Option(
-            "--unit", "-u", help="scierc: one Doc a sentence (if not given) or a document"
+            "--unit",
+            "-u",
+            metavar="|".join(UNITS),
+            callback=one_of(UNITS),
+            help="scierc: make a Doc of each sentence (the default) or of each document",
         ),
     ] = None,
     text_key: Annotated[
@@ -125,20 +99,22 @@ def convert_cli(
         typer.Option(
             "--text-key",
             metavar="KEY",
-            help="labelstudio: the annotated text in a task's data, where it has several",
+            help="labelstudio: the key of the annotated text, for tasks with several texts",
         ),
     ] = None,
     offsets: Annotated[
-        OffsetsName | None,
+        str | None,
         typer.Option(
             "--offsets",
-            help="doccano: what counts as a character; told by what fits (auto) if not given",
+            metavar="|".join(OFFSETS),
+            callback=one_of(OFFSETS),
+            help="doccano: the unit that offsets count; by default (auto) the one that fits",
         ),
     ] = None,
     keep_unannotated: Annotated[
         bool,
         typer.Option(
-            "--keep-unannotated", help="brat: a .txt without .ann is a text with nothing in it"
+            "--keep-unannotated", help="brat: keep .txt files without .ann, as texts with nothing"
         ),
     ] = False,
     negatives: Annotated[
@@ -147,7 +123,8 @@ def convert_cli(
             "--negatives",
             "-n",
             metavar="LABEL",
-            help="Give each ordered pair of entities of a sentence without a relation this label",
+            help="Give this label to each ordered pair of entities of a sentence that has no "
+            "relation",
         ),
     ] = None,
     lang: Annotated[
@@ -155,7 +132,7 @@ def convert_cli(
         typer.Option(
             "--lang",
             "-l",
-            help="Language of the vocabulary and, for formats of texts, of the tokenizer",
+            help="Language of the vocabulary and, for formats without tokens, of the tokenizer",
         ),
     ] = "en",
     quiet: Annotated[
@@ -164,8 +141,9 @@ def convert_cli(
 ) -> None:
     """Convert annotated entities and relations, or questions and answers, to spaCy's binary format.
 
-    Several inputs go into one output. Nothing is written if anything fails, and texts without
-    entities, relations or questions are kept. A report is printed at the end.
+    Several inputs become one output. If anything fails, nothing is written. Texts without entities,
+    relations or questions are kept. At the end, a report lists everything that was changed or left
+    out.
 
     Formats: ade (DRUG-AE.rel), brat (.txt and .ann), conll04 (conll04.corp), doccano (JSON lines),
     kbp37 (text form of KBP37), labelstudio (JSON, not JSON-MIN), prodigy (JSON lines of
@@ -190,21 +168,21 @@ def convert_cli(
     """
     try:
         report = convert(
-            data_format.value,
+            data_format,
             inputs,
             output,
             skip_invalid=skip_invalid,
             types=types,
             max_span_size=max_span_size,
-            unit=None if unit is None else unit.value,
+            unit=cast(Unit | None, unit),
             text_key=text_key,
-            offsets=None if offsets is None else offsets.value,
+            offsets=cast(DoccanoOffsets | None, offsets),
             keep_unannotated=keep_unannotated,
             negatives=negatives,
             lang=lang,
             quiet=quiet,
         )
-    except (ConversionError, OSError) as error:
+    except (OSError, ValueError) as error:
         nothing_written(output, error)
     if report.skipped:
         text = f"{len(report.skipped)} record(s) skipped because they are wrong:"
@@ -234,22 +212,23 @@ def convert(
     """Convert files to one `.spacy` file; on any failure the output stays as it was.
 
     data_format (str): A key of CONVERTERS.
-    inputs (Sequence[str | Path]): Files, all of that format; of the format brat also folders.
-    output (str | Path): The file to write; its folder is made if needed.
+    inputs (Sequence[str | Path]): Files of that format; for brat also folders.
+    output (str | Path): The file to write; its folder is made if need be.
     skip_invalid (bool): Leave bad records out instead of raising.
-    types (str | Path | None): Types file, to check names against. This and the next three are of
-        no use to the format squad.
+    types (str | Path | None): Types file: other names are errors. This option, `max_span_size` and
+        `negatives` are for formats of entities, all but squad.
     max_span_size (int | None): Report entities of more tokens.
-    unit ("sentence" | "document" | None): Of the format scierc only.
-    text_key (str | None): Of the format labelstudio only: the key of the annotated text.
-    offsets ("auto" | "utf-16" | "code-points" | None): Of the format doccano only: what they count.
-    keep_unannotated (bool): Of the format brat only: keep texts without an .ann file.
+    unit ("sentence" | "document" | None): For scierc only: what becomes a Doc.
+    text_key (str | None): For labelstudio only: the key of the annotated text.
+    offsets ("auto" | "utf-16" | "code-points" | None): For doccano only: the unit of offsets.
+    keep_unannotated (bool): For brat only: keep texts without an .ann file.
     negatives (str | None): Label for the pairs of entities without a relation, see
-        `add_negatives`. It need not be among `types`.
+        `add_negatives`. It need not be in the types file.
     lang (str): Language of the blank pipeline that gives vocabulary and tokenizer.
     quiet (bool): Show no progress bar. It is only ever shown on a terminal.
-    RETURNS (ConversionReport): What was done.
+    RETURNS (ConversionReport): What was converted, changed and left out.
     RAISES (ConversionError): If an input or argument is wrong, or no record is right.
+    RAISES (ValueError): If the output is one of the inputs.
     """
     output = Path(output)
     if data_format not in CONVERTERS:
@@ -259,51 +238,50 @@ def convert(
         raise argument_error("OUTPUT", repr(str(output)), f"a file name that ends in {SUFFIX}")
     if not inputs:
         raise argument_error("INPUT", "no file", "one or more files")
-    to_docs = CONVERTERS[data_format]
-    own: tuple[tuple[str, str, str, object], ...] = (
-        ("scierc", "--unit", "unit", unit),
-        ("labelstudio", "--text-key", "text_key", text_key),
-        ("doccano", "--offsets", "offsets", offsets),
-        ("brat", "--keep-unannotated", "keep_unannotated", keep_unannotated or None),
-    )
-    for owner, option, name, value in own:
+    check_output(output, *inputs, types)
+    for option, name, value in (
+        ("--types", "types", types),
+        ("--unit", "unit", unit),
+        ("--text-key", "text_key", text_key),
+        ("--offsets", "offsets", offsets),
+        ("--keep-unannotated", "keep_unannotated", keep_unannotated or None),
+        # Not options of readers, but of everything that has types.
+        ("--max-span-size", "types", max_span_size),
+        ("--negatives", "types", negatives),
+    ):
         if value is not None:
-            if data_format != owner:
-                raise argument_error(option, f"format {data_format!r}", f"the format {owner!r}")
-            to_docs = partial(to_docs, **{name: value})
-    if data_format == "squad":
-        for option, value in (
-            ("--types", types),
-            ("--max-span-size", max_span_size),
-            ("--negatives", negatives),
-        ):
-            if value is not None:
-                raise argument_error(option, "format 'squad'", "a format of entities")
+            _check_option(option, name, data_format)
     if negatives is not None:
         check_negative_label(negatives, "--negatives")
+    names = None if types is None else read_types(types)
+    options = {
+        "types": names,
+        "unit": unit,
+        "text_key": text_key,
+        "offsets": offsets,
+        "keep_unannotated": keep_unannotated or None,
+    }
     try:
         nlp = spacy.blank(lang)
     except ImportError as error:
         raise argument_error("--lang", repr(lang), "a language code of spaCy") from error
     report = ConversionReport(max_span_size=max_span_size)
-    symmetric: frozenset[str] = frozenset()
-    if types is not None:
-        names = read_types(types)
-        to_docs, symmetric = partial(to_docs, types=names), names.symmetric
+    to_docs = partial(
+        CONVERTERS[data_format],
+        nlp=nlp,
+        on_error=_go_on if skip_invalid else raise_error,
+        report=report,
+        **{name: value for name, value in options.items() if value is not None},
+    )
     doc_bin = DocBin(store_user_data=True)
     # disable=None: no bar where stderr is no terminal. The delay spares short work the bar.
     with tqdm(desc="Docs", unit=" docs", delay=1.0, disable=True if quiet else None) as bar:
-        for path in inputs:
-            for doc in to_docs(
-                path,
-                nlp=nlp,
-                on_error=_go_on if skip_invalid else raise_error,
-                report=report,
-            ):
-                if negatives is not None:
-                    add_negatives(doc, negatives, symmetric=symmetric, report=report)
-                doc_bin.add(doc)
-                bar.update()
+        for doc in chain.from_iterable(map(to_docs, inputs)):
+            if negatives is not None:
+                symmetric = () if names is None else names.symmetric
+                add_negatives(doc, negatives, symmetric=symmetric, report=report)
+            doc_bin.add(doc)
+            bar.update()
     if not report.docs:
         notes = [f"{note}: {n}" for note, n in sorted(report.notes.items())]
         raise ConversionError(
@@ -315,6 +293,17 @@ def convert(
         )
     write_whole(output, doc_bin.to_bytes())
     return report
+
+
+def _check_option(option: str, argument: str, data_format: str) -> None:
+    """Raise an error for an option if the reader of the format does not take the argument."""
+    formats = [
+        name for name, reader in CONVERTERS.items() if argument in signature(reader).parameters
+    ]
+    if data_format not in formats:
+        raise argument_error(
+            option, f"format {data_format!r}", "one of the formats " + ", ".join(formats)
+        )
 
 
 def _go_on(error: ConversionError) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, cast
 
 import typer
 from spacy.tokens import Doc, SpanGroup
@@ -25,6 +24,7 @@ from ..annotations import (
 )
 from ..annotations.relations import ORIG_ID_ATTR, get_orig_id
 from ..converters import (
+    BratDocument,
     ConversionError,
     add_negatives,
     answers_to_predictions,
@@ -44,37 +44,28 @@ from ..converters import (
 )
 from ..converters.negatives import check_negative_label
 from ..converters.report import ExportReport
-from ..converters.scierc import Unit
+from ..converters.scierc import UNITS, Unit
 from ..converters.triples import COLUMNS as TRIPLE_COLUMNS
 from ..errors import Errors
-from ..files import open_whole, place_whole, write_whole
+from ..files import (
+    check_folder,
+    check_output,
+    open_whole,
+    place_whole,
+    to_json,
+    write_csv,
+    write_whole,
+)
 from ..reading import Place, argument_error
 from ..training.corpus import read_docs
-from ._app import Printer, app, nothing_written
-from .convert import UnitName
+from ._app import Printer, app, nothing_written, one_of
 
 NULL_ODDS_SUFFIX = "_null_odds.json"
 # JSON has no infinity.
 INFINITE = 1e300
 
 
-# How records become files. Each function writes all or nothing.
-
-
-class TextAndAnnotation(Protocol):
-    """A Doc as a pair of files, `name`.txt and `name`.ann."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def ann(self) -> str: ...
-
-
-def to_json(record: Any, **settings: Any) -> str:
-    """Return JSON that holds text as it is, and nothing that only Python reads (NaN)."""
-    return json.dumps(record, ensure_ascii=False, allow_nan=False, **settings)
+# How records become files. Each function writes everything or nothing.
 
 
 def write_json_list(records: Iterable[Any], path: Path) -> None:
@@ -97,16 +88,13 @@ def write_lines(records: Iterable[str], path: Path) -> None:
         file.writelines(f"{line}\n" for line in records)
 
 
-def write_csv(records: Iterable[dict[str, Any]], path: Path) -> None:
-    """Write a table with the columns of the triples."""
-    with open_whole(path) as file:
-        table = csv.DictWriter(file, TRIPLE_COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(records)
+def write_table(records: Iterable[dict[str, Any]], path: Path, *, raw: bool = False) -> None:
+    """Write CSV with the columns of the triples; `raw` as in `files.write_csv`."""
+    write_csv(path, TRIPLE_COLUMNS, records, raw=raw)
 
 
 def write_json(records: Iterable[Any], path: Path) -> None:
-    """Write the one record as one JSON value."""
+    """Write the only record as one JSON value."""
     (record,) = records
     write_whole(path, f"{to_json(record, indent=1)}\n".encode())
 
@@ -116,28 +104,30 @@ def write_predictions(
 ) -> None:
     """Write the two files of the official SQuAD script."""
     ((predictions, null_odds),) = records
-    finite = {name: INFINITE if odds == math.inf else odds for name, odds in null_odds.items()}
+    finite = {id: INFINITE if odds == math.inf else odds for id, odds in null_odds.items()}
     write_json([finite], null_odds_path(path))
     write_json([predictions], path)
 
 
 def null_odds_path(path: Path) -> Path:
-    """Return where the null odds of predictions go."""
+    """Return the path of the null odds that belong to a file of predictions."""
     return path.with_name(path.stem + NULL_ODDS_SUFFIX)
 
 
-def write_folder(records: Iterable[TextAndAnnotation], folder: Path) -> None:
-    """Write a folder with two files a record.
+def write_folder(records: Iterable[BratDocument], folder: Path) -> None:
+    """Write a folder with two files a record, as `files.place_whole` does.
 
+    records (Iterable[BratDocument]): The records.
+    folder (Path): The folder.
     RAISES (ConversionError): If two records have one name.
     RAISES (FileExistsError): If the folder exists and holds files that no command of ours wrote.
     """
 
-    def write(made: Path) -> None:
-        made.mkdir()
+    def write(new: Path) -> None:
+        new.mkdir()
         for record in records:
             for suffix, text in ((".txt", record.text), (".ann", record.ann)):
-                path = made / f"{record.name}{suffix}"
+                path = new / f"{record.name}{suffix}"
                 try:
                     # The file system decides whether "a" and "A" are two names.
                     with path.open("x", encoding="utf-8", newline="") as file:
@@ -158,16 +148,17 @@ class Writer:
     """How a format is written.
 
     about (str): The format, in words.
-    records (Callable[..., Iterable[Any]]): Makes records of Docs; adds to a report.
-    write (Callable[[Iterable[Any], Path], None]): Writes these.
-    needs (str | None): Which Docs give a record; None if there need be none.
-    options (frozenset[str]): Arguments that `records` takes beside Docs and report.
-    written (str): What to tell in the end.
+    records (Callable[..., Iterable[Any]]): Makes records of Docs, and adds to a report.
+    write (Callable[..., None]): Writes the records to a path.
+    needs (str | None): The Docs that give a record, in words; None if a file may have no records.
+    options (frozenset[str]): Arguments that `records` takes beside Docs and report, and `write`
+        beside records and path.
+    written (str): The message at the end.
     """
 
     about: str
     records: Callable[..., Iterable[Any]]
-    write: Callable[[Iterable[Any], Path], None]
+    write: Callable[..., None]
     needs: str | None = "Docs with tokens"
     options: frozenset[str] = frozenset()
     written: str = "{docs} Docs, {entities} entities and {relations} relations written to {output}"
@@ -181,7 +172,7 @@ class Writer:
 def _squad(
     docs: Iterable[Doc], report: ExportReport, *, key: str = QA_KEY, source: str
 ) -> Iterator[dict[str, Any]]:
-    def noted() -> Iterator[Doc]:
+    def with_notes() -> Iterator[Doc]:
         for doc in docs:
             scored = [answer for answer in get_answers(doc, key) if answer.score is not None]
             others = sum(len(answer.alternatives) for answer in scored)
@@ -193,7 +184,7 @@ def _squad(
             )
             yield doc
 
-    data = docs_to_squad(noted(), key=key, source=source)
+    data = docs_to_squad(with_notes(), key=key, source=source)
     paragraphs = [paragraph for article in data["data"] for paragraph in article["paragraphs"]]
     report.docs += len(paragraphs)
     report.questions += sum(len(paragraph["qas"]) for paragraph in paragraphs)
@@ -210,7 +201,7 @@ def _squad_predictions(
         yield predictions, null_odds
 
 
-# What the formats of pairs need.
+# The need of formats of pairs.
 RELATIONS = "Docs with relations"
 
 # Format -> how it is written.
@@ -223,7 +214,13 @@ WRITERS: dict[str, Writer] = {
     ),
     "brat": Writer("a folder of standoff files", docs_to_brat, write_folder, needs="Docs"),
     "conll04": Writer("rows of conll04.corp", docs_to_conll04, write_lines),
-    "csv": Writer("a table, a row a relation", docs_to_triples, write_csv, needs=None),
+    "csv": Writer(
+        "a table, a row a relation",
+        docs_to_triples,
+        write_table,
+        needs=None,
+        options=frozenset({"raw"}),
+    ),
     "doccano": Writer("JSON lines of doccano", docs_to_doccano, write_json_lines, needs="Docs"),
     "kbp37": Writer(
         "text form of KBP37, a record a relation", docs_to_kbp37, write_lines, needs=RELATIONS
@@ -270,15 +267,9 @@ WRITERS: dict[str, Writer] = {
         "JSON of TACRED, a record a relation", docs_to_tacred, write_json_list, needs=RELATIONS
     ),
     "triples": Writer(
-        "JSON lines, a line a relation", docs_to_triples, write_json_lines, needs=None
+        "JSON lines, a relation a line", docs_to_triples, write_json_lines, needs=None
     ),
 }
-
-
-def _known_format(name: str) -> str:
-    if name not in WRITERS:
-        raise typer.BadParameter(f"{name!r} is not one of {', '.join(WRITERS)}.")
-    return name
 
 
 def _list_formats() -> str:
@@ -292,7 +283,7 @@ def export_cli(
     data_format: Annotated[
         str,
         typer.Argument(
-            metavar="FORMAT", help="One of: " + ", ".join(WRITERS), callback=_known_format
+            metavar="FORMAT", help="One of: " + ", ".join(WRITERS), callback=one_of(WRITERS)
         ),
     ],
     inputs: Annotated[
@@ -302,9 +293,13 @@ def export_cli(
         Path, typer.Argument(metavar="OUTPUT", help="The file, or for brat the folder, to write")
     ],
     unit: Annotated[
-        UnitName | None,
+        str | None,
         typer.Option(
-            "--unit", "-u", help="scierc: a Doc is a sentence (if not given) or a document"
+            "--unit",
+            "-u",
+            metavar="|".join(UNITS),
+            callback=one_of(UNITS),
+            help="scierc: whether a Doc is a sentence (the default) or a document",
         ),
     ] = None,
     negatives: Annotated[
@@ -313,28 +308,39 @@ def export_cli(
             "--negatives",
             "-n",
             metavar="LABEL",
-            help="Give each ordered pair of entities of a sentence without a relation this label",
+            help="Give this label to each ordered pair of entities of a sentence that has no "
+            "relation",
         ),
     ] = None,
     entities_key: Annotated[
         str,
-        typer.Option("--entities-key", help="Span group of entities; doc.ents where there is none"),
+        typer.Option(
+            "--entities-key", help="Span group of the entities; a Doc without it gives its doc.ents"
+        ),
     ] = ENTITIES_KEY,
     relations_key: Annotated[
-        str, typer.Option("--relations-key", help="Span group of relations")
+        str, typer.Option("--relations-key", help="Span group of the relations")
     ] = RELATIONS_KEY,
     key: Annotated[
         str | None,
         typer.Option(
-            "--key", "-k", help="squad formats: span group of questions and answers (if not: qa)"
+            "--key", "-k", help="squad formats: span group of questions and answers (default: qa)"
         ),
     ] = None,
+    raw: Annotated[
+        bool,
+        typer.Option(
+            "--raw",
+            help="csv: write cells as they are; by default, an apostrophe precedes those that a "
+            "spreadsheet would run as formulas",
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only")] = False,
 ) -> None:
-    """Write the Docs of .spacy files, gold or predicted, in a format of other programs.
+    """Write the Docs of .spacy files, gold or predicted, in the format of another program.
 
-    Several inputs go into one output. What the format cannot hold is counted and listed at the end.
-    Nothing is written if anything fails.
+    Several inputs become one output. Whatever the format cannot hold is counted and listed at the
+    end. If anything fails, nothing is written.
 
     Examples:
 
@@ -353,11 +359,12 @@ def export_cli(
             data_format,
             inputs,
             output,
-            unit=None if unit is None else unit.value,
+            unit=cast(Unit | None, unit),
             negatives=negatives,
             entities_key=entities_key,
             relations_key=relations_key,
             key=key,
+            raw=raw,
             report=report,
             quiet=quiet,
         )
@@ -377,6 +384,7 @@ def export(
     entities_key: str = ENTITIES_KEY,
     relations_key: str = RELATIONS_KEY,
     key: str | None = None,
+    raw: bool = False,
     report: ExportReport | None = None,
     quiet: bool = True,
 ) -> ExportReport:
@@ -385,15 +393,17 @@ def export(
     data_format (str): A key of WRITERS.
     inputs (str | Path | Sequence[str | Path]): The `.spacy` files.
     output (str | Path): The file or folder to write; the folder around it is made if needed.
-    unit ("sentence" | "document" | None): Of the format scierc only.
+    unit ("sentence" | "document" | None): For scierc only: what a Doc is.
     negatives (str | None): Label for the pairs of entities without a relation, see `add_negatives`.
     entities_key (str): Span group of entities. A Doc without the default one gives its `doc.ents`.
     relations_key (str): Span group of relations.
-    key (str | None): Span group of questions and answers, of the squad formats only.
+    key (str | None): For the squad formats only: span group of questions and answers.
+    raw (bool): For csv only: write cells as they are, even if a spreadsheet would run them.
     report (ExportReport | None): Is added to.
     quiet (bool): Show no progress bar. It is only ever shown on a terminal.
-    RETURNS (ExportReport): What was done.
+    RETURNS (ExportReport): What was written, changed and left out.
     RAISES (ConversionError): If an input or argument is wrong, or there is nothing to write.
+    RAISES (ValueError, OSError): If the output is an input, or holds files of others.
     """
     report = ExportReport() if report is None else report
     if data_format not in WRITERS:
@@ -405,7 +415,11 @@ def export(
     output = Path(output)
     _check_output(output, writer, paths)
     options: dict[str, Any] = {"source": ", ".join(map(str, paths))}
-    for option, name, value in (("--unit", "unit", unit), ("--key", "key", key)):
+    for option, name, value in (
+        ("--unit", "unit", unit),
+        ("--key", "key", key),
+        ("--raw", "raw", raw or None),
+    ):
         if value is None:
             continue
         if name not in writer.options:
@@ -418,16 +432,19 @@ def export(
         if writer.has_questions:
             raise argument_error("--negatives", f"format {data_format!r}", "a format of relations")
         check_negative_label(negatives, "--negatives")
-    keys = {"--entities-key": (entities_key, ENTITIES_KEY)}
-    keys["--relations-key"] = (relations_key, RELATIONS_KEY)
-    for option, (wanted, home) in keys.items():
-        if writer.has_questions and wanted != home:
+    keys = {
+        "--entities-key": (entities_key, ENTITIES_KEY),
+        "--relations-key": (relations_key, RELATIONS_KEY),
+    }
+    for option, (given, home) in keys.items():
+        if writer.has_questions and given != home:
             raise argument_error(option, f"format {data_format!r}", "a format of relations")
     docs = _Docs(paths, report, writer.has_questions, negatives, keys, quiet)
+    write = partial(writer.write, raw=True) if options.pop("raw", False) else writer.write
     options = {name: value for name, value in options.items() if name in writer.options}
     try:
         records = writer.records(docs, report, **options)
-        writer.write(_not_nothing(records, writer, docs, report, options), output)
+        write(_not_nothing(records, writer, docs, report, options), output)
     except (ConversionError, OSError):
         raise
     except ValueError as error:
@@ -438,15 +455,16 @@ def export(
 
 
 def _check_output(output: Path, writer: Writer, inputs: Sequence[Path]) -> None:
-    made = {output.resolve()}
-    if writer.write is write_predictions:
-        made.add(null_odds_path(output).resolve())
-    if any(path.resolve() in made for path in inputs):
-        raise argument_error("OUTPUT", repr(str(output)), "another file than INPUT")
-    if writer.write is write_folder and output.exists() and not output.is_dir():
+    if writer.write is not write_folder:
+        if output.is_dir():
+            raise argument_error("OUTPUT", f"the folder {str(output)!r}", "the name of a file")
+        check_output(output, *inputs)
+    elif output.exists() and not output.is_dir():
         raise argument_error("OUTPUT", f"the file {str(output)!r}", "the name of a folder")
-    if writer.write is not write_folder and output.is_dir():
-        raise argument_error("OUTPUT", f"the folder {str(output)!r}", "the name of a file")
+    else:
+        check_folder(output, *inputs)
+    if writer.write is write_predictions:
+        check_output(null_odds_path(output), *inputs)
 
 
 def _not_nothing(
@@ -456,12 +474,12 @@ def _not_nothing(
     report: ExportReport,
     options: dict[str, Any],
 ) -> Iterator[Any]:
-    """Pass records on; raise if there are none at all, but should be."""
-    empty = True
+    """Pass records on; a ConversionError at the end if there were none but should be."""
+    is_empty = True
     for record in records:
-        empty = False
+        is_empty = False
         yield record
-    if not empty or (docs.n and writer.needs is None):
+    if not is_empty or (docs.n and writer.needs is None):
         return
     found = f"{docs.n} Docs"
     if writer.has_questions:
@@ -475,13 +493,15 @@ def _not_nothing(
 
 
 class _Docs:
-    """The Docs of several files, one after the other.
+    """The Docs of several files, one after the other, prepared for the writers.
 
     paths (Sequence[Path]): The files.
-    report (ExportReport): Gets notes on annotations of the other kind: questions, or relations.
-    questions (bool): Whether it is questions that are written.
+    report (ExportReport): Gets notes on annotations of the kind that is not written: relations, or
+        questions.
+    questions (bool): Whether questions are written.
     negatives (str | None): Label for pairs without a relation.
-    keys (dict[str, tuple[str, str]]): By option, a span group and where the writers look for it.
+    keys (dict[str, tuple[str, str]]): By option, the key of a span group, and the key under which the
+        writers look for it.
     quiet (bool): Show no progress bar.
     """
 
@@ -501,7 +521,7 @@ class _Docs:
         self.keys = keys
         self.quiet = quiet
         self.n = 0
-        # Of the last Doc: whoever fails does so with this one.
+        # The place of the last Doc: if a writer fails, then with this one.
         self.place = Place("")
 
     def __iter__(self) -> Iterator[Doc]:
@@ -538,7 +558,7 @@ class _Docs:
 
 
 def _move_group(doc: Doc, key: str, home: str) -> None:
-    """Put a span group where the writers look; the id of the Doc stays."""
+    """Move a span group to the key under which the writers look, and keep the id of the Doc."""
     orig_id = get_orig_id(doc)
     for suffix in ("", PAIR_SCORES_SUFFIX):
         doc.spans.pop(home + suffix, None)
@@ -551,7 +571,7 @@ def _move_group(doc: Doc, key: str, home: str) -> None:
 
 
 def print_report(report: ExportReport, writer: Writer, output: Path) -> None:
-    """Print what was written, and what the format could not hold."""
+    """Print the numbers of things written, and everything that the format could not hold."""
     text = writer.written.format(
         docs=report.docs,
         entities=report.entities,
@@ -563,6 +583,6 @@ def print_report(report: ExportReport, writer: Writer, output: Path) -> None:
     msg = Printer()
     msg.good(text)
     if report.notes:
-        msg.divider("Not in the file as it is in the Docs")
+        msg.divider("Left out or changed")
         rows = [(note[:1].upper() + note[1:], n) for note, n in sorted(report.notes.items())]
         msg.table(rows, aligns=("l", "r"), max_col=120)

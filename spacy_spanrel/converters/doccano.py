@@ -22,6 +22,7 @@ from .writing import read_text_annotations
 # "entities" of projects with relations; the others, as [start, end, label], of other projects.
 ENTITY_KEYS = ("entities", "label", "labels")
 DoccanoOffsets = Literal["auto", "utf-16", "code-points"]
+OFFSETS: tuple[DoccanoOffsets, ...] = get_args(DoccanoOffsets)
 _UNITS: dict[DoccanoOffsets, tuple[OffsetUnit, ...]] = {
     "auto": (UTF16_UNITS, CODE_POINTS),
     "utf-16": (UTF16_UNITS,),
@@ -68,11 +69,11 @@ def doccano_to_docs(
     YIELDS (Doc): The Docs.
     RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
     """
-    if offsets not in get_args(DoccanoOffsets):
+    if offsets not in OFFSETS:
         raise Place(str(path)).error(
             Errors.E613,
             found=f"offsets {offsets!r}",
-            expected=" or ".join(map(repr, get_args(DoccanoOffsets))),
+            expected=" or ".join(map(repr, OFFSETS)),
         )
     maker = DocMaker(nlp, types, on_error, report)
 

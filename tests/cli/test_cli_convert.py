@@ -15,14 +15,13 @@ from typer.testing import CliRunner
 
 from spacy_spanrel.annotations import Relation, get_answers, get_relations, set_relations
 from spacy_spanrel.cli import app, convert
-from spacy_spanrel.cli.convert import CONVERTERS, Format, UnitName
+from spacy_spanrel.cli.convert import CONVERTERS
 from spacy_spanrel.converters import (
     ConversionError,
     ConversionReport,
     add_negatives,
     get_orig_id,
 )
-from spacy_spanrel.converters.scierc import Unit
 
 CONLL04 = Path(__file__).parents[2].parent / "shared" / "data" / "conll04"
 GOOD = {
@@ -226,6 +225,36 @@ def test_types(write, output):
     assert result.exit_code == 1
     assert "'Live_In'" in result.stderr
     assert "Kill" in result.stderr
+
+
+@pytest.mark.parametrize("link", [None, os.symlink, os.link])
+@pytest.mark.parametrize("source", ["in.spacy", "types.spacy"])
+def test_no_input_is_overwritten(write, tmp_path, source, link):
+    data = write([GOOD], "in.spacy")
+    names = {"entities": {"Peop": {}, "Loc": {}}, "relations": {"Live_In": {}}}
+    types = write(names, "types.spacy")
+    output = tmp_path / source
+    if link is not None:
+        output = tmp_path / "link.spacy"
+        link(tmp_path / source, output)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    result = run("convert", "spert", data, output, "--types", types)
+    assert result.exit_code == 1
+    assert "E_SR951" in result.stderr
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir() if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "formats"),
+    [
+        ("--unit", "paragraph", "sentence, document"),
+        ("--offsets", "bytes", "auto, utf-16, code-points"),
+    ],
+)
+def test_values_of_options(write, output, option, value, formats):
+    result = run("convert", "spert", write([GOOD]), output, option, value)
+    assert result.exit_code == 2
+    assert f"'{value}' is not one of {formats}" in " ".join(result.output.replace("│", " ").split())
 
 
 def test_unit(write, output):
@@ -540,11 +569,6 @@ def test_language_of_squad(write, output):
     for lang, words in (("it", ["L'", "aspirina"]), ("en", ["L'aspirina"])):
         convert("squad", [write(data)], output, lang=lang)
         assert [token.text for token in read(output)[0]] == words
-
-
-def test_names_agree():
-    assert {item.value for item in Format} == set(CONVERTERS)
-    assert {item.value for item in UnitName} == set(Unit.__args__)
 
 
 def test_help_has_examples():

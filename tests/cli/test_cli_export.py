@@ -5,8 +5,8 @@ import json
 import os
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import spacy
 import srsly
@@ -31,7 +31,7 @@ from spacy_spanrel import (
 from spacy_spanrel.annotations import make_answer
 from spacy_spanrel.cli import app, convert, export, find_null_threshold
 from spacy_spanrel.cli.export import WRITERS, write_folder
-from spacy_spanrel.converters import ConversionError
+from spacy_spanrel.converters import BratDocument, ConversionError
 from spacy_spanrel.files import MARKER
 
 NLP = spacy.blank("en")
@@ -206,18 +206,45 @@ def test_wrong_arguments(save, folder):
     source = save(gold())
     with pytest.raises(ConversionError, match="E_SR613.*'FORMAT'.*'conll'.*squad-predictions"):
         export("conll", source, folder / "x.json")
-    before = source.read_bytes()
-    with pytest.raises(ConversionError, match="E_SR613.*'OUTPUT'"):
-        export("squad", source, source)
-    assert source.read_bytes() == before
-    with pytest.raises(ConversionError, match="E_SR613.*'OUTPUT'"):
-        export("squad-predictions", save(name="x_null_odds.json"), source.parent / "x.json")
     with pytest.raises(ConversionError, match="E_SR613.*'INPUT'.*one or more"):
         export("spert", [], folder / "x.json")
     for arguments in (["conll", source, folder / "x.json"], ["spert", source], ["spert"]):
         assert run("export", *arguments).exit_code == 2
     assert "conll04" in run("export", "conll", source, folder / "x.json").output
     assert not os.listdir(folder)
+
+
+@pytest.mark.parametrize("link", [None, os.symlink, os.link])
+@pytest.mark.parametrize(
+    ("data_format", "source", "output"),
+    [
+        ("squad", "x.json", "x.json"),
+        ("spert", "x.json", "x.json"),
+        ("squad-predictions", "x.json", "x.json"),
+        ("squad-predictions", "x_null_odds.json", "x.json"),
+    ],
+)
+def test_no_input_is_overwritten(save, folder, data_format, source, output, link):
+    path = save(related(), name="in.spacy") if data_format == "spert" else save(predicted())
+    if link is None:
+        path = path.rename(folder / source)
+    else:
+        link(path, folder / source)
+    before = path.read_bytes()
+    result = run("export", data_format, path, folder / output)
+    assert result.exit_code == 1
+    assert "E_SR951" in result.stderr
+    assert path.read_bytes() == before
+    assert os.listdir(folder) == [source]
+
+
+def test_a_folder_that_holds_the_input_stays(save, folder):
+    source = save(related()).rename(folder / "in.spacy")
+    for output in (folder, folder.parent):
+        result = run("export", "brat", source, output)
+        assert result.exit_code == 1
+        assert "E_SR952" in result.stderr
+    assert os.listdir(folder) == ["in.spacy"]
 
 
 def test_a_file_is_no_folder(save, folder):
@@ -324,6 +351,35 @@ def test_tables(save, folder):
     assert table == [
         {name: "" if value is None else str(value) for name, value in row.items()} for row in lines
     ]
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r"])
+def test_spreadsheets_run_no_cells(save, folder, start):
+    doc = Doc(NLP.vocab, words=[f"{start}1+1", "x\ry"], spaces=[True, False])
+    set_relations(doc, [Relation(Span(doc, 0, 1, "A"), Span(doc, 1, 2, "-B"), "=R", 0.5)])
+    source, output = save(doc), folder / "x.csv"
+    for options, mark in (([], "'"), (["--raw"], "")):
+        result = run("export", "csv", source, output, *options)
+        assert result.exit_code == 0, result.output
+        with output.open(encoding="utf-8", newline="") as file:
+            (row,) = csv.DictReader(file)
+        assert row["head"] == f"{mark}{start}1+1"
+        assert (row["relation"], row["tail_label"]) == (f"{mark}=R", f"{mark}-B")
+        assert (row["tail"], row["head_label"], row["score"]) == ("x\ry", "A", "0.5")
+        assert b'"x\ry"' in output.read_bytes()  # line ends inside cells are quoted
+    result = run("export", "triples", source, folder / "x.jsonl", "--raw")
+    assert result.exit_code == 1
+    assert "one of the formats csv" in result.stderr
+
+
+@pytest.mark.parametrize("data_format", sorted({*RELATION_FORMATS} - {"ade"}))
+def test_scores_of_other_components(save, folder, data_format):
+    # spaCy's spancat writes an array, others what they like.
+    for scores in (np.array([0.5, 0.25, 0.1], dtype=np.float32), np.zeros((2, 2)), "high", 3):
+        doc = related()
+        doc.spans["entities"].attrs["scores"] = scores
+        result = run("export", data_format, save(doc), folder / "x")
+        assert result.exit_code == 0, result.output
 
 
 def test_no_relation_is_a_table_without_rows(save, folder):
@@ -481,7 +537,7 @@ def test_a_folder_with_other_files_stays(save, folder):
 
 
 def test_two_records_of_one_name(tmp_path):
-    record = SimpleNamespace(name="a", text="x", ann="")
+    record = BratDocument(name="a", text="x", ann="")
     with pytest.raises(ConversionError, match="E_SR642.*'a.txt'"):
         write_folder([record, record], tmp_path / "x")
     assert not os.listdir(tmp_path)
