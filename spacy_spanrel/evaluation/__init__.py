@@ -1,4 +1,4 @@
-"""What a pipeline gets right and wrong: scores, single outcomes, confusions, a report."""
+"""Scores, single outcomes and confusion matrices of a pipeline, and a report of them."""
 
 from .confusion import Confusion, cells_of, confuse
 from .evaluate import ComponentEvaluation, Evaluation, configured_inputs, evaluate_examples

@@ -1,4 +1,4 @@
-"""Which label was taken for which."""
+"""Confusion matrices: gold labels against predicted labels."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any
 
 from .outcomes import Kind, Outcome
 
-# Gold and predicted label; None stands for nothing ("no relation").
+# Gold and predicted label; None for no annotation ("no relation").
 Cell = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often which gold label met which predicted one at the same place.
+    """Counts of gold and predicted labels on the same spans.
 
-    Each gold annotation is in one row and each predicted one in one column, so a row adds up to the
-    gold annotations of its label, and a column to the predicted ones.
+    Every gold annotation counts in one row and every predicted one in one column, so a row adds up to
+    the gold annotations with its label, and a column to the predicted ones.
 
-    kind ("entity" | "relation" | "answer"): Of what.
-    none (str): How "nothing" is called.
-    labels (tuple[str, ...]): All labels, in order.
-    cells (Counter): Counts by (gold label, predicted label), None for nothing.
+    kind ("entity" | "relation" | "answer"): The kind of annotation.
+    none (str): Name for no annotation, such as "no relation".
+    labels (tuple[str, ...]): All labels, sorted.
+    cells (Counter): Counts by (gold label, predicted label), None for no annotation.
     knows_negatives (bool): Whether (None, None) can be counted.
     """
 
@@ -39,13 +39,13 @@ class Confusion:
         return (*self.labels, None)
 
     def name(self, label: str | None) -> str:
-        """Return what a row or column is called."""
+        """Return the name of a row or column."""
         return self.none if label is None else label or "(no label)"
 
     def matrix(self) -> list[list[int | None]]:
-        """Return the counts: a row a gold label, a column a predicted one, in the order of `axis`.
+        """Return the counts: a row for each gold label, a column for each predicted one, as in `axis`.
 
-        The last cell, nothing in both, is None where it cannot be counted.
+        The last cell (no annotation in both) is None if it cannot be counted.
         """
         rows: list[list[int | None]] = [
             [self.cells[gold, predicted] for predicted in self.axis] for gold in self.axis
@@ -55,18 +55,18 @@ class Confusion:
         return rows
 
     def top(self, n: int | None = None) -> list[tuple[Cell, int]]:
-        """Return the most frequent confusions, nothing taken for something and the reverse included.
+        """Return the most frequent confusions, including missed and spurious annotations.
 
-        n (int | None): How many; None for all.
-        RETURNS (list[tuple[tuple[str | None, str | None], int]]): Most frequent first, ties by
-            label.
+        n (int | None): Number of confusions; None for all.
+        RETURNS (list[tuple[tuple[str | None, str | None], int]]): Cells and counts, most frequent
+            first, ties by label.
         """
         wrong = [(cell, count) for cell, count in self.cells.items() if cell[0] != cell[1]]
         wrong.sort(key=lambda row: (-row[1], *(self.name(label) for label in row[0])))
         return wrong[:n]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the matrix as plain data; the label None (null) stands for nothing."""
+        """Return the matrix as plain data; the label None (null) stands for no annotation."""
         return {"labels": list(self.axis), "matrix": self.matrix()}
 
 
@@ -74,8 +74,8 @@ def cells_of(outcome: Outcome) -> list[Cell]:
     """Return the cells of the matrix in which an outcome counts.
 
     outcome (Outcome): The outcome.
-    RETURNS (list[tuple[str | None, str | None]]): One cell; two where gold and prediction are at
-        different places.
+    RETURNS (list[tuple[str | None, str | None]]): One cell; two if gold and prediction have
+        different spans.
     """
     gold = None if outcome.gold is None else outcome.gold.label
     predicted = None if outcome.predicted is None else outcome.predicted.label
@@ -87,13 +87,13 @@ def cells_of(outcome: Outcome) -> list[Cell]:
 def confuse(
     outcomes: Iterable[Outcome], kind: Kind, none: str, negatives: int | None = None
 ) -> Confusion:
-    """Count what was taken for what.
+    """Count gold and predicted labels.
 
-    outcomes (Iterable[Outcome]): Of one component.
-    kind ("entity" | "relation" | "answer"): Which of them count.
-    none (str): How "nothing" is called.
-    negatives (int | None): Pairs with a relation neither in gold nor in the prediction, which no
-        outcome tells of; None if their number is not known.
+    outcomes (Iterable[Outcome]): Outcomes of one component.
+    kind ("entity" | "relation" | "answer"): The kind of outcomes to count.
+    none (str): Name for no annotation.
+    negatives (int | None): Number of pairs with a relation neither in gold nor in the prediction,
+        which are no outcomes; None if it is unknown.
     RETURNS (Confusion): The counts.
     """
     cells: Counter[Cell] = Counter()

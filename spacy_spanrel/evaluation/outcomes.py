@@ -1,8 +1,8 @@
-"""What a pipeline got right and wrong, annotation by annotation, by the rules of the scorers.
+"""Single outcomes: gold annotations matched with predicted ones, by the rules of the scorers.
 
-Each annotation, gold or predicted, is in exactly one outcome, and an outcome says what it adds to
-the true positives, false positives and false negatives of each score. So the outcomes add up to
-what `score_relations` and `score_pairs` give, and those of answers average to `score_answers`.
+Every annotation, gold or predicted, is in exactly one outcome, and every outcome knows how many true
+positives, false positives and false negatives it adds to each score. So outcomes add up to the
+results of `score_relations` and `score_pairs`, and those of answers average to `score_answers`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from ..scoring.counts import Counts
 from ..scoring.relations import Annotations, labelled_pairs
 
 Kind = Literal["entity", "relation", "answer"]
-# "wrong type" is the right place under another label; "wrong argument types" a relation whose label
-# and spans are right and whose entity types are not; "wrong boundaries" the right label on spans
-# that overlap the gold ones (of answers: some words of a reference).
+# "wrong type": the right spans under another label; "wrong argument types": a relation with the right
+# label and spans, but other entity types; "wrong boundaries": the right label on spans that overlap
+# the gold ones (for answers: some words of a reference).
 Status = Literal[
     "correct",
     "wrong type",
@@ -51,21 +51,22 @@ Status = Literal[
 KINDS: tuple[Kind, ...] = get_args(Kind)
 STATUSES: tuple[Status, ...] = get_args(Status)
 
-# The label of all answers.
+# The label of every answer.
 ANSWER = "answer"
 
-# Characters other than white space before start and end of a span: the same in both Docs.
-Place = tuple[int, int]
-# What the scorers compare: label, then place or places.
+# Number of characters other than whitespace before the start and before the end of a span: the same
+# in gold and prediction, however each is tokenized.
+Location = tuple[int, int]
+# The tuples that scorers compare: a label, then one location or two.
 Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Source:
-    """The gold Doc that an outcome is about.
+    """The gold Doc of an outcome.
 
-    number (int): Its place in the corpus, from 0.
-    id (str | int | None): The id of the record from which it was made, if that is known.
+    number (int): Its index in the corpus.
+    id (str | int | None): The id of the record it was made from, if known.
     text (str): Its text.
     """
 
@@ -79,7 +80,7 @@ class Mention:
     """A span in the text of the gold Doc.
 
     start, end (int): Character offsets, end exclusive.
-    text (str): What stands there.
+    text (str): The text of the span.
     label (str): Its entity type; "" if unknown, and for answers.
     """
 
@@ -91,12 +92,12 @@ class Mention:
 
 @dataclass(frozen=True)
 class Annotation:
-    """An entity, a relation or an answer, in gold or prediction.
+    """A gold or predicted entity, relation or answer.
 
-    label (str): The label; of an answer "answer".
-    mentions (tuple[Mention, ...]): The entity; head and tail; the answer (of gold, each reference
-        at a place of its own).
-    score (float | None): The probability of a predicted one.
+    label (str): The label; "answer" for an answer.
+    mentions (tuple[Mention, ...]): The entity; head and tail of the relation; the answer (if gold,
+        every reference answer with a span of its own).
+    score (float | None): Probability of a prediction, if known.
     """
 
     label: str
@@ -106,13 +107,13 @@ class Annotation:
 
 @dataclass(frozen=True)
 class AnswerScore:
-    """How good the answer to a question is.
+    """The scores of the answer to a question.
 
-    question (Question): What was asked.
-    references (tuple[str, ...]): The right answers; none if there is none.
-    predicted (str): The answer; "" for no answer.
-    exact, f1 (float): Its scores, from 0 to 1.
-    probability (float | None): What the model gives it, or "no answer".
+    question (Question): The question.
+    references (tuple[str, ...]): The reference answers; empty if the question has no answer.
+    predicted (str): The predicted answer; "" for no answer.
+    exact, f1 (float): Exact match and F1, from 0 to 1.
+    probability (float | None): The model's probability of the predicted answer, or of no answer.
     """
 
     question: Question
@@ -125,17 +126,16 @@ class AnswerScore:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a gold annotation, a predicted one, or a pair of both.
+    """A gold annotation and the prediction matched with it, or one of the two without the other.
 
-    kind ("entity" | "relation" | "answer"): What it is about.
-    status (Status): How it turned out.
+    kind ("entity" | "relation" | "answer"): The kind of annotation.
+    status (Status): The result of the comparison.
     source (Source): The gold Doc.
     sentence (tuple[int, int]): Character offsets of the sentence or sentences around all mentions.
-    gold, predicted (Annotation | None): The annotations; None for "nothing there", and of answers
-        for "no answer".
-    counts (Mapping[str, Counts]): By the name of a score ("ents", "rel", "rel_strict"): what it
-        adds to the counts behind it. Answers have none.
-    answer (AnswerScore | None): Of answers: question, references and scores.
+    gold, predicted (Annotation | None): The annotations; None if there is none, or no answer.
+    counts (Mapping[str, Counts]): The counts that the outcome adds to each score ("ents", "rel",
+        "rel_strict"); none for answers.
+    answer (AnswerScore | None): For answers: question, references and scores.
     """
 
     kind: Kind
@@ -149,27 +149,26 @@ class Outcome:
 
     @property
     def score(self) -> float | None:
-        """The probability of the prediction ("no answer" included); None if there is none."""
+        """The probability of the prediction, "no answer" included; None if unknown."""
         if self.answer is not None:
             return self.answer.probability
         return None if self.predicted is None else self.predicted.score
 
 
 def add_up(outcomes: Iterable[Outcome]) -> dict[str, Counts]:
-    """Add up what outcomes count for each score.
+    """Add up the counts of outcomes for each score.
 
-    outcomes (Iterable[Outcome]): Of one component.
-    RETURNS (dict[str, Counts]): By the name of the score; precision, recall and F1 of each are
-        those of the component's scorer.
+    outcomes (Iterable[Outcome]): The outcomes of one component.
+    RETURNS (dict[str, Counts]): Counts by the name of the score, with the precision, recall and F1
+        of the component's scorer.
     """
-    found: dict[str, Counts] = {}
+    totals: defaultdict[str, Counts] = defaultdict(Counts)
     for outcome in outcomes:
         for name, counts in outcome.counts.items():
-            total = found.setdefault(name, Counts())
-            total.tp += counts.tp
-            total.fp += counts.fp
-            total.fn += counts.fn
-    return found
+            totals[name].tp += counts.tp
+            totals[name].fp += counts.fp
+            totals[name].fn += counts.fn
+    return dict(totals)
 
 
 # Entities and relations
@@ -184,27 +183,26 @@ def relation_outcomes(
     symmetric: Iterable[str] = (),
     **cfg: Any,
 ) -> Iterator[Outcome]:
-    """Compare entities and relations by the rules of `span_relation.scoring.score_relations`.
+    """Compare entities and relations by the rules of `scoring.relations.score_relations`.
 
-    examples (Iterable[Example]), spans_key, relations_key, entities (str), symmetric
-    (Iterable[str]): As there.
-    YIELDS (Outcome): Doc by Doc, entities first. Entities count in "ents", relations in "rel" (by
-        boundaries) and "rel_strict" (with entity types).
+    Arguments as in `score_relations`.
+    YIELDS (Outcome): Outcomes Doc by Doc, entities first. Entities count in "ents", relations in
+        "rel" (by boundaries) and "rel_strict" (with entity types).
     """
     undirected = frozenset(symmetric)
     for number, example in enumerate(examples):
         texts = _Texts(number, example)
-        found_entities, found_relations = [], []
+        entity_items, relation_items = [], []
         for doc in (example.reference, example.predicted):
             keys = Annotations(doc, spans_key, relations_key, undirected)
-            found_entities.append(_entities(doc, spans_key, keys.entities, texts))
+            entity_items.append(_entities(doc, spans_key, keys.entities, texts))
             relations = get_relations(doc, relations_key)
             rows = zip(relations, keys.relations, keys.strict_relations, strict=True)
-            found_relations.append([_relation(*row, texts) for row in rows])
+            relation_items.append([_relation(*row, texts) for row in rows])
         if entities != "doc":
-            yield from _outcomes("entity", texts, found_entities, {"ents": _identity})
+            yield from _outcomes("entity", texts, entity_items, {"ents": _identity})
         views = {"rel": _by_boundaries, "rel_strict": _identity}
-        yield from _outcomes("relation", texts, found_relations, views)
+        yield from _outcomes("relation", texts, relation_items, views)
 
 
 def pair_outcomes(
@@ -215,16 +213,15 @@ def pair_outcomes(
     symmetric: Iterable[str] = (),
     **cfg: Any,
 ) -> Iterator[Outcome]:
-    """Compare relations by the rules of `relation_classifier.scoring.score_pairs`.
+    """Compare relations by the rules of `scoring.relations.score_pairs`.
 
-    examples (Iterable[Example]), relations_key (str), negative_label (str | None), symmetric
-    (Iterable[str]): As there.
-    YIELDS (Outcome): Doc by Doc; all count in "rel". Negative relations are no annotations.
+    Arguments as in `score_pairs`.
+    YIELDS (Outcome): Outcomes Doc by Doc, which count in "rel". Negative pairs are no annotations.
     """
     undirected = frozenset(symmetric)
     for number, example in enumerate(examples):
         texts = _Texts(number, example)
-        found = []
+        items = []
         for doc in (example.reference, example.predicted):
             keys = labelled_pairs(doc, relations_key, negative_label, undirected)
             relations = [
@@ -233,8 +230,8 @@ def pair_outcomes(
                 if not _is_negative(relation, negative_label)
             ]
             rows = zip(relations, keys, strict=True)
-            found.append([_relation(relation, key, key, texts) for relation, (key, _) in rows])
-        yield from _outcomes("relation", texts, found, {"rel": _identity})
+            items.append([_relation(relation, key, key, texts) for relation, (key, _) in rows])
+        yield from _outcomes("relation", texts, items, {"rel": _identity})
 
 
 def _is_negative(relation: Relation, negative_label: str | None) -> bool:
@@ -249,11 +246,10 @@ def count_true_negatives(
     symmetric: Iterable[str] = (),
     **cfg: Any,
 ) -> int:
-    """Count the gold pairs without a relation between which none was predicted.
+    """Count the negative gold pairs for which no relation was predicted.
 
-    examples (Iterable[Example]), relations_key (str), negative_label (str | None), symmetric
-    (Iterable[str]): As in `pair_outcomes`.
-    RETURNS (int): How many pairs have the negative label only, in gold, and none in the prediction.
+    Arguments as in `pair_outcomes`.
+    RETURNS (int): Number of pairs with no label but the negative one in gold, and none predicted.
     """
     undirected = frozenset(symmetric)
     n = 0
@@ -262,7 +258,7 @@ def count_true_negatives(
         negative, related = set(), set()
         for doc in (example.reference, example.predicted):
             for relation in get_relations(doc, relations_key):
-                pair = (texts.place(relation.head), texts.place(relation.tail))
+                pair = (texts.location(relation.head), texts.location(relation.tail))
                 if not _is_negative(relation, negative_label):
                     related.add(pair)
                     if relation.label in undirected:
@@ -275,17 +271,17 @@ def count_true_negatives(
 
 @dataclass(frozen=True)
 class _Item:
-    """An annotation that can be compared.
+    """An annotation with the keys by which it is compared.
 
-    identity (Hashable): Equal for equal annotations of both Docs.
+    identity (Hashable): A key that is equal for equal annotations of both Docs.
     label (str): The label.
-    places (tuple[Place, ...]): Where its spans are.
-    annotation (Annotation): What it is made from.
+    locations (tuple[Location, ...]): The locations of its spans.
+    annotation (Annotation): The annotation.
     """
 
     identity: Hashable
     label: str
-    places: tuple[Place, ...]
+    locations: tuple[Location, ...]
     annotation: Annotation
 
 
@@ -294,15 +290,15 @@ def _identity(item: _Item) -> Hashable:
 
 
 def _by_boundaries(item: _Item) -> Hashable:
-    return (item.label, item.places)
+    return (item.label, item.locations)
 
 
-def _by_places(item: _Item) -> Hashable:
-    return item.places
+def _by_locations(item: _Item) -> Hashable:
+    return item.locations
 
 
 class _Texts:
-    """The two texts of an Example, which may differ in white space."""
+    """The two texts of an Example, which may differ in whitespace."""
 
     def __init__(self, number: int, example: Example):
         gold, self._predicted = example.reference, example.predicted
@@ -315,24 +311,24 @@ class _Texts:
         )
         self._sentences = self._sentence_starts(gold)
 
-    def place(self, span: Span) -> Place:
-        """Return the place of a span of either Doc."""
+    def location(self, span: Span) -> Location:
+        """Return the location of a span of either Doc."""
         counts = self._predicted_counts if span.doc is self._predicted else self._counts
         return (counts[span.start_char], counts[span.end_char])
 
     def mention(self, span: Span) -> Mention:
-        """Return a span of either Doc as a mention in the gold text."""
+        """Return the mention in the gold text that corresponds to a span of either Doc."""
         return self.mention_at(span.doc, span.start_char, span.end_char, span.label_)
 
     def mention_at(self, doc: Doc, start: int, end: int, label: str = "") -> Mention:
-        """Return characters of either Doc as a mention in the gold text."""
+        """Return the mention in the gold text that corresponds to characters of either Doc."""
         text = self.source.text
         if doc is self._predicted and not self._same:
             start, end = project_chars(self._text, text, start, end)
         return Mention(start, end, text[start:end], label)
 
     def sentence(self, mentions: Sequence[Mention]) -> tuple[int, int]:
-        """Return the characters of the sentences that hold mentions; of the text if there are none."""
+        """Return the character range of the sentences around mentions; all of the text without any."""
         length = len(self.source.text)
         if not mentions:
             return (0, length)
@@ -342,7 +338,7 @@ class _Texts:
         return (self._sentences[max(0, first)], end)
 
     def _sentence_starts(self, gold: Doc) -> list[int]:
-        """The gold sentences or, where nobody annotated any, the predicted ones."""
+        """Return the offsets at which sentences start: gold ones, or else predicted ones."""
         for doc in (gold, self._predicted) if self._same else (gold,):
             if len(doc) and doc.has_annotation("SENT_START"):
                 return [sentence.start_char for sentence in doc.sents]
@@ -361,13 +357,13 @@ def _entities(doc: Doc, key: str, keys: Sequence[Key], texts: _Texts) -> list[_I
 
 def _relation(relation: Relation, by_boundaries: Key, identity: Key, texts: _Texts) -> _Item:
     spans = [relation.head, relation.tail]
-    places = (by_boundaries[1], by_boundaries[2])
-    if texts.place(relation.head) != places[0]:  # a symmetric one, put in the order of the text
-        spans.reverse()
+    locations = (by_boundaries[1], by_boundaries[2])
+    if texts.location(relation.head) != locations[0]:
+        spans.reverse()  # a symmetric relation, whose key is in the order of the text
     return _Item(
         identity,
         relation.label,
-        places,
+        locations,
         _annotation(relation.label, spans, relation.score, texts),
     )
 
@@ -387,15 +383,21 @@ def _outcomes(
     annotations: Sequence[Sequence[_Item]],
     views: Mapping[str, Callable[[_Item], Hashable]],
 ) -> Iterator[Outcome]:
-    """Compare the gold annotations of one text with the predicted ones; views say what each score
-    takes for equal."""
-    gold, predicted = annotations
-    matches = _match(gold, predicted)
-    for (status, one, other), counts in zip(matches, _count(matches, views), strict=True):
-        wanted = None if one is None else one.annotation
-        given = None if other is None else other.annotation
-        sentence = texts.sentence(_mentions(wanted, given))
-        yield Outcome(kind, status, texts.source, sentence, wanted, given, counts)
+    """Compare gold and predicted annotations of a text.
+
+    kind (Kind), texts (_Texts): The kind of annotation, and the text.
+    annotations (Sequence[Sequence[_Item]]): Gold annotations, and predicted ones.
+    views (Mapping[str, Callable]): For each score, the key that is equal for annotations which the
+        score takes for equal.
+    """
+    matches = _match(*annotations)
+    for (status, gold_item, other_item), counts in zip(
+        matches, _count(matches, views), strict=True
+    ):
+        gold = None if gold_item is None else gold_item.annotation
+        predicted = None if other_item is None else other_item.annotation
+        sentence = texts.sentence(_mentions(gold, predicted))
+        yield Outcome(kind, status, texts.source, sentence, gold, predicted, counts)
 
 
 def _mentions(*annotations: Annotation | None) -> list[Mention]:
@@ -403,18 +405,24 @@ def _mentions(*annotations: Annotation | None) -> list[Mention]:
 
 
 def _match(gold: Sequence[_Item], predicted: Sequence[_Item]) -> list[Match]:
-    """Put every distinct annotation into one match, in the order of the text."""
+    """Put every distinct annotation into one match.
+
+    The strictest rule comes first: equal annotations, then relations that differ in entity types,
+    then the same spans under other labels, then the greatest overlaps under the same label.
+
+    RETURNS (list[Match]): Status, gold and predicted annotation, in the order of the text.
+    """
     golds, others = _distinct(gold), _distinct(predicted)
-    found: list[Match] = []
+    matches: list[Match] = []
 
     def pair(status: Status, one: _Item, other: _Item) -> None:
-        found.append((status, one, other))
+        matches.append((status, one, other))
         del golds[one.identity], others[other.identity]
 
     rules: list[tuple[Status, Callable[[_Item], Hashable]]] = [
         ("correct", _identity),
         ("wrong argument types", _by_boundaries),
-        ("wrong type", _by_places),
+        ("wrong type", _by_locations),
     ]
     for status, key in rules:
         waiting: defaultdict[Hashable, list[_Item]] = defaultdict(list)
@@ -426,45 +434,45 @@ def _match(gold: Sequence[_Item], predicted: Sequence[_Item]) -> list[Match]:
     for one, other in _overlapping(list(golds.values()), list(others.values())):
         if one.identity in golds and other.identity in others:
             pair("wrong boundaries", one, other)
-    found += [("missed", item, None) for item in golds.values()]
-    found += [("spurious", None, item) for item in others.values()]
-    return sorted(found, key=_position)
+    matches += [("missed", item, None) for item in golds.values()]
+    matches += [("spurious", None, item) for item in others.values()]
+    return sorted(matches, key=_position)
 
 
-def _position(match: Match) -> tuple[tuple[Place, ...], int]:
+def _position(match: Match) -> tuple[tuple[Location, ...], int]:
     status, one, other = match
     item = one or other
-    return (item.places if item is not None else (), STATUSES.index(status))
+    return (item.locations if item is not None else (), STATUSES.index(status))
 
 
 def _distinct(items: Sequence[_Item]) -> dict[Hashable, _Item]:
-    """Repeated annotations count once: of predictions the one with the best score stays."""
-    found: dict[Hashable, _Item] = {}
+    """Return annotations by identity; of repeated ones that with the best score."""
+    distinct: dict[Hashable, _Item] = {}
     for item in items:
-        known = found.get(item.identity)
-        if known is None or (known.annotation.score or 0.0) < (item.annotation.score or 0.0):
-            found[item.identity] = item
-    return found
+        other = distinct.setdefault(item.identity, item)
+        if (other.annotation.score or 0.0) < (item.annotation.score or 0.0):
+            distinct[item.identity] = item
+    return distinct
 
 
 def _overlapping(gold: list[_Item], predicted: list[_Item]) -> list[tuple[_Item, _Item]]:
-    """Pairs of one label whose spans all overlap, the most similar ones first."""
+    """Return pairs with the same label whose spans all overlap, those that overlap most first."""
     by_label: defaultdict[str, list[_Item]] = defaultdict(list)
     for item in gold:
         by_label[item.label].append(item)
-    found = []
+    pairs = []
     for other in predicted:
         for one in by_label[other.label]:
-            shares = [_overlap(a, b) for a, b in zip(one.places, other.places, strict=True)]
+            shares = [_overlap(a, b) for a, b in zip(one.locations, other.locations, strict=True)]
             if all(shares):
-                found.append((sum(shares), one, other))
+                pairs.append((sum(shares), one, other))
     # The sort is stable: ties stay in the order of the annotations.
-    found.sort(key=lambda row: -row[0])
-    return [(one, other) for _, one, other in found]
+    pairs.sort(key=lambda row: -row[0])
+    return [(one, other) for _, one, other in pairs]
 
 
-def _overlap(a: Place, b: Place) -> float:
-    """What two places share, as a part of what they cover together."""
+def _overlap(a: Location, b: Location) -> float:
+    """Return the intersection of two locations divided by their union (Jaccard index)."""
     shared = min(a[1], b[1]) - max(a[0], b[0])
     return shared / (max(a[1], b[1]) - min(a[0], b[0])) if shared > 0 else 0.0
 
@@ -472,12 +480,12 @@ def _overlap(a: Place, b: Place) -> float:
 def _count(
     matches: Sequence[Match], views: Mapping[str, Callable[[_Item], Hashable]]
 ) -> list[dict[str, Counts]]:
-    """Say what each match adds to each score.
+    """Return the counts that each match adds to each score.
 
-    Annotations that differ in one view may be equal in another (relations in their entity types);
-    there they count once, by the first match that has them.
+    Annotations that differ for one score may be equal for another (relations that differ in entity
+    types only). There they count once, in the first match that has them.
     """
-    found: list[dict[str, Counts]] = [{} for _ in matches]
+    counts_of_matches: list[dict[str, Counts]] = [{} for _ in matches]
     for name, key in views.items():
         golds = {key(one) for _, one, _ in matches if one is not None}
         both = golds & {key(other) for _, _, other in matches if other is not None}
@@ -488,7 +496,7 @@ def _count(
             seen.add((what, value))
             return int(new)
 
-        for (_, one, other), counts in zip(matches, found, strict=True):
+        for (_, one, other), counts in zip(matches, counts_of_matches, strict=True):
             counts[name] = Counts()
             if one is not None and other is not None and key(one) == key(other):
                 counts[name].tp = first("tp", key(one))
@@ -497,7 +505,7 @@ def _count(
                 counts[name].fp = first("fp", key(other))
             if one is not None and key(one) not in both:
                 counts[name].fn = first("fn", key(one))
-    return found
+    return counts_of_matches
 
 
 # Answers
@@ -510,11 +518,11 @@ def answer_outcomes(
     language: str | None = None,
     **cfg: Any,
 ) -> Iterator[Outcome]:
-    """Compare answers by the rules of `extractive_qa.scoring.score_answers`.
+    """Compare answers by the rules of `scoring.answers.score_answers`.
 
-    examples (Iterable[Example]), qa_key (str), language (str | None): As there.
-    YIELDS (Outcome): One a gold question; a question that nobody answered has no answer. An answer
-        is correct where it counts as an exact match.
+    Arguments as in `score_answers`.
+    YIELDS (Outcome): One outcome for each gold question; without a prediction, the answer counts as
+        "no answer". An answer is correct if it counts as an exact match.
     """
     for number, example in enumerate(examples):
         gold_answers = get_answers(example.reference, qa_key)
@@ -527,35 +535,35 @@ def answer_outcomes(
 
 
 def _answer_outcome(
-    texts: _Texts, example: Example, gold: Answer, found: Answer | None, language: str | None
+    texts: _Texts, example: Example, gold: Answer, answer: Answer | None, language: str | None
 ) -> Outcome:
-    right = reference_answers(gold)
-    references = tuple(answer.text for answer in right)
-    text = "" if found is None else found.text
+    reference_spans = reference_answers(gold)
+    references = tuple(reference.text for reference in reference_spans)
+    text = "" if answer is None else answer.text
     score = AnswerScore(
         gold.question,
         references,
         text,
         exact_match(text, references, language),
         f1(text, references, language),
-        None if found is None else found.score,
+        None if answer is None else answer.score,
     )
-    wanted, given = None, None
-    if right:
-        places = dict.fromkeys((a.start_char, a.end_char) for a in right)
-        mentions = tuple(texts.mention_at(example.reference, *place) for place in places)
-        wanted = Annotation(ANSWER, mentions)
-    if found:
-        mention = texts.mention_at(example.predicted, found.start_char, found.end_char)
-        given = Annotation(ANSWER, (mention,), found.score)
+    expected, predicted = None, None
+    if reference_spans:
+        offsets = dict.fromkeys((a.start_char, a.end_char) for a in reference_spans)
+        mentions = tuple(texts.mention_at(example.reference, *place) for place in offsets)
+        expected = Annotation(ANSWER, mentions)
+    if answer:
+        mention = texts.mention_at(example.predicted, answer.start_char, answer.end_char)
+        predicted = Annotation(ANSWER, (mention,), answer.score)
     status: Status
     if score.exact:
         status = "correct"
-    elif wanted is None:
+    elif expected is None:
         status = "spurious"
-    elif given is None:
+    elif predicted is None:
         status = "missed"
     else:
         status = "wrong boundaries" if score.f1 else "wrong answer"
-    sentence = texts.sentence(_mentions(wanted, given))
-    return Outcome("answer", status, texts.source, sentence, wanted, given, answer=score)
+    sentence = texts.sentence(_mentions(expected, predicted))
+    return Outcome("answer", status, texts.source, sentence, expected, predicted, answer=score)

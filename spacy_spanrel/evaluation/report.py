@@ -94,7 +94,11 @@ def render_report(evaluation: Evaluation, *, max_rows: int = MAX_ROWS) -> str:
     RETURNS (str): The page.
     """
     names = _name_cells(evaluation)
-    rows = [(part, outcome) for part in evaluation.components for outcome in part.outcomes]
+    rows = [
+        (component, outcome)
+        for component in evaluation.components
+        for outcome in component.outcomes
+    ]
     chosen = choose_rows([outcome for _, outcome in rows], max_rows)
     # Rows are in the order of the corpus, in whatever order they were chosen.
     shown = [rows[i] for i in sorted(chosen, key=lambda i: (rows[i][1].source.number, i))]
@@ -108,11 +112,13 @@ def render_report(evaluation: Evaluation, *, max_rows: int = MAX_ROWS) -> str:
         others=other_scores(evaluation).rows,
         components=[
             {
-                "name": part.name,
-                "tables": component_tables(part),
-                "heat_tables": [_heat_table(part, c, names) for c in part.confusions.values()],
+                "name": component.name,
+                "tables": component_tables(component),
+                "heat_tables": [
+                    _heat_table(component, c, names) for c in component.confusions.values()
+                ],
             }
-            for part in evaluation.components
+            for component in evaluation.components
         ],
         left_out=left_out_text(n_left_out, len(rows)) if n_left_out else "",
         runs=list(_RUNS.items()),
@@ -120,7 +126,7 @@ def render_report(evaluation: Evaluation, *, max_rows: int = MAX_ROWS) -> str:
         columns=_COLUMNS,
         statuses=_count_statuses(shown),
         choices=_choices(evaluation, shown),
-        rows=[_row(part, outcome, names) for part, outcome in shown],
+        rows=[_row(component, outcome, names) for component, outcome in shown],
     )
 
 
@@ -149,14 +155,16 @@ def left_out_text(left_out: int, total: int) -> str:
 def _name_cells(evaluation: Evaluation) -> _CellNames:
     """Give each confusion cell a name for links."""
     names: _CellNames = {}
-    for part in evaluation.components:
-        for kind, confusion in part.confusions.items():
+    for component in evaluation.components:
+        for kind, confusion in component.confusions.items():
             for cell in confusion.cells:
-                names[part.name, kind, cell] = f"c{len(names)}"
+                names[component.name, kind, cell] = f"c{len(names)}"
     return names
 
 
-def _heat_table(part: ComponentEvaluation, confusion: Confusion, names: _CellNames) -> _HeatTable:
+def _heat_table(
+    component: ComponentEvaluation, confusion: Confusion, names: _CellNames
+) -> _HeatTable:
     rows = []
     for gold, counts in zip(confusion.axis, confusion.matrix(), strict=True):
         # Pairs without a relation in gold and prediction are no outcomes, so they have no rows to
@@ -172,7 +180,7 @@ def _heat_table(part: ComponentEvaluation, confusion: Confusion, names: _CellNam
                     count=count or 0,
                     share=0.0 if plain else (count or 0) / total,
                     diagonal=gold == predicted,
-                    link="" if plain else names[part.name, confusion.kind, (gold, predicted)],
+                    link="" if plain else names[component.name, confusion.kind, (gold, predicted)],
                     title=title,
                 )
             )
@@ -198,18 +206,18 @@ def _choices(
     }
     return [
         ("kind", list(dict.fromkeys(outcome.kind for _, outcome in rows))),
-        ("component", [part.name for part in evaluation.components]),
+        ("component", [component.name for component in evaluation.components]),
         ("label", sorted(labels)),
     ]
 
 
-def _row(part: ComponentEvaluation, outcome: Outcome, names: _CellNames) -> dict[str, Any]:
+def _row(component: ComponentEvaluation, outcome: Outcome, names: _CellNames) -> dict[str, Any]:
     """Return what the template needs of an outcome."""
-    cells = [names[part.name, outcome.kind, cell] for cell in cells_of(outcome)]
+    cells = [names[component.name, outcome.kind, cell] for cell in cells_of(outcome)]
     return {
         "outcome": outcome,
-        "component": part.name,
-        "nothing": part.confusions[outcome.kind].none,
+        "component": component.name,
+        "nothing": component.confusions[outcome.kind].none,
         "references": dict.fromkeys(outcome.answer.references) if outcome.answer else (),
         "context": _context(outcome),
         # The values by which the page's script sorts and filters.
@@ -217,7 +225,7 @@ def _row(part: ComponentEvaluation, outcome: Outcome, names: _CellNames) -> dict
             "status": outcome.status,
             "rank": STATUSES.index(outcome.status),
             "kind": outcome.kind,
-            "component": part.name,
+            "component": component.name,
             "gold": "" if outcome.gold is None else outcome.gold.label,
             "predicted": "" if outcome.predicted is None else outcome.predicted.label,
             "score": "" if outcome.score is None else f"{outcome.score:.4f}",

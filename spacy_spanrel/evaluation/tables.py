@@ -1,4 +1,4 @@
-"""An evaluation as tables of text, for the terminal and the report."""
+"""The tables of an evaluation, for terminal and report."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from .evaluate import PLURALS, ComponentEvaluation, Evaluation
 from .outcomes import KINDS, STATUSES, add_up
 
 TOP_CONFUSIONS = 10
-# How the counts behind scores are called.
+# Titles of the scores.
 VIEWS = {
     "ents": "Entities",
     "rel": "Relations",
     "rel_strict": "Relations with entity types",
 }
-# The same annotations as "rel" by a stricter rule: a column of their table.
+# The same relations as in "rel", by a stricter rule: a column in their table.
 _STRICT = "rel_strict"
-# Of answers: scores by our names, and which questions they are about.
+# Prefixes of the scores of answers, and the questions that they are about.
 _QUESTIONS = {
     "qa_": "All questions",
     "qa_has_ans_": "With an answer",
@@ -32,10 +32,10 @@ _QUESTIONS = {
 class Table:
     """A table.
 
-    title (str): What it shows.
+    title (str): Its title.
     header (tuple[str, ...]): A name for each column.
     rows (Sequence[tuple[str, ...]]): The cells.
-    names (int): How many of the first columns are words; the others are numbers.
+    names (int): Number of columns with text, at the left; the others hold numbers.
     """
 
     title: str
@@ -45,30 +45,34 @@ class Table:
 
     @property
     def aligns(self) -> tuple[str, ...]:
-        """For each column "l" or "r"."""
+        """The alignment of each column: "l" or "r"."""
         return ("l",) * self.names + ("r",) * (len(self.header) - self.names)
 
 
-def component_tables(part: ComponentEvaluation) -> list[Table]:
-    """Return the scores of a component, overall and for each label, and what its mistakes are.
+def component_tables(component: ComponentEvaluation) -> list[Table]:
+    """Return tables of a component's scores, overall and for each label, and of its mistakes.
 
-    part (ComponentEvaluation): The component.
-    RETURNS (list[Table]): Those that have something to show.
+    component (ComponentEvaluation): The component.
+    RETURNS (list[Table]): The tables that have rows.
     """
-    totals = add_up(part.outcomes)
-    tables = [_score_table(part.scores, totals)]
-    tables += [_label_table(part, name) for name in totals if name != _STRICT]
-    tables += [_answer_table(part.scores), _status_table(part), _confusion_table(part)]
+    totals = add_up(component.outcomes)
+    tables = [_score_table(component.scores, totals)]
+    tables += [_label_table(component, name) for name in totals if name != _STRICT]
+    tables += [
+        _answer_table(component.scores),
+        _status_table(component),
+        _confusion_table(component),
+    ]
     return [table for table in tables if table.rows]
 
 
 def other_scores(evaluation: Evaluation) -> Table:
-    """Return the scores that are none of ours: tokens, other components, speed.
+    """Return a table of all other scores: tokenization, other packages' components, speed.
 
     evaluation (Evaluation): The evaluation.
-    RETURNS (Table): A row a score that is one number; scores without a value are left out.
+    RETURNS (Table): A row for each score that is a number.
     """
-    ours = {name for part in evaluation.components for name in part.scores}
+    ours = {name for component in evaluation.components for name in component.scores}
     rows = [
         (name, f"{value:.0f} words/s" if name == "speed" else percent(value))
         for name, value in evaluation.scores.items()
@@ -78,7 +82,7 @@ def other_scores(evaluation: Evaluation) -> Table:
 
 
 def percent(value: float | None) -> str:
-    """Return a score from 0 to 1 as `spacy evaluate` prints it; "-" for none."""
+    """Return a score from 0 to 1 as `spacy evaluate` prints it; "-" for None."""
     return "-" if value is None else f"{value * 100:.2f}"
 
 
@@ -94,17 +98,17 @@ def _score_table(scores: Mapping[str, Any], totals: Mapping[str, Counts]) -> Tab
     return Table("Scores", ("", "P", "R", "F", "macro F", "TP", "FP", "FN"), rows)
 
 
-def _label_table(part: ComponentEvaluation, name: str) -> Table:
+def _label_table(component: ComponentEvaluation, name: str) -> Table:
     gold: Counter[str] = Counter()
     predicted: Counter[str] = Counter()
-    for outcome in part.outcomes:
+    for outcome in component.outcomes:
         counts = outcome.counts.get(name, Counts())
         if outcome.gold is not None:
             gold[outcome.gold.label] += counts.tp + counts.fn
         if outcome.predicted is not None:
             predicted[outcome.predicted.label] += counts.tp + counts.fp
-    per_type = part.scores.get(f"{name}_per_type") or {}
-    strict = (part.scores.get(f"{_STRICT}_per_type") or {}) if name == "rel" else {}
+    per_type = component.scores.get(f"{name}_per_type") or {}
+    strict = (component.scores.get(f"{_STRICT}_per_type") or {}) if name == "rel" else {}
     rows = [
         (
             label or "(no label)",
@@ -136,9 +140,9 @@ def _answer_table(scores: Mapping[str, Any]) -> Table:
     return Table("Answers", ("", "questions", "exact", "F1"), rows)
 
 
-def _status_table(part: ComponentEvaluation) -> Table:
-    kinds = [kind for kind in KINDS if kind in part.confusions]
-    counts = {kind: part.count(kind) for kind in kinds}
+def _status_table(component: ComponentEvaluation) -> Table:
+    kinds = [kind for kind in KINDS if kind in component.confusions]
+    counts = {kind: component.count(kind) for kind in kinds}
     rows = [
         (status, *(str(counts[kind].get(status, 0)) for kind in kinds))
         for status in STATUSES
@@ -147,15 +151,15 @@ def _status_table(part: ComponentEvaluation) -> Table:
     return Table("Outcomes", ("", *(PLURALS[kind] for kind in kinds)), rows)
 
 
-def _confusion_table(part: ComponentEvaluation) -> Table:
-    found = [
+def _confusion_table(component: ComponentEvaluation) -> Table:
+    confusions = [
         (count, confusion.name(gold), confusion.name(predicted), PLURALS[kind])
-        for kind, confusion in part.confusions.items()
+        for kind, confusion in component.confusions.items()
         for (gold, predicted), count in confusion.top(TOP_CONFUSIONS)
     ]
-    found.sort(key=lambda row: -row[0])
+    confusions.sort(key=lambda row: -row[0])
     rows = [
         (gold, predicted, kind, str(count))
-        for count, gold, predicted, kind in found[:TOP_CONFUSIONS]
+        for count, gold, predicted, kind in confusions[:TOP_CONFUSIONS]
     ]
     return Table("Most frequent confusions", ("gold", "predicted", "of", "count"), rows, 3)
