@@ -1,1 +1,1 @@
-"""What is in training data, and what a component can make of it: numbers and advice."""
+"""Numbers about training data, and advice about what components can learn from it."""

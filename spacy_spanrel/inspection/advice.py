@@ -153,7 +153,7 @@ def advise(findings: Findings) -> list[Advice]:
     RETURNS (list[Advice]): Advice, grouped by topic, in the order of the rules.
     """
     advice = list(_data_advice(findings))
-    for reading in findings.readings.parts:
+    for reading in findings.readings.components:
         advice += _component_advice(findings, reading)
     topics = list(dict.fromkeys(item.topic for item in advice))
     return sorted(advice, key=lambda item: topics.index(item.topic))

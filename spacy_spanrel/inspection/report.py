@@ -1,4 +1,4 @@
-"""Numbers about training data and advice, in one report."""
+"""A report on training data: numbers and advice."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .statistics import CorpusStatistics, collect
 
 @dataclass(frozen=True)
 class DataReport:
-    """What was found.
+    """Numbers about training data, and advice.
 
-    train (CorpusStatistics), dev (CorpusStatistics | None): The numbers.
-    advice (Sequence[Advice]): What follows from them.
-    readings (Readings): The components that were asked about.
+    train (CorpusStatistics), dev (CorpusStatistics | None): Numbers about the corpora.
+    advice (Sequence[Advice]): The advice that follows from them.
+    readings (Readings): The components that the data is for.
     """
 
     train: CorpusStatistics
@@ -52,17 +52,17 @@ def inspect_data(
     overrides: dict[str, Any] | None = None,
     encoder: str | None = None,
 ) -> DataReport:
-    """Look at training data as the components would.
+    """Check training data, reading it as the components would.
 
     train (str | Path), dev (str | Path | None): `.spacy` files, or folders of such files.
-    config (str | Path | None): Of the training; None for this package's components with defaults.
-    overrides (dict[str, Any] | None): Settings that are other than in the config, such as
-        "paths.encoder".
-    encoder (str | None): Name of an encoder, for the lengths in word pieces; None for those in the
-        config.
-    RETURNS (DataReport): What was found.
+    config (str | Path | None): Config of the training; None for this package's components with their
+        default settings.
+    overrides (dict[str, Any] | None): Settings to change in the config, such as "paths.encoder".
+    encoder (str | None): Folder or name of an encoder, for lengths in subword pieces; None for the
+        encoders in the config.
+    RETURNS (DataReport): The report.
     RAISES (ConversionError, OSError): If a file cannot be read.
-    RAISES (ValueError): If the config is wrong, or has none of this package's components.
+    RAISES (ValueError): If the config is invalid, or has none of this package's components.
     """
     for path in (train, dev, config):
         if path is not None and not Path(path).exists():
@@ -70,12 +70,10 @@ def inspect_data(
     settings = None if config is None else load_config(config, overrides=overrides or {})
     readings = make_readings(settings, encoder)
 
-    def numbers_of(path: str | Path) -> CorpusStatistics:
+    def collect_from(path: str | Path) -> CorpusStatistics:
         docs = read_docs(path, readings.nlp.vocab)
         bar = tqdm(docs, Path(path).name, unit="docs", disable=None, delay=1.0)
         return collect(bar, readings)
 
-    numbers = [None if path is None else numbers_of(path) for path in (train, dev)]
-    assert numbers[0] is not None
-    found = Findings(numbers[0], numbers[1], readings)
-    return DataReport(found.train, found.dev, advise(found), readings)
+    findings = Findings(collect_from(train), None if dev is None else collect_from(dev), readings)
+    return DataReport(findings.train, findings.dev, advise(findings), readings)

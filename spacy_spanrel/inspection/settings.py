@@ -1,7 +1,7 @@
-"""What components would make of data: their settings, and how they would read a text.
+"""The settings with which components read texts, taken from a config.
 
-The components are built from a config as for training, but their networks hold no weights: only
-the tokenizer of a checkpoint and its configuration are loaded.
+The components are built as for training, but without weights: only the tokenizer and the
+configuration of each checkpoint are loaded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..relation_classifier.markers import Marker, Mode, marker_names
 from ..relation_classifier.presets import PRESETS
 from ..span_relation.component import SpanRelation
 
-# Stands for all types of entities where only the length of a row counts.
+# Stands for every entity type, because only the length of a row matters here.
 ANY_TYPE = "any"
 
 
@@ -35,10 +35,11 @@ ANY_TYPE = "any"
 class SpanReading:
     """How `span_relation` reads a text.
 
-    name (str): Of the component.
+    name (str): Name of the component.
     cfg (Mapping[str, Any]): Its settings.
-    pieces (PieceTokenizer | None): Makes word pieces; None if that is not known.
-    capacity, overlap (int): Pieces of text in a window, and those that windows share.
+    pieces (PieceTokenizer | None): Its subword tokenizer; None if unknown.
+    capacity, overlap (int): Number of subword pieces in a window, and of those that neighbouring
+        windows share.
     """
 
     name: str
@@ -53,9 +54,9 @@ class PairReading:
     """How `relation_classifier` reads a text.
 
     name (str), cfg (Mapping[str, Any]), pieces (PieceTokenizer | None): As above.
-    marker (Marker | None): Splices markers into rows; it knows the type `ANY_TYPE`.
-    scope (str | None), max_distance (int | None): Which pairs are asked in prediction, if that is
-        known.
+    marker (Marker | None): Inserts markers into rows, for the entity type `ANY_TYPE`.
+    scope (str | None), max_distance (int | None): Limits of the pairs that are classified in
+        prediction, if known.
     """
 
     name: str
@@ -87,52 +88,54 @@ Reading = SpanReading | PairReading | QuestionReading
 
 @dataclass(frozen=True)
 class Readings:
-    """The components of a pipeline.
+    """How the components of a pipeline read texts.
 
     nlp (Language): The pipeline; its tokenizer makes the predicted Docs.
-    configured (bool): Whether a config was given, or all components stand there with defaults.
-    parts (tuple[Reading, ...]): How each of them reads.
-    problems (tuple[str, ...]): Why an encoder could not be loaded, or does not fit its settings.
+    configured (bool): True if the components come from a config, False if all of this package's
+        components are there with default settings.
+    components (tuple[Reading, ...]): One for each component.
+    problems (tuple[str, ...]): Encoders that could not be loaded or do not fit the settings.
     """
 
     nlp: Language
     configured: bool
-    parts: tuple[Reading, ...]
+    components: tuple[Reading, ...]
     problems: tuple[str, ...] = field(default=())
 
     def of(self, kind: type[Any]) -> list[Any]:
-        """Those of a kind."""
-        return [part for part in self.parts if isinstance(part, kind)]
+        """Return the readings of a kind."""
+        return [reading for reading in self.components if isinstance(reading, kind)]
 
     @property
     def entities_key(self) -> str:
         """Span group of gold entities."""
-        return next((part.cfg["spans_key"] for part in self.of(SpanReading)), ENTITIES_KEY)
+        return next((reading.cfg["spans_key"] for reading in self.of(SpanReading)), ENTITIES_KEY)
 
     @property
     def relations_key(self) -> str:
         """Span group of gold relations."""
-        parts = [*self.of(SpanReading), *self.of(PairReading)]
-        return next((part.cfg["relations_key"] for part in parts), RELATIONS_KEY)
+        readings = [*self.of(SpanReading), *self.of(PairReading)]
+        return next((reading.cfg["relations_key"] for reading in readings), RELATIONS_KEY)
 
     @property
     def qa_key(self) -> str:
         """Span group of questions and answers."""
-        return next((part.cfg["qa_key"] for part in self.of(QuestionReading)), QA_KEY)
+        return next((reading.cfg["qa_key"] for reading in self.of(QuestionReading)), QA_KEY)
 
     @property
     def negative_label(self) -> str | None:
-        """The label that says "no relation", where a component has one."""
-        return next((part.cfg["negative_label"] for part in self.of(PairReading)), None)
+        """The label for "no relation", if a component has one."""
+        return next((reading.cfg["negative_label"] for reading in self.of(PairReading)), None)
 
 
 def make_readings(config: Config | None = None, encoder: str | None = None) -> Readings:
-    """Find out how components would read texts.
+    """Build components without weights and collect how they read texts.
 
-    config (Config | None): Of a training; None for this package's components with defaults.
-    encoder (str | None): Name of an encoder; None for those in the config.
-    RETURNS (Readings): How they do.
-    RAISES (ValueError): If the config has none of this package's components, or is wrong.
+    config (Config | None): Config of a training; None for this package's components with default
+        settings.
+    encoder (str | None): Folder or name of an encoder; None for the encoders in the config.
+    RETURNS (Readings): How the components read.
+    RAISES (ValueError): If the config is invalid, or has none of this package's components.
     """
     if config is None:
         nlp = spacy.blank("xx")
@@ -146,19 +149,19 @@ def make_readings(config: Config | None = None, encoder: str | None = None) -> R
         ExtractiveQA: _question_reading,
     }
     checkpoints = _Checkpoints(encoder, load=config is not None or encoder is not None)
-    parts = [
+    readings = [
         make(name, pipe, checkpoints)
         for name, pipe in nlp.pipeline
         for kind, make in makers.items()
         if isinstance(pipe, kind)
     ]
-    if not parts:
+    if not readings:
         raise ValueError(Errors.E945.format(names=", ".join(nlp.pipe_names) or "(none)"))
-    return Readings(nlp, config is not None, tuple(parts), tuple(checkpoints.problems))
+    return Readings(nlp, config is not None, tuple(readings), tuple(checkpoints.problems))
 
 
 class _Checkpoints:
-    """Networks without weights, each made once."""
+    """Networks without weights; each is made once."""
 
     def __init__(self, encoder: str | None, load: bool):
         self.encoder, self.load = encoder, load
@@ -166,7 +169,7 @@ class _Checkpoints:
         self._known: dict[tuple[str, str | None], HFModule | None] = {}
 
     def get(self, attrs: Mapping[str, Any]) -> HFModule | None:
-        """Return the network that a model's settings name; None if there is none to be had."""
+        """Return the network that the settings of a model name; None if it is unknown or unreadable."""
         name = self.encoder or attrs.get("name")
         tokenizer = None if self.encoder else attrs.get("tokenizer")
         if not self.load or name is None:
@@ -189,7 +192,7 @@ class _Checkpoints:
             return None
 
     def length(self, component: str, module: HFModule, setting: int | str) -> int:
-        """Return how long a row may be; a setting beyond the network's limit is a problem."""
+        """Return the length of a row; a setting above the network's limit is noted as a problem."""
         if setting == "auto":
             return module.max_length
         if int(setting) > module.max_length and self.encoder is None:
@@ -242,6 +245,6 @@ def _question_reading(name: str, pipe: ExtractiveQA, checkpoints: _Checkpoints) 
     attrs = pipe.model.attrs
     length = checkpoints.length(name, module, attrs["max_length"])
     limit = attrs["max_question_length"]
-    if length - limit - module.pieces.pair.n_special < 1:  # a short encoder, defaults for long ones
+    if length - limit - module.pieces.pair.n_special < 1:  # the defaults suit longer encoders
         limit = max(1, (length - module.pieces.pair.n_special) // 2)
     return QuestionReading(name, pipe.cfg, module.pieces, length, attrs["doc_stride"], limit)

@@ -1,4 +1,4 @@
-"""Numbers about gold Docs, collected one Doc at a time."""
+"""Numbers about gold Docs, collected Doc by Doc."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..relation_classifier.pairs import TypedPair, distance, sentence_of_tokens
 from ..span_relation.gold import known_reach
 from .settings import ANY_TYPE, PairReading, QuestionReading, Readings, SpanReading
 
-# Cases that are shown of each finding.
+# Number of cases to show of each finding.
 MAX_CASES = 5
 _MAX_TEXT = 80
 
@@ -33,7 +33,7 @@ Bounds = tuple[int, int]
 
 @dataclass
 class Distribution:
-    """Whole numbers, and how often each occurred."""
+    """Counts of whole numbers."""
 
     counts: Counter[int] = field(default_factory=Counter)
 
@@ -42,12 +42,12 @@ class Distribution:
 
     @property
     def n(self) -> int:
-        """How many numbers there are."""
+        """Number of numbers."""
         return self.counts.total()
 
     @property
     def max(self) -> int:
-        """The greatest; 0 if there is none."""
+        """The greatest number; 0 if there is none."""
         return max(self.counts, default=0)
 
     @property
@@ -56,7 +56,7 @@ class Distribution:
         return sum(value * n for value, n in self.counts.items()) / max(1, self.n)
 
     def quantile(self, share: float) -> int:
-        """Return the least number that at least this share of all do not exceed; 0 of none."""
+        """Return the least number that is not exceeded by at least this share; 0 if there is none."""
         seen = 0
         for value in sorted(self.counts):
             seen += self.counts[value]
@@ -65,7 +65,7 @@ class Distribution:
         return 0
 
     def over(self, limit: int) -> int:
-        """Return how many are greater."""
+        """Return how many numbers are greater than a limit."""
         return sum(n for value, n in self.counts.items() if value > limit)
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,10 +83,10 @@ class Distribution:
 
 @dataclass
 class Cases:
-    """How often something was found, and the first cases of it.
+    """The number of cases of a finding, and the first of them.
 
-    n (int): How often.
-    first (list[str]): At most `MAX_CASES`.
+    n (int): Number of cases.
+    first (list[str]): The first cases, at most `MAX_CASES`.
     """
 
     n: int = 0
@@ -107,14 +107,17 @@ class Cases:
 
 @dataclass
 class SpanNumbers:
-    """What `span_relation` would meet. Numbers of pieces are missing where no tokenizer is known.
+    """Numbers about a corpus as `span_relation` reads it.
 
-    pieces (Distribution): Of each Doc.
-    windows (Distribution): Of each text that is read by itself: Doc or sentence, as `scope` says.
+    Without a subword tokenizer, `pieces` and `windows` are empty.
+
+    pieces (Distribution): Subword pieces of each Doc.
+    windows (Distribution): Windows of each text that is encoded by itself: a Doc, or a sentence if
+        `scope` says so.
     pairs (Distribution): Ordered pairs of gold entities in each Doc, within `scope` and
         `max_distance`.
     too_long (Cases): Entities of more tokens than `max_span_size`.
-    out_of_scope (Cases): Relations that do not lie in one sentence or window, as `scope` says.
+    out_of_scope (Cases): Relations that are not within one sentence or window, as `scope` asks.
     too_far (Cases): Other relations with more than `max_distance` tokens between their arguments.
     """
 
@@ -128,10 +131,10 @@ class SpanNumbers:
 
 @dataclass
 class PairNumbers:
-    """What `relation_classifier` would meet.
+    """Numbers about a corpus as `relation_classifier` reads it.
 
-    rows (Distribution): Pieces of the row of each gold pair, if nothing were cut.
-    cut (int): Rows that do not show all of the text that is read for a pair.
+    rows (Distribution): Subword pieces of the row of each gold pair, before rows are cut.
+    cut (int): Rows that are cut.
     too_long (Cases): Pairs whose arguments alone are longer than a row.
     """
 
@@ -142,15 +145,15 @@ class PairNumbers:
 
 @dataclass
 class QuestionNumbers:
-    """What `extractive_qa` would meet.
+    """Numbers about a corpus as `extractive_qa` reads it.
 
-    pieces (Distribution): Of each Doc with questions.
-    windows (Distribution): Of each question's text.
-    answer_pieces (Distribution): Of each reference answer.
+    pieces (Distribution): Subword pieces of each Doc with questions.
+    windows (Distribution): Windows of the Doc for each question.
+    answer_pieces (Distribution): Subword pieces of each reference answer.
     too_long (Cases): Answers of more pieces than `max_answer_length`.
-    split (Cases): Answers that no window holds as a whole.
-    lost (Cases): Answers without a word piece.
-    cut (Cases): Questions longer than `max_question_length`.
+    split (Cases): Answers that fit into no window as a whole.
+    lost (Cases): Answers without subword pieces.
+    cut (Cases): Questions of more pieces than `max_question_length`.
     """
 
     pieces: Distribution = field(default_factory=Distribution)
@@ -167,44 +170,48 @@ ComponentNumbers = SpanNumbers | PairNumbers | QuestionNumbers
 
 @dataclass
 class CorpusStatistics:
-    """Numbers about the Docs of a corpus. Cases name what was found; counters go by label.
+    """Numbers about the Docs of a corpus.
 
-    docs (int), tokens (Distribution): How many Docs, and the tokens of each.
-    texts (Counter[bytes]): How often each text occurs, by a hash of it without case and spacing.
+    docs (int), tokens (Distribution): Number of Docs, and of tokens in each.
+    texts (Counter[bytes]): Number of Docs with the same text, by its hash (`text_hash`).
     empty_docs (int): Docs without tokens, which spaCy's readers leave out.
-    bare_docs (int): Docs in which nothing is annotated.
-    docs_with_sentences (int): Docs whose sentences are marked.
-    broken (Cases): Docs whose annotation cannot be read.
-    retokenized (int): Docs that the pipeline tokenizes in another way.
-    misaligned (Cases): Entities and arguments that lie on no borders of the pipeline's tokens.
+    bare_docs (int): Docs without any annotation.
+    docs_with_sentences (int): Docs with sentence boundaries.
+    broken (Cases): Docs with annotations that cannot be read.
+    retokenized (int): Docs that the pipeline tokenizes differently.
+    misaligned (Cases): Entities and arguments that do not begin and end at token boundaries of the
+        pipeline.
 
-    entities (Counter[str]), entity_sizes (Distribution): By type; in tokens.
-    docs_without_entities (int): Docs without any.
-    duplicate_entities (Cases): Same tokens, same type.
-    several_types (Cases): Same tokens, other type.
+    entities (Counter[str]): Entities by type.
+    entity_sizes (Distribution): Tokens of each entity.
+    docs_without_entities (int): Docs without entities.
+    duplicate_entities (Cases): Entities with the span and type of an earlier one.
+    several_types (Cases): Entities with the span of an earlier one, and another type.
     overlapping_entities, nested_entities (int): Entities that share tokens with another one, and
-        those of them that lie within it.
-    untyped_entities, blank_borders, across_sentences (Cases): Entities without a type, that begin
-        or end with white space, that cross a sentence border.
+        those of them that are within it.
+    untyped_entities (Cases): Entities without a type.
+    blank_borders (Cases): Entities that are empty, or begin or end with whitespace.
+    across_sentences (Cases): Entities that cross a sentence boundary.
 
-    relations (Counter[str]), type_pairs (Counter[tuple[str, str, str]]): By label; by label, type
-        of head and type of tail.
-    docs_without_relations (int): Docs without any.
-    token_distances, sentence_distances (Distribution): Between the arguments of each relation; the
-        latter where sentences are marked.
-    self_relations, duplicate_relations, several_labels (Cases): Of a span with itself; same pair,
-        same label; same pair, other label (each pair once).
-    foreign_arguments, untyped_arguments (Cases): Arguments that are no entity, or have no type.
-    pairs, both_ways (Counter[str]): Pairs of spans by label, in whatever direction, and those that
+    relations (Counter[str]): Relations by label.
+    type_pairs (Counter[tuple[str, str, str]]): Relations by label, head type and tail type.
+    docs_without_relations (int): Docs without relations.
+    token_distances, sentence_distances (Distribution): Tokens and sentences between the arguments of
+        each relation; the latter only in Docs with sentence boundaries.
+    self_relations (Cases): Relations of a span with itself.
+    duplicate_relations (Cases): Relations with the arguments and label of an earlier one.
+    several_labels (Cases): Pairs of spans with several labels.
+    foreign_arguments, untyped_arguments (Cases): Arguments that are no entities, or have no type.
+    pairs, both_ways (Counter[str]): Pairs of spans with a label in either direction, and those that
         have it in both.
 
-    questions (Distribution): Of each Doc that has any.
-    answerable, unanswerable, unsettled (int): Questions with an answer, without one, and of which
-        that is not known.
+    questions (Distribution): Number of questions in each Doc that has any.
+    answerable, unanswerable, unsettled (int): Questions with an answer, without one, and without
+        gold annotation.
     answer_sizes (Distribution): Tokens of each reference answer.
     misaligned_answers (Cases): Answers that begin or end within a token.
-    repeated_questions (Cases): Questions that a Doc asks twice.
-    components (dict): What each component would meet, by its name.
+    repeated_questions (Cases): Questions that are asked twice of a Doc.
+    components (dict[str, ComponentNumbers]): Numbers for each component, by its name.
     """
 
     docs: int = 0
@@ -252,13 +259,13 @@ class CorpusStatistics:
 
     @property
     def n_questions(self) -> int:
-        """All questions."""
+        """Number of questions."""
         return self.answerable + self.unanswerable + self.unsettled
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain data; of the texts only how many differ."""
-        found = {name: _plain(value) for name, value in vars(self).items() if name != "texts"}
-        return {**found, "different_texts": len(self.texts)}
+        """Return plain data, with the number of different texts instead of their hashes."""
+        data = {name: _plain(value) for name, value in vars(self).items() if name != "texts"}
+        return {**data, "different_texts": len(self.texts)}
 
 
 def _plain(value: Any) -> Any:
@@ -270,80 +277,78 @@ def _plain(value: Any) -> Any:
             return [{"label": k[0], "head": k[1], "tail": k[2], "n": n} for k, n in rows]
         return {str(key): n for key, n in rows}
     if isinstance(value, dict):
-        return {name: _plain(part) for name, part in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, (SpanNumbers, PairNumbers, QuestionNumbers)):
-        return {name: _plain(part) for name, part in vars(value).items()}
+        return {name: _plain(item) for name, item in vars(value).items()}
     return value
 
 
 def collect(docs: Iterable[Doc], readings: Readings) -> CorpusStatistics:
-    """Collect numbers about gold Docs; none of them is kept.
+    """Collect numbers about gold Docs, without keeping the Docs.
 
-    docs (Iterable[Doc]): The Docs, of the vocabulary of the pipeline.
-    readings (Readings): The components that would read them.
+    docs (Iterable[Doc]): The Docs, with the vocabulary of the pipeline.
+    readings (Readings): How the components read them.
     RETURNS (CorpusStatistics): The numbers.
     """
-    found = CorpusStatistics()
-    for part in readings.parts:
-        if isinstance(part, SpanReading):
-            found.components[part.name] = SpanNumbers()
-        elif isinstance(part, PairReading):
-            found.components[part.name] = PairNumbers()
-        else:
-            found.components[part.name] = QuestionNumbers()
+    kinds = {SpanReading: SpanNumbers, PairReading: PairNumbers, QuestionReading: QuestionNumbers}
+    statistics = CorpusStatistics(
+        components={r.name: kinds[type(r)]() for r in readings.components}
+    )
     for number, doc in enumerate(docs):
-        _add_doc(found, doc, number, readings)
-    return found
+        _add_doc(statistics, doc, number, readings)
+    return statistics
 
 
 def text_hash(text: str) -> bytes:
-    """Return the same for texts that differ in case and spacing only."""
+    """Return a hash of a text that does not depend on case and spacing."""
     return blake2b(" ".join(text.casefold().split()).encode(), digest_size=16).digest()
 
 
-def _add_doc(found: CorpusStatistics, doc: Doc, number: int, readings: Readings) -> None:
-    found.docs += 1
-    found.tokens.add(len(doc))
+def _add_doc(statistics: CorpusStatistics, doc: Doc, number: int, readings: Readings) -> None:
+    statistics.docs += 1
+    statistics.tokens.add(len(doc))
     if not len(doc):
-        found.empty_docs += 1
+        statistics.empty_docs += 1
         return
-    found.texts[text_hash(doc.text)] += 1
-    found.docs_with_sentences += doc.has_annotation("SENT_START")
+    statistics.texts[text_hash(doc.text)] += 1
+    statistics.docs_with_sentences += doc.has_annotation("SENT_START")
     try:
         relations = get_relations(doc, readings.relations_key)
         answers = get_answers(doc, readings.qa_key)
         questions = [question.text for question in get_questions(doc, readings.qa_key)]
-    except (ValueError, TypeError) as error:  # whatever was put there by hand
-        found.broken.add(f"Doc {number} ({doc.text[:30]!r}): {error}")
+    except (ValueError, TypeError) as error:  # a group that was changed by hand
+        statistics.broken.add(f"Doc {number} ({doc.text[:30]!r}): {error}")
         return
     entities = get_entities(doc, readings.entities_key)
-    annotated = {readings.entities_key, readings.relations_key, readings.qa_key} & set(doc.spans)
-    found.bare_docs += not (annotated or entities)
+    annotated_keys = {readings.entities_key, readings.relations_key, readings.qa_key} & set(
+        doc.spans
+    )
+    statistics.bare_docs += not (annotated_keys or entities)
     predicted = _tokenized(doc, readings)
     same = [t.text for t in doc] == [t.text for t in predicted]
-    found.retokenized += not same
+    statistics.retokenized += not same
     project = SpanProjector(doc, predicted)
     sentence = sentence_of_tokens(doc) if doc.has_annotation("SENT_START") else None
-    _add_entities(found, entities, sentence)
-    _add_relations(found, relations, entities, sentence)
-    _add_questions(found, questions, answers)
+    _add_entities(statistics, entities, sentence)
+    _add_relations(statistics, relations, entities, sentence)
+    _add_questions(statistics, questions, answers)
     arguments = [span for r in relations for span in (r.head, r.tail)]
     for span in {(s.start, s.end): s for s in (*entities, *arguments)}.values():
         if len(span) and project(span) is None:
-            found.misaligned.add(f"{span.text!r} ({span.label_})")
-    for part in readings.parts:
-        numbers = found.components[part.name]
-        if isinstance(part, SpanReading) and isinstance(numbers, SpanNumbers):
+            statistics.misaligned.add(f"{span.text!r} ({span.label_})")
+    for reading in readings.components:
+        numbers: Any = statistics.components[reading.name]
+        if isinstance(reading, SpanReading):
             example = Example(predicted, doc)
-            _read_spans(numbers, part, example, [*entities, *arguments], relations, project)
-        elif isinstance(part, PairReading) and isinstance(numbers, PairNumbers):
-            _read_pairs(numbers, part, predicted, relations, project)
-        elif isinstance(part, QuestionReading) and isinstance(numbers, QuestionNumbers):
-            _read_questions(numbers, part, doc, questions, answers)
+            _read_spans(numbers, reading, example, [*entities, *arguments], relations, project)
+        elif isinstance(reading, PairReading):
+            _read_pairs(numbers, reading, predicted, relations, project)
+        else:
+            _read_questions(numbers, reading, doc, questions, answers)
 
 
 def _tokenized(doc: Doc, readings: Readings) -> Doc:
-    """The Doc as the pipeline gets it, without annotation."""
+    """Return the Doc as the pipeline tokenizes it, without annotation."""
     if doc.has_unknown_spaces or not readings.configured:
         spaces = [bool(token.whitespace_) for token in doc]
         return Doc(doc.vocab, words=[token.text for token in doc], spaces=spaces)
@@ -356,37 +361,43 @@ def _bounds(span: Span) -> Bounds:
 
 
 def _add_entities(
-    found: CorpusStatistics, entities: Sequence[Span], sentence: np.ndarray | None
+    statistics: CorpusStatistics, entities: Sequence[Span], sentence: np.ndarray | None
 ) -> None:
-    found.docs_without_entities += not entities
+    statistics.docs_without_entities += not entities
     types: dict[Bounds, set[str]] = {}
     for span in entities:
         text = f"{span.text!r} ({span.label_})"
         if not len(span):
-            found.blank_borders.add(f"an empty span ({span.label_})")
+            statistics.blank_borders.add(f"an empty span ({span.label_})")
             continue
-        known = types.setdefault(_bounds(span), set())
-        if span.label_ in known:
-            found.duplicate_entities.add(text)
+        span_types = types.setdefault(_bounds(span), set())
+        if span.label_ in span_types:
+            statistics.duplicate_entities.add(text)
             continue
-        if known:
-            found.several_types.add(f"{span.text!r} ({', '.join(sorted({*known, span.label_}))})")
-        known.add(span.label_)
-        found.entities[span.label_] += 1
-        found.entity_sizes.add(len(span))
+        if span_types:
+            all_types = ", ".join(sorted({*span_types, span.label_}))
+            statistics.several_types.add(f"{span.text!r} ({all_types})")
+        span_types.add(span.label_)
+        statistics.entities[span.label_] += 1
+        statistics.entity_sizes.add(len(span))
         if not span.label_:
-            found.untyped_entities.add(repr(span.text))
+            statistics.untyped_entities.add(repr(span.text))
         if span[0].is_space or span[-1].is_space:
-            found.blank_borders.add(text)
+            statistics.blank_borders.add(text)
         if sentence is not None and sentence[span.start] != sentence[span.end - 1]:
-            found.across_sentences.add(text)
+            statistics.across_sentences.add(text)
     overlapping, nested = _overlaps(sorted(types, key=lambda b: (b[0], -b[1])))
-    found.overlapping_entities += overlapping
-    found.nested_entities += nested
+    statistics.overlapping_entities += overlapping
+    statistics.nested_entities += nested
 
 
 def _overlaps(spans: Sequence[Bounds]) -> tuple[int, int]:
-    """Count spans, sorted by start and falling end, that overlap another one, and nested ones."""
+    """Count the spans that overlap another one, and those within another one.
+
+    spans (Sequence[tuple[int, int]]): Different spans, sorted by start and then by falling end.
+    RETURNS (tuple[int, int]): The two counts. One pass over the spans; at each of them, only those
+        that have not ended yet are compared.
+    """
     overlapping: set[Bounds] = set()
     nested = 0
     open_spans: list[Bounds] = []
@@ -400,76 +411,77 @@ def _overlaps(spans: Sequence[Bounds]) -> tuple[int, int]:
 
 
 def _add_relations(
-    found: CorpusStatistics,
+    statistics: CorpusStatistics,
     relations: Sequence[Relation],
     entities: Sequence[Span],
     sentence: np.ndarray | None,
 ) -> None:
-    found.docs_without_relations += not relations
-    known = {_bounds(span) for span in entities}
+    statistics.docs_without_relations += not relations
+    entity_bounds = {_bounds(span) for span in entities}
     labels: dict[tuple[Bounds, Bounds], list[str]] = {}
     for relation in relations:
         head, tail = relation.head, relation.tail
         text = f"{relation.label}({head.text!r}, {tail.text!r})"
-        own = labels.setdefault((_bounds(head), _bounds(tail)), [])
-        if relation.label in own:
-            found.duplicate_relations.add(text)
+        pair_labels = labels.setdefault((_bounds(head), _bounds(tail)), [])
+        if relation.label in pair_labels:
+            statistics.duplicate_relations.add(text)
             continue
-        if len(own) == 1:
-            found.several_labels.add(f"{own[0]}, {text}")
-        own.append(relation.label)
-        found.relations[relation.label] += 1
-        found.type_pairs[relation.label, head.label_, tail.label_] += 1
-        found.token_distances.add(distance(head, tail))
+        if len(pair_labels) == 1:
+            statistics.several_labels.add(f"{pair_labels[0]}, {text}")
+        pair_labels.append(relation.label)
+        statistics.relations[relation.label] += 1
+        statistics.type_pairs[relation.label, head.label_, tail.label_] += 1
+        statistics.token_distances.add(distance(head, tail))
         if _bounds(head) == _bounds(tail):
-            found.self_relations.add(text)
+            statistics.self_relations.add(text)
         for argument in (head, tail):
-            if _bounds(argument) not in known:
-                found.foreign_arguments.add(f"{argument.text!r} in {text}")
+            if _bounds(argument) not in entity_bounds:
+                statistics.foreign_arguments.add(f"{argument.text!r} in {text}")
             if not argument.label_:
-                found.untyped_arguments.add(f"{argument.text!r} in {text}")
+                statistics.untyped_arguments.add(f"{argument.text!r} in {text}")
         if sentence is not None and len(head) and len(tail):
             places = sorted((head, tail), key=_bounds)
             gap = int(sentence[places[1].start]) - int(sentence[places[0].end - 1])
-            found.sentence_distances.add(max(0, gap))
-    for (head_at, tail_at), own in labels.items():
-        for label in own:
-            back = label in labels.get((tail_at, head_at), ())
-            if head_at < tail_at or (head_at != tail_at and not back):
-                found.pairs[label] += 1
-                found.both_ways[label] += back
+            statistics.sentence_distances.add(max(0, gap))
+    for (head_bounds, tail_bounds), pair_labels in labels.items():
+        for label in pair_labels:
+            reverse = label in labels.get((tail_bounds, head_bounds), ())
+            # A pair with the label in both directions counts once.
+            if head_bounds < tail_bounds or (head_bounds != tail_bounds and not reverse):
+                statistics.pairs[label] += 1
+                statistics.both_ways[label] += reverse
 
 
 def _add_questions(
-    found: CorpusStatistics, questions: Sequence[str], answers: Sequence[Answer]
+    statistics: CorpusStatistics, questions: Sequence[str], answers: Sequence[Answer]
 ) -> None:
     if not questions:
         return
-    found.questions.add(len(questions))
+    statistics.questions.add(len(questions))
     seen: set[bytes] = set()
     for text in questions:
         key = text_hash(text)
         if key in seen:
-            found.repeated_questions.add(text)
+            statistics.repeated_questions.add(text)
         seen.add(key)
-    found.unsettled += len(questions) - len(answers)
+    statistics.unsettled += len(questions) - len(answers)
     for answer in answers:
         references = reference_answers(answer)
-        found.answerable += bool(references)
-        found.unanswerable += not references
+        statistics.answerable += bool(references)
+        statistics.unanswerable += not references
         for reference in references:
             if reference.span is not None:
-                found.answer_sizes.add(len(reference.span))
+                statistics.answer_sizes.add(len(reference.span))
             if not reference.aligned:
-                found.misaligned_answers.add(f"{reference.text!r} ({answer.question.text})")
+                statistics.misaligned_answers.add(f"{reference.text!r} ({answer.question.text})")
 
 
-# What the components would make of a Doc
+# Doc by Doc, as each component reads it
 
 
 def _read_spans(
     numbers: SpanNumbers,
-    part: SpanReading,
+    reading: SpanReading,
     example: Example,
     spans: Sequence[Span],
     relations: Sequence[Relation],
@@ -482,21 +494,23 @@ def _read_spans(
         if place is not None:
             places.setdefault(place, span)
     for (start, end), span in places.items():
-        if end - start > part.cfg["max_span_size"]:
+        if end - start > reading.cfg["max_span_size"]:
             numbers.too_long.add(f"{span.text!r} ({span.label_}, {end - start} tokens)")
-    reach = known_reach(example, part.cfg)
-    if part.pieces is not None:
-        (text,) = part.pieces([predicted.text])
+    reach = known_reach(example, reading.cfg)
+    if reading.pieces is not None:
+        (text,) = reading.pieces([predicted.text])
         numbers.pieces.add(len(text.ids))
         tokens = token_piece_ranges(token_char_ranges(predicted), text.chars)
         first = 0
         for end in np.unique(reach.span_ends).tolist():  # of each Doc or sentence
             n_pieces = int(tokens[end - 1, 1] - tokens[first, 0])
-            starts = window_starts(n_pieces, part.capacity, part.overlap)
+            starts = window_starts(n_pieces, reading.capacity, reading.overlap)
             numbers.windows.add(len(starts))
             first = end
-        if part.cfg["scope"] == "window":
-            reach = known_reach(example, part.cfg, window_tokens(starts, part.capacity, tokens))
+        if reading.cfg["scope"] == "window":
+            reach = known_reach(
+                example, reading.cfg, window_tokens(starts, reading.capacity, tokens)
+            )
     bounds = sorted(places)
     table = np.asarray(bounds, dtype=np.int64).reshape(-1, 2)
     pairs, left_out = entity_pairs(
@@ -517,17 +531,17 @@ def _read_spans(
 
 def _read_pairs(
     numbers: PairNumbers,
-    part: PairReading,
+    reading: PairReading,
     predicted: Doc,
     relations: Sequence[Relation],
     project: SpanProjector,
 ) -> None:
-    if part.pieces is None or part.marker is None or not relations:
+    if reading.pieces is None or reading.marker is None or not relations:
         return
-    (text,) = part.pieces([predicted.text])
+    (text,) = reading.pieces([predicted.text])
     tokens = token_piece_ranges(token_char_ranges(predicted), text.chars)
-    sentence = sentence_of_tokens(predicted) if part.cfg["context"] == "sentence" else None
-    unlimited = replace(part.marker, max_length=sys.maxsize)
+    sentence = sentence_of_tokens(predicted) if reading.cfg["context"] == "sentence" else None
+    unlimited = replace(reading.marker, max_length=sys.maxsize)
     for relation in relations:
         head, tail = project(relation.head), project(relation.tail)
         if head is None or tail is None:
@@ -535,7 +549,7 @@ def _read_pairs(
         pair = TypedPair(head, tail, ANY_TYPE, ANY_TYPE)
         context, head_pieces, tail_pieces = pair_ranges(tokens, len(text.ids), sentence, pair)
         argument = (context, head_pieces, tail_pieces, ANY_TYPE, ANY_TYPE)
-        if part.marker.mark(*argument) is None:
+        if reading.marker.mark(*argument) is None:
             numbers.too_long.add(
                 f"{relation.label}({relation.head.text!r}, {relation.tail.text!r})"
             )
@@ -543,29 +557,29 @@ def _read_pairs(
         row = unlimited.mark(*argument)
         assert row is not None
         numbers.rows.add(len(row.places))
-        numbers.cut += len(row.places) > part.marker.max_length
+        numbers.cut += len(row.places) > reading.marker.max_length
 
 
 def _read_questions(
     numbers: QuestionNumbers,
-    part: QuestionReading,
+    reading: QuestionReading,
     doc: Doc,
     questions: Sequence[str],
     answers: Sequence[Answer],
 ) -> None:
-    if part.pieces is None or not questions:
+    if reading.pieces is None or not questions:
         return
-    (text,) = part.pieces([doc.text])
+    (text,) = reading.pieces([doc.text])
     numbers.pieces.add(len(text.ids))
     windows: dict[str, Windows] = {}
     for question, pieces in zip(
-        questions, part.pieces([q.strip() for q in questions]), strict=True
+        questions, reading.pieces([q.strip() for q in questions]), strict=True
     ):
-        length = min(len(pieces.ids), part.max_question_length)
-        if len(pieces.ids) > part.max_question_length:
+        length = min(len(pieces.ids), reading.max_question_length)
+        if len(pieces.ids) > reading.max_question_length:
             numbers.cut.add(question)
-        capacity = part.max_length - length - part.pieces.pair.n_special
-        placed = place_windows(len(text.ids), capacity, min(part.doc_stride, capacity))
+        capacity = reading.max_length - length - reading.pieces.pair.n_special
+        placed = place_windows(len(text.ids), capacity, min(reading.doc_stride, capacity))
         numbers.windows.add(len(placed.starts))
         windows[question] = placed
     for answer in answers:
@@ -578,7 +592,7 @@ def _read_questions(
                 continue
             size = place[1] - place[0] + 1
             numbers.answer_pieces.add(size)
-            if size > part.cfg["max_answer_length"]:
+            if size > reading.cfg["max_answer_length"]:
                 numbers.too_long.add(f"{name}: {size} pieces")
             ends = placed.starts + placed.lengths
             if not np.any((placed.starts <= place[0]) & (place[1] < ends)):

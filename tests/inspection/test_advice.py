@@ -247,7 +247,7 @@ def test_every_rule_makes_a_sentence(bert_checkpoint: Path) -> None:
     for nlp in pipelines:
         readings = make_readings(nlp.config)
         findings = Findings(collect(many(readings.nlp, 2), readings), None, readings)
-        (reading,) = readings.parts
+        (reading,) = readings.components
         rules = [rule for rule in COMPONENT_RULES if rule.topic is type(reading)]
         views = [(rule, View(findings, "train", findings.train, reading)) for rule in rules]
         views += [(rule, View(findings, "train", findings.train)) for rule in DATA_RULES]
