@@ -59,28 +59,28 @@ def ade_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read ADE's ``DRUG-AE.rel``, one Doc a sentence.
+    """Read ADE's ``DRUG-AE.rel``, one Doc per sentence.
 
     A row is one effect of one drug: pubmed id, sentence, adverse effect, begin, end, drug, begin,
-    end. All rows of a sentence become one Doc, with the id "pubmed id:number of the sentence among
-    those of the abstract". The head of a relation is the effect, the tail the drug. Sample::
+    end. All rows of a sentence become one Doc, whose id is the pubmed id, a colon and the number of
+    the sentence in its abstract. The head of a relation is the effect, the tail is the drug. Sample::
 
         1|Rash after aspirin.|Rash|40|44|aspirin|51|58
 
-    Offsets count from the start of the abstract, which the file does not have. Where a text occurs
-    more than once in its sentence, the distance between the two offsets tells which is meant. An
-    effect or drug that ends inside a token is widened to whole tokens and reported.
+    Offsets count from the start of the abstract, which the file does not contain. If a text occurs
+    more than once in its sentence, the distance between the two offsets tells which occurrence is
+    meant. An effect or drug that ends inside a token is widened to whole tokens and reported.
 
-    The sentences are tokenized, so their Docs know their spaces.
+    The sentences are tokenized with the pipeline's tokenizer, so the Docs keep their spaces.
 
     path (str | Path): The file.
     nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file, to check the names against.
-    on_error (Callable[[ConversionError], None]): What to do about a bad row. If it does not raise,
-        the row is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs, in the order in which their sentences come first.
-    RAISES (ConversionError): If the file, or with the default `on_error` a row, is bad.
+    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad row. If it does
+        not raise, the row is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs, in the order in which their sentences first occur.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a row in it.
     """
     maker = DocMaker(nlp, types, on_error, report)
     lines = ((number, line) for number, line in read_lines(path) if line.strip())
@@ -116,7 +116,7 @@ def ade_to_docs(
 
 
 def _parse_row(line: str, place: Place) -> tuple[_Row, Place]:
-    # From the right, because only the sentence may hold the separator.
+    # Split from the right, because only the sentence may contain the separator.
     fields = line.rsplit("|", 6)
     pubmed_id, bar, sentence = fields[0].partition("|")
     if len(fields) != 7 or not bar:
@@ -151,7 +151,7 @@ def _parse_row(line: str, place: Place) -> tuple[_Row, Place]:
 
 
 def _locate(row: _Row, place: Place, report: ConversionReport) -> tuple[_Mention, _Mention]:
-    """Find effect and drug in the sentence."""
+    """Return the occurrences of effect and drug in the sentence that the row means."""
     occurrences: list[list[int]] = []
     for name, text in (("adverse effect", row.effect), ("drug", row.drug)):
         starts = _occurrences(row.sentence, text)
@@ -208,15 +208,15 @@ def _pair_at_distance(
 
 
 def docs_to_ade(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
-    """Make the rows of ADE's ``DRUG-AE.rel``: what `ade_to_docs` reads.
+    """Make the rows of ADE's ``DRUG-AE.rel``, which `ade_to_docs` reads.
 
     A row is one relation Adverse-Effect with a head of the type Adverse-Effect and a tail of the type
-    Drug; there is nothing else in the format. Offsets count from the start of the sentence, as
-    abstracts are not known. Of an id "pubmed id:number of the sentence" the number is not written:
-    reading counts the sentences anew.
+    Drug; the format holds nothing else. Offsets count from the start of the sentence, because the
+    abstract is not known. If an id ends in the number of a sentence, the number is not written:
+    readers count the sentences again.
 
     docs (Iterable[Doc]): Gold or predicted Docs.
-    report (ExportReport): Is added to.
+    report (ExportReport): Counts what is written, changed and left out.
     YIELDS (str): The rows, without their ends.
     """
     numbers: Counter[str] = Counter()
@@ -278,7 +278,7 @@ def _mention(doc: Doc, entity: Entity) -> _Mention:
 
 
 def _to_row(sentence: str, mentions: Sequence[_Mention], report: ExportReport) -> str | None:
-    """Make a row without the id; None if it could not be read back."""
+    """Return a row without the id; None if it would not be read back as it is."""
     texts = [sentence[mention.start_char : mention.end_char] for mention in mentions]
     fields = [sentence]
     for mention, text in zip(mentions, texts, strict=True):
@@ -286,7 +286,7 @@ def _to_row(sentence: str, mentions: Sequence[_Mention], report: ExportReport) -
     line = "|".join(fields)
     try:
         row, place = _parse_row(f"0|{line}", Place("", "row"))
-        found = _locate(row, place, ConversionReport())
+        mentions_read = _locate(row, place, ConversionReport())
         is_same = [row.sentence, row.effect, row.drug] == [sentence, *texts]
     except ConversionError:
         is_same = False
@@ -295,7 +295,7 @@ def _to_row(sentence: str, mentions: Sequence[_Mention], report: ExportReport) -
         return None
     report.note(
         {
-            "relations read at the first of several places with the same texts": found
+            "relations read at the first of several places with the same texts": mentions_read
             != (*mentions,)
         },
     )

@@ -1,4 +1,4 @@
-"""Standoff files of brat, a .txt and an .ann each: to gold Docs and back."""
+"""Standoff files of brat, pairs of .txt and .ann: to gold Docs and back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TEXT_SUFFIX, ANN_SUFFIX = ".txt", ".ann"
 EQUIV = "Equiv"
 # An Equiv line of n entities is n * (n - 1) / 2 relations; a text has at most so many of them.
 MAX_EQUIVALENT_PAIRS = 20_000
-# First letter of an id -> what the line is, and this module does not read.
+# First letter of an id -> the kind of annotation, for kinds that are counted and not read.
 UNREAD = {
     "E": "events",
     "A": "attributes",
@@ -45,38 +45,40 @@ def brat_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read standoff files of brat, one Doc a text.
+    """Read standoff files of brat, one Doc per text.
 
-    A text is a pair of files, DOC.txt and DOC.ann. Offsets count characters, ends are exclusive;
+    A text is a pair of files, DOC.txt and DOC.ann. Offsets count characters, and ends are exclusive;
     columns are separated by tabs. Sample of an .ann file for the text "Ann Lee lives in Oslo"::
 
         T1	Person 0 7	Ann Lee
         T2	City 17 21	Oslo
         R1	Lives_In Arg1:T1 Arg2:T2
 
-    - The head of a relation is its argument Arg1, the tail Arg2; with other names the first is the
-      head. A line ``*	Equiv T1 T2 ...`` relates each two of its entities, in the order of the text.
-    - An entity of several fragments is read if there are only blanks between them, as where it
-      crosses the end of a line. Otherwise it is left out with its relations, and all are reported.
-    - Events, attributes, normalizations and comments are not read, but counted. Relations with an
+    - The head of a relation is its argument Arg1, the tail is Arg2; with other names, the first
+      argument is the head. A line ``*	Equiv T1 T2 ...`` relates every pair of its entities, in the
+      order of the text; more than 20,000 such pairs in a text are an error.
+    - An entity in several fragments is read if there are only blanks between them, as when it
+      crosses the end of a line. Otherwise it is left out with its relations, and this is reported.
+    - Events, attributes, normalizations and comments are counted and not read. Relations with an
       event are left out and reported.
-    - The quoted texts must be at their offsets; where they are if offsets are taken as UTF-16 units
-      or a line end of two characters as one, the offsets are converted, and that is counted.
+    - The quoted texts must be found at their offsets. If they are found only when offsets count
+      UTF-16 units, or a line end of two characters as one, the offsets are converted, and this is
+      counted.
     - An entity that ends inside a token is widened to whole tokens and reported.
 
-    The id of a Doc is the name of its files, in a folder with the path from there.
+    The id of a Doc is the name of its files; when a folder is read, the path inside the folder.
 
-    path (str | Path): An .ann or .txt file, or a folder, of which all pairs are read, also those in
-        folders inside it, in the order of their names; hidden files are not.
+    path (str | Path): An .ann or .txt file, or a folder. All pairs in a folder and in the folders
+        inside it are read, in the order of their names, except for hidden files.
     nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file, to check the names against.
-    keep_unannotated (bool): Take a .txt without .ann as a text in which there is nothing.
-        Otherwise it is left out and counted, or an error if it is the only one.
-    on_error (Callable[[ConversionError], None]): What to do about a bad text. If it does not raise,
-        the text is skipped.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If there is nothing to read, or with the default `on_error` a text is
+    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
+    keep_unannotated (bool): Read a .txt without .ann as a text without entities. Otherwise it is
+        left out and counted, or, if `path` is this one file, an error.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad text. If it does
+        not raise, the text is skipped.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs.
+    RAISES (ConversionError): If there is nothing to read or, with the default `on_error`, a text is
         bad.
     """
     maker = DocMaker(nlp, types, on_error, report)
@@ -107,7 +109,7 @@ def _read_pair(name: str, stem: Path, maker: DocMaker) -> Doc:
 def _find_texts(
     path: Path, keep_unannotated: bool, report: ConversionReport
 ) -> list[tuple[str, Path]]:
-    """Return name and path, without suffix, of each text."""
+    """Return the name of each text, and the path of its files without suffix."""
     place = Place(str(path))
     if not path.exists():
         raise place.error(
@@ -176,11 +178,11 @@ class _Relation:
 
 @dataclass
 class _Standoff:
-    """What is in an .ann file.
+    """The content of an .ann file.
 
     text_bounds (dict[str, _TextBound]): By their ids.
     relations (list[_Relation]): In the order of the file.
-    unread (dict[str, str]): Ids of other annotations, and what they are.
+    unread (dict[str, str]): Ids of other annotations, and their kinds.
     """
 
     text_bounds: dict[str, _TextBound] = field(default_factory=dict)
@@ -231,17 +233,17 @@ def _parse_text_bound(rest: str, place: Place) -> _TextBound:
 
 
 def _parse_relation(name: str, rest: str, place: Place) -> _Relation:
-    # What is behind a second tab is no part of the relation.
-    label, *parts = rest.partition("\t")[0].split() or [""]
+    # Text behind a second tab is no part of the relation.
+    label, *arguments = rest.partition("\t")[0].split() or [""]
     if name == "*":
-        if len(parts) < 2:
+        if len(arguments) < 2:
             raise place.error(
                 Errors.E610,
                 found=short(rest),
                 expected=f"{EQUIV} and two or more ids",
             )
-        return _Relation(name, label, tuple(parts), True, place)
-    pairs = [part.partition(":") for part in parts]
+        return _Relation(name, label, tuple(arguments), True, place)
+    pairs = [argument.partition(":") for argument in arguments]
     roles = [role for role, _, _ in pairs]
     if len(pairs) != 2 or not all(role and target for role, _, target in pairs):
         raise place.error(
@@ -296,7 +298,7 @@ def _resolve(
             report.lost_relations.append(Finding(place.ref, f"{what}: {reasons}"))
         there = [index[target] for target in relation.arguments if target in index]
         if relation.is_symmetric:
-            # Without a direction: that of the text.
+            # It has no direction, so take the order of the text.
             there = sorted(
                 dict.fromkeys(there), key=lambda i: (entities[i].start, entities[i].end, i)
             )
@@ -314,7 +316,7 @@ def _resolve(
 
 
 def _join(fragments: Fragments, text: str) -> Fragments:
-    """Join fragments with nothing but blanks between them."""
+    """Join fragments that have only blanks between them."""
     joined: list[tuple[int, int]] = []
     for start, end in sorted(fragments):
         if joined and not text[joined[-1][1] : start].strip():
@@ -331,9 +333,9 @@ def _join(fragments: Fragments, text: str) -> Fragments:
 class BratDocument:
     """A Doc as a pair of files, to be written as they are, in UTF-8.
 
-    name (str): What both files are called, without suffix.
-    text (str): Of the .txt file.
-    ann (str): Of the .ann file.
+    name (str): The name of both files, without suffix.
+    text (str): The content of the .txt file.
+    ann (str): The content of the .ann file.
     """
 
     name: str
@@ -344,15 +346,15 @@ class BratDocument:
 def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocument]:
     """Make standoff files of Docs, gold or predicted.
 
-    - Names are the ids of the Docs, with _ for what does not suit a file name, and different from
-      each other in more than case; Docs without an id are numbered.
-    - Relations called Equiv become lines ``*	Equiv``, which have no direction.
-    - An entity over several lines is written in fragments, one a line; line ends around it are cut
-      off, and one of nothing but blanks is left out. Blanks in labels become _.
+    - The files are named after the ids of the Docs, with _ for characters that do not suit a file
+      name. No two names differ only in case. Docs without an id are numbered.
+    - Relations with the label Equiv become lines ``*	Equiv``, which have no direction.
+    - An entity over several lines is written in fragments, one per line. Line ends around it are cut
+      off, and an entity of blanks alone is left out. Blanks in labels become _.
 
-    docs (Iterable[Doc]): The Docs.
-    report (ExportReport): Is added to. Scores are left out.
-    YIELDS (BratDocument): The files of each Doc; `brat_to_docs` reads them.
+    docs (Iterable[Doc]): Gold or predicted Docs.
+    report (ExportReport): Counts what is written, changed and left out. Scores are left out.
+    YIELDS (BratDocument): The files of each Doc, which `brat_to_docs` reads.
     """
     taken: set[str] = set()
     for number, doc in enumerate(docs):
@@ -392,12 +394,12 @@ def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocu
 
 
 def _fragments(text: str, start: int, end: int) -> Fragments:
-    """Return the parts of an entity between line ends, as Python and brat see them."""
-    part = text[start:end]
-    before = part[: len(part) - len(part.lstrip())]
+    """Return the fragments of an entity: its text between line ends, without blanks around it."""
+    covered = text[start:end]
+    before = covered[: len(covered) - len(covered.lstrip())]
     if _has_line_end(before):
         start += len(before)
-    behind = part[len(part.rstrip()) :]
+    behind = covered[len(covered.rstrip()) :]
     if _has_line_end(behind):
         end -= len(behind)
     fragments = []
@@ -406,7 +408,7 @@ def _fragments(text: str, start: int, end: int) -> Fragments:
         if content:
             fragments.append((start, start + len(content)))
         start += len(line)
-    return tuple(fragments) if part.strip() else ()
+    return tuple(fragments) if covered.strip() else ()
 
 
 def _has_line_end(text: str) -> bool:
@@ -421,7 +423,7 @@ def _without_blanks(label: str, report: ExportReport) -> str:
 
 
 def _file_name(orig_id: RecordId | None, number: int, taken: set[str], report: ExportReport) -> str:
-    """Return a name that no file system refuses, and note it as taken."""
+    """Return a name that every file system accepts, and add it to the taken names."""
     if orig_id is None:
         base = f"doc-{number:06d}"
     else:

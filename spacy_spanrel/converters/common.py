@@ -75,9 +75,9 @@ class DocMaker:
 
     nlp (Language | None): Gives vocabulary and tokenizer. Defaults to a blank English pipeline.
     types (str | Path | TypeNames | None): A types file: other names than its are errors.
-    on_error (Callable[[ConversionError], None]): What to do about a bad record. If it does not
-        raise, the record is skipped.
-    report (ConversionReport | None): Is added to. Defaults to a new one.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
+        not raise, the record is skipped.
+    report (ConversionReport | None): Counts what is read, changed and left out. Defaults to a new one.
     """
 
     def __init__(

@@ -53,11 +53,12 @@ def conll04_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read the raw CoNLL04 corpus, one Doc a sentence, those without relations too.
+    """Read the raw CoNLL04 corpus, one Doc per sentence, with or without relations.
 
-    Tab-separated rows of 9 columns (sentence, entity type or O, row, O, part of speech, word, O, O,
-    O), a blank line, relation lines of 3 columns (row of the head, row of the tail, label), a blank
-    line. An entity of several words is one row, words and tags joined by "/". Sample::
+    A sentence consists of rows of 9 columns (sentence, entity type or O, row, O, part of speech, word,
+    O, O, O), a blank line, relation lines of 3 columns (row of the head, row of the tail, label) and
+    a blank line. Columns are separated by tabs. An entity of several words is one row, with words and
+    tags joined by "/". Sample::
 
         7	Peop	0	O	NNP/NNP	Ann/Lee	O	O	O
         7	O	1	O	VBZ	lives	O	O	O
@@ -68,12 +69,12 @@ def conll04_to_docs(
 
     path (str | Path): The file.
     nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file, to check the names against.
-    on_error (Callable[[ConversionError], None]): What to do about a bad sentence. If it does not
-        raise, the sentence is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If the file, or with the default `on_error` a sentence, is bad.
+    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad sentence. If it does
+        not raise, the sentence is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a sentence in it.
     """
     maker = DocMaker(nlp, types, on_error, report)
 
@@ -90,8 +91,8 @@ def conll04_to_docs(
 def _sentences(lines: Iterable[tuple[int, str]]) -> Iterator[list[Line]]:
     """Yield the lines of each sentence: its rows and relations.
 
-    A row (or what looks like a bad one: more columns than a relation has) after a blank line or a
-    relation starts a new sentence, so that a bad line spoils its own sentence only.
+    A row after a blank line or a relation starts a new sentence. Any line with more columns than a
+    relation counts as a row here, so that a bad line spoils its own sentence only.
     """
     block: list[Line] = []
     in_rows = False
@@ -116,7 +117,7 @@ def _parse_sentence(
     words: list[str] = []
     entities: list[Entity] = []
     relations: list[Edge] = []
-    # Which entity a row holds; None for a row of type O.
+    # Row -> the index of its entity; None for a row of type O.
     row_entities: dict[int, int | None] = {}
     notes = []
     for number, columns in block:
@@ -138,14 +139,14 @@ def _parse_sentence(
                 )
             if not word:
                 raise place.error(Errors.E610, found="an empty word", expected="a word in column 6")
-            parts, is_sure = split_row(word, tags)
+            row_words, is_sure = split_row(word, tags)
             if not is_sure:
                 notes.append("entity rows with unequal numbers of words and tags")
             row_entities[index] = None
             if label != "O":
                 row_entities[index] = len(entities)
-                entities.append(Entity(len(words), len(words) + len(parts), label))
-            words.extend(parts)
+                entities.append(Entity(len(words), len(words) + len(row_words), label))
+            words.extend(row_words)
         elif len(columns) == RELATION_COLUMNS:
             ends = []
             for row in columns[:2]:
@@ -173,19 +174,19 @@ def _parse_sentence(
 def split_row(word: str, tags: str) -> tuple[list[str], bool]:
     """Split the word column of a row into words.
 
-    The tags tell how many there are, because a word may hold a slash itself ("1/2" with the tag
-    CD). If there are several tags, but not as many as words, each slash divides.
+    A word may contain a slash ("1/2" with the tag CD), so the number of tags decides. If there are
+    several tags, but not as many as words, every slash divides.
 
     word (str): The words, joined by slashes.
     tags (str): Their parts of speech, joined likewise.
-    RETURNS (tuple[list[str], bool]): The words, and whether the numbers agreed.
+    RETURNS (tuple[list[str], bool]): The words, and whether there are as many tags.
     """
     n_tags = len(tags.split("/"))
-    parts = word.split("/")
-    if n_tags == 1 or len(parts) == 1:
+    words = word.split("/")
+    if n_tags == 1 or len(words) == 1:
         return [_unescape(word)], True
-    is_sure = len(parts) == n_tags and all(parts)
-    return [_unescape(part) for part in parts if part] or [word], is_sure
+    is_sure = len(words) == n_tags and all(words)
+    return [_unescape(each) for each in words if each] or [word], is_sure
 
 
 def _unescape(word: str) -> str:
@@ -205,14 +206,15 @@ def _row_number(text: str, place: Place) -> int:
 
 
 def docs_to_conll04(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
-    """Make the lines of the raw CoNLL04 corpus: what `conll04_to_docs` reads.
+    """Make the lines of the raw CoNLL04 corpus, which `conll04_to_docs` reads.
 
-    A sentence is a whole Doc. An entity is one row, so of overlapping ones the longest (and of those
-    the first) is kept. Commas and brackets are spelt COMMA, -LRB- ..., tokens are free of white
-    space, and ids are text. The column of the parts of speech holds `token.tag_`, or X.
+    A whole Doc becomes one sentence. An entity is one row, so of overlapping entities only the
+    longest is kept, and of equally long ones the first. Commas and brackets are spelt COMMA, -LRB-
+    and so on, tokens are divided at white space, and ids become text. The column of the parts of
+    speech contains `token.tag_`, or X.
 
     docs (Iterable[Doc]): Gold or predicted Docs.
-    report (ExportReport): Is added to.
+    report (ExportReport): Counts what is written, changed and left out.
     YIELDS (str): The lines, without their ends.
     """
     for number, doc in enumerate(docs):
@@ -289,16 +291,16 @@ def _to_lines(
 
 
 def _reads_back(lines: Sequence[str], entities: Sequence[Entity], edges: Sequence[Edge]) -> bool:
-    """Tell whether the labels are there when the lines are read."""
+    """Whether the lines are read as one sentence with the same labels."""
     blocks = list(_sentences(enumerate("\n".join(lines).split("\n"), start=1)))
     if len(blocks) != 1:
         return False
     place = Place("", "", blocks[0][0][1][0])
     try:
-        _, found, relations = _parse_sentence(blocks[0], place, ConversionReport())
+        _, entities_read, edges_read = _parse_sentence(blocks[0], place, ConversionReport())
     except ConversionError:
         return False
     in_order = sorted(entities, key=lambda entity: entity.start)
-    return [e.label for e in found] == [e.label for e in in_order] and (
-        [e.label for e in relations] == [e.label for e in edges]
+    return [e.label for e in entities_read] == [e.label for e in in_order] and (
+        [e.label for e in edges_read] == [e.label for e in edges]
     )

@@ -1,4 +1,4 @@
-"""JSON lines of doccano, for entities with or without relations: to gold Docs and back."""
+"""JSON lines of doccano, with or without relations: to gold Docs and back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .report import ConversionReport, ExportReport
 from .type_names import TypeNames
 from .writing import read_text_annotations
 
-# "entities" of projects with relations; the others, as [start, end, label], of other projects.
+# "entities" in projects with relations; in others one of the other two, with [start, end, label].
 ENTITY_KEYS = ("entities", "label", "labels")
 DoccanoOffsets = Literal["auto", "utf-16", "code-points"]
 OFFSETS: tuple[DoccanoOffsets, ...] = get_args(DoccanoOffsets)
@@ -39,7 +39,7 @@ def doccano_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read JSON lines of doccano (or its JSON list), one Doc a record.
+    """Read JSON lines of doccano (or its JSON list), one Doc per record.
 
     Offsets count characters, ends are exclusive. The head of a relation is `from_id`, its tail
     `to_id`. Sample (in the file this is one line)::
@@ -54,20 +54,20 @@ def doccano_to_docs(
     instead, and old versions call the text `data`. An entity that ends inside a token is widened to
     whole tokens and reported.
 
-    An emoji, and any other character beyond U+FFFF, is two characters for most versions of doccano
-    and one for some, and the file does not say. Where a text has any, the count is taken in which
-    the entities fit the text and its tokens best, and the two-character one if both do; the report
-    says which, and `offsets` sets it.
+    Most versions of doccano count an emoji, or any other character beyond U+FFFF, as two
+    characters, some count it as one, and the file does not say which. For a text with such
+    characters, the count is chosen with which the entities fit the text and its tokens best, and
+    two if both fit equally well. The report names the choice, and `offsets` overrides it.
 
     path (str | Path): The file.
     nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file, to check the names against.
-    offsets ("auto" | "utf-16" | "code-points"): What offsets count.
-    on_error (Callable[[ConversionError], None]): What to do about a bad record. If it does not
-        raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
+    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
+    offsets ("auto" | "utf-16" | "code-points"): The unit that offsets count.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
+        not raise, the record is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
     if offsets not in OFFSETS:
         raise Place(str(path)).error(
@@ -133,7 +133,7 @@ def _to_chars(
     units: Sequence[OffsetUnit],
     report: ConversionReport,
 ) -> list[tuple[int, int]]:
-    """Return the offsets in code points, from the unit that fits best."""
+    """Return the offsets in code points, converted from the unit that fits best."""
     best: tuple[tuple[int, int], OffsetUnit, list[tuple[int, int] | None]] | None = None
     for unit in units:
         offsets = Offsets(text, unit)
@@ -192,16 +192,15 @@ def _relations(record: JsonValue, spans: Sequence[_Span]) -> list[Edge]:
 
 
 def docs_to_doccano(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
-    """Make records of Docs, gold or predicted, as doccano reads them.
+    """Make records of Docs, gold or predicted, for import into doccano.
 
-    Offsets count UTF-16 units, as doccano does: other programs may have to be told, if texts have
-    emojis or other characters beyond U+FFFF; these are counted in the report.
+    Offsets count UTF-16 units, as doccano does. This matters to other programs only if texts have
+    emojis or other characters beyond U+FFFF; the report counts such texts.
 
-    docs (Iterable[Doc]): The Docs.
-    report (ExportReport): Is added to. Scores are left out; overlapping entities are written, but
-        doccano shows them only in projects that allow them.
-    YIELDS (dict[str, Any]): A record for each Doc, to be a line of JSON; `doccano_to_docs` reads
-        it.
+    docs (Iterable[Doc]): Gold or predicted Docs.
+    report (ExportReport): Counts what is written, changed and left out. Scores are left out.
+        Overlapping entities are written, but doccano shows them only in projects that allow them.
+    YIELDS (dict[str, Any]): A record for each Doc, to be written as a line of JSON.
     """
     # Ids are unique over the whole file, as in doccano's own.
     entity_id = relation_id = 0

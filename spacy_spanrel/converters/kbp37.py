@@ -1,4 +1,4 @@
-"""KBP37's own text form."""
+"""KBP37's own text form: to gold Docs and back."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ def kbp37_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read KBP37's own text form, one Doc a sentence.
+    """Read KBP37's own text form, one Doc per sentence.
 
-    A sentence line (id, tab, tokens with tags, in quotes or not), a label line, perhaps a blank
-    line. Tokens are separated by white space and by tags. The head is always e1, the tail e2: the
-    direction is in the label. The label no_relation is a relation like any other. Sample::
+    A record consists of a sentence line (id, tab, tokens with tags, in quotes or not), a label line
+    and perhaps a blank line. Tokens are separated by white space and by tags. The head is always e1
+    and the tail e2: the label names the direction. The label no_relation is a label like any other.
+    Sample::
 
         7	"<e1> Ann Lee </e1> runs the bakery <e2> Crumb & Co </e2> ."
         per:employee_of(e1,e2)
@@ -36,17 +37,17 @@ def kbp37_to_docs(
         8	"<e1> Oslo </e1> has never met <e2> Ann Lee </e2> ."
         no_relation
 
-    Both arguments become entities of the type ENTITY. KBP37 in the form of TACRED's JSON is read by
-    `tacred_to_docs`.
+    Both arguments become entities of the type ENTITY. `tacred_to_docs` reads KBP37 in the form of
+    TACRED's JSON.
 
     path (str | Path): The file.
     nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file, to check the names against.
-    on_error (Callable[[ConversionError], None]): What to do about a bad record. If it does not
-        raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
+    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
+        not raise, the record is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
     maker = DocMaker(nlp, types, on_error, report)
 
@@ -66,16 +67,16 @@ def kbp37_to_docs(
 
 
 def docs_to_kbp37(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
-    """Make the lines of KBP37's text form: what `kbp37_to_docs` reads.
+    """Make the lines of KBP37's text form, which `kbp37_to_docs` reads.
 
-    A record is one relation, its sentence the whole Doc. The head is e1, the tail e2, and labels are
-    written as they are, negative ones too; there are no types. Tokens stand between blanks, the
-    sentence in quotes, and ids are text.
+    A record is one relation, and its sentence is the whole Doc. The head is e1 and the tail e2, and
+    labels are written as they are, negative ones too; the format has no types. There are blanks
+    between tokens and quotes around the sentence, and ids become text.
 
-    docs (Iterable[Doc]): Gold or predicted Docs. The records of a Doc with several relations have
-        the id "id of the Doc:number of the relation".
-    report (ExportReport): Is added to.
-    YIELDS (str): The lines, without their ends: three a record.
+    docs (Iterable[Doc]): Gold or predicted Docs. If a Doc has several relations, the ids of its
+        records end in a colon and the number of the relation.
+    report (ExportReport): Counts what is written, changed and left out.
+    YIELDS (str): The lines, without their ends: three per record.
     """
     for number, doc in enumerate(docs):
         pairs = read_pairs(doc, number, report)

@@ -1,4 +1,4 @@
-"""JSON of Label Studio, for texts with labels and relations: to gold Docs and back."""
+"""JSON of Label Studio, texts with labels and relations: to gold Docs and back."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def labelstudio_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read an export of Label Studio in its format JSON, one Doc a task.
+    """Read an export of Label Studio in its format JSON, one Doc per task.
 
-    Regions have the type "labels" and offsets in characters, ends exclusive; the head of a relation
-    is `from_id` if its direction is "right", `to_id` if it is "left", and "bi" makes two relations.
+    Regions have the type "labels" and offsets in characters, ends exclusive. The head of a relation
+    is `from_id` if its direction is "right", and `to_id` if it is "left"; "bi" makes two relations.
     Sample::
 
         [{"id": 7, "data": {"text": "Ann Lee lives in Oslo"},
@@ -53,24 +53,24 @@ def labelstudio_to_docs(
                "labels": ["lives_in"]}]}],
           "predictions": []}]
 
-    - The first annotation of a task that was not cancelled is read. Further ones, predictions,
-      results of other types, and tasks without an annotation are left out and counted.
-    - Each label of a region is an entity; its relations are those of the first one. A region that
-      ends inside a token is widened to whole tokens and reported.
-    - Offsets count code points, in old versions UTF-16 units: where a task's regions fit the text
-      that they quote only in these, they are converted and counted.
-    - `data` may have several texts. The annotated one is that which the results name (as
-      `to_name`, or `source`), else the only one, else `text`; `text_key` sets it.
+    - Of each task, the first annotation that was not cancelled is read. Further annotations,
+      predictions, results of other types, and tasks without an annotation are left out and counted.
+    - Each label of a region is an entity, and the region's relations go to the first of them. A
+      region that ends inside a token is widened to whole tokens and reported.
+    - Offsets count code points, in old versions UTF-16 units. If the regions of a task fit the texts
+      that they quote only in UTF-16 units, they are converted, and this is counted.
+    - `data` may have several texts. The annotated text is the one that the results name (as
+      `to_name` or `source`), else the only text, else `text`; `text_key` overrides this.
 
     path (str | Path): The file.
     nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file, to check the names against.
+    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
     text_key (str | None): The key of the annotated text in `data`.
-    on_error (Callable[[ConversionError], None]): What to do about a bad task. If it does not raise,
-        the task is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If the file, or with the default `on_error` a task, is bad.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad task. If it does
+        not raise, the task is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a task in it.
     """
     maker = DocMaker(nlp, types, on_error, report)
 
@@ -161,7 +161,7 @@ def _parse_region(item: JsonValue, data: dict[str, Any], maker: DocMaker) -> _Re
     offsets = value["start"].as_int(), value["end"].as_int()
     labels = [maker.label_or(ENTITY, label, "regions") for label in value["labels"]]
     quote = value.get("text")
-    # Old exports have the name in the configuration, others at best the name of the tag.
+    # Old exports name the key in the configuration; others name at best the tag.
     source = item.raw.get("source")
     names = [source.removeprefix("$") if isinstance(source, str) else None, item.raw.get("to_name")]
     texts = [name for name in names if isinstance(name, str) and isinstance(data.get(name), str)]
@@ -251,10 +251,10 @@ def _edges(
     labels = [
         maker.label_or(RELATION, label, "relations") for label in item.get("labels") or ()
     ] or [maker.label_or(RELATION, None, "relations")]
-    given = item.get("direction")
-    direction = "right" if given is None else given.raw
-    if given is not None and (not isinstance(direction, str) or direction not in DIRECTIONS):
-        raise given.wrong_kind("one of " + ", ".join(DIRECTIONS))
+    value = item.get("direction")
+    direction = "right" if value is None else value.raw
+    if value is not None and (not isinstance(direction, str) or direction not in DIRECTIONS):
+        raise value.wrong_kind("one of " + ", ".join(DIRECTIONS))
     if lost:
         maker.report.lost_relations.extend(
             Finding(record, f"{label}: {lost}, so it is no entity") for label in labels
@@ -271,15 +271,14 @@ def _edges(
 
 
 def docs_to_labelstudio(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
-    """Make tasks of Docs, gold or predicted, each with one annotation, as Label Studio imports them.
+    """Make tasks of Docs, gold or predicted, for import into Label Studio.
 
-    They fit a labelling interface with ``<Labels name="label" toName="text">``,
+    Each has one annotation. The tasks fit a labelling interface with ``<Labels name="label" toName="text">``,
     ``<Text name="text" value="$text"/>`` and ``<Relations>``. Offsets count code points.
 
-    docs (Iterable[Doc]): The Docs.
-    report (ExportReport): Is added to. Scores are left out.
-    YIELDS (dict[str, Any]): A task for each Doc, to be an item of a JSON list;
-        `labelstudio_to_docs` reads it.
+    docs (Iterable[Doc]): Gold or predicted Docs.
+    report (ExportReport): Counts what is written, changed and left out. Scores are left out.
+    YIELDS (dict[str, Any]): A task for each Doc, to be written as an item of a JSON list.
     """
     for doc in docs:
         annotated = read_text_annotations(doc, report)

@@ -35,7 +35,7 @@ def add_negatives(
     doc (Doc): The gold Doc.
     label (str): The negative label. Gold relations may have it already.
     symmetric (Collection[str]): Relations without direction: one stands for both directions.
-    report (ConversionReport | None): Is added to.
+    report (ConversionReport | None): Counts the relations that are added.
     RETURNS (int): The number of relations that were added.
     RAISES (ConversionError): If the label is empty.
     """

@@ -107,7 +107,7 @@ def locate(text: str, spans: Sequence[QuotedSpan], report: ConversionReport) -> 
 
     text (str): The text.
     spans (Sequence[QuotedSpan]): The spans.
-    report (ConversionReport): Is added to.
+    report (ConversionReport): Counts texts whose offsets are converted.
     RETURNS (list[Fragments]): Their offsets in code points.
     RAISES (ConversionError): If a span is outside the text, or does not cover its quote.
     """

@@ -1,5 +1,4 @@
-"""JSON lines of Prodigy, as its recipe ``rel.manual`` and ``db-out`` write them: to gold Docs and
-back."""
+"""JSON lines of Prodigy's recipe ``rel.manual``, as ``db-out`` writes them: to gold Docs and back."""
 
 from __future__ import annotations
 
@@ -29,10 +28,10 @@ def prodigy_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read JSON lines of Prodigy (or a JSON list of the same records), one Doc a record.
+    """Read JSON lines of Prodigy (or a JSON list of the same records), one Doc per record.
 
-    Offsets count characters and tokens; `token_end` is inclusive. The head of a relation is `head`,
-    its tail `child`: each the index of a token, in practice the last one of its span, which
+    Offsets count characters and tokens; `token_end` is inclusive. The head of a relation is `head`
+    and its tail `child`: each is the index of a token, in practice the last one of its span, which
     `head_span` and `child_span` give in full. Sample (in the file this is one line)::
 
         {"text": "Ann Lee lives in Oslo",
@@ -50,20 +49,20 @@ def prodigy_to_docs(
                                        "label": "CITY"}}],
          "answer": "accept"}
 
-    The Doc has the tokens and spaces of the record; without `tokens`, the text is tokenized. An
-    argument that is a plain token becomes an entity of the type ENTITY. Records with the answer
+    The Doc has the tokens and spaces of the record; if the record has none, the text is tokenized.
+    An argument that is a plain token becomes an entity of the type ENTITY. Records with the answer
     "reject" or "ignore" are left out and counted. The id of a Doc is the record's `id`, else its
     `_task_hash`.
 
     path (str | Path): The file.
-    nlp (Language | None): Its vocabulary is used, and its tokenizer for records without tokens.
+    nlp (Language | None): Gives the vocabulary, and the tokenizer for records without tokens.
         Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file, to check the names against.
-    on_error (Callable[[ConversionError], None]): What to do about a bad record. If it does not
-        raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
+    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
+        not raise, the record is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
     maker = DocMaker(nlp, types, on_error, report)
 
@@ -223,13 +222,12 @@ def _read_tokens(tokens: JsonValue, text: str) -> tuple[list[str], list[bool]]:
 
 
 def docs_to_prodigy(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
-    """Make records of Docs, gold or predicted, as Prodigy's interface for relations reads them.
+    """Make records of Docs, gold or predicted, for Prodigy's interface for relations.
 
-    docs (Iterable[Doc]): The Docs.
-    report (ExportReport): Is added to. Scores are left out; overlapping entities are written, but
-        Prodigy's interface for relations does not show them.
-    YIELDS (dict[str, Any]): A record for each Doc, to be a line of JSON; `prodigy_to_docs` reads
-        it.
+    docs (Iterable[Doc]): Gold or predicted Docs.
+    report (ExportReport): Counts what is written, changed and left out. Scores are left out.
+        Overlapping entities are written, but Prodigy's interface for relations does not show them.
+    YIELDS (dict[str, Any]): A record for each Doc, to be written as a line of JSON.
     """
     for doc in docs:
         annotated = read_text_annotations(doc, report)

@@ -1,4 +1,4 @@
-"""JSON lines of SciERC and DyGIE++."""
+"""JSON lines of SciERC and DyGIE++: to gold Docs and back."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ UNITS: tuple[Unit, ...] = get_args(Unit)
 
 
 @dataclass
-class _Part:
-    """The part of a document that becomes one Doc: a sentence, or the whole.
+class _Segment:
+    """The segment of a document that becomes one Doc: a sentence, or the whole.
 
     place (Place): Its place in the file, with the id of the Doc.
     start (int): The number of tokens of the document before it.
@@ -49,7 +49,7 @@ class _Part:
 class _Parsed:
     """The Docs-to-be of a document, and what is to be reported of it."""
 
-    parts: list[_Part]
+    segments: list[_Segment]
     lost: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -63,9 +63,9 @@ def scierc_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read JSON lines of SciERC or DyGIE++, one Doc a sentence or a document.
+    """Read JSON lines of SciERC or DyGIE++, one Doc per sentence or per document.
 
-    A line is a document. Offsets count tokens through the document, ends are inclusive. Sample
+    A line is a document. Offsets count the tokens of the document, and ends are inclusive. Sample
     (in the file this is one line)::
 
         {"doc_key": "A7",
@@ -73,19 +73,19 @@ def scierc_to_docs(
          "ner": [[[0, 1, "Person"], [4, 4, "Place"]], [[5, 5, "Person"]]],
          "relations": [[[0, 1, 4, 4, "LIVES-IN"]], []]}
 
-    The id of a Doc is the document's `doc_key`, with ":number of the sentence" if the unit is a
-    sentence; a sentence without tokens makes no Doc. Relations whose argument is no entity and, if
-    the unit is a sentence, relations across sentences cannot be kept and are reported.
+    The id of a Doc is the document's `doc_key`; if the unit is a sentence, a colon and the number of
+    the sentence follow. A sentence without tokens makes no Doc. Relations whose argument is no
+    entity are left out and reported and, if the unit is a sentence, relations across sentences too.
 
     path (str | Path): The file.
     nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file, to check the names against.
-    unit ("sentence" | "document"): What becomes one Doc. Docs of documents have sentence starts.
-    on_error (Callable[[ConversionError], None]): What to do about a bad document. If it does not
-        raise, the document is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If the file, or with the default `on_error` a document, is bad.
+    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
+    unit ("sentence" | "document"): What becomes a Doc. Docs of documents have sentence starts.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad document. If it does
+        not raise, the document is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a document in it.
     """
     _check_unit(unit, Place(str(path)))
     maker = DocMaker(nlp, types, on_error, report)
@@ -94,17 +94,21 @@ def scierc_to_docs(
         document = _parse_document(record, unit)
         if maker.types is not None:
             # Before the first Doc: a bad document is skipped as a whole.
-            for part in document.parts:
-                labels = [e.label for e in part.entities], [r.label for r in part.relations]
-                maker.types.check(*labels, part.place)
+            for segment in document.segments:
+                labels = [e.label for e in segment.entities], [r.label for r in segment.relations]
+                maker.types.check(*labels, segment.place)
         return document
 
     for document in maker.each(read_json_lines(path), parse):
         maker.report.lost_relations.extend(document.lost)
         maker.report.notes.update(document.notes)
-        for part in document.parts:
+        for segment in document.segments:
             yield maker.from_words(
-                part.words, part.entities, part.relations, part.place, sent_starts=part.sent_starts
+                segment.words,
+                segment.entities,
+                segment.relations,
+                segment.place,
+                sent_starts=segment.sent_starts,
             )
 
 
@@ -117,33 +121,33 @@ def _parse_document(record: JsonValue, unit: Unit) -> _Parsed:
         raise record["sentences"].wrong_kind("at least one token")
     ner, edges = (_per_sentence(record[key], len(sentences)) for key in ("ner", "relations"))
 
-    parts, part_of_token, part_of_sentence = _make_parts(sentences, unit, place)
-    n_tokens = len(part_of_token)
-    document = _Parsed(parts)
+    segments, segment_of_token, segment_of_sentence = _make_segments(sentences, unit, place)
+    n_tokens = len(segment_of_token)
+    document = _Parsed(segments)
     document.notes += ["sentences without tokens"] * sum(not words for words in sentences)
     # The first entity of each span by its place in the document; a span may have several types.
-    by_span: dict[tuple[int, int], tuple[_Part, int]] = {}
+    by_span: dict[tuple[int, int], tuple[_Segment, int]] = {}
     ambiguous: set[tuple[int, int]] = set()
     for home, item in (
-        (part_of_sentence[s], item) for s, items in enumerate(ner) for item in items
+        (segment_of_sentence[s], item) for s, items in enumerate(ner) for item in items
     ):
         item.as_list(3)
         start, end, label = item
         span = inclusive_offsets(start, end, n_tokens, item)
-        part = part_of_token[span[0]]
-        if part is not home or span[1] > part.start + len(part.words):
+        segment = segment_of_token[span[0]]
+        if segment is not home or span[1] > segment.start + len(segment.words):
             raise item.error(
                 Errors.E606,
                 found=f"start {start.raw}, end {end.raw}",
                 expected=f"offsets inside its {unit}, from {home.start} "
                 f"to {home.start + len(home.words) - 1} (end inclusive)",
             )
-        entity = Entity(span[0] - part.start, span[1] - part.start, label.as_name())
+        entity = Entity(span[0] - segment.start, span[1] - segment.start, label.as_name())
         if span not in by_span:
-            by_span[span] = (part, len(part.entities))
-        elif part.entities[by_span[span][1]].label != entity.label:
+            by_span[span] = (segment, len(segment.entities))
+        elif segment.entities[by_span[span][1]].label != entity.label:
             ambiguous.add(span)
-        part.entities.append(entity)
+        segment.entities.append(entity)
     for item in (item for items in edges for item in items):
         item.as_list(5)
         start1, end1, start2, end2, label = item
@@ -153,36 +157,36 @@ def _parse_document(record: JsonValue, unit: Unit) -> _Parsed:
         if head not in by_span or tail not in by_span:
             document.lost.append(Finding(place.ref, f"{edge}: an argument is no entity"))
             continue
-        (part, head_index), (other, tail_index) = by_span[head], by_span[tail]
-        if part is not other:
+        (segment, head_index), (other, tail_index) = by_span[head], by_span[tail]
+        if segment is not other:
             document.lost.append(Finding(place.ref, f"{edge}: across sentences"))
             continue
         if head in ambiguous or tail in ambiguous:
             document.notes.append(
                 "relations whose argument has several types, of which the first was taken"
             )
-        part.relations.append(Edge(head_index, tail_index, label.as_name()))
+        segment.relations.append(Edge(head_index, tail_index, label.as_name()))
     return document
 
 
-def _make_parts(
+def _make_segments(
     sentences: list[list[str]], unit: Unit, place: Place
-) -> tuple[list[_Part], list[_Part], list[_Part]]:
+) -> tuple[list[_Segment], list[_Segment], list[_Segment]]:
     """Return the future Docs, and which of them holds each token and each sentence."""
     if unit == "document":
         words = [word for sentence in sentences for word in sentence]
         starts = [i == 0 for sentence in sentences for i in range(len(sentence))]
-        part = _Part(place, 0, words, starts)
-        return [part], [part] * len(words), [part] * len(sentences)
-    parts = []
+        segment = _Segment(place, 0, words, starts)
+        return [segment], [segment] * len(words), [segment] * len(sentences)
+    segments = []
     start = 0
     for i, sentence in enumerate(sentences):
         key = None if place.id is None else f"{place.id}:{i}"
         where = Place(place.file, f"{place.name}, sentences[{i}]", key)
-        parts.append(_Part(where, start, sentence))
+        segments.append(_Segment(where, start, sentence))
         start += len(sentence)
-    tokens = [part for part in parts for _ in part.words]
-    return [part for part in parts if part.words], tokens, parts
+    tokens = [segment for segment in segments for _ in segment.words]
+    return [segment for segment in segments if segment.words], tokens, segments
 
 
 def _per_sentence(lists: JsonValue, n_sentences: int) -> list[list[JsonValue]]:
@@ -211,7 +215,7 @@ def _check_unit(unit: str, place: Place) -> None:
 
 @dataclass
 class _Document:
-    """A document that grows by Docs."""
+    """A document to which Docs are added."""
 
     key: RecordId
     sentences: list[list[str]] = field(default_factory=list)
@@ -220,7 +224,7 @@ class _Document:
     n_tokens: int = 0
 
     def takes(self, key: RecordId, index: int) -> bool:
-        """Tell whether a sentence may follow, perhaps after a few that are missing."""
+        """Whether a sentence may follow, perhaps after a few that are missing."""
         return self.key == key and 0 <= index - len(self.sentences) <= MAX_GAP
 
     def pad(self, n: int) -> None:
@@ -235,7 +239,7 @@ class _Document:
         entities: Sequence[Entity],
         edges: Sequence[Edge],
     ) -> None:
-        """Add the sentences of a Doc; each annotation goes where it, or its head, begins."""
+        """Add the sentences of a Doc; an annotation is listed with the sentence in which it begins."""
         first, offset = len(self.sentences), self.n_tokens
         home = [first + i for i, (start, end) in enumerate(borders) for _ in range(start, end)]
         self.sentences.extend(list(words[start:end]) for start, end in borders)
@@ -260,14 +264,15 @@ class _Document:
 def docs_to_scierc(
     docs: Iterable[Doc], report: ExportReport, *, unit: Unit = "sentence"
 ) -> Iterator[dict[str, Any]]:
-    """Make documents of SciERC's JSON lines: what `scierc_to_docs` reads with the same unit.
+    """Make documents of SciERC's JSON lines, which `scierc_to_docs` reads with the same unit.
 
     docs (Iterable[Doc]): Gold or predicted Docs.
-    report (ExportReport): Is added to.
+    report (ExportReport): Counts what is written, changed and left out.
     unit ("sentence" | "document"): What a Doc is. Sentences that follow each other and have the ids
-        "key:0", "key:1" ... become one document; empty ones stand where a number is missing. Other
-        Docs are documents of one sentence. Docs of documents have the sentences that they say.
-    YIELDS (dict[str, Any]): The documents.
+        "key:0", "key:1" and so on become one document, with empty sentences in the place of missing
+        numbers. Other sentences become documents of one sentence. A Doc that is a document is
+        divided at its own sentence starts.
+    YIELDS (dict[str, Any]): The documents, each to be written as a line of JSON.
     RAISES (ConversionError): If there is no such unit.
     """
     _check_unit(unit, Place("docs_to_scierc"))
@@ -306,7 +311,7 @@ def docs_to_scierc(
 
 
 def _split_id(name: RecordId) -> tuple[RecordId, int]:
-    """Return key of the document and number of the sentence; the id and 0 if it has no number."""
+    """Return the key of the document and the number of the sentence; without number the id and 0."""
     key, _, number = str(name).rpartition(":")
     index = parse_count(number)
     if key and index is not None and str(index) == number:

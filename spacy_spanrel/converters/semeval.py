@@ -1,4 +1,4 @@
-"""The text form of SemEval-2010 Task 8."""
+"""The text form of SemEval-2010 Task 8: to gold Docs and back."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def semeval_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read the text form of SemEval-2010 Task 8, one Doc a sentence.
+    """Read the text form of SemEval-2010 Task 8, one Doc per sentence.
 
-    A sentence line (id, tab, sentence with tags, in quotes), a label line, perhaps a comment line
-    (which is ignored), a blank line. The head is always e1, the tail e2: the direction is in the
-    label. The label Other is a relation like any other. Sample::
+    A record consists of a sentence line (id, tab, sentence with tags, in quotes), a label line,
+    perhaps a comment line (which is ignored) and a blank line. The head is always e1 and the tail
+    e2: the label names the direction. The label Other is a label like any other. Sample::
 
         12	"The <e1>smoke</e1> came from a damp <e2>candle</e2>."
         Cause-Effect(e2,e1)
@@ -37,19 +37,19 @@ def semeval_to_docs(
         13	"Our <e1>boat</e1> sleeps under a <e2>blanket</e2>."
         Other
 
-    Both arguments become entities of the type ENTITY. One that ends inside a token is widened to
-    whole tokens and reported.
+    Both arguments become entities of the type ENTITY. An argument that ends inside a token is
+    widened to whole tokens and reported.
 
-    The sentences are tokenized, so their Docs know their spaces.
+    The sentences are tokenized with the pipeline's tokenizer, so the Docs keep their spaces.
 
     path (str | Path): The file.
     nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file, to check the names against.
-    on_error (Callable[[ConversionError], None]): What to do about a bad record. If it does not
-        raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
+    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
+        not raise, the record is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
     maker = DocMaker(nlp, types, on_error, report)
 
@@ -73,16 +73,16 @@ def semeval_to_docs(
 
 
 def docs_to_semeval(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
-    """Make the lines of the text form of SemEval-2010 Task 8: what `semeval_to_docs` reads.
+    """Make the lines of the text form of SemEval-2010 Task 8, which `semeval_to_docs` reads.
 
-    A record is one relation, its sentence the text of the whole Doc on one line. The head is e1, the
-    tail e2, and labels are written as they are, negative ones too: nothing is added that names a
-    direction. There are no types and no tokens, and ids are text.
+    A record is one relation, and its sentence is the text of the whole Doc on one line. The head is
+    e1 and the tail e2, and labels are written as they are, negative ones too: no direction is added
+    to them. The format has no types and no tokens, and ids become text.
 
-    docs (Iterable[Doc]): Gold or predicted Docs. The records of a Doc with several relations have
-        the id "id of the Doc:number of the relation".
-    report (ExportReport): Is added to.
-    YIELDS (str): The lines, without their ends: three a record.
+    docs (Iterable[Doc]): Gold or predicted Docs. If a Doc has several relations, the ids of its
+        records end in a colon and the number of the relation.
+    report (ExportReport): Counts what is written, changed and left out.
+    YIELDS (str): The lines, without their ends: three per record.
     """
     for number, doc in enumerate(docs):
         pairs = read_pairs(doc, number, report)

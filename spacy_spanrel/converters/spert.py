@@ -1,4 +1,4 @@
-"""SpERT's JSON: CoNLL04, SciERC and ADE as the SpERT program reads them."""
+"""SpERT's JSON, the form of CoNLL04, SciERC and ADE for the SpERT program: to Docs and back."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def spert_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read a file of SpERT's JSON, one Doc a record.
+    """Read a file of SpERT's JSON, one Doc per record.
 
-    Offsets count tokens, ends are exclusive; head and tail are indices into the entities. Sample::
+    Offsets count tokens, and ends are exclusive; head and tail are indices of entities. Sample::
 
         [{"tokens": ["Ann", "Lee", "lives", "in", "Oslo"],
           "entities": [{"type": "Peop", "start": 0, "end": 2},
@@ -38,13 +38,13 @@ def spert_to_docs(
 
     path (str | Path): The file.
     nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): SpERT's types file, to check the names against.
-        Arguments of a relation that it calls symmetric are put in the order of the text.
-    on_error (Callable[[ConversionError], None]): What to do about a bad record. If it does not
-        raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
+    types (str | Path | TypeNames | None): SpERT's types file: labels that are not in it are errors.
+        The arguments of a relation that it calls symmetric are put in the order of the text.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
+        not raise, the record is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
     maker = DocMaker(nlp, types, on_error, report)
 
@@ -85,10 +85,10 @@ def _relation(item: JsonValue, n_entities: int) -> Edge:
 
 
 def docs_to_spert(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
-    """Make records of SpERT's JSON: what `spert_to_docs` reads. A file is a list of them.
+    """Make records of SpERT's JSON, which `spert_to_docs` reads. A file is a list of them.
 
-    docs (Iterable[Doc]): Gold or predicted Docs. One without an id gives a record without one.
-    report (ExportReport): Is added to.
+    docs (Iterable[Doc]): Gold or predicted Docs. A Doc without an id gives a record without one.
+    report (ExportReport): Counts what is written, changed and left out.
     YIELDS (dict[str, Any]): The records.
     """
     for doc in docs:

@@ -1,8 +1,8 @@
-"""SQuAD's JSON, versions 1.1 and 2.0, of any language: to gold Docs and back.
+"""SQuAD's JSON, versions 1.1 and 2.0, in any language: to gold Docs and back.
 
-A gold Doc holds its questions and their reference answers in the terms of ``annotations``: in
-``doc.spans["qa"]``, written by ``set_answers``. An answer without text is the gold annotation that
-there is none. The title of the article, if there is one, is in the group's ``attrs["title"]``.
+The questions of a gold Doc and their reference answers are in ``doc.spans["qa"]``, written by
+``annotations.set_answers``. An answer without text says that the question has none. The title of the
+article, if there is one, is in the group's ``attrs["title"]``.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def squad_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read a file of SQuAD's JSON, one Doc a paragraph with all its questions.
+    """Read a file of SQuAD's JSON, one Doc per paragraph with all its questions.
 
-    Offsets count characters. Version 2.0 has questions without an answer, version 1.1 has no
-    is_impossible. Sample::
+    Offsets count characters. Version 2.0 has questions without an answer; version 1.1 has no
+    `is_impossible`. Sample::
 
         {"version": "v2.0",
          "data": [{"title": "Oslo",
@@ -55,22 +55,23 @@ def squad_to_docs(
                                            {"id": "a8", "question": "Who lives in Rome?",
                                             "answers": [], "is_impossible": true}]}]}]}
 
-    The paragraph is tokenized, and stays what it is: `doc.text == context`. Blanks around an answer
-    are cut off. An answer that is not at its offset is looked for in the paragraph, and the
-    occurrence nearest to the offset is taken; one that does not occur is left out (its question
-    then needs another one). Answers without text are left out, too. All that is counted in the
-    report, with the ids of the questions. The plausible_answers of a question without an answer
-    are read in the same way, and become its alternatives. An answer may begin or end inside a
-    token; the characters count.
+    - The text of a paragraph is not changed: `doc.text == context`.
+    - Blanks around an answer are cut off. If an answer is not at its offset, the occurrence nearest
+      to the offset is taken. An answer that does not occur is left out, and its question then needs
+      another one. Answers without text are left out. The report lists all of these with the ids of
+      their questions.
+    - An answer may begin or end inside a token: answers are stored by characters.
+    - The `plausible_answers` of a question without an answer are read in the same way and become its
+      alternatives.
 
     path (str | Path): The file.
     nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    on_error (Callable[[ConversionError], None]): What to do about a bad question, or a paragraph
-        that is bad as a whole. If it does not raise, that is skipped. Errors that concern the whole
-        file are always raised.
-    report (ConversionReport | None): Is added to.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad question, or in a
+        paragraph that is bad as a whole. If it does not raise, the question or paragraph is skipped.
+        Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
     YIELDS (Doc): The Docs. A paragraph that never had questions is kept; one that lost all is not.
-    RAISES (ConversionError): If the file, or with the default `on_error` a question, is bad.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a question in it.
     """
     maker = DocMaker(nlp, None, on_error, report)
     data = read_json(path)
@@ -270,18 +271,18 @@ def docs_to_squad(
     key: str = QA_KEY,
     source: str = "docs",
 ) -> dict[str, Any]:
-    """Make SQuAD's JSON of gold Docs: what `squad_to_docs` reads.
+    """Make SQuAD's JSON of gold Docs, which `squad_to_docs` reads.
 
-    docs (Iterable[Doc]): Each becomes a paragraph. Neighbours of the same title are one article.
-        Where answers were predicted, they count as gold, but their alternatives do not. Ids are
-        written as they are, even if two Docs share one.
+    docs (Iterable[Doc]): Each Doc becomes a paragraph. Neighbours with the same title become one
+        article. Predicted answers count as gold, but their alternatives do not. Ids are written as
+        they are, even if two Docs have the same.
     version (str): "v2.0", or "1.1" for data whose questions all have answers.
-    title (str): Of Docs that have none.
+    title (str): The title for Docs without one.
     key (str): Span group of questions and answers.
-    source (str): What errors call the Docs: the file.
-    RETURNS (dict[str, Any]): Ready for `json.dumps`.
-    RAISES (ConversionError): If it is not known whether a question has an answer, or with version
-        1.1 it has none.
+    source (str): The name of the Docs in errors, such as that of their file.
+    RETURNS (dict[str, Any]): Data for `json.dumps`.
+    RAISES (ConversionError): If it is not known whether a question has an answer, or if it has none
+        and the version is 1.1.
     """
     is_version_2 = _is_version_2(version)
     paragraphs = []
@@ -296,13 +297,13 @@ def docs_to_squad(
             row: dict[str, Any] = {
                 "question": answer.question.text,
                 "id": answer.question.id,
-                "answers": [_to_json(part) for part in references],
+                "answers": [_to_json(reference) for reference in references],
             }
             if is_version_2:
                 row["is_impossible"] = not references
                 plausible = plausible_answers(answer)
                 if plausible:
-                    row["plausible_answers"] = [_to_json(part) for part in plausible]
+                    row["plausible_answers"] = [_to_json(other) for other in plausible]
             elif not references:
                 raise Place(source, f"Doc {number}", answer.question.id).error(
                     Errors.E615,
@@ -327,13 +328,14 @@ def _to_json(answer: Answer) -> dict[str, Any]:
 def answers_to_predictions(
     docs: Iterable[Doc], *, key: str = QA_KEY, source: str = "docs"
 ) -> tuple[dict[str, str], dict[str, float]]:
-    """Make the two files that the official SQuAD 2.0 script reads, of predicted Docs.
+    """Make the content of the two files that the official SQuAD 2.0 script reads.
 
-    docs (Iterable[Doc]): With answers to all their questions.
+    docs (Iterable[Doc]): Predicted Docs, with answers to all their questions.
     key (str): Span group of questions and answers.
-    source (str): What errors call the Docs: the file.
-    RETURNS (tuple[dict[str, str], dict[str, float]]): By the questions' ids the answers, "" for no
-        answer; and null score - logit of the best other answer, infinity if there is none.
+    source (str): The name of the Docs in errors, such as that of their file.
+    RETURNS (tuple[dict[str, str], dict[str, float]]): By the ids of the questions, the answers ("" for
+        no answer), and the null score minus the logit of the best other answer (infinity if there is
+        none).
     RAISES (ConversionError): If two questions have the same id, or a question has no answer or its
         answer no scores.
     """
@@ -361,14 +363,16 @@ def answers_to_predictions(
 
 
 def _all_answers(doc: Doc, key: str, place: Place) -> tuple[Answer, ...]:
-    """Read the answers to all questions of a Doc, or raise the error for the ones without."""
+    """Return the answers to all questions of a Doc; a ConversionError if some have none."""
     answers = get_answers(doc, key)
-    known = {answer.question.id for answer in answers}
-    unknown = [question.id for question in get_questions(doc, key) if question.id not in known]
-    if unknown:
+    answered = {answer.question.id for answer in answers}
+    unanswered = [
+        question.id for question in get_questions(doc, key) if question.id not in answered
+    ]
+    if unanswered:
         raise place.error(
             Errors.E618,
-            found="questions that were not answered: " + ", ".join(unknown),
+            found="questions that were not answered: " + ", ".join(unanswered),
             expected="for each an answer, or the statement that there is none",
         )
     return answers

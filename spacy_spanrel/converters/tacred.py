@@ -1,4 +1,4 @@
-"""TACRED's JSON, which Re-TACRED and copies of other corpora have too."""
+"""TACRED's JSON, also the form of Re-TACRED and of copies of other corpora: to Docs and back."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ def tacred_to_docs(
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
-    """Read a file of TACRED's JSON, one Doc a record.
+    """Read a file of TACRED's JSON, one Doc per record.
 
-    A record is one relation of one sentence: its head is the subject, its tail the object. Offsets
-    count tokens, ends are inclusive. The label no_relation is a relation like any other. Sample::
+    A record is one relation of one sentence: its head is the subject and its tail the object. Offsets
+    count tokens, and ends are inclusive. The label no_relation is a label like any other. Sample::
 
         [{"id": "a7", "relation": "per:city_of_residence",
           "token": ["Ann", "Lee", "-LRB-", "34", "-RRB-", "lives", "in", "Oslo"],
           "subj_start": 0, "subj_end": 1, "subj_type": "PERSON",
           "obj_start": 7, "obj_end": 7, "obj_type": "CITY"}]
 
-    Tokens like -LRB-, in any case, become the brackets they stand for. Other keys (docid, and the
-    stanford_ ones) are ignored; the id may be missing.
+    Tokens such as -LRB-, in upper or lower case, become the brackets that they stand for. Other keys
+    (docid, stanford_pos and so on) are ignored; the id may be missing.
 
     path (str | Path): The file.
     nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file, to check the names against.
-    on_error (Callable[[ConversionError], None]): What to do about a bad record. If it does not
-        raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Is added to.
-    YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If the file, or with the default `on_error` a record, is bad.
+    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
+    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
+        not raise, the record is skipped. Errors that concern the whole file are always raised.
+    report (ConversionReport | None): Counts what is read, changed and left out.
+    YIELDS (Doc): The gold Docs.
+    RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
     maker = DocMaker(nlp, types, on_error, report)
 
@@ -72,16 +72,15 @@ def _argument(record: JsonValue, name: str, n_words: int) -> Entity:
 
 
 def docs_to_tacred(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
-    """Make records of TACRED's JSON: what `tacred_to_docs` reads. A file is a list of them.
+    """Make records of TACRED's JSON, which `tacred_to_docs` reads. A file is a list of them.
 
-    A record is one relation, its text the whole Doc. A negative label is a label like any other, so
-    a pair that shall be there as a negative example needs one (`add_negatives`). Brackets are
-    written as they are, not as -LRB-. Keys that nothing here knows (docid, stanford_ ...) are not
-    written.
+    A record is one relation, and its text is the whole Doc. Pairs without a relation are not written:
+    for negative examples, give them a label first (`add_negatives`). Brackets are written as they
+    are, not as -LRB-. There are no keys docid, stanford_pos and the like.
 
-    docs (Iterable[Doc]): Gold or predicted Docs. The records of a Doc with several relations have
-        the id "id of the Doc:number of the relation".
-    report (ExportReport): Is added to.
+    docs (Iterable[Doc]): Gold or predicted Docs. If a Doc has several relations, the ids of its
+        records end in a colon and the number of the relation.
+    report (ExportReport): Counts what is written, changed and left out.
     YIELDS (dict[str, Any]): The records.
     """
     for number, doc in enumerate(docs):

@@ -1,8 +1,8 @@
 """Lines with a sentence in which two arguments are tagged: SemEval-2010 Task 8 and KBP37.
 
 A record is a sentence line (id, tab, sentence), a label line and perhaps a comment line. The next
-record begins after a blank line, or with the next sentence line. A sentence may have quotes around
-it, which are no part of it.
+record begins after a blank line or with the next sentence line. Quotes around a sentence are no part
+of it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ Offsets = tuple[int, int]
 class TaggedSentence:
     """One record.
 
-    place (Place): The sentence line, with the id.
-    pieces (tuple[str, ...]): The sentence, cut at its tags, without them.
-    e1, e2 (tuple[int, int]): Which pieces each argument has, end exclusive.
-    label (str): As it stands, with the direction that it may name.
+    place (Place): The place of the sentence line, with the id.
+    pieces (tuple[str, ...]): The sentence without its tags, cut where they were.
+    e1, e2 (tuple[int, int]): The first piece of each argument, and the one after its last.
+    label (str): The label as it is in the file, with the direction that it may name.
     """
 
     place: Place
@@ -44,9 +44,10 @@ class TaggedSentence:
     label: str
 
     def offsets(self, sizes: Sequence[int]) -> tuple[Offsets, Offsets]:
-        """Return start and exclusive end of both arguments, in what `sizes` counts.
+        """Return start and exclusive end of both arguments, in characters or tokens.
 
-        sizes (Sequence[int]): Characters, or tokens, of each piece.
+        sizes (Sequence[int]): The number of characters, or of tokens, of each piece.
+        RETURNS (tuple[tuple[int, int], tuple[int, int]]): The offsets of e1 and of e2.
         """
         borders = [0, *accumulate(sizes)]
         (start1, end1), (start2, end2) = self.e1, self.e2
@@ -68,7 +69,7 @@ def read_tagged(path: str | Path) -> Iterator[TaggedSentence | ConversionError]:
 
 
 def _records(lines: Iterable[Line]) -> Iterator[tuple[list[Line], str]]:
-    """Yield the lines of each record, and in words what follows them."""
+    """Yield the lines of each record, and the name of whatever follows, for messages."""
     record: list[Line] = []
     for number, line in lines:
         is_blank = not line.strip()
@@ -83,7 +84,7 @@ def _records(lines: Iterable[Line]) -> Iterator[tuple[list[Line], str]]:
 
 
 def _looks_like_sentence(line: str) -> bool:
-    """A bad sentence line, without tab or without tags, spoils its own record only."""
+    # Either is enough: a bad sentence line, without tab or without tags, spoils its own record only.
     return not _is_comment(line) and ("\t" in line.strip() or _TAG.search(line) is not None)
 
 
@@ -119,8 +120,8 @@ def _parse_record(lines: Sequence[Line], follower: str, file: str) -> TaggedSent
             expected=f"after the label at most one line '{COMMENT} ...', then a blank line or the "
             "next sentence",
         )
-    parts = _TAG.split(_without_quotes(sentence))
-    pieces, tags = tuple(parts[::2]), parts[1::2]
+    chunks = _TAG.split(_without_quotes(sentence))
+    pieces, tags = tuple(chunks[::2]), chunks[1::2]
     e1, e2 = (_argument(name, pieces, tags, place) for name in ("e1", "e2"))
     return TaggedSentence(place, pieces, e1, e2, label)
 
@@ -133,7 +134,7 @@ def _without_quotes(sentence: str) -> str:
 
 
 def _argument(name: str, pieces: Sequence[str], tags: Sequence[str], place: Place) -> Offsets:
-    """Return which pieces are between the tags of an argument."""
+    """Return the first piece of an argument, and the one after its last."""
     opening, closing = f"<{name}>", f"</{name}>"
     for tag in (opening, closing):
         if tags.count(tag) != 1:
@@ -142,7 +143,7 @@ def _argument(name: str, pieces: Sequence[str], tags: Sequence[str], place: Plac
                 found=f"{tag} {tags.count(tag)} times" if tag in tags else f"no {tag}",
                 expected="<e1>, </e1>, <e2> and </e2>, each once",
             )
-    # Piece 0 is before tag 0.
+    # Piece 0 comes before tag 0.
     start, end = tags.index(opening) + 1, tags.index(closing) + 1
     if start > end:
         raise place.error(
@@ -170,12 +171,13 @@ def tagged_lines(
 ) -> Iterator[str]:
     """Make the lines of the relations of a Doc: sentence, label and a blank line for each.
 
-    A relation that could not be read back from them is left out and noted.
+    A relation that would not be read back as it is is left out and counted.
 
     pairs (Iterable[Pair]): The relations.
-    sentence (str | Sequence[str]): The text; or tokens, between which there are blanks.
-    offsets (Callable[[Entity], tuple[int, int]]): Where in it an argument is, end exclusive.
-    report (ExportReport): Is added to.
+    sentence (str | Sequence[str]): The text, or the tokens, which are joined by blanks.
+    offsets (Callable[[Entity], tuple[int, int]]): Returns start and exclusive end of an argument in
+        characters or tokens of the sentence.
+    report (ExportReport): Counts what is written, changed and left out.
     YIELDS (str): The lines, without their ends.
     """
     glue = "" if isinstance(sentence, str) else " "
@@ -184,11 +186,11 @@ def tagged_lines(
         tags = _place_tags(offsets(pair.head), offsets(pair.tail))
         places = [0, *(place for place, _ in tags), len(sentence)]
         pieces = [glue.join(sentence[start:end]) for start, end in pairwise(places)]
-        parts = [pieces[0]]
+        chunks = [pieces[0]]
         for (_, tag), piece in zip(tags, pieces[1:], strict=True):
-            parts.extend((tag, piece))
+            chunks.extend((tag, piece))
         name = one_word(pair.id, report)
-        text = glue.join(part for part in parts if part).strip()
+        text = glue.join(chunk for chunk in chunks if chunk).strip()
         lines = [f'{name}\t"{text}"', pair.label, ""]
         if _reads_back(lines, name, pieces, pair.label):
             records[pair] = lines
@@ -204,9 +206,9 @@ def tagged_lines(
 
 
 def _place_tags(head: Offsets, tail: Offsets) -> list[tuple[int, str]]:
-    """Return the tags with the borders where they stand, in the order of the sentence."""
+    """Return the tags and their offsets, in the order of the sentence."""
     (start1, end1), (start2, end2) = head, tail
-    # Where tags meet, what ends does so before what begins, and the shorter of two is inside.
+    # Where tags meet, one argument ends before the next begins, and the shorter of two is inside.
     rows = [
         (start1, 1, -end1, 1, "<e1>"),
         (end1, 0, -start1, -1, "</e1>"),
@@ -221,10 +223,10 @@ def _reads_back(lines: Sequence[str], name: str, pieces: Sequence[str], label: s
     if len(records) != 1:
         return False
     try:
-        found = _parse_record(*records[0], "")
+        sentence = _parse_record(*records[0], "")
     except ConversionError:
         return False
     # Blanks around the sentence are no part of it.
-    return (found.place.id, found.label) == (name, label) and (
-        [piece.split() for piece in found.pieces] == [piece.split() for piece in pieces]
+    return (sentence.place.id, sentence.label) == (name, label) and (
+        [piece.split() for piece in sentence.pieces] == [piece.split() for piece in pieces]
     )

@@ -1,4 +1,4 @@
-"""Relations as rows of a table: JSON lines and CSV for other programs, which nothing here reads."""
+"""Relations as rows of a table: JSON lines and CSV for other programs, only written and never read."""
 
 from __future__ import annotations
 
@@ -27,18 +27,22 @@ COLUMNS = (
 
 
 def docs_to_triples(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
-    """Make a row of each relation, for JSON lines or a table. Sample (here on several lines)::
+    """Make a row for each relation, for JSON lines or CSV. Sample (here on several lines)::
 
         {"doc": "A7", "head": "Ann Lee", "head_label": "Person", "head_start": 0, "head_end": 7,
          "relation": "LIVES-IN", "tail": "Oslo", "tail_label": "Place", "tail_start": 17,
          "tail_end": 21, "score": 0.98}
 
-    Offsets count characters of the Doc's text, ends are exclusive. A gold relation has the score
-    None. The text itself is not written.
+    Offsets count characters of the Doc's text, and ends are exclusive. The score of a gold relation
+    is None. The text itself is not written.
+
+    As CSV, a cell that begins with =, +, -, @, a tab or a line end gets an apostrophe in front,
+    because spreadsheets would run it as a formula (``export csv --raw`` leaves it as it is). Cells
+    with line ends are quoted: in Python, read them from a file opened with ``newline=""``.
 
     docs (Iterable[Doc]): Gold or predicted Docs.
-    report (ExportReport): Is added to.
-    YIELDS (dict[str, Any]): The rows; their keys are COLUMNS.
+    report (ExportReport): Counts what is written, changed and left out.
+    YIELDS (dict[str, Any]): The rows, with COLUMNS as keys.
     """
     for number, doc in enumerate(docs):
         note_scores(doc, report)

@@ -84,7 +84,7 @@ def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list
 
 
 def note_scores(doc: Doc, report: ExportReport) -> None:
-    """Note the scores of entities and of pairs without relations, which no format has."""
+    """Count the scores of entities and of pairs without relations, which no format can hold."""
     scores = get_entity_scores(doc)
     report.note(
         {
@@ -98,7 +98,7 @@ def note_scores(doc: Doc, report: ExportReport) -> None:
 
 
 def doc_id(doc: Doc, number: int, report: ExportReport) -> RecordId:
-    """Return the id of the record from which a Doc was made; else its number among the Docs."""
+    """Return the id of the record of which a Doc was made; if it has none, the number of the Doc."""
     orig_id = get_orig_id(doc)
     if orig_id is None:
         report.notes["Docs without an id, numbered from 0"] += 1
@@ -107,7 +107,7 @@ def doc_id(doc: Doc, number: int, report: ExportReport) -> RecordId:
 
 
 def one_word(name: RecordId, report: ExportReport, *, banned: str = "") -> str:
-    """Return an id as text without white space and banned characters, which become "_"."""
+    """Return an id as text, with "_" for white space and banned characters."""
     text = str(name)
     # A byte order mark would be lost at the start of the file.
     banned += "\ufeff"
@@ -124,8 +124,8 @@ def words_of(doc: Doc, report: ExportReport, *, has_sentences: bool = False) -> 
     """Return the tokens of a Doc, for a format that has tokens and no text.
 
     doc (Doc): The Doc.
-    report (ExportReport): Gets notes on what tokens do not tell.
-    has_sentences (bool): Whether the format has borders of sentences.
+    report (ExportReport): Gets notes on losses: blanks between tokens, borders of sentences.
+    has_sentences (bool): Whether the format can hold borders of sentences.
     RETURNS (list[str]): The tokens.
     """
     words = [token.text for token in doc]
@@ -141,30 +141,31 @@ def words_of(doc: Doc, report: ExportReport, *, has_sentences: bool = False) -> 
 
 
 def sentences_of(doc: Doc) -> list[tuple[int, int]]:
-    """Return start and exclusive end of each sentence; of one, if there are no borders."""
+    """Return start and exclusive end of each sentence; one sentence if there are no borders."""
     starts = [0, *(token.i for token in doc if token.i and token.is_sent_start)]
     return list(zip(starts, [*starts[1:], len(doc)], strict=True)) if len(doc) else []
 
 
 def divide_words(words: Sequence[str], report: ExportReport) -> tuple[list[str], list[int]]:
-    """Divide tokens at white space, for a format that has it between tokens.
+    """Divide tokens at white space, for a format with white space between tokens.
 
     words (Sequence[str]): The tokens.
     report (ExportReport): Gets notes on tokens of white space and with white space.
-    RETURNS (tuple[list[str], list[int]]): The new tokens; and for each border of old tokens the
-        number of new ones before it, so that the span (start, end) becomes (borders[start],
+    RETURNS (tuple[list[str], list[int]]): The new tokens; and for each border between old tokens the
+        number of new tokens before it, so that the span (start, end) becomes (borders[start],
         borders[end]).
     """
-    parts = [word.split() for word in words]
+    divided = [word.split() for word in words]
     report.note(
         {
-            "tokens of white space, left out": sum(not part for part in parts),
+            "tokens of white space, left out": sum(not pieces for pieces in divided),
             "tokens with white space, divided or cut": sum(
-                bool(part) and part != [word] for word, part in zip(words, parts, strict=True)
+                bool(pieces) and pieces != [word]
+                for word, pieces in zip(words, divided, strict=True)
             ),
         },
     )
-    return [word for part in parts for word in part], [0, *accumulate(map(len, parts))]
+    return [word for pieces in divided for word in pieces], [0, *accumulate(map(len, divided))]
 
 
 def line_text(doc: Doc, report: ExportReport) -> str:
@@ -190,7 +191,7 @@ def line_text(doc: Doc, report: ExportReport) -> str:
 def without_overlaps(
     doc: Doc, entities: Sequence[Entity], edges: Sequence[Edge], report: ExportReport
 ) -> tuple[list[Entity], list[Edge]]:
-    """Leave out entities that overlap with longer or earlier ones, and their relations."""
+    """Leave out entities that overlap with longer or earlier ones, together with their relations."""
     spans = [Span(doc, entity.start, entity.end, label=entity.label) for entity in entities]
     kept = {Entity(span.start, span.end, span.label_) for span in filter_spans(spans)}
     report.note({"overlapping entities, left out": len(entities) - len(kept)})
@@ -200,7 +201,7 @@ def without_overlaps(
 def select_entities(
     entities: Sequence[Entity], edges: Sequence[Edge], keep: Sequence[bool], report: ExportReport
 ) -> tuple[list[Entity], list[Edge]]:
-    """Leave out entities, and note their relations, which are left out with them."""
+    """Keep some of the entities, and count the relations that are lost with the others."""
     new_index = [n - 1 for n in accumulate(map(int, keep))]
     chosen = [
         Edge(new_index[edge.head], new_index[edge.tail], edge.label)
@@ -215,7 +216,7 @@ def select_entities(
 class Pair:
     """A relation as a record of its own.
 
-    id (str | int): The Doc's id, with ":number of the relation" if there are several.
+    id (str | int): The Doc's id; if there are several relations, with a colon and a number.
     head, tail (Entity): The arguments.
     label (str): The label.
     """
@@ -231,8 +232,8 @@ def read_pairs(doc: Doc, number: int, report: ExportReport) -> list[Pair]:
 
     doc (Doc): The Doc.
     number (int): Its number among the Docs, from 0.
-    report (ExportReport): Gets notes on what no record holds.
-    RETURNS (list[Pair]): The relations; those with a negative label are relations like any other.
+    report (ExportReport): Gets notes on everything that is in no record.
+    RETURNS (list[Pair]): The relations, also those with a negative label.
     """
     entities, edges = read_annotations(doc, report)
     arguments = {index for edge in edges for index in (edge.head, edge.tail)}
@@ -260,7 +261,7 @@ def read_pairs(doc: Doc, number: int, report: ExportReport) -> list[Pair]:
 
 
 def count_pairs(pairs: Iterable[Pair], report: ExportReport) -> Iterator[Pair]:
-    """Pass on the pairs of a Doc of which something is written, and count what they hold."""
+    """Pass on the pairs of a Doc, and count the Doc and its pairs and arguments as written."""
     arguments: set[Entity] = set()
     for pair in pairs:
         arguments |= {pair.head, pair.tail}

@@ -541,4 +541,4 @@ def test_commands(pair, tmp_path):
     assert result.exit_code == 1
     assert "no such file or folder" in result.stderr
     with pytest.raises(ConversionError, match="--keep-unannotated"):
-        convert("prodigy", [stored], stored, keep_unannotated=True)
+        convert("prodigy", [stored], tmp_path / "y.spacy", keep_unannotated=True)
