@@ -215,13 +215,18 @@ def make_answer(
     )
 
 
+def text_length(doc: Doc) -> int:
+    """Return the number of characters of a Doc without building its text."""
+    return doc[-1].idx + len(doc[-1].text_with_ws) if len(doc) else 0
+
+
 def _tokens_of(doc: Doc, question: Question, start_char: int, end_char: int) -> Span:
     """Find the tokens that a range of characters touches.
 
     RAISES (ValueError): If the range is empty or does not lie in the Doc, or is the blank behind a
         token, which belongs to no token.
     """
-    length = doc[-1].idx + len(doc[-1].text_with_ws) if len(doc) else 0
+    length = text_length(doc)
     if 0 <= start_char < end_char <= length:
         span = doc.char_span(start_char, end_char, alignment_mode="expand")
         if span is not None and len(span):

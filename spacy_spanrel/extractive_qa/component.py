@@ -1,11 +1,11 @@
-"""The `extractive_qa` component: answers to questions in the words of the Doc."""
+"""The `extractive_qa` component: answers questions with words of the Doc."""
 
 from __future__ import annotations
 
-import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Optional, Union, cast
 
 import numpy as np
@@ -31,9 +31,8 @@ from ..annotations import (
     set_answers,
     set_report,
 )
-from ..annotations.answers import plausible_answers
+from ..annotations.answers import text_length
 from ..arrays import BoolArray, FloatArray, IntArray
-from ..encoding.alignment import project_chars
 from ..encoding.batching import chunks_by_size
 from ..encoding.pieces import TextPieces
 from ..encoding.transfer import to_device
@@ -43,11 +42,8 @@ from ..scoring.answers import QAScorer
 from ..settings import Rule, check_settings, number, survives_as_table, whole_number
 from ..training.losses import ends_loss
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
-from .features import pieces_of_range
 from .model import Backprop, QAInput, QAModel, QARows
-
-logger = logging.getLogger(__name__)
-
+from .targets import GoldPlace, find_gold, make_targets
 
 DEFAULT_CONFIG = """
 [model]
@@ -87,8 +83,8 @@ RULES = {
     "plausible_weight": number(0),
 }
 
-# Characters of text, times questions, that are read together in prediction: many batches of similar
-# length can be made of them, and memory stays bounded.
+# Characters of text, times questions, that are read together in prediction: enough for batches of rows
+# of similar length, and few enough to bound the memory.
 _CHUNK_CHARS = 400_000
 
 
@@ -140,22 +136,25 @@ def make_extractive_qa(
 ) -> ExtractiveQA:
     """Make an `extractive_qa` component.
 
-    qa_key (str): Span group behind `doc._.questions` and `doc._.answers`.
-    extension_prefix (str): Put before the names of the extensions, where another package owns them.
-    pretrained (bool): Take over the checkpoint's own question-answering head, ready to predict;
-        false draws a new one to be trained.
-    questions (list[str] | list[list[str]] | dict[str, str]): Asked of every Doc besides its own; a
-        table, or pairs [id, question], give them ids.
-    no_answer (bool): Whether "no answer" is an option. False for checkpoints that were trained
-        without it (SQuAD 1.1): there is an answer to everything then.
-    null_threshold (float): There is no answer where the null score exceeds the best answer's logit
-        by more than this.
-    max_answer_length (int): Longest answer in pieces.
-    n_best (int): Answers among which probability is divided; never fewer than are kept.
-    top_k (int): Answers that are kept for each question.
-    language (str | None): Score as MLQA does for this language; None as SQuAD does.
-    plausible_weight (float): In training, the weight of the plausible answers that SQuAD 2.0 gives
-        for questions without an answer: they teach where an answer would be. 0 leaves them out.
+    qa_key (str): Span group of questions and answers, read and set by `doc._.questions` and
+        `doc._.answers`. A second component with another group needs an `extension_prefix`.
+    extension_prefix (str): Put before the names of the extensions, for example where another package
+        uses these names.
+    pretrained (bool): Use the question-answering head of the checkpoint, so that the component is
+        ready to predict; false to train a new one.
+    questions (list[str] | list[list[str]] | dict[str, str]): Questions that are asked of every Doc, in
+        addition to the questions of the Doc. A table, or pairs [id, question], give them ids.
+    no_answer (bool): Whether a question may have no answer. False for checkpoints that were trained
+        without such questions (SQuAD 1.1).
+    null_threshold (float): A question has no answer if the null score exceeds the logit of the best
+        answer by more than this.
+    max_answer_length (int): Length of the longest answer, in pieces.
+    n_best (int): Number of best answers among which, with "no answer", the probability is divided; at
+        least `top_k`.
+    top_k (int): Number of answers to each question that are kept.
+    language (str | None): Score by the rules of MLQA for this language; None for those of SQuAD.
+    plausible_weight (float): Weight in training of the plausible answers that SQuAD 2.0 gives to
+        questions without an answer. They teach where an answer would be. 0 ignores them.
     scorer (Callable | None): The scoring method.
     """
     return ExtractiveQA(
@@ -178,43 +177,22 @@ def make_extractive_qa(
 
 
 @dataclass(frozen=True)
-class Targets:
-    """What the rows of a batch learn.
+class DocPrediction:
+    """The prediction for one Doc.
 
-    rows (int64 array, (n,)): The rows that are learned.
-    ends (int64 array, (n, 2)): Columns of the first and the last piece of the answer; twice the
-        null position where the row holds none.
-    plausible (int64 array, (n, 2)): The same of a plausible answer to a question that has none; -1
-        where there is no such thing.
-    text (bool array, (n, longest)): The columns that hold text.
+    answers (tuple[Answer, ...]): The answers, in the order of the questions.
+    report (dict): The component's part of `doc._.spanrel_report`: numbers of questions, of questions
+        that were cut, and of windows.
     """
 
-    rows: IntArray
-    ends: IntArray
-    plausible: IntArray
-    text: BoolArray
-
-
-class DocAnswers(tuple[Answer, ...]):
-    """The answers about a Doc, and what becomes of `doc._.spanrel_report`.
-
-    answers (Iterable[Answer]): The answers.
-    report (dict | None): The record; None where nothing was asked.
-    """
-
+    answers: tuple[Answer, ...]
     report: Record
-
-    def __new__(cls, answers: Iterable[Answer] = (), report: Record | None = None) -> DocAnswers:
-        made = super().__new__(cls, answers)
-        made.report = report or {"questions": 0, "questions_cut": 0, "windows": 0}
-        return made
 
 
 class ExtractiveQA(TorchPipe):
-    """Extractive question answering over windows of the text (BERT, Devlin et al. 2019).
+    """Extractive question answering in windows of the text (BERT, Devlin et al. 2019).
 
-    Arguments as in `make_extractive_qa`. All settings live in `cfg`, are saved with the pipeline,
-    and may be changed there after training.
+    Arguments as in `make_extractive_qa`.
     """
 
     rules = RULES
@@ -232,7 +210,10 @@ class ExtractiveQA(TorchPipe):
 
     @staticmethod
     def register_extensions(settings: Mapping[str, Any]) -> None:
-        """Register `doc._.questions` and `doc._.answers`. settings (Mapping[str, Any]): Of the config."""
+        """Register `doc._.questions` and `doc._.answers`.
+
+        settings (Mapping[str, Any]): The settings of the config.
+        """
         register_qa_extensions(settings["extension_prefix"], settings["qa_key"])
 
     def initialize(
@@ -241,11 +222,11 @@ class ExtractiveQA(TorchPipe):
         *,
         nlp: Language | None = None,
     ) -> None:
-        """Load the checkpoint. Nothing is taken from the data, and none is needed to predict.
+        """Load the checkpoint. No data is needed.
 
-        get_examples (Callable | None): Not used.
-        nlp (Language | None): Not used.
-        RAISES (OSError, ValueError): If there is no such checkpoint, or with `pretrained` it has no
+        get_examples (Callable | None): Ignored.
+        nlp (Language | None): Ignored.
+        RAISES (OSError, ValueError): If there is no such checkpoint, or if with `pretrained` it has no
             question-answering head.
         """
         self.model.attrs["pretrained"] = self.cfg["pretrained"]
@@ -262,13 +243,13 @@ class ExtractiveQA(TorchPipe):
     ) -> Any:
         """Ask questions about a text.
 
-        text (Doc | str): The text; a Doc is left as it is.
-        questions: One question (a text, a `Question` or a table), or several: any form of
-            `doc._.questions`.
-        top_k (int | None): Answers wanted for each question, the best one included; None for the
+        text (Doc | str): The text; a Doc is not changed.
+        questions: One question (a text, a `Question` or a table), or several: anything that
+            `doc._.questions` may be set to.
+        top_k (int | None): Number of answers to each question, the best one included; None for the
             setting.
-        RETURNS (Answer | tuple[Answer, ...]): The answer to one question, with the others as its
-            alternatives; a tuple for several questions, in their order.
+        RETURNS (Answer | tuple[Answer, ...]): The answer to one question, with the next best ones as
+            its alternatives; for several questions a tuple, in their order.
         """
         (answers,) = self.ask_pipe([(text, questions)], top_k=top_k)
         return answers[0] if isinstance(questions, (str, Question, Mapping)) else answers
@@ -283,14 +264,30 @@ class ExtractiveQA(TorchPipe):
 
         asked (Iterable[tuple]): Pairs of a text (or Doc) and its question or questions.
         top_k (int | None): As in `ask`.
-        batch_size (int): Texts that are read together.
+        batch_size (int): Number of texts that are read together.
         YIELDS (tuple[Answer, ...]): The answers about each text, in the order of its questions.
         """
         stream = iter(asked)
         while batch := list(islice(stream, batch_size)):
             docs = [text if isinstance(text, Doc) else self._make_doc(text) for text, _ in batch]
-            questions = [make_questions(given) for _, given in batch]
-            yield from self.answer(docs, questions, top_k)
+            yield from self.answer(
+                docs, [make_questions(questions) for _, questions in batch], top_k
+            )
+
+    def answer(
+        self,
+        docs: Sequence[Doc],
+        questions: Sequence[Sequence[Question]],
+        top_k: int | None = None,
+    ) -> list[tuple[Answer, ...]]:
+        """Answer questions about Docs, without changing the Docs.
+
+        docs (Sequence[Doc]): The Docs.
+        questions (Sequence[Sequence[Question]]): The questions about each Doc.
+        top_k (int | None): As in `ask`.
+        RETURNS (list[tuple[Answer, ...]]): The answers about each Doc, in the order of its questions.
+        """
+        return [prediction.answers for prediction in self._predict(docs, questions, top_k)]
 
     def _make_doc(self, text: str) -> Doc:
         """Tokenize a text as a blank pipeline of the language does."""
@@ -301,148 +298,164 @@ class ExtractiveQA(TorchPipe):
 
     # Prediction
 
-    def predict(self, docs: Iterable[Doc]) -> list[tuple[Answer, ...]]:
-        """Answer the Docs' questions, and the fixed ones, without touching the Docs.
+    def predict(self, docs: Iterable[Doc]) -> list[DocPrediction]:
+        """Answer the questions of Docs and the fixed questions, without changing the Docs.
 
         docs (Iterable[Doc]): The Docs.
-        RETURNS (list[tuple[Answer, ...]]): The answers about each.
+        RETURNS (list[DocPrediction]): One for each Doc.
         """
         docs = list(docs)
-        return self.answer(docs, [self._questions_of(doc) for doc in docs])
+        return self._predict(docs, [self._questions_of(doc) for doc in docs])
 
     def _questions_of(self, doc: Doc) -> tuple[Question, ...]:
-        own = get_questions(doc, self.cfg["qa_key"])
+        """Return the questions of a Doc, followed by the fixed questions that it does not have yet."""
+        questions = {question.id: question for question in get_questions(doc, self.cfg["qa_key"])}
         fixed = self.cfg["questions"]
-        if not fixed:
-            return own
         if isinstance(fixed, dict):
             fixed = [Question(str(key), text) for key, text in fixed.items()]
-        asked = {question.id: question for question in own}
         for question in make_questions(fixed):
-            # An id that the Doc uses otherwise gets a prefix: the same one whenever it passes.
-            while asked.get(question.id, question).text != question.text:
+            # If another question of the Doc has the id, the fixed one gets a prefix. It is the same
+            # prefix whenever the Doc passes, so that the question is not added again.
+            while questions.get(question.id, question).text != question.text:
                 question = Question(f"fixed-{question.id}", question.text)
-            asked[question.id] = question
-        return tuple(asked.values())
+            questions[question.id] = question
+        return tuple(questions.values())
 
-    def answer(
+    def _predict(
         self,
         docs: Sequence[Doc],
         questions: Sequence[Sequence[Question]],
         top_k: int | None = None,
-    ) -> list[tuple[Answer, ...]]:
-        """Answer questions without touching the Docs.
-
-        docs (Sequence[Doc]): The Docs.
-        questions (Sequence[Sequence[Question]]): The questions about each.
-        top_k (int | None): As in `ask`.
-        RETURNS (list[tuple[Answer, ...]]): The answers about each, in the order of its questions.
-        """
+    ) -> list[DocPrediction]:
         keep = self.cfg["top_k"] if top_k is None else top_k
         check_settings(self.name, {"top_k": keep}, {"top_k": RULES["top_k"]})
-        found: list[tuple[Answer, ...]] = [DocAnswers()] * len(docs)
-        busy = [i for i, part in enumerate(questions) if part]
-        sizes = [(len(docs[i].text) + 200) * len(questions[i]) for i in busy]
+        answers: list[list[Answer]] = [[] for _ in docs]
+        counts = [Counter(questions=0, questions_cut=0, windows=0) for _ in docs]
+        requests: list[tuple[int, Sequence[Question]]] = []
+        sizes: list[int] = []
+        for i, (doc, asked) in enumerate(zip(docs, questions, strict=True)):
+            # A Doc with more questions than fit into a chunk is read several times.
+            size = text_length(doc) + 200
+            step = max(1, _CHUNK_CHARS // size)
+            for start in range(0, len(asked), step):
+                requests.append((i, asked[start : start + step]))
+                sizes.append(size * len(requests[-1][1]))
         for part in chunks_by_size(sizes, _CHUNK_CHARS):
-            chosen = busy[part]
-            answers = self._answer_chunk(
-                [docs[i] for i in chosen], [questions[i] for i in chosen], keep
-            )
-            for i, own in zip(chosen, answers, strict=True):
-                found[i] = own
-        return found
+            chunk = [(docs[i], asked) for i, asked in requests[part]]
+            predictions = self._predict_chunk(chunk, keep)
+            for (i, _), prediction in zip(requests[part], predictions, strict=True):
+                answers[i] += prediction.answers
+                counts[i].update(prediction.report)
+        return [
+            DocPrediction(tuple(answers_of_doc), dict(counts_of_doc))
+            for answers_of_doc, counts_of_doc in zip(answers, counts, strict=True)
+        ]
 
-    def _answer_chunk(
-        self, docs: list[Doc], questions: list[Sequence[Question]], top_k: int
-    ) -> list[tuple[Answer, ...]]:
-        texts = [[question.text for question in part] for part in questions]
-        output = self.model.predict(QAInput(docs, texts))
-        self._warn_cut(output.rows.cut, texts)
-        logits = output.logits.cpu().numpy()
-        borders = np.searchsorted(output.rows.question, np.arange(sum(map(len, texts)) + 1))
-        answers: list[tuple[Answer, ...]] = []
-        number = 0
-        cut = output.rows.cut
+    def _predict_chunk(
+        self, chunk: Sequence[tuple[Doc, Sequence[Question]]], top_k: int
+    ) -> list[DocPrediction]:
+        """Answer questions about Docs that are read together."""
+        texts = [[question.text for question in questions] for _, questions in chunk]
+        output = self.model.predict(QAInput([doc for doc, _ in chunk], texts))
+        rows, logits = output.rows, output.logits.cpu().numpy()
+        self._warn_cut(rows.cut, texts)
+        # The rows of question i are those from borders[i] to borders[i + 1].
+        borders = np.searchsorted(rows.question, np.arange(sum(map(len, texts)) + 1))
         n_best = max(self.cfg["n_best"], top_k)
-        for doc, part, pieces in zip(docs, questions, output.rows.texts, strict=True):
-            solid = _solid(doc.text, pieces)
-            own, first = [], number
-            for question in part:
-                windows = _windows(output.rows, logits, borders[number], borders[number + 1])
-                # Text without a word in it answers nothing, and a blank question asks nothing.
-                usable = solid if question.text.strip() else np.zeros_like(solid)
-                found = best_candidates(windows, usable, n_best, self.cfg["max_answer_length"])
-                own.append(self._make_answer(doc, question, pieces, found, top_k))
-                number += 1
+        predictions = []
+        first = 0
+        for (doc, questions), pieces in zip(chunk, rows.texts, strict=True):
+            last = first + len(questions)
+            text = doc.text
+            usable = _usable_pieces(text, pieces)
+            answers = []
+            for question, (start, end) in zip(
+                questions, pairwise(borders[first : last + 1].tolist()), strict=True
+            ):
+                candidates = best_candidates(
+                    _windows(rows, logits, start, end),
+                    # A blank question has no answer.
+                    usable if question.text.strip() else np.zeros_like(usable),
+                    n_best,
+                    self.cfg["max_answer_length"],
+                )
+                answers.append(self._make_answer(doc, text, question, pieces, candidates, top_k))
             report = {
-                "questions": len(own),
-                "questions_cut": int(np.searchsorted(cut, number) - np.searchsorted(cut, first)),
-                "windows": int(borders[number] - borders[first]),
+                "questions": len(questions),
+                "questions_cut": int(np.sum((first <= rows.cut) & (rows.cut < last))),
+                "windows": int(borders[last] - borders[first]),
             }
-            answers.append(DocAnswers(own, report))
-        return answers
+            predictions.append(DocPrediction(tuple(answers), report))
+            first = last
+        return predictions
 
     def _make_answer(
-        self, doc: Doc, question: Question, pieces: TextPieces, found: Candidates, top_k: int
+        self,
+        doc: Doc,
+        text: str,
+        question: Question,
+        pieces: TextPieces,
+        candidates: Candidates,
+        top_k: int,
     ) -> Answer:
-        null = found.null_score if self.cfg["no_answer"] else None
-        scores = probabilities(found.logits, null).tolist()
-        made = []
+        """Make the answer to a question, with its alternatives, from the best candidates."""
+        null_score = candidates.null_score
+        scores = probabilities(
+            candidates.logits, null_score if self.cfg["no_answer"] else None
+        ).tolist()
+        answers = []
         for (first, last), logit, score in zip(
-            found.spans[:top_k].tolist(), found.logits.tolist(), scores, strict=False
+            candidates.spans[:top_k].tolist(), candidates.logits.tolist(), scores, strict=False
         ):
-            start, end = int(pieces.chars[first, 0]), int(pieces.chars[last, 1])
-            while doc.text[start].isspace():
-                start += 1
-            while doc.text[end - 1].isspace():
-                end -= 1
-            made.append(
+            start, end = pieces.chars[first, 0], pieces.chars[last, 1]
+            answer = text[start:end]
+            start += len(answer) - len(answer.lstrip())
+            end -= len(answer) - len(answer.rstrip())
+            answers.append(
                 make_answer(
                     doc,
                     question,
-                    start,
-                    end,
+                    int(start),
+                    int(end),
                     score=score,
                     logit=logit,
-                    null_score=found.null_score,
+                    null_score=null_score,
                 )
             )
-        difference = found.null_score - found.logits[0] if made else np.inf
-        if not made or (null is not None and difference > self.cfg["null_threshold"]):
+        is_below = (
+            bool(answers)
+            and self.cfg["no_answer"]
+            and (null_score - candidates.logits[0] > self.cfg["null_threshold"])
+        )
+        if is_below or not answers:
             return Answer(
-                question,
-                score=scores[-1],
-                null_score=found.null_score,
-                alternatives=tuple(made),
+                question, score=scores[-1], null_score=null_score, alternatives=tuple(answers)
             )
-        first_answer, *others = made
-        return replace(first_answer, alternatives=tuple(others))
+        best, *others = answers
+        return replace(best, alternatives=tuple(others))
 
     def _warn_cut(self, cut: IntArray, texts: Sequence[Sequence[str]]) -> None:
-        if not len(cut):
-            return
+        """Warn of questions that were cut. cut (int64 array): Their numbers among all questions."""
+        asked = [text.strip() for texts_of_doc in texts for text in texts_of_doc]
         limit = self.model.attrs["max_question_length"]
-        asked = [text.strip() for part in texts for text in part]
         self.warn_once(Warnings.W109, [asked[i][:80] for i in cut.tolist()], limit=limit)
 
-    def set_annotations(
-        self, docs: Iterable[Doc], predictions: Sequence[tuple[Answer, ...]]
-    ) -> None:
+    def set_annotations(self, docs: Iterable[Doc], predictions: Sequence[DocPrediction]) -> None:
         """Write answers on Docs.
 
         docs (Iterable[Doc]): The Docs that were given to `predict`.
-        predictions (Sequence[tuple[Answer, ...]]): What it returned.
+        predictions (Sequence[DocPrediction]): The predictions for them.
         """
-        for doc, answers in zip(docs, predictions, strict=True):
-            if answers:
-                set_answers(doc, answers, self.cfg["qa_key"])
-            if isinstance(answers, DocAnswers):
-                set_report(doc, self.name, answers.report)
+        for doc, prediction in zip(docs, predictions, strict=True):
+            if prediction.answers:
+                set_answers(doc, prediction.answers, self.cfg["qa_key"])
+            set_report(doc, self.name, prediction.report)
 
     # Training
 
     def learn(self, examples: Sequence[Example]) -> Sequence[float]:
-        """Learn the questions of the predicted Docs or, where a Doc has none, all of the gold ones.
+        """Learn the gold answers to the questions of the predicted Docs or, where a Doc has no
+        questions, to all gold questions.
 
         examples (Sequence[Example]): The batch.
         RETURNS (Sequence[float]): The loss, averaged over the rows.
@@ -450,89 +463,48 @@ class ExtractiveQA(TorchPipe):
         gold = [self._gold(example) for example in examples]
         if not any(gold):
             return ()
+        texts = [[answer.question.text for answer in answers] for answers in gold]
         docs = [example.predicted for example in examples]
-        texts = [[answer.question.text for answer in part] for part in gold]
         output, backprop = self.model.begin_update(QAInput(docs, texts))
-        self.skipped.update({"questions_cut": len(output.rows.cut)})
-        self._warn_cut(output.rows.cut, texts)
-        targets = self.make_targets(examples, gold, output.rows)
+        places = find_gold(examples, gold, output.rows.texts)
+        self._note_skipped(output.rows, texts, places)
+        targets = make_targets(output.rows, places)
         device = output.logits.device
-        chosen = to_device(torch.from_numpy(targets.rows), device)
-        loss, d_chosen = ends_loss(
-            output.logits[chosen],
+        learned = to_device(torch.from_numpy(targets.rows), device)
+        loss, d_learned = ends_loss(
+            output.logits[learned],
             to_device(torch.from_numpy(targets.ends), device),
             to_device(torch.from_numpy(targets.plausible), device),
             to_device(torch.from_numpy(targets.text), device),
             self.cfg["plausible_weight"],
         )
         d_logits = torch.zeros_like(output.logits)
-        d_logits[chosen] = d_chosen
+        d_logits[learned] = d_learned
         cast(Backprop, backprop)(d_logits)
         return (loss,)
 
     def _gold(self, example: Example) -> list[Answer]:
-        """Gold answers to the questions that an Example asks."""
+        """Return the gold answers to the questions that an Example asks."""
         answers = get_answers(example.reference, self.cfg["qa_key"])
         asked = {question.id for question in get_questions(example.predicted, self.cfg["qa_key"])}
         return [answer for answer in answers if not asked or answer.question.id in asked]
 
-    def make_targets(
-        self, examples: Sequence[Example], gold: Sequence[Sequence[Answer]], rows: QARows
-    ) -> Targets:
-        """Say where the answers are in the rows of a batch.
-
-        A window that does not hold the whole answer has none: its target is the null position, as
-        in BERT's `run_squad`.
-
-        examples (Sequence[Example]): The batch.
-        gold (Sequence[Sequence[Answer]]): The gold answers to the questions about each.
-        rows (QARows): The rows of the same questions.
-        RETURNS (Targets): What the rows learn.
-        """
-        places: list[tuple[int, int] | None] = []
-        lost: list[str] = []
-        skipped: set[int] = set()
-        for i, (example, part) in enumerate(zip(examples, gold, strict=True)):
-            source, target = example.reference.text, example.predicted.text
-            for answer in part:
-                place = None
-                # The right answer, or the plausible one to a question that has none.
-                wanted = answer or next(iter(plausible_answers(answer)), None)
-                if wanted:
-                    moved = project_chars(source, target, wanted.start_char, wanted.end_char)
-                    place = pieces_of_range(rows.texts[i].chars, *moved)
-                    if place is None and answer:
-                        lost.append(f"{answer.text!r} ({answer.question.id})")
-                        skipped.add(len(places))
-                places.append(place)
-        self.skipped.update({"answers_without_pieces": len(lost)})
-        self.warn_once(Warnings.W110, lost)
-        answerable = [bool(answer) for part in gold for answer in part]
-        chosen = [i for i, number in enumerate(rows.question.tolist()) if number not in skipped]
-        ends = np.zeros((len(chosen), 2), dtype=np.int64)
-        plausible = np.full((len(chosen), 2), -1, dtype=np.int64)
-        longest = max((len(row.ids) for row in rows.rows), default=0)
-        text = np.zeros((len(chosen), longest), dtype=bool)
-        for n, i in enumerate(chosen):
-            row, question = rows.rows[i], int(rows.question[i])
-            text[n, row.context : row.context + len(row.owned)] = True
-            ends[n] = row.null
-            found = places[question]
-            if found is None:
-                continue
-            first, last = found[0] - row.start, found[1] - row.start
-            if first >= 0 and last < len(row.owned):
-                columns = (row.context + first, row.context + last)
-                (ends if answerable[question] else plausible)[n] = columns
-        return Targets(np.asarray(chosen, dtype=np.int64), ends, plausible, text)
+    def _note_skipped(
+        self, rows: QARows, texts: Sequence[Sequence[str]], places: Sequence[GoldPlace]
+    ) -> None:
+        """Count what the batch leaves out, and warn of it."""
+        lost = [place.answer for place in places if place.is_unreachable]
+        self.skipped.update(questions_cut=len(rows.cut), answers_without_pieces=len(lost))
+        self._warn_cut(rows.cut, texts)
+        self.warn_once(Warnings.W110, [f"{a.text!r} ({a.question.id})" for a in lost])
 
     # Scoring
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
         """Score the answers to the gold questions.
 
-        Questions that the predicted Doc does not answer already are asked here: the inputs of
-        `spacy evaluate` are texts alone.
+        Gold questions that the predicted Docs do not answer are asked first: `spacy evaluate` gives
+        the component bare texts.
 
         examples (Iterable[Example]): Gold and predictions.
         RETURNS (dict[str, Any]): The scores of the component's scorer.
@@ -542,48 +514,52 @@ class ExtractiveQA(TorchPipe):
         return self.scorer(self.answer_gold(examples), **{**self.cfg, **kwargs})
 
     def answer_gold(self, examples: Iterable[Example]) -> Iterator[Example]:
-        """Yield copies of Examples whose predicted Docs answer the gold questions.
+        """Answer the gold questions where the predicted Docs do not.
 
         examples (Iterable[Example]): Gold and predictions.
-        YIELDS (Example): Those whose predicted Docs answer all gold questions as they are.
+        YIELDS (Example): The Examples; those that lacked answers with a copy of the predicted Doc.
         """
         key = self.cfg["qa_key"]
         examples = list(examples)
-        wanted = [get_questions(example.reference, key) for example in examples]
-        missing = []
-        for i, (example, questions) in enumerate(zip(examples, wanted, strict=True)):
-            answered = {answer.question for answer in get_answers(example.predicted, key)}
-            if not answered.issuperset(questions):
-                missing.append(i)
-        docs = [examples[i].predicted.copy() for i in missing]
-        answers = self.answer(docs, [wanted[i] for i in missing])
-        self.set_annotations(docs, answers)
-        copies = dict(zip(missing, docs, strict=True))
+        gold = [get_questions(example.reference, key) for example in examples]
+        lacking = [
+            i
+            for i, (example, questions) in enumerate(zip(examples, gold, strict=True))
+            if not {a.question for a in get_answers(example.predicted, key)}.issuperset(questions)
+        ]
+        docs = [examples[i].predicted.copy() for i in lacking]
+        self.set_annotations(docs, self._predict(docs, [gold[i] for i in lacking]))
+        answered = dict(zip(lacking, docs, strict=True))
         for i, example in enumerate(examples):
-            yield Example(copies[i], example.reference) if i in copies else example
+            yield Example(answered[i], example.reference) if i in answered else example
 
 
-def _solid(text: str, pieces: TextPieces) -> BoolArray:
-    """Tell with which pieces an answer may begin, and with which it may end, (n_pieces, 2).
+def _usable_pieces(text: str, pieces: TextPieces) -> BoolArray:
+    """Tell with which pieces an answer may begin (first column) and end (second column).
 
-    They stand for more than white space. Where a character is several pieces (bytes, say), an answer
-    begins with the first of them and ends with the last, so that a place is one answer.
+    Pieces of white space alone are not usable. Where several pieces stand for one character (the bytes
+    of an emoji, say), an answer begins with the first of them and ends with the last, so that no two
+    answers have the same place.
+
+    text (str): The text.
+    pieces (TextPieces): Its pieces.
+    RETURNS (bool array, (n_pieces, 2)): Whether an answer may begin and end there.
     """
     chars = pieces.chars
-    solid = np.asarray([bool(text[start:end].strip()) for start, end in chars.tolist()], dtype=bool)
-    same = np.all(chars[1:] == chars[:-1], axis=1)
-    begins, ends = solid.copy(), solid
-    begins[1:] &= ~same
-    ends[:-1] &= ~same
+    is_solid = [bool(text[start:end].strip()) for start, end in chars.tolist()]
+    begins = np.asarray(is_solid, dtype=bool)
+    ends = begins.copy()
+    is_same = np.all(chars[1:] == chars[:-1], axis=1)
+    begins[1:] &= ~is_same
+    ends[:-1] &= ~is_same
     return np.stack([begins, ends], axis=1)
 
 
 def _windows(rows: QARows, logits: FloatArray, first: int, last: int) -> list[WindowLogits]:
-    """Cut the windows out of the logits of some rows."""
-    found = []
-    for i in range(first, last):
-        row = rows.rows[i]
-        window = logits[i, row.context : row.context + len(row.owned)]
-        null = float(logits[i, row.null].sum())
-        found.append(WindowLogits(row.start, window[:, 0], window[:, 1], row.owned, null))
-    return found
+    """Return the logits of the windows in the rows from `first` to `last` (exclusive)."""
+    windows = []
+    for row, row_logits in zip(rows.rows[first:last], logits[first:last], strict=True):
+        window = row_logits[row.context : row.context + len(row.owned)]
+        null = float(row_logits[row.null].sum())
+        windows.append(WindowLogits(row.start, window[:, 0], window[:, 1], row.owned, null))
+    return windows

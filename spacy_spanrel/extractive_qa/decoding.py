@@ -1,4 +1,4 @@
-"""From logits to the best answers. Arrays in, arrays out."""
+"""The best answers, from the logits of windows. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from ..arrays import BoolArray, DoubleArray, FloatArray, IntArray
 
 @dataclass(frozen=True)
 class WindowLogits:
-    """What the network says of one window.
+    """The logits of one window.
 
-    start (int): The window's first piece in the text.
-    starts, ends (float arrays, (length,)): Logits of its pieces as first and last of an answer.
-    owned (bool array, (length,)): Pieces that have most context in this window.
+    start (int): Number of the window's first piece in the text.
+    starts, ends (float arrays, (length,)): Logits of each piece as the first and as the last of an
+        answer.
+    owned (bool array, (length,)): The pieces that have more context in this window than in others.
     null (float): Start logit + end logit of "no answer".
     """
 
@@ -30,11 +31,11 @@ class WindowLogits:
 
 @dataclass(frozen=True)
 class Candidates:
-    """The best spans of a text for a question.
+    """The best answers to a question in a text.
 
-    spans (int64 array, (n, 2)): First and last piece, inclusive, best first.
-    logits (float64 array, (n,)): Start logit + end logit.
-    null_score (float): The least over all windows.
+    spans (int64 array, (n, 2)): First and last piece (inclusive) of each, best first.
+    logits (float64 array, (n,)): Start logit + end logit of each.
+    null_score (float): Start logit + end logit of "no answer", the lowest of all windows.
     """
 
     spans: IntArray
@@ -48,62 +49,63 @@ def best_candidates(
     n_best: int,
     max_answer_length: int,
 ) -> Candidates:
-    """Find the best spans over all windows of a text.
+    """Find the best answers in all windows of a text.
 
-    As in BERT's `run_squad` a span begins at a piece that has most context in its window, ends in
-    the same window, and scores the sum of its two logits; the null score is the least of all
-    windows. All spans are compared, not only those of the 20 best starts and ends: special tokens
-    and the question are never among them, however high their logits.
+    As in BERT's `run_squad` (Devlin et al. 2019), an answer begins with a piece that its window owns
+    and ends in the same window, its score is the sum of its two logits, and the null score is the
+    lowest of all windows. Unlike there, all spans are compared, not only those between the 20 best
+    starts and ends: however high the logits of special tokens and of the question are, they displace
+    no answer.
 
-    windows (Sequence[WindowLogits]): At least one.
-    solid (bool array, (n_pieces,) or (n_pieces, 2)): Pieces of the text with which an answer may
-        begin and end; or those with which it may begin, and those with which it may end.
-    n_best (int): How many spans are wanted.
-    max_answer_length (int): Longest answer in pieces.
-    RETURNS (Candidates): At most `n_best` different spans; ties go to the earlier, shorter one.
+    windows (Sequence[WindowLogits]): The windows, at least one.
+    solid (bool array, (n_pieces,) or (n_pieces, 2)): The pieces of the text with which an answer may
+        begin and end; with two columns, those with which it may begin and those with which it may end.
+    n_best (int): Number of answers that are wanted.
+    max_answer_length (int): Length of the longest answer, in pieces.
+    RETURNS (Candidates): At most `n_best` different answers; of equal ones the first, then the
+        shortest comes first.
     """
-    begins, finishes = (solid, solid) if solid.ndim == 1 else (solid[:, 0], solid[:, 1])
+    may_begin, may_end = (solid, solid) if solid.ndim == 1 else (solid[:, 0], solid[:, 1])
     spans: list[IntArray] = []
     logits: list[FloatArray] = []
     for window in windows:
         length = len(window.starts)
         if not length:
             continue
-        part = slice(window.start, window.start + length)
-        starts = np.where(window.owned & begins[part], window.starts, -np.inf)
-        ends = np.where(finishes[part], window.ends, -np.inf)
-        padding = np.full(max_answer_length - 1, -np.inf)
-        scores = starts[:, None] + sliding_window_view(
-            np.concatenate([ends, padding]), max_answer_length
-        )
-        flat = scores.ravel()
-        if flat.size > n_best:
-            # Everything as good as the last one taken, so that ties are broken below, not here.
-            limit = np.partition(flat, flat.size - n_best)[flat.size - n_best]
-            taken = np.flatnonzero((flat >= limit) & np.isfinite(flat))
-        else:
-            taken = np.flatnonzero(np.isfinite(flat))
-        first, extra = np.divmod(taken, max_answer_length)
+        pieces = slice(window.start, window.start + length)
+        starts = np.where(window.owned & may_begin[pieces], window.starts, -np.inf)
+        ends = np.where(may_end[pieces], window.ends, -np.inf)
+        # Row i, column j: the span of j + 1 pieces that begins with piece i of the window.
+        longest = min(max_answer_length, length)
+        padded = np.concatenate([ends, np.full(longest - 1, -np.inf)])
+        scores = (starts[:, None] + sliding_window_view(padded, longest)).ravel()
+        is_best = np.isfinite(scores)
+        if scores.size > n_best:
+            # Everything that is as good as the last one, so that ties are broken below.
+            is_best &= scores >= np.partition(scores, scores.size - n_best)[scores.size - n_best]
+        best = np.flatnonzero(is_best)
+        first, extra = np.divmod(best, longest)
         spans.append(np.stack([first, first + extra], axis=1) + window.start)
-        logits.append(flat[taken])
+        logits.append(scores[best])
     null_score = min(float(window.null) for window in windows)
     if not spans:
         return Candidates(np.zeros((0, 2), dtype=np.int64), np.zeros(0), null_score)
-    every, scored = np.concatenate(spans), np.concatenate(logits).astype(np.float64)
-    order = np.lexsort((every[:, 1], every[:, 0], -scored))[:n_best]
-    return Candidates(every[order].astype(np.int64), scored[order], null_score)
+    all_spans, all_logits = np.concatenate(spans), np.concatenate(logits).astype(np.float64)
+    order = np.lexsort((all_spans[:, 1], all_spans[:, 0], -all_logits))[:n_best]
+    return Candidates(all_spans[order].astype(np.int64), all_logits[order], null_score)
 
 
 def probabilities(logits: DoubleArray, null_score: float | None) -> DoubleArray:
-    """Normalize the scores of candidates, and of "no answer", once.
+    """Turn the logits of candidates and the null score into probabilities (softmax).
 
-    logits (float64 array, (n,)): Of the candidates.
-    null_score (float | None): Of "no answer"; None if that is no option.
-    RETURNS (float64 array, (n + 1,)): They add up to 1; the last one is "no answer", 0 if it is no
-        option. With no candidate at all it is 1.
+    logits (float64 array, (n,)): The logits of the candidates.
+    null_score (float | None): The null score; None if there must be an answer.
+    RETURNS (float64 array, (n + 1,)): Probabilities that add up to 1. The last one is that of "no
+        answer": 0 if there must be an answer, 1 if there is no candidate.
     """
-    last = -np.inf if null_score is None and len(logits) else (null_score or 0.0)
-    every = np.append(logits, last)
-    weights = np.exp(every - every.max())
+    if null_score is None:
+        null_score = -np.inf if len(logits) else 0.0
+    scores = np.append(logits, null_score)
+    weights = np.exp(scores - scores.max())
     normalized: DoubleArray = weights / weights.sum()
     return normalized

@@ -30,8 +30,10 @@ from spacy_spanrel.annotations import (
     set_answers,
 )
 from spacy_spanrel.encoding.pieces import PieceTokenizer, TextPieces
+from spacy_spanrel.extractive_qa import model
 from spacy_spanrel.extractive_qa.component import ExtractiveQA
 from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows
+from spacy_spanrel.extractive_qa.targets import find_gold, make_targets
 from spacy_spanrel.training.optimizer import create_adamw
 
 from ..util import WORDS, initialize, run_python, tiny_checkpoint, train
@@ -143,7 +145,8 @@ PROGRAM = """
 import multiprocessing, sys, spacy
 
 if __name__ == "__main__":
-    nlp = spacy.load(sys.argv[1])
+    # Another span group, and no prefix: the extensions go with it, into worker processes too.
+    nlp = spacy.load(sys.argv[1], config={"components.extractive_qa.qa_key": "mine"})
 
     def asking():
         for line in sys.argv[2:]:
@@ -157,8 +160,14 @@ if __name__ == "__main__":
         n_process = 2 if method else 1
         for doc in nlp.pipe(asking(), n_process=n_process, batch_size=2):
             print([(a.question.id, a.text or None) for a in doc._.answers])
+            assert set(doc.spans) == {"mine"}
     print({str(shim.device) for shim in nlp.get_pipe("extractive_qa").model.shims})
     print("spacy_spanrel.extractive_qa.component" in sys.modules, type(doc._.answers[0].score))
+    try:
+        nlp.add_pipe("extractive_qa", name="second")
+    except ValueError as error:
+        print("E_SR101" in str(error), "span group 'mine'" in str(error))
+    nlp.add_pipe("extractive_qa", name="third", config={"qa_key": "mine"})
 """
 
 
@@ -176,14 +185,14 @@ def moved_path(tmp_path: Path) -> Path:
 
 
 def test_another_process_that_imports_only_spacy(moved_path: Path, tmp_path: Path) -> None:
-    """It loads, answers alike, and passes its Docs on to two processes, forked and spawned."""
+    """The pipeline loads, answers the same, and works with two processes, forked or spawned."""
     # A file: worker processes that are spawned import the main module again.
     script = tmp_path / "script.py"
     script.write_text(PROGRAM)
     lines = ["|".join([text, *(f"{key}={q}" for key, q, _ in asked)]) for text, asked in ROWS]
     printed = run_python(script, moved_path, *lines, cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
     wanted = [str(row) for row in GOLD] * 3
-    assert printed.splitlines() == [*wanted, "{'cpu'}", "True <class 'float'>"]
+    assert printed.splitlines() == [*wanted, "{'cpu'}", "True <class 'float'>", "True True"]
 
 
 def test_same_seed_same_answers(bert_checkpoint: Path) -> None:
@@ -702,14 +711,37 @@ def test_many_chunks_equal_one(trained: Language, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("spacy_spanrel.extractive_qa.component._CHUNK_CHARS", 500)
     for doc, other in zip(whole, trained.pipe(docs_to_ask(trained, 0)), strict=True):
         assert_same_answers(other._.answers, doc._.answers)
+        assert other._.spanrel_report == doc._.spanrel_report
+
+
+def test_many_questions_about_a_doc_are_read_in_chunks(
+    reader: ExtractiveQA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Memory is bounded also where one Doc has all the questions.
+    n_read: list[int] = []
+    make_rows = model.make_qa_rows
+
+    def noting(of_model: model.QAModel, X: QAInput) -> model.QARows:
+        n_read.append(sum(map(len, X.questions)))
+        return make_rows(of_model, X)
+
+    questions = [f"who {word} ?" for word in WORDS]
+    whole = reader.ask(VARIED_TEXT, questions)
+    monkeypatch.setattr(model, "make_qa_rows", noting)
+    size = len(VARIED_TEXT) + 200
+    monkeypatch.setattr("spacy_spanrel.extractive_qa.component._CHUNK_CHARS", 7 * size)
+    assert_same_answers(reader.ask(VARIED_TEXT, questions), whole)
+    assert sum(n_read) == len(questions) > 14
+    assert max(n_read) == 7
 
 
 def test_prediction_does_not_touch_docs(trained: Language) -> None:
     docs = docs_to_ask(trained, 0)
     before = [doc.to_bytes() for doc in docs]
-    answers = the_pipe(trained).predict(docs)
+    predictions = the_pipe(trained).predict(docs)
     assert [doc.to_bytes() for doc in docs] == before
-    assert [len(part) for part in answers] == [len(doc._.questions) for doc in docs]
+    for doc, prediction in zip(docs, predictions, strict=True):
+        assert len(prediction.answers) == prediction.report["questions"] == len(doc._.questions)
 
 
 def test_annotation_beside_it_stays(trained: Language) -> None:
@@ -783,12 +815,10 @@ def test_gold_within_tokens(bert_checkpoint: Path) -> None:
     predicted = Doc(nlp.vocab, words=words, spaces=[True] * 4 + [False] * 2)
     assert predicted.text == "John lives    in London-Paris."
     example = Example(predicted, gold)
-    answers = [pipe._gold(example)]
     rows = make_qa_rows(pipe.model, QAInput([predicted], [[WHERE]]))
-    made = pipe.make_targets([example], answers, rows)
-    chosen, targets = made.rows, made.ends
-    assert chosen.tolist() == [0]
-    first, last = (targets[0] - rows.rows[0].context).tolist()
+    targets = make_targets(rows, find_gold([example], [get_answers(gold)], rows.texts))
+    assert targets.rows.tolist() == [0]
+    first, last = (targets.ends[0] - rows.rows[0].context).tolist()
     chars = rows.texts[0].chars
     assert predicted.text[chars[first, 0] : chars[last, 1]] == "Paris"
     train(nlp, [example], 30)
@@ -824,12 +854,11 @@ def test_targets_of_windows(bert_checkpoint: Path) -> None:
     row: Row = (LONG_TEXT, [("a", WHO, answer), ("b", WHERE, None)])
     (example,) = make_examples(nlp, [row])
     rows = make_qa_rows(pipe.model, QAInput([example.predicted], [[WHO, WHERE]]))
-    made = pipe.make_targets([example], [pipe._gold(example)], rows)
-    chosen, targets = made.rows, made.ends
-    assert chosen.tolist() == list(range(len(rows.rows)))
+    targets = make_targets(rows, find_gold([example], [get_answers(example.reference)], rows.texts))
+    assert targets.rows.tolist() == list(range(len(rows.rows)))
     chars = rows.texts[0].chars
     n_whole = n_cut = 0
-    for line, number, target in zip(rows.rows, rows.question, targets.tolist(), strict=True):
+    for line, number, target in zip(rows.rows, rows.question, targets.ends.tolist(), strict=True):
         window = chars[line.start : line.start + len(line.owned)]
         text = LONG_TEXT[window[0, 0] : window[-1, 1]]
         if number == 0 and answer in text:
@@ -1041,7 +1070,7 @@ def test_foreign_extension_is_not_overwritten(
 
 
 def test_nothing_comes_from_the_question_answering_pipeline() -> None:
-    """The windows, the decoding and the metric are our own: see B37 to B43."""
+    """Windows, decoding and scores are our own: later versions of transformers have none of it."""
     imported = set()
     for path in Path(spacy_spanrel.__file__).parent.rglob("*.py"):
         source = path.read_text(encoding="utf-8")

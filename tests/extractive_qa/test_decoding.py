@@ -205,6 +205,16 @@ def test_no_token_beside_the_text_is_an_answer(tmp_path: Path, place: str) -> No
     assert bool(pipe.ask(short, "who ?")) == (place != "[CLS]")
 
 
+def test_no_limit_for_the_length_of_answers():
+    # No answer is longer than its window, so the limit needs no memory.
+    rng = np.random.default_rng(0)
+    windows = [window(*rng.normal(size=(2, 30)).tolist())]
+    solid = np.ones(30, dtype=bool)
+    unlimited = best_candidates(windows, solid, 40, 10**12)
+    assert spans(unlimited) == spans(best_candidates(windows, solid, 40, 30))
+    assert any(first == 0 for first, _ in spans(unlimited))
+
+
 @pytest.fixture(scope="module")
 def pipe(checkpoint: Path) -> ExtractiveQA:
     return ready(checkpoint)

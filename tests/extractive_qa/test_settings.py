@@ -128,8 +128,8 @@ def test_pretrained(checkpoint: Path) -> None:
 def test_questions(reader: ExtractiveQA) -> None:
     for questions, ids in (([WHO, "where ?"], ["q1", "q2"]), ({"x": WHO}, ["x"]), ([], [])):
         reader.cfg["questions"] = questions
-        (answers,) = reader.predict([reader._make_doc("Mary")])
-        assert [answer.question.id for answer in answers] == ids
+        (prediction,) = reader.predict([reader._make_doc("Mary")])
+        assert [answer.question.id for answer in prediction.answers] == ids
 
 
 def test_no_answer(reader: ExtractiveQA) -> None:
