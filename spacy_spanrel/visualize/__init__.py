@@ -1,4 +1,4 @@
-"""Pictures of relations and answers, for notebooks and files, and the graph of a corpus."""
+"""Pictures of relations and answers for notebooks and files, and graphs of all relations in a corpus."""
 
 from .display import render
 from .graph import relation_graph, write_graph

@@ -1,4 +1,4 @@
-"""A text with the answers to its questions, as HTML."""
+"""An HTML picture of a text with the answers to its questions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import Warnings, warn
 from ..markup import escape
 from .layout import pack
 from .options import Options
-from .page import N_HUES, SANS, new_id, theme_css, themed
+from .page import N_HUES, SANS, make_css, new_id, themed
 from .relations import EMPTY, get_title
 from .text import ELLIPSIS, runs_left
 
@@ -25,8 +25,8 @@ UNDERLINE, UNDERLINE_GAP = 3, 2  # px
 class Highlight:
     """An answer in the text.
 
-    start, end (int): Characters of the text that is drawn.
-    number (int): Of its question, counted from 0.
+    start, end (int): Character offsets in the drawn text.
+    number (int): Index of its question.
     """
 
     start: int
@@ -35,14 +35,14 @@ class Highlight:
 
 
 def draw_answers(target: Doc | Span, options: Options) -> str:
-    """Draw a text with its answers, and below it each question with its answer, in their order.
+    """Draw a text with its answers marked, and below it the questions and answers as a list.
 
-    Answers may overlap: each has its own line below the words. In a Span, answers that are not
-    wholly inside are listed but not marked.
+    Answers may overlap, as each is underlined by a line of its own. Answers that are not wholly inside
+    of a Span are listed, but not marked.
 
     target (Doc | Span): The text.
-    options (Options): Settings.
-    RETURNS (str): An HTML element that needs nothing else.
+    options (Options): Options of the picture.
+    RETURNS (str): An HTML element that loads nothing.
     """
     doc = target if isinstance(target, Doc) else target.doc
     text, offset = (doc.text, 0) if isinstance(target, Doc) else (target.text, target.start_char)
@@ -59,7 +59,7 @@ def draw_answers(target: Doc | Span, options: Options) -> str:
         and answer.end_char <= offset + len(text)
     ]
     marked = {highlight.number for highlight in highlights}
-    own = new_id()
+    id = new_id()
     settings = get_doc_settings(doc)
     direction = "rtl" if runs_left((t.text for t in target), settings["direction"]) else "ltr"
     lang = f' lang="{escape(settings["lang"])}"' if settings["lang"] else ""
@@ -71,9 +71,9 @@ def draw_answers(target: Doc | Span, options: Options) -> str:
     )
     listed = f"<ol>{items}</ol>" if questions else '<p class="none">No questions.</p>'
     return (
-        f'<div id="{own}" class="spanrel-answers" role="group"'
+        f'<div id="{id}" class="spanrel-answers" role="group"'
         f' aria-label="{escape(title or "Questions and answers")}" dir="{direction}"{lang}>'
-        f"<style>{_css('#' + own, options)}</style>"
+        f"<style>{_css('#' + id, options)}</style>"
         + (f"<h3>{escape(title)}</h3>" if title else "")
         + f'<p class="context">{mark_text(text, highlights, tips) or EMPTY}</p>{listed}</div>'
     )
@@ -83,9 +83,9 @@ def mark_text(text: str, highlights: Sequence[Highlight], tips: Sequence[str]) -
     """Return text as HTML with its answers marked.
 
     text (str): The text.
-    highlights (Sequence[Highlight]): Answers, overlapping or not.
-    tips (Sequence[str]): What is said of each number when a reader points at it.
-    RETURNS (str): Markup; where answers overlap, an element for each piece between their borders.
+    highlights (Sequence[Highlight]): The answers, which may overlap.
+    tips (Sequence[str]): A tooltip for each question.
+    RETURNS (str): Markup, with an element for each run of characters that the same answers cover.
     """
     slots = pack([(h.start, h.end) for h in highlights])
     cuts = {0, len(text), *(h.start for h in highlights), *(h.end for h in highlights)}
@@ -113,7 +113,7 @@ def mark_text(text: str, highlights: Sequence[Highlight], tips: Sequence[str]) -
 
 
 def _lines(over: Sequence[tuple[int, Highlight]]) -> str:
-    """Return the style that draws a line for each answer, at its height."""
+    """Return a style that draws a line for each answer, at a height of its own."""
     shadows = []
     for slot, highlight in over:
         top = slot * (UNDERLINE + UNDERLINE_GAP)
@@ -138,7 +138,9 @@ def _item(
     shown = question.text if question.text.strip() else f"({question.id})"
     parts = [f'<p class="question" dir="auto">{escape(shown)}</p>']
     if answer is None:
-        parts.append('<p class="answer none">Not answered yet: nothing has read this question.</p>')
+        parts.append(
+            '<p class="answer none">Not answered yet: no component has read this question.</p>'
+        )
     else:
         score = _score(answer.score, options)
         if answer:
@@ -154,13 +156,11 @@ def _item(
 
 
 def _alternatives(answer: Answer, doc: Doc, options: Options) -> str:
-    gold = answer.score is None and all(part.score is None for part in answer.alternatives)
+    gold = answer.score is None and all(other.score is None for other in answer.alternatives)
     if gold:
         heading = "Also right" if answer else "Plausible, but wrong"
-    elif answer:
-        heading = "Other answers found"
     else:
-        heading = "Found, but not taken for an answer"
+        heading = "Other candidates" if answer else "Rejected candidates"
     rows = []
     for other in answer.alternatives:
         score = _score(other.score, options)
@@ -176,7 +176,7 @@ def _alternatives(answer: Answer, doc: Doc, options: Options) -> str:
 
 
 def _around(text: str, start: int, end: int) -> tuple[str, str]:
-    """Return what stands before and behind an answer, cut at words where there are any."""
+    """Return the text before and after an answer, cut between words if there are any."""
     first, last = max(start - AROUND, 0), min(end + AROUND, len(text))
     before, after = text[first:start], text[end:last]
     if first:
@@ -195,7 +195,7 @@ def _score(score: float | None, options: Options) -> str:
     )
 
 
-def _css(own: str, options: Options) -> str:
+def _css(selector: str, options: Options) -> str:
     rules = {
         "": (
             f"font:15px/1.5 {SANS};padding:14px 18px;border-radius:6px;max-width:60em;"
@@ -235,7 +235,4 @@ def _css(own: str, options: Options) -> str:
         " .bar>span": f"display:block;height:100%;{themed('background', 'muted')}",
     }
     rules |= {f" .q{i}": f"--q:var(--r{i})" for i in range(N_HUES)}
-    # In a style element of HTML ">" may stand as it is; in XML too.
-    return theme_css(own, options.theme) + "".join(
-        f"{own}{name}{{{rule}}}" for name, rule in rules.items()
-    )
+    return make_css(selector, rules, options.theme)

@@ -1,4 +1,4 @@
-"""`render`: pictures of Docs, returned or shown in a notebook."""
+"""`render`: pictures of Docs, returned as markup or shown in a notebook."""
 
 from __future__ import annotations
 
@@ -54,21 +54,21 @@ def render(
     jupyter: bool | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> str | None:
-    """Draw Docs, as `spacy.displacy.render` does.
+    """Draw Docs, in the manner of `spacy.displacy.render`.
 
-    The picture of a Doc is an SVG element with the style "relations" and an HTML element with
-    "answers". It needs no script and no other file, follows light and dark surroundings, and has ids
-    of its own. A title in `doc.user_data["title"]` is shown, and a function that was set with
-    `displacy.set_render_wrapper` is called, as in displaCy.
+    The picture of a Doc is an SVG element in the style "relations" and an HTML element in the style
+    "answers". It needs no script and no other file, follows light and dark surroundings, and has a
+    unique id. As in displaCy, a title in `doc.user_data["title"]` is shown, and the function set with
+    `displacy.set_render_wrapper` is called.
 
-    docs (Doc | Span | Iterable[Doc | Span]): What to draw. Of a Span, what reaches beyond it is cut.
-    style ("relations" | "answers"): Entities with the relations between them, or a text with the
+    docs (Doc | Span | Iterable[Doc | Span]): The texts. Annotations are cut at the borders of a Span.
+    style ("relations" | "answers"): Entities and the relations between them, or a text with the
         answers to its questions.
     page (bool): Return a whole HTML page.
-    jupyter (bool | None): Display the picture; None to do that in a notebook only.
-    options (Mapping[str, Any] | None): Settings, see `Options`.
-    RETURNS (str | None): The markup; None where it was displayed.
-    RAISES (ValueError): If there is no such style or option, or something else than Docs was given.
+    jupyter (bool | None): Display the picture; None to do so only in a notebook.
+    options (Mapping[str, Any] | None): Options of the picture, see `Options`.
+    RETURNS (str | None): The markup; None if it was displayed.
+    RAISES (ValueError): If there is no such style or option, or an item is no Doc or Span.
     """
     if style not in STYLES:
         raise ValueError(Errors.E913.format(found=style, known=", ".join(STYLES)))
@@ -78,25 +78,25 @@ def render(
     for target in targets:
         if not isinstance(target, (Doc, Span)):
             raise ValueError(Errors.E914.format(found=target, kind=type(target).__name__))
-    drawn = [draw(target, settings) for target in targets]
+    pictures = [draw(target, settings) for target in targets]
     if page:
         first = targets[0] if targets else None
         about = get_doc_settings(first if isinstance(first, Doc) else first.doc) if first else {}
         markup = make_page(
-            "\n".join(f"<figure>{picture}</figure>" for picture in drawn),
+            "\n".join(f"<figure>{picture}</figure>" for picture in pictures),
             title=title,
             lang=about.get("lang") or "en",
             direction=about.get("direction", "ltr"),
             theme=settings.theme,
         )
     else:
-        markup = "\n".join(drawn)
+        markup = "\n".join(pictures)
     if displacy.RENDER_WRAPPER is not None:
         markup = displacy.RENDER_WRAPPER(markup)
     if jupyter or (jupyter is None and is_in_jupyter()):
         from IPython.display import HTML, display  # type: ignore[import-not-found]
 
-        # The class keeps MathJax from reading dollar signs as formulas.
+        # The class keeps MathJax from taking text between dollar signs for formulas.
         display(HTML(f'<div class="tex2jax_ignore">{markup}</div>'))
         return None
     return markup

@@ -31,7 +31,10 @@ NodeKey = tuple[str, str]
 
 
 def normalize(text: str) -> str:
-    """Return the form by which mentions are the same node: case and spacing do not count."""
+    """Return the form of a text in which mentions of the same node are equal.
+
+    Case, spacing and compatibility forms of characters (Unicode's NFKC) do not count.
+    """
     return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
 
 
@@ -40,20 +43,19 @@ def relation_graph(
 ) -> nx.MultiDiGraph:
     """Gather the relations of Docs.
 
-    A node is what arguments of the same text (without regard to case and spacing) and type have in
-    common, and is named (normalized text, type). An edge is a relation between two nodes; its key is
-    its label.
+    All arguments with the same text (apart from case and spacing) and the same type are one node,
+    whose name is (normalized text, type). An edge is a relation between two nodes, with its label as
+    key.
 
-    docs (Iterable[Doc]): The Docs. A Doc is called by its record's id if it has one, else by its
-        place, counted from 0.
+    docs (Iterable[Doc]): The Docs. Their ids are those of their records, or else their indices.
     key (str): Span group of the relations.
     exclude (Collection[str]): Labels to leave out, such as "no_relation".
-    RETURNS (nx.MultiDiGraph): Nodes with "text" (the most frequent form), "type", "count" (mentions)
-        and "mentions" (tables with "doc", "start_char", "end_char" and "text"); edges with "label",
-        "count", "score" (the best, None without scores) and "docs" (ids). The graph itself has
-        "docs", their number.
+    RETURNS (nx.MultiDiGraph): Nodes with "text" (the most frequent form), "type", "count" (number of
+        mentions) and "mentions" (dicts with "doc", "start_char", "end_char" and "text"); edges with
+        "label", "count", "score" (the best, or None) and "docs" (ids). The graph itself has "docs",
+        the number of Docs.
     """
-    # Late, because networkx takes time and the commands load this module.
+    # Imported late: networkx takes time, and spaCy loads this module for every command.
     import networkx as nx
 
     mentions: defaultdict[NodeKey, dict[tuple[int, int, int], dict[str, Any]]] = defaultdict(dict)
@@ -68,8 +70,8 @@ def relation_graph(
             ends = []
             for argument in (relation.head, relation.tail):
                 node = (normalize(argument.text), argument.label_)
-                at = (place, argument.start_char, argument.end_char)
-                mentions[node].setdefault(at, _mention(argument, name))
+                offsets = (place, argument.start_char, argument.end_char)
+                mentions[node].setdefault(offsets, _mention(argument, name))
                 ends.append(node)
             edge = edges.setdefault(
                 (ends[0], ends[1], relation.label),
@@ -81,14 +83,14 @@ def relation_graph(
             if name not in edge["docs"]:
                 edge["docs"].append(name)
     graph = nx.MultiDiGraph(docs=n_docs)
-    for node, found in mentions.items():
-        forms = Counter(mention["text"] for mention in found.values())
+    for node, by_offsets in mentions.items():
+        forms = Counter(mention["text"] for mention in by_offsets.values())
         graph.add_node(
             node,
             text=forms.most_common(1)[0][0],
             type=node[1],
-            count=len(found),
-            mentions=list(found.values()),
+            count=len(by_offsets),
+            mentions=list(by_offsets.values()),
         )
     for (head, tail, label), attrs in edges.items():
         graph.add_edge(head, tail, key=label, **attrs)
@@ -112,16 +114,16 @@ def _mention(argument: Span, doc: str) -> dict[str, Any]:
 def write_graph(
     graph: nx.MultiDiGraph, path: str | Path, *, max_nodes: int = MAX_NODES, theme: Theme = "auto"
 ) -> None:
-    """Write a graph to a file, whole or not at all.
+    """Write a graph to a file that is complete or as it was before.
 
-    `.graphml` holds everything, for other programs and `networkx.read_graphml`: nodes are called n0,
-    n1, ..., "mentions" and "docs" are JSON, and a "score" that is None is left out. `.html` is a page
-    with a picture of the best-connected nodes, which says how many others there are.
+    A `.graphml` file holds the whole graph, for other programs and `networkx.read_graphml`: nodes are
+    called n0, n1, ..., "mentions" and "docs" are JSON, and a "score" of None is left out. An `.html`
+    file is a page with a picture of the best-connected nodes, which says how many it leaves out.
 
-    graph (nx.MultiDiGraph): As `relation_graph` makes it.
-    path (str | Path): The file; its suffix decides.
-    max_nodes (int): Of the picture.
-    theme ("auto" | "light" | "dark"): Of the picture.
+    graph (nx.MultiDiGraph): A graph that `relation_graph` made.
+    path (str | Path): The file; the suffix decides on the format.
+    max_nodes (int): Most nodes in the picture.
+    theme ("auto" | "light" | "dark"): Colours of the picture.
     RAISES (ValueError): If the suffix is another one, or the graph lacks attributes.
     """
     path = Path(path)
@@ -143,7 +145,7 @@ def write_graph(
 
 
 def check_suffix(path: Path) -> None:
-    """Check that a graph can be written to a file of that name. RAISES (ValueError): If not."""
+    """Check that a graph can be written to a file. RAISES (ValueError): If its suffix is another one."""
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(Errors.E915.format(path=path, known=" or ".join(SUFFIXES)))
 
@@ -161,7 +163,7 @@ def _check(graph: nx.MultiDiGraph) -> None:
 
 
 def _graphml(graph: nx.MultiDiGraph) -> bytes:
-    """Return the graph with nothing in it but what GraphML can hold."""
+    """Return the graph as GraphML, with attributes of other kinds as JSON."""
     import networkx as nx
 
     plain = nx.MultiDiGraph(**{key: _plain(value) for key, value in graph.graph.items()})
@@ -169,9 +171,9 @@ def _graphml(graph: nx.MultiDiGraph) -> bytes:
     for node, attrs in graph.nodes(data=True):
         plain.add_node(names[node], **{key: _plain(value) for key, value in attrs.items()})
     for i, (head, tail, attrs) in enumerate(graph.edges(data=True)):
-        known = {key: _plain(value) for key, value in attrs.items() if value is not None}
-        # A key for each edge: GraphML takes it for the edge's id.
-        plain.add_edge(names[head], names[tail], key=f"e{i}", **known)
+        present = {key: _plain(value) for key, value in attrs.items() if value is not None}
+        # networkx writes the keys of edges as their ids, which must differ in GraphML.
+        plain.add_edge(names[head], names[tail], key=f"e{i}", **present)
     buffer = BytesIO()
     nx.write_graphml_xml(plain, buffer)
     return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""Where words, spans and arcs stand in a picture of relations: numbers in, numbers out.
+"""The layout of a picture of relations: positions of words, spans and arcs.
 
-All x run in the direction of the text, from its starting edge; the picture mirrors them for text
-that runs to the left. A word is as wide as `em_width` says, and is drawn just as wide.
+x grows in the direction of the text from its first character on; the picture mirrors it for text that
+runs to the left. Every word has the width that `em_width` estimates, and is drawn with that width.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from .text import (
 
 FONT, SMALL = 16.0, 11.0  # font sizes of words and labels, in px
 SPACE = NARROW * FONT
-PAD = 4.0  # of a span's box around its words
+PAD = 4.0  # between a span's words and its box
 END_GAP = 12.0  # between the ends of arcs at one span
 CORNER = 7.0
 LABEL_PAD = 5.0
-MAX_LABEL = 40 * NARROW  # in em, as the next one
-MAX_NAME = 24 * NARROW
+MAX_LABEL = 40 * NARROW  # in em
+MAX_NAME = 24 * NARROW  # in em
 
 
 Role = Literal["head", "tail"]
@@ -37,7 +37,7 @@ Role = Literal["head", "tail"]
 
 @dataclass(frozen=True)
 class Word:
-    """A token, and whether a space follows it."""
+    """A token, and whether a space follows."""
 
     text: str
     space: bool = True
@@ -45,11 +45,11 @@ class Word:
 
 @dataclass(frozen=True)
 class Mark:
-    """A labelled span of words. One before the first word or behind the last is not drawn.
+    """A labelled span of words. It is not drawn if it lies outside of the text.
 
-    start, end (int): Words, end exclusive.
-    label (str): As it is drawn, "" for none.
-    name (str): Its words, for arcs that come from elsewhere.
+    start, end (int): Indices of words, end exclusive.
+    label (str): Its label as drawn; "" for none.
+    name (str): Its text, for arcs from other rows.
     """
 
     start: int
@@ -60,7 +60,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Link:
-    """A relation between two marks, by their numbers."""
+    """A relation between two marks, given by their indices."""
 
     head: int
     tail: int
@@ -69,7 +69,7 @@ class Link:
 
 @dataclass(frozen=True)
 class PlacedWord:
-    """A word: its number, text as drawn, and box."""
+    """A word in a row: its index, its text as drawn, its x and width."""
 
     index: int
     text: str
@@ -79,12 +79,12 @@ class PlacedWord:
 
 @dataclass(frozen=True)
 class PlacedMark:
-    """The part of a mark that is in a row.
+    """The part of a mark in a row.
 
-    index (int): Number of the mark.
-    boxes (tuple): Ranges of x, several where words of two directions part them; the first has the
-        label.
-    slot (int): Height of its label below the words, 0 next to them.
+    index (int): Index of the mark.
+    boxes (tuple): Ranges of x; several if text of the other direction separates its words. The first
+        holds the label.
+    slot (int): Level of its label below the words, 0 for the nearest.
     """
 
     index: int
@@ -94,15 +94,14 @@ class PlacedMark:
 
 @dataclass(frozen=True)
 class PlacedArc:
-    """An arc, or the part of one at its head or tail where the other end is in another row.
+    """An arc, or the part of it at head or tail if the other end is in another row.
 
-    index (int): Number of the link.
-    part: "whole", "head" or "tail".
-    start, end (float): x of its two ends. For a part, `start` is at the span, and the line runs out
-        at `end`.
+    index (int): Index of the link.
+    part ("whole" | "head" | "tail"): The part of the arc.
+    start, end (float): x of both ends. The line of a part begins at the span and ends at `end`.
     text (str): Its label as drawn.
-    middle, width (float): Place of the label.
-    level (int): 0 next to the words.
+    middle, width (float): Centre and width of the label.
+    level (int): Level above the words, 0 for the nearest.
     """
 
     index: int
@@ -116,12 +115,12 @@ class PlacedArc:
 
     @property
     def lo(self) -> float:
-        """Where line and label begin."""
+        """The least x of line and label."""
         return min(self.start, self.end, self.middle - self.width / 2)
 
     @property
     def hi(self) -> float:
-        """Where line and label end."""
+        """The greatest x of line and label."""
         return max(self.start, self.end, self.middle + self.width / 2)
 
 
@@ -135,12 +134,12 @@ class Row:
 
     @property
     def levels(self) -> int:
-        """How many levels of arcs it has."""
+        """Number of levels of arcs."""
         return max((arc.level + 1 for arc in self.arcs), default=0)
 
     @property
     def slots(self) -> int:
-        """How many labels of spans stand below each other."""
+        """Number of levels of span labels."""
         return max((mark.slot + 1 for mark in self.marks), default=0)
 
 
@@ -154,7 +153,7 @@ class Layout:
 
 @dataclass
 class _Cell:
-    """A word with the room around it."""
+    """A word with the space around it."""
 
     word: Word
     text: str
@@ -164,17 +163,17 @@ class _Cell:
 
 
 def pack(intervals: Sequence[tuple[float, float]], gap: float = 0.0) -> list[int]:
-    """Give each interval the lowest level on which it overlaps with no other one.
+    """Assign each interval the lowest level on which it overlaps no other.
 
-    Shorter ones come first. So one that contains another is always above it: whatever keeps the inner
-    one from a level keeps the outer one from it too.
+    Shorter intervals are placed first. So an interval is always above those that it contains, because
+    whatever keeps the inner one from a level keeps the outer one from it too.
 
-    intervals (Sequence[tuple[float, float]]): Ranges.
-    gap (float): What has to be left free between two on a level.
-    RETURNS (list[int]): Levels, from 0.
+    intervals (Sequence[tuple[float, float]]): The intervals.
+    gap (float): Least distance between two intervals on a level.
+    RETURNS (list[int]): The level of each interval, from 0.
     """
     levels: list[list[tuple[float, float]]] = []
-    found = [0] * len(intervals)
+    assigned = [0] * len(intervals)
     for i in sorted(range(len(intervals)), key=lambda i: (_length(intervals[i]), intervals[i], i)):
         lo, hi = intervals[i]
         for level, taken in enumerate(levels):  # noqa: B007
@@ -184,8 +183,8 @@ def pack(intervals: Sequence[tuple[float, float]], gap: float = 0.0) -> list[int
             level = len(levels)
             levels.append([])
         levels[level].append((lo, hi))
-        found[i] = level
-    return found
+        assigned[i] = level
+    return assigned
 
 
 def _length(interval: tuple[float, float]) -> float:
@@ -200,14 +199,14 @@ def lay_out(
     columns: int,
     rtl: bool = False,
 ) -> Layout:
-    """Find a place for everything.
+    """Lay out words, spans and relations in rows.
 
     words (Sequence[Word]): The text.
-    marks (Sequence[Mark]): Spans; they may overlap.
-    links (Sequence[Link]): Relations between them.
-    columns (int): Characters in a row. A longer word is shortened.
-    rtl (bool): The text runs to the left.
-    RETURNS (Layout): All of it, each word and each link exactly once.
+    marks (Sequence[Mark]): Spans, which may overlap.
+    links (Sequence[Link]): Relations between the spans.
+    columns (int): Characters in a row. Longer words are shortened.
+    rtl (bool): Whether the text runs to the left.
+    RETURNS (Layout): The rows, with each word and each link exactly once.
     """
     limit = columns * SPACE
     cells = [_make_cell(word, columns * NARROW) for word in words]
@@ -233,10 +232,10 @@ def _make_cell(word: Word, widest: float) -> _Cell:
 def _make_room(
     cells: Sequence[_Cell], marks: Sequence[Mark], links: Sequence[Link]
 ) -> list[tuple[float, float]]:
-    """Widen the cells so that labels and the ends of arcs fit over and under their spans.
+    """Widen the cells so that labels and ends of arcs fit below and above their spans.
 
-    RETURNS (list[tuple[float, float]]): How far each mark's box reaches beyond its first and its last
-        word.
+    RETURNS (list[tuple[float, float]]): For each mark, the distance by which its box extends beyond its
+        first and its last word.
     """
     ends = [0] * len(marks)
     for link in links:
@@ -265,19 +264,20 @@ def _is_inside(mark: Mark, n: int) -> bool:
 
 
 def label_width(text: str) -> float:
-    """Return the width of a label with the room around it; 0 for none."""
+    """Return the width of a label with its padding; 0 for no label."""
     return em_width(text) * SMALL + 2 * LABEL_PAD if text else 0.0
 
 
 def _break_rows(
     cells: Sequence[_Cell], marks: Sequence[Mark], limit: float
 ) -> Iterator[tuple[int, int]]:
-    """Yield ranges of words, one a row.
+    """Yield the range of words in each row.
 
-    Spans are kept in one row, and punctuation beside its word, unless they are longer than a row.
+    Rows are not broken within spans or between a word and its punctuation, unless these are wider than
+    a row.
     """
     n = len(cells)
-    joined = [False] * (n + 1)  # whether a row must not begin there
+    joined = [False] * (n + 1)  # whether the word must not begin a row
     for mark in marks:
         if _is_inside(mark, n):
             for i in range(mark.start + 1, mark.end):
@@ -285,7 +285,7 @@ def _break_rows(
     for i in range(1, n):
         before, after = cells[i - 1].text, cells[i].text
         if before and after:
-            # Tokens of corpora stand apart: there a token of closing punctuation counts.
+            # In many corpora a space precedes punctuation; a whole token of it belongs to the word.
             close = [unicodedata.category(char) in ("Pe", "Pf", "Po") for char in after]
             apart = cells[i - 1].word.space
             joined[i] |= all(close) or (close[0] and not apart)
@@ -317,13 +317,13 @@ def _row_width(cells: Sequence[_Cell]) -> float:
 
 
 def visual_order(directions: Sequence[int]) -> list[int]:
-    """Return the order in which words stand, counted along the direction of the text.
+    """Return the visual order of words, along the direction of the text.
 
-    Words that run the other way stand in reverse order as far as they follow each other, with what
-    has no direction between them (Unicode's bidirectional algorithm, for whole words).
+    Successive words that run against the text are reversed, together with the words without direction
+    between them. This is Unicode's bidirectional algorithm (UAX #9) for whole words.
 
-    directions (Sequence[int]): 1 with the text, -1 against it, 0 for neither.
-    RETURNS (list[int]): Numbers of the words.
+    directions (Sequence[int]): 1 for words that run with the text, -1 against it, 0 for neither.
+    RETURNS (list[int]): Indices of the words.
     """
     order = list(range(len(directions)))
     i = 0
@@ -343,7 +343,7 @@ def visual_order(directions: Sequence[int]) -> list[int]:
 
 
 def _is_turned(order: Sequence[int], place: int) -> bool:
-    """Return whether the word at a place is one of several in reverse order."""
+    """Return whether the word at a position is one of several in reverse order."""
     return (place > 0 and order[place - 1] == order[place] + 1) or (
         place + 1 < len(order) and order[place + 1] == order[place] - 1
     )
@@ -376,7 +376,7 @@ def _place_words(
     for i, mark in enumerate(marks):
         if _is_inside(mark, len(cells)) and mark.start < end and start < mark.end:
             boxes = _boxes(words, mark, pads[i])
-            # The widest one has the label.
+            # The widest box holds the label.
             boxes.sort(key=lambda box: -_length(box))
             placed.append(PlacedMark(i, tuple(boxes)))
     extents = [(min(b[0] for b in m.boxes), max(b[1] for b in m.boxes)) for m in placed]
@@ -391,7 +391,7 @@ def _place_words(
 def _boxes(
     words: Sequence[PlacedWord], mark: Mark, pads: tuple[float, float]
 ) -> list[tuple[float, float]]:
-    """Return the ranges that a mark's words take in a row, where neighbours are one range."""
+    """Return the ranges of x that a mark's words occupy in a row; adjacent words are one range."""
     order = [word.index for word in words]
     boxes: list[tuple[float, float]] = []
     last = None
@@ -415,8 +415,12 @@ def _boxes(
 class _End:
     """The end of an arc at a span.
 
-    key: Orders the ends there; its first part is the direction of the arc.
-    text (str): Label of the arc, if its other end is in another row.
+    link (int), role (Role): Index of the link, and the argument.
+    row (int), box (tuple[float, float]): Row and box of the span.
+    key (tuple[int, float, int]): Sort key among the ends at the span; the direction of the arc comes
+        first.
+    text (str): Label of the arc if the other end is in another row.
+    x (float): Position of the end.
     """
 
     link: int
@@ -431,7 +435,7 @@ class _End:
 def _place_arcs(
     rows: Sequence[Row], marks: Sequence[Mark], links: Sequence[Link], limit: float
 ) -> list[Row]:
-    where: dict[int, tuple[int, tuple[float, float]]] = {}  # row and box of each mark's first part
+    where: dict[int, tuple[int, tuple[float, float]]] = {}  # first row of each mark, and its box
     for number, row in enumerate(rows):
         for mark in row.marks:
             where.setdefault(mark.index, (number, mark.boxes[0]))
@@ -445,7 +449,7 @@ def _place_arcs(
         for end in (head, tail):
             if end is not None:
                 arcs[end.row].append(_part(end))
-    return [_finish(row, found) for row, found in zip(rows, arcs, strict=True)]
+    return [_finish(row, row_arcs) for row, row_arcs in zip(rows, arcs, strict=True)]
 
 
 def _place_ends(
@@ -454,10 +458,10 @@ def _place_ends(
     links: Sequence[Link],
     limit: float,
 ) -> dict[tuple[int, str], _End]:
-    """Spread the ends of arcs over their spans so that arcs that need not cross do not.
+    """Distribute the ends of arcs over their spans so that arcs do not cross without need.
 
-    At a span, arcs to the left leave on the left, the shortest outermost, arcs to the right on the
-    right likewise, and loops between them.
+    Arcs to the left end at the left of a span, the shortest outermost; arcs to the right end at the
+    right likewise; loops are between them.
     """
     ends: dict[tuple[int, str], _End] = {}
     at: dict[int, list[_End]] = {}
@@ -466,18 +470,18 @@ def _place_ends(
             ("head", link.head, link.tail),
             ("tail", link.tail, link.head),
         )
-        for role, own, other in sides:
-            if own not in where:
+        for role, mark, other in sides:
+            if mark not in where:
                 continue
-            row, (lo, hi) = where[own]
+            row, (lo, hi) = where[mark]
             x, text = (lo + hi) / 2, ""
             if other in where and where[other][0] == row:
                 distance = sum(where[other][1]) / 2 - x
             else:
                 text = _part_text(link.label, role, marks[other].name)
                 distance = _part_reach(text)
-                forward = marks[other].start > marks[own].start
-                # Where that side has no room for it but the other one has, it goes there.
+                forward = marks[other].start > marks[mark].start
+                # If only the other side has room for the label, it goes there.
                 fits = (x - distance >= 0, x + distance <= limit)
                 if not fits[forward] and fits[not forward]:
                     forward = not forward
@@ -489,7 +493,7 @@ def _place_ends(
             else:
                 key = (1, -distance, i)
             end = ends[i, role] = _End(i, role, row, (lo, hi), key, text)
-            at.setdefault(own, []).append(end)
+            at.setdefault(mark, []).append(end)
     for group in at.values():
         group.sort(key=lambda end: end.key)
         lo, hi = group[0].box
@@ -501,14 +505,14 @@ def _place_ends(
 
 
 def _part_ends(ends: list[_End]) -> None:
-    """Move ends of different, overlapping spans apart that came to stand on each other."""
+    """Separate the ends at overlapping spans that have the same position."""
     taken: dict[int, list[float]] = {}
     for end in sorted(ends, key=lambda end: (end.row, end.x)):
         others = taken.setdefault(end.row, [])
         lo, hi = end.box[0] + PAD, end.box[1] - PAD
         for step in (0.0, 7.0, -7.0, 14.0, -14.0, 21.0, -21.0):
             x = end.x + step
-            # Only what can be moved is moved: without room they stay on each other.
+            # An end never leaves its span; without room it keeps its position.
             if (step == 0 or lo <= x <= hi) and all(abs(x - other) >= 5.0 for other in others):
                 end.x = x
                 break
@@ -518,15 +522,15 @@ def _part_ends(ends: list[_End]) -> None:
 def _whole(index: int, label: str, head: float, tail: float) -> PlacedArc:
     text = shorten(one_line(label), MAX_LABEL)
     width = label_width(text)
-    # The label is in the picture, even if the arc is near its edge.
+    # The label must not leave the picture, even if the arc is near its edge.
     middle = max((head + tail) / 2, width / 2)
     return PlacedArc(index, "whole", head, tail, text, middle, width)
 
 
 def _part_text(label: str, role: str, name: str) -> str:
-    """Return the label of an arc to another row: it says what is there."""
+    """Return the label of an arc to another row, with the text of the span there."""
     arrow = "\u2192" if role == "head" else "\u2190"
-    # The name may be of another direction than the label.
+    # Text and label may have different directions.
     name = ISOLATE + shorten(one_line(name), MAX_NAME) + END_ISOLATE
     return f"{shorten(one_line(label), MAX_LABEL)} {arrow} {name}".strip()
 
@@ -544,7 +548,7 @@ def _part(end: _End) -> PlacedArc:
 
 
 def _finish(row: Row, arcs: Sequence[PlacedArc]) -> Row:
-    """Stack the arcs of a row, and move labels out of the way of lines."""
+    """Assign levels to the arcs of a row, and move their labels off the lines of others."""
     levels = pack([(arc.lo, arc.hi) for arc in arcs], gap=6.0)
     stacked = [replace(arc, level=level) for arc, level in zip(arcs, levels, strict=True)]
     return replace(row, arcs=tuple(_move_label(arc, stacked) for arc in stacked))

@@ -1,4 +1,8 @@
-"""A picture of a graph of relations: places by networkx, drawn as SVG."""
+"""A picture of a graph of relations: an SVG with positions by networkx.
+
+`spring_layout` of networkx takes nodes for points. So the labels of edges are laid out as nodes too,
+and afterwards boxes that still overlap are pushed apart.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +23,9 @@ from .page import (
     N_HUES,
     Theme,
     entity_colors,
+    make_css,
     new_id,
     spread_labels,
-    theme_css,
     themed,
 )
 from .text import NARROW, em_width, one_line, shorten
@@ -30,8 +34,8 @@ if TYPE_CHECKING:
     import networkx as nx
 
 MAX_NODES = 50
-# Nodes and edges of one picture: above, networkx needs scipy for their places, and nobody sees
-# anything any more.
+# Most nodes and edges in a picture. From 500 on, networkx needs scipy for the layout, which is not
+# required otherwise; and nobody can read such a picture.
 MAX_THINGS = 499
 SEED = 7
 FONT, SMALL = 13.0, 10.0
@@ -40,7 +44,7 @@ MAX_TEXT = 26 * NARROW  # in em
 WIDTH = 1150.0
 GAP = 26.0  # between components
 BOX_GAP = 8.0  # between boxes
-LINE_GAP = 10.0  # in addition, where a line leads from one to the other
+LINE_GAP = 10.0  # in addition, between boxes that a line connects
 MARGIN = 20.0
 NOTE = 26.0
 
@@ -50,7 +54,7 @@ Points = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Edge:
-    """A relation between two nodes, by their numbers."""
+    """A relation between two nodes, given by their indices."""
 
     head: int
     tail: int
@@ -61,11 +65,11 @@ class Edge:
 def choose_nodes(graph: nx.MultiDiGraph, max_nodes: int) -> list[Any]:
     """Return the best-connected nodes, in the order of the graph.
 
-    Edges are taken in the order of how often their two nodes take part in relations, so that no node
-    is shown without a neighbour.
+    Nodes are taken in pairs that are connected, those with most relations first, so that no node is
+    shown without a neighbour.
 
-    graph (nx.MultiDiGraph): As `relation_graph` makes it.
-    max_nodes (int): How many at most; fewer if their edges are too many for a picture.
+    graph (nx.MultiDiGraph): A graph that `relation_graph` made.
+    max_nodes (int): Most nodes; fewer are returned if there are too many edges for a picture.
     RETURNS (list): The nodes.
     """
     degree = Counter(dict.fromkeys(graph, 0))
@@ -95,11 +99,11 @@ def choose_nodes(graph: nx.MultiDiGraph, max_nodes: int) -> list[Any]:
 def draw_graph(graph: nx.MultiDiGraph, *, max_nodes: int = MAX_NODES, theme: Theme = "auto") -> str:
     """Draw the best-connected nodes of a graph and all relations between them.
 
-    graph (nx.MultiDiGraph): As `relation_graph` makes it.
-    max_nodes (int): How many nodes at most, 2 or more.
-    theme ("auto" | "light" | "dark"): Its colours.
-    RETURNS (str): An SVG element that needs nothing else.
-    RAISES (ValueError): If `max_nodes` is no such number.
+    graph (nx.MultiDiGraph): A graph that `relation_graph` made.
+    max_nodes (int): Most nodes to draw, at least 2.
+    theme ("auto" | "light" | "dark"): The colours.
+    RETURNS (str): An SVG element that loads nothing.
+    RAISES (ValueError): If `max_nodes` is not an integer of at least 2.
     """
     if isinstance(max_nodes, bool) or not isinstance(max_nodes, int) or max_nodes < 2:
         raise ValueError(
@@ -116,7 +120,7 @@ def draw_graph(graph: nx.MultiDiGraph, *, max_nodes: int = MAX_NODES, theme: The
 
 
 class _Drawing:
-    """Places nodes and labels, and turns them into SVG."""
+    """Computes positions of nodes and labels, and writes them as SVG."""
 
     def __init__(
         self, graph: nx.MultiDiGraph, nodes: list[Any], edges: list[Edge], theme: Theme
@@ -165,7 +169,7 @@ class _Drawing:
         )
 
     def css(self) -> str:
-        own = f"#{self.id}"
+        selector = f"#{self.id}"
         rules = {
             "": f"font-family:{MONOSPACE};font-variant-ligatures:none;",
             " text": "white-space:pre;text-anchor:middle;stroke:none;",
@@ -181,9 +185,7 @@ class _Drawing:
             " .label": f"font-size:{_n(LABEL_FONT)}px;font-weight:600;fill:currentColor;",
         }
         rules |= {f" .r{i}": themed("color", f"r{i}") for i in sorted(set(self.hues.values()))}
-        return theme_css(own, self.theme) + "".join(
-            f"{own}{name}{{{rule}}}" for name, rule in rules.items()
-        )
+        return make_css(selector, rules, self.theme)
 
     def node(self, i: int) -> str:
         attrs, (x, y), (width, height) = self.nodes[i], self.points[i], self.boxes[i]
@@ -204,7 +206,7 @@ class _Drawing:
     def edge(self, i: int) -> str:
         edge, at = self.edges[i], self.points[len(self.nodes) + i]
         start, end = self.points[edge.head], self.points[edge.tail]
-        # Straight from box to label to box; the bend is behind the label.
+        # Straight from box to label and on to the other box; the label hides the bend.
         back, forth = at, at
         if edge.head == edge.tail:
             away = at - start
@@ -215,21 +217,21 @@ class _Drawing:
         path = f"M{_p(first)}L{_p(back)}L{_p(forth)}L{_p(last)}"
         stroke = 1.4 + min(math.log2(edge.attrs["count"]), 4.0) * 0.6
         score = edge.attrs["score"]
-        told = "" if score is None else f" {score:.2f}"
+        shown_score = "" if score is None else f" {score:.2f}"
         docs = ", ".join(map(str, edge.attrs["docs"]))
-        say = (
-            f"{self.nodes[edge.head]['text']} \u2192 {edge.label}{told} \u2192 "
+        tooltip = (
+            f"{self.nodes[edge.head]['text']} \u2192 {edge.label}{shown_score} \u2192 "
             f"{self.nodes[edge.tail]['text']} (Docs: {docs})"
         )
         return (
-            f'<g class="edge r{self.hues[edge.label]}" data-edge="{i}"><title>{escape(say)}</title>'
+            f'<g class="edge r{self.hues[edge.label]}" data-edge="{i}"><title>{escape(tooltip)}</title>'
             f'<path class="line" stroke-width="{_n(stroke)}" d="{path}"/>'
             f'<path class="tip" d="{_arrow(last, last - forth)}"/>'
             "</g>"
         )
 
     def label(self, i: int) -> str:
-        """Return the label of an edge, which stands over all lines."""
+        """Return the label of an edge, drawn above all lines."""
         (x, y), (width, height) = self.points[len(self.nodes) + i], self.boxes[len(self.nodes) + i]
         return (
             f'<g class="r{self.hues[self.edges[i].label]}" data-label="{i}">'
@@ -245,7 +247,7 @@ def _with_count(text: str, count: int) -> str:
 
 
 def _note(graph: nx.MultiDiGraph, nodes: int, edges: int) -> str:
-    """Say what is in the picture, and what is not."""
+    """Return a sentence about what the picture shows, and what it leaves out."""
     all_nodes, all_edges = graph.number_of_nodes(), graph.number_of_edges()
     if nodes == all_nodes and edges == all_edges:
         return f"{nodes} entities, {edges} relations"
@@ -256,52 +258,53 @@ def _note(graph: nx.MultiDiGraph, nodes: int, edges: int) -> str:
 
 
 def place(boxes: list[Box], links: list[tuple[int, int]], n_nodes: int) -> tuple[Points, Box]:
-    """Find places where no box overlaps with another.
+    """Position boxes so that none overlaps another.
 
-    Labels of edges are placed like nodes that lie between the two ends, so that parallel edges, both
-    directions and loops come apart by themselves. Components are placed one by one, and then set in
-    rows, the greatest first.
+    The label of an edge is a node between the two ends in the layout, so that parallel edges, opposite
+    edges and loops separate without further rules. Connected components are laid out one by one and
+    then put in rows, the largest first.
 
     boxes (list[Box]): Sizes of the nodes, then of the labels of the edges.
-    links (list[tuple[int, int]]): The edges' nodes.
-    n_nodes (int): How many of the boxes are nodes.
-    RETURNS (tuple[Points, Box]): Middle of each box; Shape: (n_boxes, 2). And width and height of
-        all.
+    links (list[tuple[int, int]]): The indices of each edge's two nodes.
+    n_nodes (int): Number of nodes.
+    RETURNS (tuple[Points, Box]): The centre of each box. Shape: (n_boxes, 2). And the width and
+        height of the whole picture.
     """
     import networkx as nx
 
-    between = nx.Graph()
-    between.add_nodes_from(range(len(boxes)))
+    layout = nx.Graph()
+    layout.add_nodes_from(range(len(boxes)))
     for i, (head, tail) in enumerate(links, start=n_nodes):
-        between.add_edge(head, i)
-        between.add_edge(i, tail)
+        layout.add_edge(head, i)
+        layout.add_edge(i, tail)
     points = np.zeros((len(boxes), 2))
     sizes = np.array(boxes, dtype=float).reshape(-1, 2)
     components = sorted(
-        (sorted(part) for part in nx.connected_components(between)), key=lambda p: (-len(p), p)
+        (sorted(nodes) for nodes in nx.connected_components(layout)), key=lambda c: (-len(c), c)
     )
     x = y = height = width = 0.0
-    for part in components:
-        found = _place_component(between.subgraph(part), part, sizes[part], n_nodes)
-        lo = (found - sizes[part] / 2).min(axis=0)
-        hi = (found + sizes[part] / 2).max(axis=0)
+    for component in components:
+        centres = _place_component(layout.subgraph(component), component, sizes[component], n_nodes)
+        lo = (centres - sizes[component] / 2).min(axis=0)
+        hi = (centres + sizes[component] / 2).max(axis=0)
         if x and x + (hi - lo)[0] > WIDTH:
             x, y, height = 0.0, y + height + GAP, 0.0
-        points[part] = found - lo + (x, y)
+        points[component] = centres - lo + (x, y)
         x += float((hi - lo)[0]) + GAP
         height = max(height, float((hi - lo)[1]))
         width = max(width, x - GAP)
     return points, (width, y + height)
 
 
-def _place_component(between: nx.Graph, part: list[int], sizes: Points, n_nodes: int) -> Points:
-    if len(part) == 1:
+def _place_component(layout: nx.Graph, component: list[int], sizes: Points, n_nodes: int) -> Points:
+    """Return the centres of the boxes of a connected component. Shape: (n_boxes, 2)."""
+    if len(component) == 1:
         return np.zeros((1, 2))
-    nodes = [i for i in part if i < n_nodes]
-    loops = any(between.degree(i) < 2 for i in part if i >= n_nodes)
+    nodes = [i for i in component if i < n_nodes]
+    loops = any(layout.degree(i) < 2 for i in component if i >= n_nodes)
     if len(nodes) == 2 and not loops:
-        # A pair: side by side, the labels between them, below each other.
-        labels = len(part) - 2
+        # Two nodes stand side by side, with the labels stacked between them.
+        labels = len(component) - 2
         widest = sizes[2:, 0].max()
         apart = (sizes[0, 0] + sizes[1, 0]) / 2 + widest + 36.0
         rows = (np.arange(labels) - (labels - 1) / 2) * (LABEL_HEIGHT + 10.0)
@@ -309,31 +312,31 @@ def _place_component(between: nx.Graph, part: list[int], sizes: Points, n_nodes:
         return np.array([(0.0, 0.0), (apart, 0.0), *((middle, row) for row in rows)])
     import networkx as nx
 
-    found = nx.spring_layout(between, seed=SEED, iterations=300, scale=None)
-    points = np.array([found[i] for i in part], dtype=float)
-    # The longer side lies flat.
+    positions = nx.spring_layout(layout, seed=SEED, iterations=300, scale=None)
+    points = np.array([positions[i] for i in component], dtype=float)
+    # Turn the longer side so that it lies flat.
     points -= points.mean(axis=0)
     _, _, axes = np.linalg.svd(points, full_matrices=False)
     points = points @ axes.T
-    lengths = [math.dist(found[a], found[b]) for a, b in between.edges()]
-    # Wider than high, as the boxes are.
+    lengths = [math.dist(positions[a], positions[b]) for a, b in layout.edges()]
+    # Stretch it sideways, as boxes are wider than high.
     points *= np.array([95.0, 58.0]) / max(float(np.median(lengths)), 1e-6)
-    # A long chain is bent rather than wider than the picture.
+    # Long chains must not be wider than the picture.
     points[:, 0] *= min(1.0, (WIDTH - 200.0) / max(float(np.ptp(points[:, 0])), 1.0))
-    row = {i: k for k, i in enumerate(part)}
-    return separate(points, sizes, [(row[a], row[b]) for a, b in between.edges()])
+    row = {i: k for k, i in enumerate(component)}
+    return separate(points, sizes, [(row[a], row[b]) for a, b in layout.edges()])
 
 
 def separate(
     points: Points, sizes: Points, linked: list[tuple[int, int]], rounds: int = 500
 ) -> Points:
-    """Push boxes apart that overlap, each pair along the shorter way.
+    """Push overlapping boxes apart, each pair in the direction in which they overlap less.
 
-    points (Points): Their middles; Shape: (n, 2).
-    sizes (Points): Their widths and heights; Shape: (n, 2).
+    points (Points): Centres of the boxes. Shape: (n, 2).
+    sizes (Points): Widths and heights. Shape: (n, 2).
     linked (list[tuple[int, int]]): Pairs that need room for a line between them.
-    rounds (int): How often to try.
-    RETURNS (Points): The new middles; Shape: (n, 2).
+    rounds (int): Most passes over all pairs.
+    RETURNS (Points): The new centres. Shape: (n, 2).
     """
     points = points.copy()
     apart = (sizes[:, None] + sizes[None]) / 2 + BOX_GAP  # (n, n, 2)
@@ -349,24 +352,24 @@ def separate(
             break
         for hit in hits:
             i, j = rows[hit], columns[hit]
-            own = apart[i, j] - np.abs(points[i] - points[j])
-            if (own <= 0).any():
-                continue  # others have moved them apart
-            axis = int(own[1] < own[0])
+            left = apart[i, j] - np.abs(points[i] - points[j])
+            if (left <= 0).any():
+                continue  # pushing other pairs has separated this one
+            axis = int(left[1] < left[0])
             sign = 1.0 if points[i, axis] >= points[j, axis] else -1.0
-            step = (own[axis] / 2 + 0.01) * sign
+            step = (left[axis] / 2 + 0.01) * sign
             points[i, axis] += step
             points[j, axis] -= step
     return points
 
 
 def border(middle: Points, towards: Points, box: Box, gap: float) -> Points:
-    """Return where a line from the middle of a box to a point leaves the box.
+    """Return the point at which a line from the centre of a box to another point leaves the box.
 
-    middle (Points), towards (Points): Points; Shape: (2,).
-    box (Box): Its size.
-    gap (float): Distance to keep.
-    RETURNS (Points): The point; Shape: (2,).
+    middle, towards (Points): The centre, and the other point. Shape: (2,).
+    box (Box): Size of the box.
+    gap (float): Distance to keep from the box.
+    RETURNS (Points): The point. Shape: (2,).
     """
     away = towards - middle
     half = np.array(box) / 2 + gap

@@ -1,4 +1,4 @@
-"""Settings of a rendering, checked: a misspelt one is an error and not a picture without it."""
+"""Options of a picture. They are checked, so that a misspelt one is an error."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .page import THEMES, Theme, check_color
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of `render`.
+    """Options of `render`.
 
     colors (Mapping[str, str]): Colours of entity types and relation labels. As in displaCy, case
         does not matter.
@@ -21,10 +21,10 @@ class Options:
         always drawn.
     exclude (tuple[str, ...]): Relation labels to leave out, such as "no_relation".
     width (int): Characters in a row of a picture of relations.
-    scores (bool | None): Show scores; None shows those of answers only.
-    alternatives (bool): List what else was found as an answer.
-    entities_key, relations_key, qa_key (str): Span groups. Entities come from `doc.ents` where the
-        Doc has no such group.
+    scores (bool | None): Show scores; None for those of answers only.
+    alternatives (bool): List alternative answers.
+    entities_key, relations_key, qa_key (str): Span groups. Without the group of entities, `doc.ents`
+        is drawn.
     theme ("auto" | "light" | "dark"): "auto" follows the page or the reader's system.
     """
 
@@ -41,38 +41,42 @@ class Options:
 
     @classmethod
     def make(cls, given: Mapping[str, Any] | None) -> Options:
-        """Check a table of settings.
+        """Make options from names and values, and check them.
 
-        given (Mapping[str, Any] | None): Names and values; None for none.
-        RETURNS (Options): The settings.
+        given (Mapping[str, Any] | None): Names and values; None for defaults.
+        RETURNS (Options): The options.
         RAISES (ValueError): If a name is unknown or a value does not fit.
         """
         values = dict(given or {})
-        known = [part.name for part in fields(cls)]
-        unknown = sorted(str(name) for name in values if name not in known)
+        names = [field.name for field in fields(cls)]
+        unknown = sorted(str(name) for name in values if name not in names)
         if unknown:
-            names = ", ".join(unknown)
-            raise ValueError(Errors.E910.format(found=names, known=", ".join(known)))
+            raise ValueError(Errors.E910.format(found=", ".join(unknown), known=", ".join(names)))
         for name in ("ents", "exclude"):
             if values.get(name) is not None:
                 values[name] = _labels(name, values[name])
         values["exclude"] = values.get("exclude") or ()
         colors = values["colors"] = values.get("colors") or {}
-        _expect("colors", colors, isinstance(colors, Mapping), "a table of labels and colours")
+        _expect("colors", colors, isinstance(colors, Mapping), "a mapping of labels to colours")
         values["colors"] = {str(k): check_color(str(k), color) for k, color in colors.items()}
-        made = cls(**values)
-        # Not isinstance alone: a bool is an int.
-        fits = isinstance(made.width, int) and not isinstance(made.width, bool)
-        _expect("width", made.width, fits and made.width >= 10, "a whole number from 10")
-        _expect("scores", made.scores, made.scores in (None, True, False), "true, false or None")
+        options = cls(**values)
+        # A bool is an int.
+        fits = isinstance(options.width, int) and not isinstance(options.width, bool)
+        _expect("width", options.width, fits and options.width >= 10, "a whole number from 10")
         _expect(
-            "alternatives", made.alternatives, made.alternatives in (True, False), "true or false"
+            "scores", options.scores, options.scores in (None, True, False), "true, false or None"
+        )
+        _expect(
+            "alternatives",
+            options.alternatives,
+            options.alternatives in (True, False),
+            "true or false",
         )
         for name in ("entities_key", "relations_key", "qa_key"):
-            value = getattr(made, name)
+            value = getattr(options, name)
             _expect(name, value, isinstance(value, str), "the name of a span group")
-        _expect("theme", made.theme, made.theme in THEMES, "one of " + ", ".join(THEMES))
-        return made
+        _expect("theme", options.theme, options.theme in THEMES, "one of " + ", ".join(THEMES))
+        return options
 
 
 def _labels(name: str, value: Any) -> tuple[str, ...]:

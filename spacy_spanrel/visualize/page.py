@@ -1,4 +1,4 @@
-"""What all pictures share: colours in light and dark surroundings, ids, the HTML page."""
+"""Colours for light and dark surroundings, ids, style sheets and HTML pages of all pictures."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MONOSPACE = (
 )
 SANS = "system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','Liberation Sans',Arial,sans-serif"
 
-# Names of the colours in CSS; r0, r1, ... are for relations and questions, readable as text.
+# Colours by their names in CSS. r0, r1, ... are for relations and questions, and readable as text.
 LIGHT = {"bg": "#ffffff", "fg": "#1f2328", "muted": "#656d76", "faint": "#d8dee4"}
 DARK = {"bg": "#181b20", "fg": "#e8eaed", "muted": "#9aa4af", "faint": "#3b424b"}
 _HUES = (
@@ -38,7 +38,7 @@ N_HUES = len(_HUES)
 LIGHT |= {f"r{i}": light for i, (light, _) in enumerate(_HUES)}
 DARK |= {f"r{i}": dark for i, (_, dark) in enumerate(_HUES)}
 
-# For entity types that displaCy has no colour for.
+# Colours of entity types for which displaCy has none.
 PASTELS = (
     "#f5a3c7",
     "#8ecae6",
@@ -52,8 +52,8 @@ PASTELS = (
     "#d4c49a",
 )
 
-# Surroundings that say whether they are light or dark, whatever the system prefers: JupyterLab,
-# Visual Studio Code, Colab, and the usual themes of MkDocs and Sphinx.
+# Selectors of pages that declare themselves light or dark, whatever the system prefers: JupyterLab,
+# Visual Studio Code, Colab, and common themes of MkDocs and Sphinx.
 _SAYS_LIGHT = (
     '[data-jp-theme-light="true"]',
     ".vscode-light",
@@ -78,16 +78,16 @@ _COLOR = re.compile(
 
 
 def new_id() -> str:
-    """Return an id that no other picture of a page has."""
+    """Return an id that no other picture in a page has."""
     return f"spanrel-{uuid.uuid4().hex[:12]}"
 
 
 def theme_css(selector: str, theme: Theme = "auto") -> str:
-    """Return CSS that defines the colours below a selector.
+    """Return CSS that defines the colours for a selector.
 
-    selector (str): Of the picture's outermost element.
-    theme ("auto" | "light" | "dark"): "auto" follows the surroundings that say what they are, and
-        else what the reader's system prefers.
+    selector (str): Selector of the picture's outermost element.
+    theme ("auto" | "light" | "dark"): "auto" follows the page if it declares itself light or dark, and
+        otherwise the preference of the reader's system.
     """
     light = _variables(LIGHT, "light")
     dark = _variables(DARK, "dark")
@@ -105,9 +105,10 @@ def _variables(colors: Mapping[str, str], scheme: str) -> str:
 
 
 def themed(name: str, color: str) -> str:
-    """Return a CSS declaration with a colour of the theme.
+    """Return CSS that sets a property to a colour of the theme.
 
-    It is given twice: programs that draw SVG and know no variables take the light one.
+    The property is set twice, because some programs that draw SVG know no variables; they take the
+    light colour.
 
     name (str): The property.
     color (str): Name of the colour, a key of LIGHT.
@@ -115,8 +116,21 @@ def themed(name: str, color: str) -> str:
     return f"{name}:{LIGHT[color]};{name}:var(--{color});"
 
 
+def make_css(selector: str, rules: Mapping[str, str], theme: Theme) -> str:
+    """Return the style sheet of a picture, which changes nothing around it.
+
+    selector (str): Selector of the picture's outermost element.
+    rules (Mapping[str, str]): Declarations by the selectors inside of it; "" for itself.
+    theme ("auto" | "light" | "dark"): The colours.
+    """
+    # ">" may stand unescaped in a style element, in HTML and in XML.
+    return theme_css(selector, theme) + "".join(
+        f"{selector}{name}{{{declarations}}}" for name, declarations in rules.items()
+    )
+
+
 def check_color(label: str, color: object) -> str:
-    """Return a colour of the options as it is. RAISES (ValueError): If it is none."""
+    """Return a colour of the options without outer spaces. RAISES (ValueError): If it is no colour."""
     if not isinstance(color, str) or not _COLOR.fullmatch(color.strip()):
         raise ValueError(Errors.E911.format(label=label, found=color))
     return color.strip()
@@ -125,36 +139,36 @@ def check_color(label: str, color: object) -> str:
 def entity_colors(labels: Iterable[str], chosen: Mapping[str, str]) -> dict[str, str]:
     """Choose a colour for each entity type.
 
-    First what the options say, then displaCy's own colours and those that packages register for it
-    (all without regard to case), then one of PASTELS: the same for a type in every picture, unless
-    two types of a picture would share it.
+    Colours of the options come first, then displaCy's own and those that packages register for it
+    (all without regard to case), and then PASTELS. A type gets the same one of those in every picture,
+    unless two types of a picture would share it.
 
     labels (Iterable[str]): The types; "" for none.
-    chosen (Mapping[str, str]): Colours of the options.
-    RETURNS (dict[str, str]): Colours, by label.
+    chosen (Mapping[str, str]): Colours from the options.
+    RETURNS (dict[str, str]): Colours by type.
     """
-    own = {label.upper(): color for label, color in chosen.items()}
-    displacy = EntityRenderer(options={}).colors
-    found: dict[str, str] = {"": DEFAULT_ENTITY_COLOR}
+    from_options = {label.upper(): color for label, color in chosen.items()}
+    from_displacy = EntityRenderer(options={}).colors
+    colors: dict[str, str] = {"": DEFAULT_ENTITY_COLOR}
     open_labels = []
     for label in sorted(set(labels) - {""}):
-        color = own.get(label.upper()) or displacy.get(label.upper())
+        color = from_options.get(label.upper()) or from_displacy.get(label.upper())
         if color is not None and not _COLOR.fullmatch(color.strip()):
             warn(Warnings.W132.format(label=label, found=color))
             color = None
         if color is None:
             open_labels.append(label)
         else:
-            found[label] = color
+            colors[label] = color
     places = spread_labels(open_labels, len(PASTELS))
-    return found | {label: PASTELS[place] for label, place in places.items()}
+    return colors | {label: PASTELS[place] for label, place in places.items()}
 
 
 def spread_labels(labels: Iterable[str], n: int) -> dict[str, int]:
-    """Give each label one of `n` places, a free one as long as there are any.
+    """Assign one of `n` numbers to each label, different ones as long as there are enough.
 
-    The label alone decides where nothing else stands in the way, so that it mostly looks the same in
-    all pictures.
+    The number depends on the label alone unless another label has taken it, so that a label looks the
+    same in most pictures.
     """
     places: dict[str, int] = {}
     taken: set[int] = set()
@@ -170,11 +184,11 @@ def spread_labels(labels: Iterable[str], n: int) -> dict[str, int]:
 
 
 def make_page(content: str, *, title: str, lang: str, direction: str, theme: Theme = "auto") -> str:
-    """Return a whole HTML page, which is XML at the same time.
+    """Return an HTML page that is well-formed XML at the same time.
 
-    content (str): Markup.
-    title (str): Of the page.
-    lang (str), direction (str): Of its text.
+    content (str): Markup of the page's body.
+    title (str): Title of the page.
+    lang (str), direction (str): Language and direction of its text.
     theme ("auto" | "light" | "dark"): Colours of the page around the content.
     """
     scheme = "light dark" if theme == "auto" else theme

@@ -1,4 +1,4 @@
-"""A Doc with entities and relations as SVG: spans below the words, arcs above them."""
+"""An SVG picture of a Doc: labels of entities below the words, arcs of relations above them."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from .layout import (
     lay_out,
 )
 from .options import Options
-from .page import MONOSPACE, N_HUES, entity_colors, new_id, spread_labels, theme_css, themed
+from .page import MONOSPACE, N_HUES, entity_colors, make_css, new_id, spread_labels, themed
 from .text import em_width, runs_left, shorten
 
-# Heights in px. Rows are measured from the base line of their words.
+# Heights in px. A row is measured from the baseline of its words.
 MARGIN = 18.0
 ASCENT, DESCENT = 16.0, 6.0  # of a span's box
 SLOT, CHIP = 18.0, 15.0  # of a span's label, with and without the gap below
 LEVEL, FIRST_LEVEL = 25.0, 22.0
-NEST = 4.0  # by which the box of a span is higher than that of one inside it
+NEST = 4.0  # difference in height between the box of a span and that of a span inside it
 ROW_GAP = 20.0
 TITLE = 28.0
 EMPTY = "(empty text)"
@@ -44,11 +44,13 @@ EMPTY = "(empty text)"
 
 @dataclass(frozen=True)
 class Scene:
-    """What is to be drawn: plain data, taken from a Doc.
+    """The contents of a picture, as plain data.
 
-    words, marks, links: As `lay_out` takes them.
-    types (list[str]): Types of the marks, for their colours.
-    relations (list[Relation]): Behind the links.
+    words, marks, links: Arguments of `lay_out`.
+    types (list[str]): Entity types of the marks, for their colours.
+    relations (list[Relation]): The relations that the links stand for.
+    rtl (bool): Whether the text runs from right to left.
+    lang, title (str): Language and title of the text; "" for none.
     """
 
     words: list[Word]
@@ -62,19 +64,19 @@ class Scene:
 
 
 def get_title(doc: Doc) -> str:
-    """Return the title that displaCy would show, "" for none."""
+    """Return the title that displaCy would show; "" for none."""
     return str(doc.user_data.get("title") or "")
 
 
 def get_scene(target: Doc | Span, options: Options) -> Scene:
-    """Read what there is to draw of a Doc, or of a part of it.
+    """Collect the annotations to draw of a Doc, or of a part of it.
 
-    Arguments of relations that are no entities of the Doc are drawn as spans of their own. In a Span,
-    what reaches beyond it is cut there, and a relation that leads out of it keeps the end inside.
+    Arguments of relations that are no entities are drawn as spans of their own. At the borders of a
+    Span, entities are cut, and a relation that crosses a border is drawn at its inner end.
 
     target (Doc | Span): The text.
-    options (Options): Which annotation to draw.
-    RETURNS (Scene): The data.
+    options (Options): Annotations to draw.
+    RETURNS (Scene): The contents of the picture.
     """
     doc = target if isinstance(target, Doc) else target.doc
     first, last = (0, len(doc)) if isinstance(target, Doc) else (target.start, target.end)
@@ -143,8 +145,8 @@ def draw_relations(target: Doc | Span, options: Options) -> str:
     """Draw entities and relations.
 
     target (Doc | Span): The text.
-    options (Options): Settings.
-    RETURNS (str): An SVG element that needs nothing else: a file of its own, or a part of a page.
+    options (Options): Options of the picture.
+    RETURNS (str): An SVG element that loads nothing: a file by itself, or a part of a page.
     """
     scene = get_scene(target, options)
     if not scene.marks and not scene.links:
@@ -161,7 +163,7 @@ def draw_relations(target: Doc | Span, options: Options) -> str:
 
 
 class _Drawing:
-    """Turns a layout into SVG."""
+    """Writes a layout as SVG."""
 
     def __init__(self, scene: Scene, layout: Layout, options: Options) -> None:
         self.scene, self.layout, self.options = scene, layout, options
@@ -173,10 +175,10 @@ class _Drawing:
         self.types = entity_colors(scene.types, options.colors)
         labels = [relation.label for relation in scene.relations]
         self.hues = spread_labels(labels, N_HUES)
-        self.own = {label.upper(): color for label, color in options.colors.items()}
+        self.colors = {label.upper(): color for label, color in options.colors.items()}
 
     def x(self, x: float) -> float:
-        """Return where an x of the layout is in the picture."""
+        """Return the x in the picture for an x in the layout."""
         return self.width - MARGIN - x if self.scene.rtl else MARGIN + x
 
     def svg(self) -> str:
@@ -214,19 +216,18 @@ class _Drawing:
         return f"Entities and relations in: {shorten(text, 60.0)}" if text else EMPTY
 
     def description(self) -> str:
-        """Say in words what the picture shows."""
+        """Describe the picture in words, for screen readers."""
         parts = [_text(self.scene.words) or EMPTY]
         spans = [f"{mark.name} ({mark.label or 'no type'})" for mark in self.scene.marks]
         parts.append("Entities: " + ("; ".join(spans) or "none"))
-        parts.append("Relations: " + ("; ".join(map(self.say, self.scene.links)) or "none"))
+        parts.append("Relations: " + ("; ".join(map(self.in_words, self.scene.links)) or "none"))
         return "\n".join(parts)
 
-    def say(self, link: Link) -> str:
+    def in_words(self, link: Link) -> str:
         head, tail = self.scene.marks[link.head], self.scene.marks[link.tail]
         return f"{head.name} \u2192 {link.label} \u2192 {tail.name}"
 
     def css(self) -> str:
-        own = f"#{self.id}"
         rules = {
             "": f"font-family:{MONOSPACE};font-variant-ligatures:none;direction:ltr;",
             " text": "white-space:pre;text-anchor:middle;stroke:none;",
@@ -245,12 +246,10 @@ class _Drawing:
             " .label": f"font-size:{_n(SMALL)}px;font-weight:600;fill:currentColor;",
         }
         rules |= {f" .r{i}": themed("color", f"r{i}") for i in sorted(set(self.hues.values()))}
-        return theme_css(own, self.options.theme) + "".join(
-            f"{own}{name}{{{rule}}}" for name, rule in rules.items()
-        )
+        return make_css(f"#{self.id}", rules, self.options.theme)
 
     def line(self, text: str, y: float, kind: str) -> str:
-        """Return a line of text over the whole picture."""
+        """Return a line of text in the middle of the picture."""
         return _text_at(self.width / 2, y, text, em_width(text) * FONT, kind)
 
     def row(self, row: Row, base: float) -> str:
@@ -264,7 +263,7 @@ class _Drawing:
                 title = full if word.text.endswith("\u2026") and word.text != full else ""
                 parts.append(_text_at(middle, base, word.text, word.width, "word", title))
         parts.extend(self.chip(mark, base) for mark in marks)
-        # Lower arcs last: they interrupt the lines of higher ones that cross them.
+        # Lower arcs are drawn last, so that they interrupt the higher ones that they cross.
         first = base - ASCENT - NEST * max(row.slots - 1, 0) - FIRST_LEVEL
         for arc in sorted(row.arcs, key=lambda arc: (-arc.level, arc.index)):
             link = self.scene.links[arc.index]
@@ -286,7 +285,7 @@ class _Drawing:
         )
 
     def chip(self, mark: PlacedMark, base: float) -> str:
-        """Return the bars below a span's words, with its label in the widest one."""
+        """Return the bars below the words of a span, with its label in the widest one."""
         data = self.scene.marks[mark.index]
         color = self.types[self.scene.types[mark.index]]
         y = base + DESCENT + 2.0 + SLOT * mark.slot
@@ -299,7 +298,7 @@ class _Drawing:
             for lo, hi in mark.boxes
         )
         lo, hi = mark.boxes[0]
-        # A part of a span in another row may be narrower than its label.
+        # The part of a span in a row may be narrower than the label.
         room = (hi - lo - 2.0) / SMALL
         text = shorten(data.label, room) if label_width(data.label) > hi - lo + 1 else data.label
         if text:
@@ -310,12 +309,12 @@ class _Drawing:
 
     def arc(self, arc: PlacedArc, start_y: float, end_y: float, *, y: float) -> str:
         relation = self.scene.relations[arc.index]
-        own = self.own.get(relation.label.upper())
-        style = f' style="color:{own}"' if own else ""
+        color = self.colors.get(relation.label.upper())
+        style = f' style="color:{color}"' if color else ""
         start, end = self.x(arc.start), self.x(arc.end)
         whole = arc.part == "whole"
         path = _bracket(start, start_y, end, end_y, y) if whole else _hook(start, start_y, end, y)
-        # The tip of the arrow is drawn by itself.
+        # The head of the arrow is a path of its own.
         tip_x, tip_y = (end, end_y) if whole else (start, start_y)
         middle = self.x(arc.middle)
         dot = f'<circle class="tip" cx="{_n(start)}" cy="{_n(start_y)}" r="2.6"/>'
@@ -324,7 +323,7 @@ class _Drawing:
         return (
             f'<g class="arc r{self.hues[relation.label]}"{style} data-relation="{arc.index}"'
             f' data-part="{arc.part}" data-level="{arc.level}">'
-            f"<title>{escape(self.say(self.scene.links[arc.index]))}</title>"
+            f"<title>{escape(self.in_words(self.scene.links[arc.index]))}</title>"
             f'<path class="halo" d="{path}"/><path class="line{"" if whole else " out"}" d="{path}"/>'
             f"{tips}"
             f'<rect class="plate" x="{_n(middle - arc.width / 2)}" y="{_n(y - 8)}"'
@@ -335,7 +334,7 @@ class _Drawing:
 
 
 def _above(row: Row) -> float:
-    """Height of a row above its base line."""
+    """Return the height of a row above its baseline."""
     nested = NEST * max(row.slots - 1, 0)
     arcs = FIRST_LEVEL + LEVEL * (row.levels - 1) + 10.0 if row.levels else 0.0
     return ASCENT + nested + arcs
@@ -350,14 +349,14 @@ def _text(words: Sequence[Word]) -> str:
 
 
 def _text_at(x: float, y: float, text: str, width: float, kind: str, title: str = "") -> str:
-    """Return text around x that is as wide as was reckoned, in whatever font it is set."""
+    """Return text centred at x that has the computed width in every font."""
     length = f' textLength="{_n(width)}" lengthAdjust="spacingAndGlyphs"' if width else ""
     tooltip = f"<title>{escape(title)}</title>" if title else ""
     return f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}"{length}>{tooltip}{escape(text)}</text>'
 
 
 def _bracket(x0: float, y0: float, x1: float, y1: float, y: float) -> str:
-    """Return the path of an arc: up, across with round corners, and down to the arrow's tip."""
+    """Return the path of an arc: up, across with round corners, and down to the arrow."""
     r = min(CORNER, abs(x1 - x0) / 2)
     side = r if x1 > x0 else -r
     return (
@@ -367,11 +366,11 @@ def _bracket(x0: float, y0: float, x1: float, y1: float, y: float) -> str:
 
 
 def _hook(x0: float, y0: float, x1: float, y: float) -> str:
-    """Return the path from a span to the label of an arc that goes on in another row."""
+    """Return the path from a span to the label of an arc that continues in another row."""
     side = CORNER if x1 > x0 else -CORNER
     return f"M{_n(x0)} {_n(y0 - 6)}V{_n(y + CORNER)}Q{_n(x0)} {_n(y)} {_n(x0 + side)} {_n(y)}"
 
 
 def _n(value: float) -> str:
-    """Return a number as short as it may be."""
+    """Return a number with one decimal at most."""
     return f"{value:.1f}".removesuffix(".0")

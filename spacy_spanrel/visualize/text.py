@@ -1,4 +1,4 @@
-"""Text on its way into a picture: what markup can hold, how wide it is, in which direction it runs."""
+"""Width, direction and line ends of text in pictures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ..markup import clean
 
-# Width of a character in a monospace font, and of one that fills a square, in em.
+# Widths in em of a character of a monospace font, of one that fills a square, and of an emoji.
 NARROW = 0.6
 SQUARE = 1.0
 EMOJI = 1.25
@@ -15,35 +15,35 @@ EMOJI = 1.25
 ZERO_WIDTH_JOINER = "\u200d"
 EMOJI_STYLE = "\ufe0f"
 ELLIPSIS = "\u2026"
-# First strong isolate, and its end: what is between them does not turn what is around it.
+# First strong isolate, and its end: text between them does not change the direction around it.
 ISOLATE, END_ISOLATE = "\u2068", "\u2069"
 
 _LINE_END = "\n\v\f\r\x85\u2028\u2029"
 
 
 def one_line(text: str) -> str:
-    """Return text without control characters, with a plain space for each that breaks lines."""
+    """Replace line ends and tabs with spaces, and other control characters with visible ones."""
     return clean("".join(" " if char in "\t" + _LINE_END else char for char in text))
 
 
 def breaks_line(text: str) -> bool:
-    """Return whether a token is white space with the end of a line in it."""
+    """Return whether a token is whitespace that contains a line end."""
     return text.isspace() and any(char in _LINE_END for char in text)
 
 
 def em_width(text: str) -> float:
     """Estimate the width of text in a monospace font, in em.
 
-    Latin, Greek, Cyrillic and their like are exact. Other scripts come from other fonts, whose widths
-    nobody knows: there the picture tells the browser how wide the text has to be.
+    The width is exact for Latin, Greek, Cyrillic and similar scripts. Other scripts come from other
+    fonts of unknown widths, so pictures tell the browser how wide each text has to be.
 
-    text (str): The text, without line ends.
+    text (str): Text without line ends.
     RETURNS (float): Its width.
     """
     total = 0.0
-    last = 0.0  # width of the character before, if another one can still change it
-    joined = False
-    flag = False  # after the first half of a flag
+    last = 0.0  # width of the last character, if the next one may still change it
+    joined = False  # after a joiner that combines two emojis
+    flag = False  # after the first of the two characters of a flag
     for char in text:
         category = unicodedata.category(char)
         if char == EMOJI_STYLE and last:
@@ -53,7 +53,7 @@ def em_width(text: str) -> float:
         elif category in ("Mn", "Me", "Cf"):
             continue
         elif "\U0001f3fb" <= char <= "\U0001f3ff" and last == EMOJI:
-            continue  # the colour of the emoji before
+            continue  # the skin colour of the last emoji
         elif joined:
             joined = False
         elif "\U0001f1e6" <= char <= "\U0001f1ff":
@@ -75,7 +75,7 @@ def _char_width(char: str) -> float:
 
 
 def shorten(text: str, width: float) -> str:
-    """Cut text to a width in em, with an ellipsis at its end if anything was cut."""
+    """Cut text to a width in em, with an ellipsis at the end if it was too wide."""
     if em_width(text) <= width:
         return text
     kept = 1
@@ -87,7 +87,7 @@ def shorten(text: str, width: float) -> str:
 def direction_of(text: str) -> int:
     """Return 1 for text that runs to the right, -1 for text that runs to the left, 0 for neither.
 
-    The first letter decides; digits and punctuation have no direction of their own.
+    The first letter decides, as digits and punctuation have no direction.
     """
     for char in text:
         kind = unicodedata.bidirectional(char)
@@ -99,10 +99,10 @@ def direction_of(text: str) -> int:
 
 
 def runs_left(words: Iterable[str], direction: str) -> bool:
-    """Return whether a text is to be set from right to left.
+    """Return whether a text runs from right to left.
 
     words (Iterable[str]): Its tokens.
-    direction (str): "rtl" or "ltr", as the language of the vocabulary has it. It does not count where
-        most words run to the left, as in Docs whose vocabulary knows no language.
+    direction (str): "rtl" or "ltr", the direction of the vocabulary's language. Text also runs to the
+        left if most of its words do, because a vocabulary may have no language.
     """
     return direction == "rtl" or sum(map(direction_of, words)) < 0

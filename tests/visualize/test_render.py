@@ -480,7 +480,7 @@ def test_answers() -> None:
         "doctors 0.25",
     ]
     (heading,) = by_class(root, "heading")
-    assert heading.text == "Found, but not taken for an answer"
+    assert heading.text == "Rejected candidates"
     assert [b.text for b in items[2].findall("ul/li/span/b")] == ["August"]
 
 
