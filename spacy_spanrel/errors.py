@@ -360,13 +360,13 @@ class Errors:
     )
     E603 = (
         "[E_SR603] {where}: broken JSON. Found: {found}. Expected: {expected}. "
-        "Is the file cut off, or of another format?"
+        "Was the file cut off, or is it of another format?"
     )
     E604 = "[E_SR604] {where}: wrong kind of value. Found: {found}. Expected: {expected}."
     E605 = "[E_SR605] {where}: a key is missing. Found: {found}. Expected: {expected}."
     E606 = "[E_SR606] {where}: wrong offsets. Found: {found}. Expected: {expected}."
     E607 = (
-        "[E_SR607] {where}: a relation's argument is no entity. Found: {found}. "
+        "[E_SR607] {where}: an argument of a relation is not an entity. Found: {found}. "
         "Expected: {expected}."
     )
     E608 = (
@@ -374,7 +374,7 @@ class Errors:
         "Expected: {expected}. Correct the name, or add it to the types file."
     )
     E609 = "[E_SR609] {where}: there is nothing to convert. Found: {found}. Expected: {expected}."
-    E610 = "[E_SR610] {where}: a line of the wrong form. Found: {found}. Expected: {expected}."
+    E610 = "[E_SR610] {where}: a line has the wrong form. Found: {found}. Expected: {expected}."
     E611 = (
         "[E_SR611] {where}: the text does not occur in the sentence. Found: {found}. "
         "Expected: {expected}."
@@ -393,7 +393,7 @@ class Errors:
         "Expected: {expected}."
     )
     E616 = (
-        "[E_SR616] {where}: no answer to the question is a part of the text. Found: {found}. "
+        "[E_SR616] {where}: no answer to the question occurs in the text. Found: {found}. "
         "Expected: {expected}."
     )
     E617 = (
@@ -403,7 +403,7 @@ class Errors:
     E618 = "[E_SR618] {where}: answers are missing. Found: {found}. Expected: {expected}."
     E620 = (
         "[E_SR620] {where}: the line is too long. Found: {found}. Expected: {expected}. "
-        "Are these JSON lines, a record a line?"
+        "Is the file JSON lines, with one record per line?"
     )
     E621 = "[E_SR621] {where}: an id is used more than once. Found: {found}. Expected: {expected}."
     E622 = (
@@ -420,8 +420,8 @@ class Errors:
     )
     E625 = "[E_SR625] {where}: a file is missing. Found: {found}. Expected: {expected}."
     E626 = (
-        "[E_SR626] {where}: too many equivalent entities, each two of which are a relation. "
-        "Found: {found}. Expected: {expected}. Divide the text, or the equivalence."
+        "[E_SR626] {where}: too many equivalent entities; every pair of them is a relation. "
+        "Found: {found}. Expected: {expected}. Divide the text or the equivalence."
     )
     E640 = "[E_SR640] {where}: the Doc cannot be written. Found: {found}. Expected: {expected}."
     E641 = (

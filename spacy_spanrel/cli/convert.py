@@ -307,7 +307,7 @@ def _check_option(option: str, argument: str, data_format: str) -> None:
 
 
 def _go_on(error: ConversionError) -> None:
-    """Do nothing about an error: the report lists it."""
+    """Skip a bad record; the report lists the error."""
 
 
 def print_report(report: ConversionReport, output: Path) -> None:
@@ -316,52 +316,47 @@ def print_report(report: ConversionReport, output: Path) -> None:
     msg.good(f"{report.docs} Docs written to {output}")
     msg.divider("Docs")
     long = "" if report.max_span_size is None else f" than {report.max_span_size} tokens"
-    rows: list[tuple[str, int]] = [
-        ("Docs", report.docs),
-        ("Docs without entities", report.docs_without_entities),
-        ("Docs without relations", report.docs_without_relations),
-        ("Tokens", report.tokens),
-        ("Entities", report.n_entities),
-        ("Relations", report.n_relations),
-        ("Longest entity, in tokens", report.longest_entity),
-    ]
+    rows = {
+        "Docs": report.docs,
+        "Docs without entities": report.docs_without_entities,
+        "Docs without relations": report.docs_without_relations,
+        "Tokens": report.tokens,
+        "Entities": report.n_entities,
+        "Relations": report.n_relations,
+        "Longest entity, in tokens": report.longest_entity,
+    }
     if report.questions or report.docs_without_questions:
-        rows = [("Docs", report.docs), ("Tokens", report.tokens), ("Questions", report.questions)]
-    # Of these, only what happened.
-    more: list[tuple[str, int]] = [
-        ("Docs without questions", report.docs_without_questions),
-        ("Questions without an answer", report.unanswerable),
-        ("Reference answers", report.answers),
-        ("Answers that begin or end inside a token, kept", report.misaligned_answers),
-        ("Answers found elsewhere than stated", len(report.repaired_answers)),
-        ("Answers that are not in the text, left out", len(report.lost_answers)),
-        (f"Entities longer{long}", len(report.too_long)),
-        ("Entities widened to token borders", len(report.misaligned)),
-        ("Overlapping entities that are not in doc.ents", report.overlapping_entities),
-        ("Entities lost", len(report.lost_entities)),
-        ("Relations lost", len(report.lost_relations)),
-        ("Relations of a span with itself", report.self_relations),
-        ("Duplicate entities, left out", report.duplicate_entities),
-        ("Duplicate relations, left out", report.duplicate_relations),
-        ("Ids that came before, kept", report.duplicate_ids),
-        *((text[:1].upper() + text[1:], n) for text, n in sorted(report.notes.items())),
-        ("Records skipped", len(report.skipped)),
-    ]
-    rows.extend(row for row in more if row[1])
+        rows = {"Docs": report.docs, "Tokens": report.tokens, "Questions": report.questions}
+    listed = {
+        f"Entities longer{long}": report.too_long,
+        "Entities widened to token borders": report.misaligned,
+        "Entities lost": report.lost_entities,
+        "Relations lost": report.lost_relations,
+        "Answers not at their offset, taken from the nearest place": report.repaired_answers,
+        "Answers that are not in the text, left out": report.lost_answers,
+        "Records skipped": [_as_finding(error) for error in report.skipped],
+    }
+    # Rows that are printed only if they happened.
+    others = {
+        "Docs without questions": report.docs_without_questions,
+        "Questions without an answer": report.unanswerable,
+        "Reference answers": report.answers,
+        "Answers that begin or end inside a token, kept": report.misaligned_answers,
+        "Overlapping entities that are not in doc.ents": report.overlapping_entities,
+        "Relations of a span with itself": report.self_relations,
+        "Duplicate entities, left out": report.duplicate_entities,
+        "Duplicate relations, left out": report.duplicate_relations,
+        "Repeated ids, kept": report.duplicate_ids,
+        **{text[:1].upper() + text[1:]: n for text, n in sorted(report.notes.items())},
+        **{title: len(findings) for title, findings in listed.items()},
+    }
+    rows.update({title: n for title, n in others.items() if n})
     msg.table(rows, aligns=("l", "r"))
     for title, counts in (("Entities", report.entities), ("Relations", report.relations)):
         if counts:
             msg.divider(title)
             msg.table(counts.most_common(), aligns=("l", "r"))
-    for title, findings in (
-        (f"Entities longer{long}", report.too_long),
-        ("Entities widened to token borders", report.misaligned),
-        ("Entities lost", report.lost_entities),
-        ("Relations lost", report.lost_relations),
-        ("Answers found elsewhere than stated", report.repaired_answers),
-        ("Answers that are not in the text, left out", report.lost_answers),
-        ("Records skipped", [_as_finding(error) for error in report.skipped]),
-    ):
+    for title, findings in listed.items():
         if findings:
             msg.divider(title)
             msg.table([(finding.record, finding.text) for finding in findings], max_col=120)

@@ -169,7 +169,7 @@ def _locate(row: _Row, place: Place, report: ConversionReport) -> tuple[_Mention
         # The sentence differs from the abstract, in its blanks for instance.
         report.notes["rows whose offsets do not fit their sentence"] += 1
         if len(effects) > 1 or len(drugs) > 1:
-            report.notes["rows with repeated texts placed by the nearest distance"] += 1
+            report.notes["rows with repeated texts, placed by the nearest distance"] += 1
     return (
         _Mention(effect, effect + len(row.effect), EFFECT),
         _Mention(drug, drug + len(row.drug), DRUG),
@@ -250,7 +250,7 @@ def docs_to_ade(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
         orig_id = doc_id(doc, number, report)
         pubmed_id = one_word(_without_number(orig_id), report, banned="|")
         if (pubmed_id, sentence) in seen:
-            report.notes["Docs with id and text of an earlier one, which are read as one"] += 1
+            report.notes["Docs with the id and text of an earlier Doc, read as one"] += 1
         else:
             seen.add((pubmed_id, sentence))
             read_as = f"{pubmed_id}:{numbers[pubmed_id]}"
@@ -291,7 +291,7 @@ def _to_row(sentence: str, mentions: Sequence[_Mention], report: ExportReport) -
     except ConversionError:
         is_same = False
     if not is_same:
-        report.notes["relations with blank arguments or with | in them, left out"] += 1
+        report.notes["relations with blank arguments, or with | in an argument, left out"] += 1
         return None
     report.note(
         {

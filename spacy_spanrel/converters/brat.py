@@ -136,7 +136,7 @@ def _find_texts(
                 Errors.E609,
                 found=f"a folder with {without} {TEXT_SUFFIX} and no {ANN_SUFFIX} files",
                 expected=f"{ANN_SUFFIX} files"
-                + (", or that texts without are kept" * bool(without)),
+                + (", or the option to keep such texts" * bool(without)),
             )
         return [(name, path / name) for name in sorted(names)]
     if path.suffix not in (TEXT_SUFFIX, ANN_SUFFIX):
@@ -150,7 +150,7 @@ def _find_texts(
         raise place.error(
             Errors.E625,
             found="a text without annotations",
-            expected=f"the file {str(annotations)!r}, or that texts without are kept "
+            expected=f"the file {str(annotations)!r}, or the option to keep such texts "
             "(keep_unannotated, on the command line --keep-unannotated)",
         )
     return [(path.stem, path.with_suffix(""))]
@@ -277,7 +277,7 @@ def _resolve(
             lost[name] = "is discontinuous"
             continue
         if len(fragments) > 1:
-            report.notes["entities in fragments with only blanks between, read as one"] += 1
+            report.notes["entities in fragments with only blanks between them, read as one"] += 1
         ((start, end),) = joined
         index[name] = len(entities)
         entities.append(maker.trimmed_entity(doc, text, start, end, bound.label, bound.span.where))
@@ -367,7 +367,7 @@ def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocu
         ):
             fragments = _fragments(annotated.text, start, end)
             if not fragments:
-                report.notes["entities of nothing but blanks, left out"] += 1
+                report.notes["entities that are only blanks, left out"] += 1
                 continue
             if (fragments[0][0], fragments[-1][1]) != (start, end):
                 report.notes["entities with line ends around them, cut off"] += 1
@@ -379,7 +379,7 @@ def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocu
         n_relations = 0
         for edge in annotated.relations:
             if edge.head not in ids or edge.tail not in ids:
-                report.notes["relations of entities that are left out, left out"] += 1
+                report.notes["relations of entities left out"] += 1
                 continue
             head, tail = ids[edge.head], ids[edge.tail]
             if edge.label == EQUIV and edge.head != edge.tail:
@@ -437,5 +437,5 @@ def _file_name(orig_id: RecordId | None, number: int, taken: set[str], report: E
         name = f"{base}-{repeats}"
     taken.add(name.casefold())
     if orig_id is not None and name != str(orig_id):
-        report.notes["ids that are no names of files or come again, changed"] += 1
+        report.notes["ids that cannot name a file or are repeated, changed"] += 1
     return name

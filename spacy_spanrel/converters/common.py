@@ -270,7 +270,7 @@ class DocMaker:
             if not covered.strip():
                 raise where.error(
                     Errors.E606,
-                    found=f"start {start}, end {end}, and nothing but blanks there",
+                    found=f"start {start}, end {end}, where there are only blanks",
                     expected="some text there",
                 )
             if covered != covered.strip():

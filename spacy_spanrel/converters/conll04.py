@@ -224,7 +224,7 @@ def docs_to_conll04(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
             report.notes["Docs without tokens, left out"] += 1
             continue
         keep = [borders[entity.start] < borders[entity.end] for entity in entities]
-        report.note({"entities of white space, left out": len(keep) - sum(keep)})
+        report.note({"entities that are only white space, left out": len(keep) - sum(keep)})
         entities, edges = select_entities(entities, edges, keep, report)
         entities = [Entity(borders[e.start], borders[e.end], e.label) for e in entities]
         tags = [
@@ -243,7 +243,7 @@ def docs_to_conll04(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
         report.note(
             {
                 "Docs without parts of speech": all(tag == NO_TAG for tag in tags),
-                "tokens like COMMA and -LRB-, which are read as what they stand for": sum(
+                "tokens such as COMMA and -LRB-, which are read as the characters they stand for": sum(
                     word in ESCAPES for word in words
                 ),
                 "tokens with slashes in entities of several tokens, which are divided there": sum(

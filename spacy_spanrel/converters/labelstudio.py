@@ -261,7 +261,7 @@ def _edges(
         )
         return
     if direction == "bi":
-        maker.report.notes["relations in both directions, made two"] += len(labels)
+        maker.report.notes["relations in both directions, read as two"] += len(labels)
     forward, backward = DIRECTIONS[direction]
     for label in labels:
         if forward:

@@ -332,10 +332,10 @@ def _note_losses(
     places = [(entity.start, entity.end) for entity in entities]
     report.note(
         {
-            "entities across sentences, listed with their first": sum(
+            "entities across sentences, listed with their first sentence": sum(
                 sentence[start] != sentence[end - 1] for start, end in places
             ),
-            "relations across sentences, listed with that of the head": sum(
+            "relations across sentences, listed with the sentence of the head": sum(
                 sentence[entities[e.head].start] != sentence[entities[e.tail].start] for e in edges
             ),
             "relations of a span with several types, of which the first will be taken": sum(

@@ -90,7 +90,7 @@ def docs_to_tacred(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[s
         words = words_of(doc, report)
         report.note(
             {
-                "tokens like -LRB-, which are read as brackets": sum(
+                "tokens such as -LRB-, which are read as brackets": sum(
                     word.upper() in BRACKETS for word in words
                 )
             },

@@ -59,7 +59,7 @@ def docs_to_triples(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
             continue
         report.note(
             {
-                "Docs with given tokens: offsets count in these, joined by blanks": (
+                "pretokenized Docs, whose offsets count in the tokens joined by blanks": (
                     doc.has_unknown_spaces
                 )
             },

@@ -73,7 +73,7 @@ def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list
             else:
                 n = len(index)
                 ends.append(add(span))
-                notes["arguments of relations that are no entities, written as such"] += (
+                notes["arguments of relations that are no entities, written as entities"] += (
                     len(index) > n
                 )
         edge = Edge(ends[0], ends[1], relation.label)
@@ -158,8 +158,8 @@ def divide_words(words: Sequence[str], report: ExportReport) -> tuple[list[str],
     divided = [word.split() for word in words]
     report.note(
         {
-            "tokens of white space, left out": sum(not pieces for pieces in divided),
-            "tokens with white space, divided or cut": sum(
+            "whitespace tokens, left out": sum(not pieces for pieces in divided),
+            "tokens containing white space, divided or trimmed": sum(
                 bool(pieces) and pieces != [word]
                 for word, pieces in zip(words, divided, strict=True)
             ),
@@ -174,7 +174,7 @@ def line_text(doc: Doc, report: ExportReport) -> str:
     line = text.replace("\n", " ").replace("\r", " ")
     report.note(
         {
-            "Docs with given tokens, which stand between blanks and may be lost": (
+            "pretokenized Docs, whose tokens are joined by blanks and may be read differently": (
                 doc.has_unknown_spaces
             ),
             "Docs whose line breaks became blanks": line != text,
@@ -242,8 +242,8 @@ def read_pairs(doc: Doc, number: int, report: ExportReport) -> list[Pair]:
         {
             "Docs without relations, left out": not edges,
             "entities in no relation, left out": len(entities) - len(arguments),
-            "Docs of several relations, which become records with ids of their own": len(edges) > 1,
-            "pairs with several relations, in a record each": sum(n > 1 for n in ends.values()),
+            "Docs with several relations, whose records get ids of their own": len(edges) > 1,
+            "pairs with several relations, in one record each": sum(n > 1 for n in ends.values()),
         },
     )
     if not edges:
@@ -308,7 +308,7 @@ def read_text_annotations(doc: Doc, report: ExportReport) -> TextAnnotations:
     spans = [doc[entity.start : entity.end] for entity in entities]
     text = doc.text
     if doc.has_unknown_spaces and len(doc):
-        report.notes["Docs with given tokens, written with a blank between each two"] += 1
+        report.notes["pretokenized Docs, whose tokens are joined by blanks"] += 1
         # Nobody wrote the blank behind the last one.
         text = text[: doc[-1].idx + len(doc[-1])]
     bounds = [(span.start_char, span.end_char) for span in spans]

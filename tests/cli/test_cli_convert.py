@@ -146,7 +146,7 @@ def test_several_inputs_go_into_one_output(write, output):
     result = run("convert", "spert", train, dev, output)
     assert result.exit_code == 0, result.output
     assert [get_orig_id(doc) for doc in read(output)] == ["good-1", "plain-1", "good-1"]
-    assert "Ids that came before, kept" in result.stdout
+    assert "Repeated ids, kept" in result.stdout
 
 
 @pytest.mark.parametrize("old", [None, b"old"])
@@ -537,7 +537,7 @@ def test_squad(write, output):
         "Questions 2",
         "Questions without an answer 1",
         "Reference answers 2",
-        "Answers found elsewhere than stated 1",
+        "Answers not at their offset, taken from the nearest place 1",
         "good-1 'Oslo' at 13 instead of 9",
         "Records skipped 1",
     ):

@@ -419,7 +419,7 @@ def test_negatives(save, folder):
     labels = [record["relation"] for record in srsly.read_json(folder / "x")]
     assert labels == ["Live_In", *["none"] * 5]
     assert (
-        rows(result.stdout)["Docs of several relations, which become records with ids of their own"]
+        rows(result.stdout)["Docs with several relations, whose records get ids of their own"]
         == "1"
     )
 

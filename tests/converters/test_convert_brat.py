@@ -219,7 +219,7 @@ def test_fragments_at_a_line_end_are_one_entity(pair, nlp, line):
     report = ConversionReport()
     (doc,) = brat_to_docs(pair(line), nlp=nlp, report=report)
     assert [e.text for e in get_entities(doc)] == ["Oslo.\nShe"]
-    assert report.notes == {"entities in fragments with only blanks between, read as one": 1}
+    assert report.notes == {"entities in fragments with only blanks between them, read as one": 1}
 
 
 def test_misaligned_entities(pair, nlp):
@@ -281,7 +281,7 @@ def test_what_offsets_count(pair, nlp, text, ann, unit):
         ("T3\tCity 21 17\tOslo", "606", ["start 21, end 17"]),
         ("T3\tCity 17 17\t", "606", ["start 17, end 17"]),
         ("T3\tCity 16 20\tOslo", "623", ["' Osl' at 16 20", "'Oslo'"]),
-        ("T3\tCity 7 8\t ", "606", ["nothing but blanks"]),
+        ("T3\tCity 7 8\t ", "606", ["only blanks"]),
         ("T1\tCity 17 21\tOslo", "621", ["'T1' again"]),
         ("A1\tX T1\nA1\tX T1", "621", ["line 5", "'A1' again"]),
         ("R2\tX Arg1:T1", "610", ["Arg1:T1"]),
@@ -412,9 +412,9 @@ def test_what_brat_cannot_hold_is_counted(tmp_path, nlp):
         "R1\tis_a Arg1:T1 Arg2:T3\n"
     )
     assert report.notes == {
-        "entities of nothing but blanks, left out": 1,
+        "entities that are only blanks, left out": 1,
         "entities with line ends around them, cut off": 2,
-        "relations of entities that are left out, left out": 1,
+        "relations of entities left out": 1,
         "labels 'Full Name', written as Full_Name": 1,
         "labels 'is a', written as is_a": 1,
     }
@@ -446,7 +446,7 @@ def test_names_are_safe_and_different(nlp):
         "a-2-2",
         "x",
     ]
-    assert report.notes == {"ids that are no names of files or come again, changed": 9}
+    assert report.notes == {"ids that cannot name a file or are repeated, changed": 9}
 
 
 LINE_ENDS = "\n\r\u2028"

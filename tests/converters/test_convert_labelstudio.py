@@ -141,7 +141,7 @@ def test_directions(write, nlp, direction, expected):
     record = task(arrow(direction=direction), ANN, OSLO)
     (doc,) = labelstudio_to_docs(write([record]), nlp=nlp, report=report)
     assert triples(doc) == expected
-    both = "relations in both directions, made two"
+    both = "relations in both directions, read as two"
     assert report.notes == ({both: 1} if direction == "bi" else {})
 
 
@@ -364,7 +364,7 @@ def test_regions_without_a_quote_are_taken_at_their_offsets(write, nlp):
         (task(value(ANN, text="Bo")), "623", ["'Ann Lee' at 0 7", "'Bo'"]),
         (task(value(ANN, end=99)), "606", ["result[0], value", "end 99", "<= 22"]),
         (task(value(ANN, end=0, text="")), "606", ["start 0, end 0"]),
-        (task(region("a", 3, 4)), "606", ["nothing but blanks"]),
+        (task(region("a", 3, 4)), "606", ["only blanks"]),
         (task(ANN, OSLO, arrow(tail="none")), "607", ["result[2], to_id", "'none'", "2 regions"]),
         (task(ANN, OSLO, without(arrow(), "to_id")), "605", ["'to_id'"]),
         (task(ANN, OSLO, arrow(direction="up")), "604", ["direction", "'up'", "right, left, bi"]),

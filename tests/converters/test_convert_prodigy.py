@@ -225,7 +225,7 @@ def test_json_list_blank_lines_and_byte_order_mark(write, nlp):
         ({"spans": [{**ANN, "token_start": True}]}, "604", ["True"]),
         ({"spans": [without(ANN, "token_end")]}, "605", ["'token_end'"]),
         ({"spans": [without(ANN, "token_start", "start")]}, "605", ["'start'"]),
-        ({"spans": [{"start": 3, "end": 4, "label": "X"}]}, "606", ["nothing but blanks"]),
+        ({"spans": [{"start": 3, "end": 4, "label": "X"}]}, "606", ["only blanks"]),
         ({"spans": [{"start": 3, "end": 99, "label": "X"}]}, "606", ["end 99", "<= 26"]),
         ({"tokens": 3}, "604", ["tokens"]),
         ({"tokens": [*TOKENS[:5], "Oslo"]}, "604", ["tokens[5]"]),

@@ -567,8 +567,8 @@ def test_one_record_a_relation(tmp_path):
     edges = [Edge(0, 1, "r"), Edge(1, 0, "r"), Edge(0, 1, "no_relation")]
     doc = gold(["x", "y", "z"], entities, edges, 7)
     assert notes_of("tacred", doc, gold(["x"], [], [])) == {
-        "Docs of several relations, which become records with ids of their own": 1,
-        "pairs with several relations, in a record each": 1,
+        "Docs with several relations, whose records get ids of their own": 1,
+        "pairs with several relations, in one record each": 1,
         "entities in no relation, left out": 1,
         "Docs without relations, left out": 1,
     }
@@ -612,10 +612,10 @@ def test_slashes_in_conll04():
         "Docs without an id, numbered from 0": 1,
     }
     names = gold(["COMMA", "x"], [], [], 1)
-    note = "tokens like COMMA and -LRB-, which are read as what they stand for"
+    note = "tokens such as COMMA and -LRB-, which are read as the characters they stand for"
     assert notes_of("conll04", names)[note] == 1
     assert notes_of("tacred", gold(["-lrb-", "x"], *one_relation(A, B, "r"), 1)) == {
-        "tokens like -LRB-, which are read as brackets": 1
+        "tokens such as -LRB-, which are read as brackets": 1
     }
 
 
@@ -630,14 +630,14 @@ def test_white_space_between_tokens(tmp_path):
         "relations": [((0, 2, "ENTITY"), (2, 3, "ENTITY"), "r", None)],
     }
     assert notes == {
-        "tokens of white space, left out": 2,
-        "tokens with white space, divided or cut": 1,
+        "whitespace tokens, left out": 2,
+        "tokens containing white space, divided or trimmed": 1,
         "ids with characters that the format cannot hold, changed": 1,
     }
     blank = gold(words, *one_relation(Entity(1, 2, "ENTITY"), Entity(2, 3, "ENTITY"), "r"), "d")
     lost = [note for note in notes_of("kbp37", blank) if note.startswith("relations with an empty")]
     assert len(lost) == 1
-    assert notes_of("conll04", blank)["entities of white space, left out"] == 1
+    assert notes_of("conll04", blank)["entities that are only white space, left out"] == 1
 
 
 @pytest.mark.parametrize("data_format", ["kbp37", "semeval"])
@@ -689,7 +689,7 @@ def test_ade_holds_one_kind_of_relation(tmp_path):
         "entities in no row, left out": 3,
         "Docs without rows, left out": 1,
         "ids whose number changes": 1,
-        "Docs with id and text of an earlier one, which are read as one": 1,
+        "Docs with the id and text of an earlier Doc, read as one": 1,
     }
     assert (report.docs, report.entities, report.relations) == (2, 4, 2)
 
@@ -742,7 +742,7 @@ def test_several_types_and_borders_in_scierc():
     entities = [A, Entity(0, 1, "Other"), Entity(0, 2, "Across")]
     doc = gold(["x", "y"], entities, [Edge(1, 2, "r")], "d", sent_starts=[True, True])
     assert notes_of("scierc", doc, unit="document") == {
-        "entities across sentences, listed with their first": 1,
+        "entities across sentences, listed with their first sentence": 1,
         "relations of a span with several types, of which the first will be taken": 1,
     }
     assert "Docs whose sentence borders are lost" in notes_of("scierc", doc)
@@ -766,7 +766,7 @@ def test_odd_annotations(tmp_path):
     assert notes == {
         "duplicate entities, written once": 1,
         "entities without a type, written as ENTITY": 1,
-        "arguments of relations that are no entities, written as such": 1,
+        "arguments of relations that are no entities, written as entities": 1,
         "duplicate relations, written once": 1,
         "relations without a label or with an empty argument, left out": 1,
     }

@@ -139,6 +139,6 @@ def check_predicted_report(report: ExportReport) -> None:
     assert (report.docs, report.entities, report.relations) == (1, 3, 2)
     assert report.notes["scores of entities, left out"] == 2
     assert report.notes["scores of relations, left out"] >= 2
-    assert report.notes["Docs with given tokens, written with a blank between each two"] == 1
-    assert report.notes["arguments of relations that are no entities, written as such"] == 1
+    assert report.notes["pretokenized Docs, whose tokens are joined by blanks"] == 1
+    assert report.notes["arguments of relations that are no entities, written as entities"] == 1
     assert report.notes["relations without a label or with an empty argument, left out"] == 1
