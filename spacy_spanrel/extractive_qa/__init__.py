@@ -1,1 +1,1 @@
-"""`extractive_qa`: answers to questions in the words of a text."""
+"""`extractive_qa`: a component that answers questions with words of the text."""

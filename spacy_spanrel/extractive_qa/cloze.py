@@ -1,9 +1,10 @@
-"""Questions that are made from the text itself, for training where people's questions are few.
+"""Questions made from texts automatically, for training with few human questions.
 
-A part of a sentence is taken out and asked for (after Lewis et al. 2019, "Unsupervised Question
-Answering by Cloze Translation"). Half of the questions have no answer: a name or number in them is
-replaced by one that the text does not have, as the authors of SQuAD 2.0 did by hand. They are poor
-English, but to answer them a reader must find what a question says in the text, and look beside it.
+A question asks for a part of a sentence that was removed from it (after Lewis et al. 2019, "Unsupervised
+Question Answering by Cloze Translation"). Half of the questions have no answer: a name or number in them
+is replaced by one that the text does not contain, as the authors of SQuAD 2.0 did by hand. They are poor
+English, but to answer them a model must find the words of the question in the text, and look next to
+them.
 """
 
 from __future__ import annotations
@@ -19,26 +20,29 @@ from spacy.tokens import Doc
 from ..annotations import QA_KEY, Answer, Question, get_answers, make_answer
 from ..annotations.answers import plausible_answers, reference_answers
 
-Range = tuple[int, int]
+# Start and end (exclusive) of a part of a text, in characters.
+CharRange = tuple[int, int]
 
-# Ends of sentences, names and numbers in a text that nothing has annotated.
-_BORDER = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
+# Sentence boundaries, names and numbers in a text without annotation.
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]?[A-Z0-9])")
 _NAME = re.compile(r"[A-Z][\w'’.-]*[\w](?:[ ](?:(?:of|the|de|and)[ ])?[A-Z][\w'’.-]*[\w])*")
 _NUMBER = re.compile(r"[$£€]?\d[\d,.]*\d?(?:%| percent| million| billion)?|\d")
 _YEAR = re.compile(r"(1[0-9]|20)\d\d")
 _WORD = re.compile(r"\S+")
 
-# Characters of the shortest sentence, and words around the answer: the fewest of all, and from .. to
-# on each side.
-_SHORTEST = 25
-_FEWEST_WORDS = 4
-_WORDS_BESIDE = (2, 10)
-# How often a word of the text is left out of the question.
-_DROPPED = 0.15
-# Below the first number the question word comes first and what stood behind the answer follows it;
-# below the second it stands where the answer was; else it comes first, before the words in order.
-_TURNED, _INSIDE = 0.4, 0.7
-# Tries for each question that is wanted: not every place of a text is good for one.
+# The shortest sentence that is used, in characters.
+_MIN_SENTENCE = 25
+# Words around the answer that become the question: the smallest number of all, and the range of their
+# number on each side.
+_MIN_WORDS = 4
+_WORDS_PER_SIDE = (2, 10)
+# Probability that a word of the text is left out of the question.
+_DROP = 0.15
+# The order of a question, by a random number. Below the first: the question word, the words after the
+# answer, those before it. Below the second: the question word in the place of the answer. Otherwise: the
+# question word, the words before the answer, those after it.
+_INVERTED, _IN_PLACE = 0.4, 0.7
+# Tries for each wanted question: many places of a text are not suitable.
 _TRIES = 6
 
 
@@ -57,10 +61,10 @@ class Mention:
 
 @dataclass(frozen=True)
 class QuestionWords:
-    """How a language asks.
+    """The question words of a language; one of those that suit the answer is drawn.
 
-    year, number, name, other (tuple[str, ...]): For a year, another number, what begins with a
-        capital, and the rest. One of them is drawn.
+    year, number, name, other (tuple[str, ...]): For answers that are a year, another number, begin with
+        a capital letter, and for all others.
     """
 
     year: tuple[str, ...] = ("when", "what year")
@@ -69,7 +73,7 @@ class QuestionWords:
     other: tuple[str, ...] = ("what",)
 
     def of(self, answer: str) -> tuple[str, ...]:
-        """Return the words that ask for an answer."""
+        """Return the question words that suit an answer."""
         if _YEAR.fullmatch(answer):
             return self.year
         if _NUMBER.match(answer):
@@ -80,21 +84,23 @@ class QuestionWords:
 ENGLISH = QuestionWords()
 
 
-def find_sentences(doc: Doc) -> list[Range]:
-    """Return the character ranges of the sentences: those that are annotated, or a guess."""
+def find_sentences(doc: Doc) -> list[CharRange]:
+    """Return the character ranges of the sentences; they are guessed if the Doc has none."""
     if doc.has_annotation("SENT_START"):
         return [(sent.start_char, sent.end_char) for sent in doc.sents]
-    cuts = [0, *(match.end() for match in _BORDER.finditer(doc.text)), len(doc.text)]
+    cuts = [0, *(match.end() for match in _SENTENCE_END.finditer(doc.text)), len(doc.text)]
     return [(start, end) for start, end in pairwise(cuts) if end > start]
 
 
 def find_mentions(doc: Doc, start: int, end: int) -> list[Mention]:
-    """Return the names and numbers of a sentence: entities if the Doc has any, or a guess from
-    capitals (those that a sentence begins with say nothing) and digits.
+    """Return the names and numbers of a sentence.
+
+    They are the entities of the Doc. In a Doc without entities, names are guessed from capital letters
+    after the first word, and numbers from digits.
 
     doc (Doc): The Doc.
     start, end (int): Character range of the sentence.
-    RETURNS (list[Mention]): Names, then numbers.
+    RETURNS (list[Mention]): The names and numbers; guessed ones with all names first.
     """
     if doc.ents:
         return [
@@ -117,17 +123,17 @@ def find_mentions(doc: Doc, start: int, end: int) -> list[Mention]:
 
 
 def collect_mentions(docs: Iterable[Doc]) -> dict[str, list[str]]:
-    """Collect the names and numbers of texts, to be put into questions about other texts.
+    """Collect the names and numbers of texts, for questions about other texts.
 
     docs (Iterable[Doc]): The texts.
-    RETURNS (dict[str, list[str]]): All mentions by kind, as often as they occur.
+    RETURNS (dict[str, list[str]]): The names and the numbers, each as often as it occurs.
     """
-    found: dict[str, list[str]] = {"name": [], "number": []}
+    mentions: dict[str, list[str]] = {"name": [], "number": []}
     for doc in docs:
         for sentence in find_sentences(doc):
             for mention in find_mentions(doc, *sentence):
-                found[mention.kind].append(doc.text[mention.start : mention.end])
-    return found
+                mentions[mention.kind].append(doc.text[mention.start : mention.end])
+    return mentions
 
 
 def make_clozes(
@@ -141,71 +147,70 @@ def make_clozes(
 ) -> list[Answer]:
     """Make questions about a text.
 
-    Asked for are the answers (also the plausible ones) to the questions that it has already, names
-    and numbers.
+    They ask for names, numbers, and the answers (also plausible ones) to the questions that the text has
+    already.
 
-    doc (Doc): The text, perhaps with gold questions, sentence borders, entities.
-    count (int): How many to make. Fewer come out where the text has not enough good places.
+    doc (Doc): The text; gold questions, sentence boundaries and entities are used if it has any.
+    count (int): Number of questions. The text may have too few suitable places for all of them.
     mentions (Mapping[str, Sequence[str]]): From `collect_mentions`.
     rng (random.Random): Makes all choices.
-    words (QuestionWords): Of the text's language.
-    key (str): Span group of the questions that it has.
-    RETURNS (list[Answer]): Gold answers to new questions, by turns with an answer and without one
-        (with the plausible answer as its alternative). Ids are "c0", "c1", ...
+    words (QuestionWords): The question words of the text's language.
+    key (str): Span group of the gold questions.
+    RETURNS (list[Answer]): The gold answers to new questions with the ids "c0", "c1", ... Every second
+        one is "no answer", with a plausible answer as its alternative.
     """
     text = doc.text
-    # Each is looked at many times.
-    sentences = [(*place, find_mentions(doc, *place)) for place in find_sentences(doc)]
+    sentences = [(*bounds, find_mentions(doc, *bounds)) for bounds in find_sentences(doc)]
     gold = [
-        (part.start_char, part.end_char)
-        for answer in get_answers(doc, key)
-        for part in (*reference_answers(answer)[:1], *plausible_answers(answer)[:1])
+        (answer.start_char, answer.end_char)
+        for gold_answer in get_answers(doc, key)
+        for answer in (*reference_answers(gold_answer)[:1], *plausible_answers(gold_answer)[:1])
     ]
-    made: list[Answer] = []
+    answers: list[Answer] = []
     for _ in range(_TRIES * count if sentences else 0):
-        if len(made) == count:
+        if len(answers) == count:
             break
-        start, end, own = rng.choice(sentences)
-        # People's own answers count twice.
-        answers = [place for place in gold if start <= place[0] and place[1] <= end] * 2
-        answers += [(mention.start, mention.end) for mention in own]
-        if not answers or end - start < _SHORTEST:
+        start, end, sentence_mentions = rng.choice(sentences)
+        # Answers that people marked are twice as likely.
+        targets = [bounds for bounds in gold if start <= bounds[0] and bounds[1] <= end] * 2
+        targets += [(mention.start, mention.end) for mention in sentence_mentions]
+        if not targets or end - start < _MIN_SENTENCE:
             continue
-        place = rng.choice(answers)
-        before, behind = _beside(text, (start, end), place, rng)
-        if len(before) + len(behind) < _FEWEST_WORDS:
+        target = rng.choice(targets)
+        before, after = _words_around(text, (start, end), target, rng)
+        if len(before) + len(after) < _MIN_WORDS:
             continue
         change = None
-        if len(made) % 2:
-            change = _draw_change(text, own, place, before, behind, mentions, rng)
+        if len(answers) % 2:
+            change = _draw_change(text, sentence_mentions, target, before, after, mentions, rng)
             if change is None:
                 continue
-        left = [w for w in _words(text, before, change) if rng.random() > _DROPPED]
-        right = [w for w in _words(text, behind, change) if rng.random() > _DROPPED]
-        asked = _ask(left, right, words.of(text[slice(*place)]), rng)
-        question = Question(f"c{len(made)}", asked)
-        answer = make_answer(doc, question, *place)
+        left = [word for word in _words(text, before, change) if rng.random() > _DROP]
+        right = [word for word in _words(text, after, change) if rng.random() > _DROP]
+        asked = _phrase(left, right, words.of(text[slice(*target)]), rng)
+        question = Question(f"c{len(answers)}", asked)
+        answer = make_answer(doc, question, *target)
         if change is not None:
             answer = replace(make_answer(doc, question, 0, 0), alternatives=(answer,))
-        made.append(answer)
-    return made
+        answers.append(answer)
+    return answers
 
 
-def _beside(
-    text: str, sentence: Range, place: Range, rng: random.Random
-) -> tuple[list[Range], list[Range]]:
-    """Choose words before and behind the answer: as ranges of characters."""
-    found = [(match.start(), match.end()) for match in _WORD.finditer(text, *sentence)]
-    before = [word for word in found if word[1] <= place[0]]
-    behind = [word for word in found if word[0] >= place[1]]
+def _words_around(
+    text: str, sentence: CharRange, target: CharRange, rng: random.Random
+) -> tuple[list[CharRange], list[CharRange]]:
+    """Choose words of a sentence before and after the answer."""
+    words = [(match.start(), match.end()) for match in _WORD.finditer(text, *sentence)]
+    before = [word for word in words if word[1] <= target[0]]
+    after = [word for word in words if word[0] >= target[1]]
     if before:
-        before = before[-rng.randint(*_WORDS_BESIDE) :]
-    return before, behind[: rng.randint(*_WORDS_BESIDE)]
+        before = before[-rng.randint(*_WORDS_PER_SIDE) :]
+    return before, after[: rng.randint(*_WORDS_PER_SIDE)]
 
 
 @dataclass(frozen=True)
 class _Change:
-    """What is put in the place of a mention."""
+    """A mention, and the text that replaces it."""
 
     mention: Mention
     text: str
@@ -213,53 +218,53 @@ class _Change:
 
 def _draw_change(
     text: str,
-    own: Sequence[Mention],
-    place: Range,
-    before: Sequence[Range],
-    behind: Sequence[Range],
+    sentence_mentions: Sequence[Mention],
+    target: CharRange,
+    before: Sequence[CharRange],
+    after: Sequence[CharRange],
     mentions: Mapping[str, Sequence[str]],
     rng: random.Random,
 ) -> _Change | None:
-    """Draw a mention among the words of the question, and another one that the text does not have;
-    None if the draw was none."""
-    first = before[0][0] if before else place[1]
-    last = behind[-1][1] if behind else place[0]
-    others = [
+    """Draw a mention in the question, and one of the same kind that the text does not contain; None if
+    there is none, or if the text contains the one that was drawn."""
+    first = before[0][0] if before else target[1]
+    last = after[-1][1] if after else target[0]
+    in_question = [
         mention
-        for mention in own
+        for mention in sentence_mentions
         if first <= mention.start
         and mention.end <= last
-        and (mention.end <= place[0] or mention.start >= place[1])
+        and (mention.end <= target[0] or mention.start >= target[1])
     ]
-    if not others:
+    if not in_question:
         return None
-    mention = rng.choice(others)
+    mention = rng.choice(in_question)
     if not mentions[mention.kind]:
         return None
     new = rng.choice(mentions[mention.kind])
     return None if new.lower() in text.lower() else _Change(mention, new)
 
 
-def _words(text: str, found: Sequence[Range], change: _Change | None) -> list[str]:
-    """Return the words of a part of the text, with the change if it lies there."""
-    if not found:
+def _words(text: str, ranges: Sequence[CharRange], change: _Change | None) -> list[str]:
+    """Return the words from the first to the last of some ranges, with the change if it lies there."""
+    if not ranges:
         return []
-    start, end = found[0][0], found[-1][1]
+    start, end = ranges[0][0], ranges[-1][1]
     if change is not None and start <= change.mention.start and change.mention.end <= end:
         whole = text[start : change.mention.start] + change.text + text[change.mention.end : end]
         return whole.split()
     return text[start:end].split()
 
 
-def _ask(left: list[str], right: list[str], words: Sequence[str], rng: random.Random) -> str:
-    """Put the words of a question together."""
+def _phrase(left: list[str], right: list[str], words: Sequence[str], rng: random.Random) -> str:
+    """Make a question of the words before and after the answer and a question word."""
     word = rng.choice(words) if len(words) > 1 else words[0]
     if right:
         right = [*right[:-1], right[-1].rstrip(".")]
     draw = rng.random()
-    if draw < _TURNED:
+    if draw < _INVERTED:
         order = [word, *right, *left]
-    elif draw < _INSIDE:
+    elif draw < _IN_PLACE:
         order = [*left, word, *right]
     else:
         order = [word, *left, *right]

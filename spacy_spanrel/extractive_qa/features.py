@@ -1,4 +1,4 @@
-"""Questions and windows of a text as rows of piece ids. Arrays in, arrays out."""
+"""Rows of piece ids, each of a question and a window of a text. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from ..arrays import BoolArray, IntArray
 from ..encoding.pieces import PairTemplate
 from ..errors import Errors
 
-# No tokenizer puts more special tokens around a pair of texts than RoBERTa does.
+# Special tokens around a pair of texts: no tokenizer has more than RoBERTa's.
 MOST_SPECIAL = 4
 
 
 def check_window_settings(
     max_length: int, doc_stride: int, max_question_length: int, special: int = MOST_SPECIAL
 ) -> None:
-    """Refuse settings with which some of a text would be read by no window.
+    """Refuse settings with which no window would read some part of a text.
 
     max_length (int): Pieces in a row.
     doc_stride (int): Pieces from the start of a window to the start of the next one.
-    max_question_length (int): Longest question in pieces.
+    max_question_length (int): Length of the longest question, in pieces.
     special (int): Special tokens in a row.
-    RAISES (ValueError): If a window has no room, or moves on further than it reads.
+    RAISES (ValueError): If a row has no room for a window, or a window is shorter than `doc_stride`.
     """
     capacity = max_length - max_question_length - special
     if capacity < 1 or not 1 <= doc_stride <= capacity or max_question_length < 1:
@@ -40,10 +40,10 @@ def check_window_settings(
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of one text for a question.
+    """The windows of a text.
 
-    starts, lengths (int64 arrays, (n_windows,)): Pieces of the text in each.
-    owner (int64 array, (n_pieces,)): The window that gives each piece most context.
+    starts, lengths (int64 arrays, (n_windows,)): First piece and number of pieces of each window.
+    owner (int64 array, (n_pieces,)): The window in which each piece has the most context.
     """
 
     starts: IntArray
@@ -51,23 +51,23 @@ class Windows:
     owner: IntArray
 
     def owned(self, window: int) -> BoolArray:
-        """Tell which pieces of a window have most context there, (length,)."""
+        """Tell which pieces of a window have the most context there, ``(length,)``."""
         start = self.starts[window]
-        part: BoolArray = self.owner[start : start + self.lengths[window]] == window
-        return part
+        owned: BoolArray = self.owner[start : start + self.lengths[window]] == window
+        return owned
 
 
 def place_windows(n_pieces: int, capacity: int, doc_stride: int) -> Windows:
-    """Place windows over a text as BERT's `run_squad` does (Devlin et al. 2019).
+    """Divide a text into overlapping windows like BERT's `run_squad` (Devlin et al. 2019).
 
-    The context that a window gives a piece is its distance to the nearer border, plus a hundredth
-    of the window's length; on a tie the earlier window wins.
+    The context of a piece in a window is its distance to the nearer end of the window, plus a hundredth
+    of the window's length. Of windows with the same context, the first owns the piece.
 
     n_pieces (int): Length of the text.
-    capacity (int): Pieces of the text that a row takes.
+    capacity (int): Pieces of the text that fit into a row.
     doc_stride (int): Pieces from the start of a window to the start of the next one, at most
         `capacity`.
-    RETURNS (Windows): At least one, also for an empty text; every piece is in at least one.
+    RETURNS (Windows): At least one window, also for an empty text; together they hold every piece.
     """
     n_windows = 1 + max(0, -(-(n_pieces - capacity) // doc_stride))
     starts = np.arange(n_windows, dtype=np.int64) * doc_stride
@@ -75,25 +75,25 @@ def place_windows(n_pieces: int, capacity: int, doc_stride: int) -> Windows:
     owner = np.zeros(n_pieces, dtype=np.int64)
     best = np.full(n_pieces, -1.0)
     for window, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
-        within = np.arange(length)
-        context = np.minimum(within, length - 1 - within) + 0.01 * length
-        part = slice(start, start + length)
-        better = context > best[part]
-        best[part][better] = context[better]
-        owner[part][better] = window
+        position = np.arange(length)
+        context = np.minimum(position, length - 1 - position) + 0.01 * length
+        pieces = slice(start, start + length)
+        is_better = context > best[pieces]
+        best[pieces][is_better] = context[is_better]
+        owner[pieces][is_better] = window
     return Windows(starts, lengths, owner)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A question with a window of a text.
+    """A question and a window of a text.
 
     ids, types (int64 arrays, (length,)): Piece ids and segment ids.
     casing (int64 array, (length,) | None): Letter case of the pieces.
-    context (int): Column of the window's first piece.
-    null (int): Column that stands for "no answer".
-    start (int): The window's first piece in the text.
-    owned (bool array, (window's length,)): Pieces that have most context in this window.
+    context (int): Column of the first piece of the window.
+    null (int): Column of the null position, which stands for "no answer".
+    start (int): Number of the first piece of the window in the text.
+    owned (bool array, (n_window_pieces,)): The pieces that have the most context in this window.
     """
 
     ids: IntArray
@@ -115,13 +115,12 @@ def make_rows(
 ) -> list[Row]:
     """Make the rows of a question about a text.
 
-    question, text (int64 arrays): Piece ids; the question fits `max_length` with room for a window
-        of `doc_stride` pieces.
-    template (PairTemplate): Special tokens around the two.
-    max_length (int): Longest row.
-    doc_stride (int): As in `place_windows`.
+    question, text (int64 arrays): Piece ids of both. Beside the question a row has room for a window.
+    template (PairTemplate): The special tokens around the question and the window.
+    max_length (int): Length of the longest row.
+    doc_stride (int): As in `place_windows`; a window that is shorter moves by its own length.
     casing (tuple[int64 array, int64 array] | None): Letter case of the pieces of both.
-    RETURNS (list[Row]): One a window.
+    RETURNS (list[Row]): One row for each window.
     """
     head = np.concatenate([template.prefix, question, template.middle]).astype(np.int64)
     head_types = np.concatenate(
@@ -139,14 +138,14 @@ def make_rows(
     for window, (start, length) in enumerate(
         zip(windows.starts.tolist(), windows.lengths.tolist(), strict=True)
     ):
-        part = slice(start, start + length)
+        pieces = slice(start, start + length)
         letters = None
         if casing is not None:
             letters = np.zeros(len(head) + length + len(suffix), dtype=np.int64)
-            at = len(template.prefix)
-            letters[at : at + len(question)] = casing[0]
-            letters[len(head) : len(head) + length] = casing[1][part]
-        ids = np.concatenate([head, text[part], suffix])
+            first = len(template.prefix)
+            letters[first : first + len(question)] = casing[0]
+            letters[len(head) : len(head) + length] = casing[1][pieces]
+        ids = np.concatenate([head, text[pieces], suffix])
         types = np.concatenate(
             [head_types, np.full(length, template.second_type, dtype=np.int64), suffix_types]
         )
@@ -158,11 +157,11 @@ def make_rows(
 def pieces_of_range(chars: IntArray, start: int, end: int) -> tuple[int, int] | None:
     """Find the pieces that cover a range of characters.
 
-    chars (int64 array, (n_pieces, 2)): Character ranges of the pieces, in order.
+    chars (int64 array, (n_pieces, 2)): The character ranges of the pieces, in order.
     start, end (int): The range, end exclusive.
-    RETURNS (tuple[int, int] | None): First and last piece (inclusive), None if no piece has any of
+    RETURNS (tuple[int, int] | None): First and last piece (inclusive); None if no piece covers any of
         these characters.
     """
-    solid = chars[:, 0] < chars[:, 1]
-    touching = np.flatnonzero(solid & (chars[:, 0] < end) & (chars[:, 1] > start))
+    has_chars = chars[:, 0] < chars[:, 1]
+    touching = np.flatnonzero(has_chars & (chars[:, 0] < end) & (chars[:, 1] > start))
     return (int(touching[0]), int(touching[-1])) if len(touching) else None

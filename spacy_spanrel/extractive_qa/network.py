@@ -1,4 +1,4 @@
-"""The network of `extractive_qa`: rows in, start and end logits out."""
+"""The network of `extractive_qa`: start and end logits of the pieces of rows."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor, nn
 from ..encoding.checkpoint import HFModule
 from ..errors import Errors
 
-# They search answers with beams, and pad on the left.
-_BEAMS = ("xlnet", "xlm", "flaubert")
+# Networks that search answers with beams, and pad on the left.
+_BEAM_SEARCH = ("xlnet", "xlm", "flaubert")
 
 
 class SpanNetwork(nn.Module):
     """A Hugging Face question-answering network.
 
     encoder (HFModule): The network and its tokenizer.
-    RAISES (ValueError): If the network is none that gives start and end logits.
+    RAISES (ValueError): If the network does not give start and end logits.
     """
 
     def __init__(self, encoder: HFModule):
@@ -26,7 +26,7 @@ class SpanNetwork(nn.Module):
         self.encoder = encoder
         accepted = inspect.signature(encoder.transformer.forward).parameters
         kind = encoder.transformer.config.model_type  # type: ignore[union-attr]
-        if "start_positions" not in accepted or kind in _BEAMS:
+        if "start_positions" not in accepted or kind in _BEAM_SEARCH:
             raise ValueError(
                 Errors.E802.format(
                     name=encoder.pieces.name, kind=type(encoder.transformer).__name__
@@ -37,12 +37,12 @@ class SpanNetwork(nn.Module):
     def forward(
         self, ids: Tensor, mask: Tensor, types: Tensor, casing: Tensor | None = None
     ) -> Tensor:
-        """Return the logits of each piece as first and last of the answer.
+        """Compute the logits of each piece as the first and as the last of the answer.
 
         ids, mask, casing (Tensor): As in `HFModule`, ``(batch, length)``.
         types (Tensor): Segment ids, int64. *Shape:* ``(batch, length)``
         RETURNS (Tensor): float32, -inf for padding. *Shape:* ``(batch, length, 2)``
         """
-        found = self.encoder.outputs(ids, mask, casing, types if self._takes_types else None)
-        logits = torch.stack([found.start_logits, found.end_logits], dim=-1).float()
+        outputs = self.encoder.outputs(ids, mask, casing, types if self._takes_types else None)
+        logits = torch.stack([outputs.start_logits, outputs.end_logits], dim=-1).float()
         return logits.masked_fill(mask[:, :, None] == 0, float("-inf"))

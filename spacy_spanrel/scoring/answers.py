@@ -1,8 +1,8 @@
-"""Scores of answers, equal to those of the official SQuAD 2.0 script and of MLQA's.
+"""Scores of answers, equal to those of the official scripts of SQuAD 2.0 and MLQA.
 
-The functions on texts take and return what the official script does (percentages, thresholds on
-the probability that there is no answer). `score_answers` is spaCy's view of them: values from 0
-to 1, over Examples.
+The functions that compare texts work like the official SQuAD script: scores are percentages, thresholds
+apply to the probability of "no answer". `score_answers` is the scorer of spaCy that uses them: scores
+from 0 to 1, for Examples.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ..annotations import QA_KEY, get_answers
 from ..annotations.answers import best_answer, null_difference, reference_answers
 from ..errors import Errors
 
-# Parts of the data, by our names and the official script's.
+# Names of the parts of the data, here and in the official script.
 _PARTS = {"": "", "has_ans_": "HasAns_", "no_ans_": "NoAns_"}
 
-# The articles that MLQA removes, where it removes any. Hindi and Chinese have none.
+# The articles that MLQA removes. Hindi and Chinese have no articles.
 _ARTICLES = {
     "en": "a an the",
     "es": "el la los las un una unos unas",
@@ -39,7 +39,7 @@ _ARTICLE = {
     language: re.compile(rf"\b(?:{words.replace(' ', '|')})\b")
     for language, words in _ARTICLES.items()
 }
-# In MLQA's definition the Arabic article goes wherever its letters stand, in words too.
+# MLQA removes the letters of the Arabic article everywhere, also inside words.
 _ARTICLE["ar"] = re.compile("ال")
 LANGUAGES = ("en", "es", "hi", "vi", "de", "ar", "zh")
 
@@ -49,7 +49,7 @@ _CHINESE = re.compile("([\u4e00-\u9fa5])")
 
 @runtime_checkable
 class QAScorer(Protocol):
-    """Scores Examples; takes a component's `cfg` as keyword arguments."""
+    """A function that scores Examples. It takes the `cfg` of a component as keyword arguments."""
 
     def __call__(self, examples: Iterable[Example], **cfg: Any) -> dict[str, Any]: ...
 
@@ -58,21 +58,22 @@ class QAScorer(Protocol):
 
 
 def normalize_answer(text: str, language: str | None = None) -> str:
-    """Normalize an answer before it is compared.
+    """Normalize an answer for comparison.
 
-    All lower-case the text, take out punctuation, then articles, and put one blank between words.
+    The text is lower-cased, punctuation and then articles are removed, and words are joined by single
+    spaces.
 
-    - None: the official SQuAD rules, whatever the language of the text: ASCII punctuation, English
-      articles (Rajpurkar et al. 2016).
-    - "en", "es", "hi", "vi", "de", "ar", "zh": the rules of MLQA (Lewis et al. 2020): all
-      characters that Unicode calls punctuation and the ASCII ones; that language's articles. In
-      Vietnamese these are của, là, cái, chiếc and những; in Arabic the two letters of the article
-      go wherever they stand; Hindi and Chinese have none. In Chinese text each character from
-      U+4E00 to U+9FA5 is a word of its own; elsewhere words stand between white space.
+    - None: the rules of SQuAD (Rajpurkar et al. 2016), whatever the language of the text: ASCII
+      punctuation and English articles.
+    - "en", "es", "hi", "vi", "de", "ar", "zh": the rules of MLQA (Lewis et al. 2020): ASCII and Unicode
+      punctuation and the articles of the language. In Vietnamese these are của, là, cái, chiếc and
+      những; in Arabic the two letters of the article, also inside words; Hindi and Chinese have none. In
+      Chinese text each character from U+4E00 to U+9FA5 is a word; otherwise words are separated by
+      white space.
 
     text (str): The answer.
-    language (str | None): Whose rules to follow.
-    RETURNS (str): The words of the answer, with a blank between them.
+    language (str | None): The language whose rules apply.
+    RETURNS (str): The normalized answer.
     RAISES (ValueError): If there are no rules for the language.
     """
     text = text.lower()
@@ -96,24 +97,21 @@ def _is_punctuation(char: str) -> bool:
 
 
 def exact_match(prediction: str, references: Sequence[str], language: str | None = None) -> float:
-    """Tell whether an answer is one of the references; arguments as in `f1`.
-
-    RETURNS (float): 1 or 0.
-    """
+    """Return 1 if an answer equals one of the references, else 0; arguments as in `f1`."""
     return _compare(prediction, references, language)[0]
 
 
 def f1(prediction: str, references: Sequence[str], language: str | None = None) -> float:
-    """Compare the words of an answer with those of the reference that it is most like.
+    """Compare the words of an answer with those of the most similar reference.
 
-    A word counts as often as it is in both. If one side has no words, F1 is 1 where the other has
-    none either, else 0.
+    A word that is repeated counts as often as both sides have it. If one side has no words, F1 is 1 if
+    the other has none either, else 0.
 
     prediction (str): The answer; "" for no answer.
-    references (Sequence[str]): The right answers; none if the question has no answer. Those that
-        normalize to nothing are ignored; if all do, "" is the right answer.
+    references (Sequence[str]): The right answers; none for a question without an answer. References
+        that normalize to nothing are ignored; if all do, "" is the right answer.
     language (str | None): As in `normalize_answer`.
-    RETURNS (float): From 0 to 1.
+    RETURNS (float): F1, from 0 to 1.
     RAISES (ValueError): If there are no rules for the language.
     """
     return _compare(prediction, references, language)[1]
@@ -122,20 +120,20 @@ def f1(prediction: str, references: Sequence[str], language: str | None = None) 
 def _compare(
     prediction: str, references: Sequence[str], language: str | None
 ) -> tuple[float, float]:
-    """Exact match and F1."""
-    found = normalize_answer(prediction, language)
-    wanted = [normalize_answer(reference, language) for reference in references]
-    wanted = [text for text in wanted if text] or [""]
-    return float(found in wanted), max(_overlap(found.split(), text.split()) for text in wanted)
+    """Return exact match and F1."""
+    answer = normalize_answer(prediction, language)
+    normalized = [normalize_answer(reference, language) for reference in references]
+    right = [text for text in normalized if text] or [""]
+    return float(answer in right), max(_word_f1(answer.split(), text.split()) for text in right)
 
 
-def _overlap(found: list[str], wanted: list[str]) -> float:
-    if not found or not wanted:
-        return float(found == wanted)
-    n_common = (Counter(found) & Counter(wanted)).total()
+def _word_f1(predicted: list[str], gold: list[str]) -> float:
+    if not predicted or not gold:
+        return float(predicted == gold)
+    n_common = (Counter(predicted) & Counter(gold)).total()
     if not n_common:
         return 0.0
-    precision, recall = n_common / len(found), n_common / len(wanted)
+    precision, recall = n_common / len(predicted), n_common / len(gold)
     return 2 * precision * recall / (precision + recall)
 
 
@@ -144,7 +142,12 @@ def _overlap(found: list[str], wanted: list[str]) -> float:
 
 @dataclass(frozen=True)
 class _Result:
-    """The scores of one question."""
+    """The scores of one question.
+
+    has_answer (bool): Whether the question has an answer.
+    answered (bool): Whether the prediction is an answer.
+    exact, f1 (float): The scores of the prediction.
+    """
 
     has_answer: bool
     answered: bool
@@ -153,7 +156,7 @@ class _Result:
 
     @property
     def unanswered(self) -> float:
-        """The score of "no answer", by either measure."""
+        """The score, by both measures, that "no answer" would have."""
         return float(not self.has_answer)
 
 
@@ -166,45 +169,45 @@ def squad_scores(
     language: str | None = None,
     missing: Literal["error", "skip"] = "error",
 ) -> dict[str, float | int]:
-    """Score predictions as the official SQuAD 2.0 script does (Rajpurkar et al. 2018).
+    """Score predictions like the official SQuAD 2.0 script (Rajpurkar et al. 2018).
 
-    references (Mapping[str, Sequence[str]]): The right answers to each question, by its id; none
-        if it has no answer.
-    predictions (Mapping[str, str]): An answer to each; "" for no answer. Those to other questions
-        are ignored.
-    na_probs (Mapping[str, float] | None): How probable it is that a question has no answer, or any
-        other number that is greater the less likely an answer is.
-    na_threshold (float): Where `na_probs` are greater, the prediction counts as no answer.
+    The best thresholds are those of the official script too. It raises the threshold from question to
+    question in the order of `na_probs`, and takes "answer no question" for the threshold 0. If
+    `na_probs` are not probabilities, `best_null_threshold` gives a threshold that can be used.
+
+    references (Mapping[str, Sequence[str]]): The right answers to each question, by its id; none for a
+        question without an answer.
+    predictions (Mapping[str, str]): An answer to each question, "" for no answer. Answers to other
+        questions are ignored.
+    na_probs (Mapping[str, float] | None): The probability of "no answer" for each question, or another
+        number that is higher the less likely an answer is.
+    na_threshold (float): A prediction whose `na_probs` exceeds this counts as "no answer".
     language (str | None): As in `normalize_answer`.
-    missing ("error" | "skip"): What to do about questions without a prediction. Skipped ones
-        count nowhere; the official script fails or goes on, depending on the question.
+    missing ("error" | "skip"): Whether to refuse or to ignore questions without a prediction. (The
+        official script stops or goes on, depending on the question.)
     RETURNS (dict[str, float | int]): exact, f1, total; HasAns_exact, HasAns_f1, HasAns_total and
         NoAns_exact, NoAns_f1, NoAns_total if there are such questions; with `na_probs` also
-        best_exact, best_exact_thresh, best_f1, best_f1_thresh. Scores are percentages. The best
-        ones are the official script's: it moves a threshold over `na_probs`, question by question,
-        and calls the state before the first one, where nothing is answered, threshold 0. With
-        numbers that are no probabilities see also `best_null_threshold`.
-    RAISES (ValueError): If predictions or probabilities are missing, with the ids, or there are no
-        questions.
+        best_exact, best_exact_thresh, best_f1, best_f1_thresh. Scores are percentages.
+    RAISES (ValueError): If predictions or probabilities are missing, or there are no questions.
     """
     if missing not in ("error", "skip"):
         raise ValueError(Errors.E854.format(found=missing))
     if missing == "skip":
         references = {key: texts for key, texts in references.items() if key in predictions}
     results = _results(references, predictions, language)
-    chosen = {key: (result.exact, result.f1) for key, result in results.items()}
+    by_question = {key: (result.exact, result.f1) for key, result in results.items()}
     if na_probs is not None:
         _check_ids(references, na_probs, "probability of no answer")
         for key, result in results.items():
             if na_probs[key] > na_threshold:
-                chosen[key] = (result.unanswered, result.unanswered)
-    scores = _means(list(chosen.values()))
+                by_question[key] = (result.unanswered, result.unanswered)
+    scores = _means(list(by_question.values()))
     for name, has_answer in (("HasAns", True), ("NoAns", False)):
-        part = [chosen[key] for key, result in results.items() if result.has_answer is has_answer]
+        part = [by_question[key] for key, r in results.items() if r.has_answer is has_answer]
         if part:
             scores.update({f"{name}_{key}": value for key, value in _means(part).items()})
     if na_probs is not None:
-        # Equal ones stay in the order in which they were given, as in the official script.
+        # Equal numbers stay in their order, as in the official script.
         order = [key for key in sorted(na_probs, key=na_probs.__getitem__) if key in results]
         ranked = [(na_probs[key], results[key]) for key in order]
         for name in ("exact", "f1"):
@@ -238,7 +241,7 @@ def _check_ids(wanted: Iterable[str], given: Mapping[str, Any], what: str) -> No
 
 def _means(scores: Sequence[tuple[float, float]]) -> dict[str, float | int]:
     exact = f1 = 0.0
-    # One by one: from Python 3.12 on `sum` rounds otherwise.
+    # Not by `sum`, which rounds differently from Python 3.12 on.
     for one_exact, one_f1 in scores:
         exact += one_exact
         f1 += one_f1
@@ -247,7 +250,7 @@ def _means(scores: Sequence[tuple[float, float]]) -> dict[str, float | int]:
 
 
 def _official_best(ranked: Sequence[tuple[float, _Result]], name: str) -> tuple[float, float]:
-    """Move the threshold up over the questions; return the best score and where it came first."""
+    """Return the best score and the first threshold that gives it, by the official script's rules."""
     best = current = float(sum(not result.has_answer for _, result in ranked))
     best_threshold = 0.0
     for threshold, result in ranked:
@@ -269,19 +272,18 @@ def best_null_threshold(
 ) -> tuple[float, float]:
     """Find the threshold on score differences that gives the best F1.
 
-    A question gets no answer where its difference is greater than the threshold. Unlike the
-    official script's best_f1_thresh, the threshold really gives the F1 returned: questions of equal
-    difference are answered together, and to answer none there is a threshold below all of them.
+    A question counts as unanswered if its difference exceeds the threshold. Unlike the official
+    script's best_f1_thresh, the threshold really gives the F1 that is returned: questions of equal
+    difference are answered together, and a threshold below all differences answers none.
 
     references (Mapping[str, Sequence[str]]): As in `squad_scores`.
-    answers (Mapping[str, str]): The best answer to each question, "no answer" set aside.
-    differences (Mapping[str, float]): For each, null score - score of that answer. Infinite ones
-        are answered always or never.
+    answers (Mapping[str, str]): The best answer to each question other than "no answer".
+    differences (Mapping[str, float]): The null score minus the score of that answer, for each question;
+        with infinite differences the question is always or never answered.
     language (str | None): As in `normalize_answer`.
-    RETURNS (tuple[float, float]): The threshold, and F1 as a percentage: what `squad_scores` makes
-        of it. The threshold is 0 if none is better than that; else of the lowest range in which
-        all are best the middle, half-way between the two differences that matter, or, where the
-        range has one end, 1 beyond that.
+    RETURNS (tuple[float, float]): The threshold and its F1 as a percentage, as in `squad_scores`. The
+        threshold is 0 if no other is better. Otherwise it lies in the lowest range of best thresholds:
+        half-way between the two differences that limit it or, if it has only one limit, 1 beyond that.
     RAISES (ValueError): If answers or differences are missing, or there are no questions.
     """
     results = _results(references, answers, language)
@@ -289,20 +291,21 @@ def best_null_threshold(
     for key in results:
         if math.isnan(differences[key]):
             raise ValueError(Errors.E855.format(id=key, found=differences[key]))
-    # Exact sums, so that equal scores are equal in whatever order they were added.
+    # Fractions, so that equal sums are equal in whatever order they were added.
     gains = sorted(
         (differences[key], Fraction(result.f1) - Fraction(result.unanswered))
         for key, result in results.items()
     )
     finite = [gain for gain in gains if math.isfinite(gain[0])]
-    # Gains over answering no question with a finite difference, for thresholds from `low` on.
+    # (low, gain): the gain of a threshold of `low` or more over one that is below all finite
+    # differences.
     at_zero = current = Fraction(0)
     steps = [(-math.inf, current)]
     for difference, group in groupby(finite, key=lambda gain: gain[0]):
-        own = [gain for _, gain in group]
-        current += sum(own, Fraction(0))
-        # Questions that are as well answered as not have no say in where a range ends.
-        if any(own):
+        group_gains = [gain for _, gain in group]
+        current += sum(group_gains, Fraction(0))
+        # Questions for which it makes no difference whether they are answered limit no range.
+        if any(group_gains):
             steps.append((difference, current))
         if difference <= 0:
             at_zero = current
@@ -319,7 +322,7 @@ def best_null_threshold(
 
 
 def _middle(low: float, high: float) -> float:
-    """Return a number in the middle of [low, high), of which one end may be infinite."""
+    """Return the middle of the range [low, high); if one end is infinite, a number 1 from the other."""
     if math.isinf(low):
         return min(high - 1.0, math.nextafter(high, -math.inf))
     if math.isinf(high):
@@ -335,13 +338,15 @@ def _middle(low: float, high: float) -> float:
 class GatheredAnswers:
     """Gold and predicted answers to the questions of several Docs.
 
-    references (dict[str, list[str]]): Right answers, by number of the Doc and id of the question:
-        the same id in two Docs means two questions.
-    predictions (dict[str, str]): The answers as predicted; "" for no answer.
-    best (dict[str, str]): The best ones other than "no answer"; "" if there is none.
+    The keys are made of the number of the Doc and the id of the question: the same id in two Docs
+    stands for two questions.
+
+    references (dict[str, list[str]]): The right answers.
+    predictions (dict[str, str]): The predicted answers; "" for no answer.
+    best (dict[str, str]): The best predicted answers other than "no answer"; "" if there is none.
     differences (dict[str, float | None]): As in `null_difference`.
-    unanswered (int): Questions that nobody answered. They count as answered by "", with an infinite
-        difference.
+    unanswered (int): Number of questions without a prediction. They count as answered by "", with an
+        infinite difference.
     """
 
     references: dict[str, list[str]] = field(default_factory=dict)
@@ -352,31 +357,31 @@ class GatheredAnswers:
 
 
 def gather_answers(examples: Iterable[Example], qa_key: str = QA_KEY) -> GatheredAnswers:
-    """Collect gold and predicted answers, matched by the questions' ids.
+    """Collect the gold and predicted answers to the same questions, by the ids of the questions.
 
-    examples (Iterable[Example]): Gold and predictions. Gold questions of which it is not known
-        whether they have an answer are left out.
-    qa_key (str): Span group of questions and answers, in both.
-    RETURNS (GatheredAnswers): In the order of the gold questions.
+    examples (Iterable[Example]): Gold and predictions. Questions of the gold Docs without a gold answer
+        or a gold "no answer" are left out.
+    qa_key (str): Span group of questions and answers, in both Docs.
+    RETURNS (GatheredAnswers): The answers, in the order of the gold questions.
     """
-    found = GatheredAnswers()
+    gathered = GatheredAnswers()
     for number, example in enumerate(examples):
         predicted = {a.question.id: a for a in get_answers(example.predicted, qa_key)}
         for gold in get_answers(example.reference, qa_key):
             key = f"{number}: {gold.question.id}"
-            found.references[key] = [answer.text for answer in reference_answers(gold)]
+            gathered.references[key] = [answer.text for answer in reference_answers(gold)]
             answer = predicted.get(gold.question.id)
             best = None if answer is None else best_answer(answer)
-            found.unanswered += answer is None
-            found.predictions[key] = "" if answer is None else answer.text
-            found.best[key] = "" if best is None else best.text
-            found.differences[key] = math.inf if answer is None else null_difference(answer)
-    return found
+            gathered.unanswered += answer is None
+            gathered.predictions[key] = "" if answer is None else answer.text
+            gathered.best[key] = "" if best is None else best.text
+            gathered.differences[key] = math.inf if answer is None else null_difference(answer)
+    return gathered
 
 
 @registry.scorers("spacy-spanrel.qa_scorer.v1")
 def make_qa_scorer() -> QAScorer:
-    """Make the scorer of components that answer questions."""
+    """Return the scorer of `extractive_qa`: `score_answers`."""
     return score_answers
 
 
@@ -387,32 +392,33 @@ def score_answers(
     language: str | None = None,
     **cfg: Any,
 ) -> dict[str, Any]:
-    """Score answers by the official SQuAD 2.0 rules.
+    """Score answers by the rules of the official SQuAD 2.0 script.
 
-    qa_exact, qa_f1 and their parts score the answers as they were predicted, by the threshold that
-    the model has: what the official script prints for a file of these answers. qa_best_* are what
-    it prints for the best answers other than "no answer", with null score - logit for na_probs:
-    there one answer a question counts, and only the threshold moves. So qa_best_f1 tells what
-    another null threshold could give, and qa_best_f1_thresh which (in raw scores; that of
-    `best_null_threshold` suits all cases).
+    qa_exact, qa_f1 and those of parts of the data score the predicted answers, with the component's own
+    null threshold: what the official script prints for a file of these answers. qa_best_* are what it
+    prints for the best answers other than "no answer", with null score - logit for `na_probs`. They
+    tell how good another null threshold would be (qa_best_f1), and which one (qa_best_f1_thresh;
+    `best_null_threshold` finds one that is right in all cases).
 
-    examples (Iterable[Example]): Gold and predictions. A gold question that nobody answered counts
-        as answered by "", and in qa_unanswered.
-    qa_key (str): Span group of questions and answers, in both.
+    examples (Iterable[Example]): Gold and predictions. A gold question without a prediction counts as
+        answered by "", and in qa_unanswered.
+    qa_key (str): Span group of questions and answers, in both Docs.
     language (str | None): As in `normalize_answer`.
     RETURNS (dict[str, Any]): qa_exact, qa_f1, qa_has_ans_exact, qa_has_ans_f1, qa_no_ans_exact,
         qa_no_ans_f1, qa_best_exact, qa_best_f1 from 0 to 1, and qa_best_exact_thresh,
-        qa_best_f1_thresh; all None where there are no such gold questions, the best ones also if
-        an answer has no scores. Counts: qa_total, qa_has_ans_total, qa_no_ans_total, qa_unanswered.
+        qa_best_f1_thresh; None if there are no such gold questions, qa_best_* also if an answer has no
+        scores. Numbers of questions: qa_total, qa_has_ans_total, qa_no_ans_total, qa_unanswered.
     RAISES (ValueError): If there are no rules for the language.
     """
-    found = gather_answers(examples, qa_key)
+    gathered = gather_answers(examples, qa_key)
     official: dict[str, float | int] = {}
-    if found.references:
-        official = squad_scores(found.references, found.predictions, language=language)
-        differences = {key: d for key, d in found.differences.items() if d is not None}
-        if len(differences) == len(found.references):
-            by_best = squad_scores(found.references, found.best, differences, language=language)
+    if gathered.references:
+        official = squad_scores(gathered.references, gathered.predictions, language=language)
+        differences = {key: d for key, d in gathered.differences.items() if d is not None}
+        if len(differences) == len(gathered.references):
+            by_best = squad_scores(
+                gathered.references, gathered.best, differences, language=language
+            )
             official.update(
                 {name: value for name, value in by_best.items() if name.startswith("best_")}
             )
@@ -425,5 +431,5 @@ def score_answers(
         scores[f"qa_{name}"] = official.get(name)
     for ours, theirs in _PARTS.items():
         scores[f"qa_{ours}total"] = official.get(f"{theirs}total", 0)
-    scores["qa_unanswered"] = found.unanswered
+    scores["qa_unanswered"] = gathered.unanswered
     return scores
