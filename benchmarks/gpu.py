@@ -38,8 +38,9 @@ from spacy_spanrel import get_entities, get_relations
 from spacy_spanrel.converters import spert_to_docs, squad_to_docs
 from spacy_spanrel.encoding.checkpoint import load_tokenizer
 from spacy_spanrel.encoding.encoder import EncodedDocs
+from spacy_spanrel.encoding.shim import get_shim
 from spacy_spanrel.span_relation.candidates import tokens_to_doc_end
-from spacy_spanrel.span_relation.model import Selection, SpERTInput, head_shim
+from spacy_spanrel.span_relation.model import Selection, SpERTInput
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "assets/sample"
@@ -96,7 +97,7 @@ def find_as_many_entities(nlp: Language, docs: list[Doc]) -> None:
     pipe.model.predict(inputs)
     count = sum(len(get_entities(doc)) for doc in docs)
     with torch.no_grad():
-        head_shim(pipe.model).module.entity_classifier.bias[0] += float(
+        get_shim(pipe.model).module.entity_classifier.bias[0] += float(
             np.partition(margins[0], -count)[-count]
         )
 

@@ -28,8 +28,9 @@ from timing import alternate, bare_steps, best_bare_forward, clock, show, write_
 from spacy_spanrel import Relation, get_relations, set_relations
 from spacy_spanrel.converters import tacred_to_docs
 from spacy_spanrel.encoding.checkpoint import HFModule
+from spacy_spanrel.encoding.shim import get_shim
 from spacy_spanrel.relation_classifier.component import RelationClassifier
-from spacy_spanrel.relation_classifier.model import PairInput, marked_rows, pair_shim
+from spacy_spanrel.relation_classifier.model import PairInput, marked_rows
 from spacy_spanrel.relation_classifier.network import PairNetwork
 from spacy_spanrel.training.optimizer import create_adamw
 
@@ -44,7 +45,7 @@ def component(nlp: Language) -> RelationClassifier:
 
 
 def encoder(nlp: Language) -> HFModule:
-    network = pair_shim(component(nlp).model).module
+    network = get_shim(component(nlp).model).module
     assert isinstance(network, PairNetwork)
     return network.encoder
 
@@ -74,7 +75,7 @@ def rows_of(nlp: Language, docs: list[Doc]) -> list[list[int]]:
 
 def pipe_time(nlp: Language, docs: list[Doc]) -> float:
     """Seconds of `nlp.pipe` over Docs with given pairs, annotation included."""
-    inputs, device = asking(nlp, docs), pair_shim(component(nlp).model).device
+    inputs, device = asking(nlp, docs), get_shim(component(nlp).model).device
     start = clock(device)
     for _ in nlp.pipe(inputs):
         pass
@@ -82,7 +83,7 @@ def pipe_time(nlp: Language, docs: list[Doc]) -> float:
 
 
 def prediction(nlp: Language, docs: list[Doc], rounds: int, what: str) -> Iterator[dict[str, Any]]:
-    shim = pair_shim(component(nlp).model)
+    shim = get_shim(component(nlp).model)
     rows = sorted(rows_of(nlp, docs), key=len)
     for precision in ("float32", "bfloat16"):
         shim.precision_setting = precision
@@ -103,7 +104,7 @@ def prediction(nlp: Language, docs: list[Doc], rounds: int, what: str) -> Iterat
 def training(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
     docs = docs[:320]
     pipe = component(nlp)
-    shim = pair_shim(pipe.model)
+    shim = get_shim(pipe.model)
     for precision in ("float32", "bfloat16"):
         shim.precision_setting = precision
         batches = [docs[i : i + 32] for i in range(0, len(docs), 32)]
@@ -162,7 +163,7 @@ def main() -> None:
     nlp.batch_size = 512
     print(
         f"{args.data.name}: {len(docs)} Docs; mode {args.mode}; {args.threads} threads, "
-        f"torch {torch.__version__}, device {pair_shim(component(nlp).model).device}"
+        f"torch {torch.__version__}, device {get_shim(component(nlp).model).device}"
     )
     rows = []
     for row in chain(

@@ -32,8 +32,10 @@ from timing import alternate, bare_steps, best_bare_forward, clock, show, write_
 
 from spacy_spanrel import Answer, get_questions
 from spacy_spanrel.converters import squad_to_docs
+from spacy_spanrel.encoding.shim import get_module, get_shim
 from spacy_spanrel.extractive_qa.component import ExtractiveQA
-from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows, qa_network, qa_shim
+from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows
+from spacy_spanrel.extractive_qa.network import SpanNetwork
 from spacy_spanrel.training.optimizer import create_adamw
 
 N_QUESTIONS = 200
@@ -74,7 +76,7 @@ def ours(nlp: Language, asked: list[Asked]) -> list[Answer]:
 
 
 def our_time(nlp: Language, asked: list[Asked]) -> float:
-    device = qa_shim(component(nlp).model).device
+    device = get_shim(component(nlp).model).device
     start = clock(device)
     ours(nlp, asked)
     return clock(device) - start
@@ -85,9 +87,9 @@ def hf_pipeline(nlp: Language, folder: Path) -> Callable[..., Any] | None:
     import transformers
     from transformers import AutoTokenizer
 
-    network = qa_network(component(nlp).model)
+    network = get_module(component(nlp).model, SpanNetwork)
     network.encoder.transformer.save_pretrained(folder)  # type: ignore[operator]
-    files = qa_shim(component(nlp).model).files
+    files = get_shim(component(nlp).model).files
     for name, data in files.items():
         if name != "config.json":
             (folder / name).write_bytes(data)
@@ -160,7 +162,7 @@ def prediction(
     nlp: Language, asked: list[Asked], run: Callable[..., Any] | None, rounds: int
 ) -> Iterator[dict[str, Any]]:
     model = component(nlp).model
-    shim, encoder = qa_shim(model), qa_network(model).encoder
+    shim, encoder = get_shim(model), get_module(model, SpanNetwork).encoder
     docs = [nlp.make_doc(text) for text, _ in asked]
     made = make_qa_rows(model, QAInput(docs, [[question] for _, question in asked]))
     rows = sorted((row.ids.tolist() for row in made.rows), key=len)
@@ -199,7 +201,7 @@ def prediction(
 def training(nlp: Language, gold: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
     """Rows for `update` on one question an Example, as `QuestionCorpus.v1` gives them."""
     model = component(nlp).model
-    shim, encoder = qa_shim(model), qa_network(model).encoder
+    shim, encoder = get_shim(model), get_module(model, SpanNetwork).encoder
     examples = []
     for doc in gold:
         for question in get_questions(doc):
@@ -259,14 +261,14 @@ def main() -> None:
     asked = one_window_questions(nlp, args.data)
     print(
         f"{args.data.name}: {len(asked)} questions; {args.threads} threads, torch "
-        f"{torch.__version__}, device {qa_shim(pipe.model).device}"
+        f"{torch.__version__}, device {get_shim(pipe.model).device}"
     )
     with tempfile.TemporaryDirectory() as folder:
         run = hf_pipeline(nlp, Path(folder))
         if run is None:
             print("This version of transformers has no question-answering pipeline any more.")
         else:
-            qa_shim(pipe.model).precision_setting = "float32"
+            get_shim(pipe.model).precision_setting = "float32"
             for row in compare(nlp, run, asked):
                 show(row)
         rows = []

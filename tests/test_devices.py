@@ -25,12 +25,13 @@ from spacy_spanrel.encoding import shim as shim_module
 from spacy_spanrel.encoding.shim import (
     TorchShim,
     computes_bfloat16,
+    get_shim,
     resolve_device,
     resolve_precision,
     torch_shims,
 )
 from spacy_spanrel.encoding.transfer import to_device
-from spacy_spanrel.span_relation.model import Selection, SpERTInput, head_shim
+from spacy_spanrel.span_relation.model import Selection, SpERTInput
 from spacy_spanrel.training.optimizer import create_adamw
 
 from .extractive_qa import util as qa
@@ -294,7 +295,7 @@ def test_shared_transformer_on_another_device(
             nlp = shared_nlp(bert_checkpoint)
             examples = start(nlp)
             model = nlp.get_pipe("span_relation").model
-            assert head_shim(model).device == (CUDA if has_cuda else CPU)
+            assert get_shim(model).device == (CUDA if has_cuda else CPU)
             optimizer = create_adamw(learn_rate=1e-3)
             losses = [train_step(nlp, examples, optimizer) for _ in range(3)]
             losses = [{k: v for k, v in step.items() if k != "transformer"} for step in losses]

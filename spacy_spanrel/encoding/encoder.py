@@ -15,12 +15,11 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..arrays import IntArray
-from ..errors import Errors
 from .alignment import pieces_of_tokens, token_char_ranges, token_piece_ranges
-from .batching import padded_batches
-from .checkpoint import HFModule, build_hf_module, load_checkpoint
+from .checkpoint import HFModule, build_hf_module
 from .pieces import PieceTokenizer, piece_casing
-from .shim import Precision, TorchShim
+from .rows import check_row_length, load_network, row_length, run_batches
+from .shim import Precision, TorchShim, get_module, get_shim
 from .transfer import to_device
 from .windows import check_window_settings, owned_ranges, window_starts, window_tokens
 
@@ -155,14 +154,7 @@ def HFEncoder(
 
 
 def _init(model: Model[list[Doc], EncodedDocs], X: Any = None, Y: Any = None) -> None:
-    module, cfg, files = load_checkpoint(
-        model.attrs["name"],
-        model.attrs["tokenizer"],
-        model.attrs["dropout"],
-        model.attrs["casing"],
-        attention_dropout=model.attrs["attention_dropout"],
-    )
-    set_encoder(model, module, cfg, files)
+    set_encoder(model, *load_network(model))
 
 
 def set_encoder(
@@ -172,22 +164,11 @@ def set_encoder(
     files: dict[str, bytes],
 ) -> None:
     """Put an encoder into a model made by `HFEncoder`, and check the settings against it."""
-    limit = module.max_length
-    max_length = model.attrs["max_length"]
-    if max_length != "auto" and max_length > limit:
-        raise ValueError(
-            Errors.E205.format(max_length=max_length, name=model.attrs["name"], limit=limit)
-        )
+    check_row_length(model, module)
     window_room(model, module)
-    _encoder_shim(model).set_module(module, cfg, files)
+    get_shim(model).set_module(module, cfg, files)
     if not model.has_dim("nO"):
         model.set_dim("nO", module.width)
-
-
-def _encoder_shim(model: Model[list[Doc], EncodedDocs]) -> TorchShim:
-    shim = model.shims[0]
-    assert isinstance(shim, TorchShim)
-    return shim
 
 
 def window_room(model: Model[list[Doc], EncodedDocs], module: HFModule) -> tuple[int, int]:
@@ -198,8 +179,7 @@ def window_room(model: Model[list[Doc], EncodedDocs], module: HFModule) -> tuple
     RETURNS (tuple[int, int]): Pieces of text in a full window, and those that windows share.
     RAISES (ValueError): If windows could not move on.
     """
-    max_length = model.attrs["max_length"]
-    length = module.max_length if max_length == "auto" else max_length
+    length = row_length(model, module)
     n_special = module.pieces.n_special
     overlap = min(model.attrs["window_overlap"], max(0, (length - n_special) // 4))
     return check_window_settings(length, n_special, overlap), overlap
@@ -302,34 +282,28 @@ def forward(
     model: Model[list[Doc], EncodedDocs], docs: list[Doc], is_train: bool
 ) -> tuple[EncodedDocs, EncoderBackprop]:
     """Encode Docs: pieces, windows, batches sorted by length, and back into order."""
-    shim = _encoder_shim(model)
-    module = shim.module
-    assert isinstance(module, HFModule)
-    device = shim.device
+    module = get_module(model, HFModule)
+    device = get_shim(model).device
     capacity, overlap = window_room(model, module)
     layout = _layout(docs, module.pieces, capacity, overlap, module.casing is not None)
-    lengths = np.asarray([len(row) for row in layout.rows])
-    columns = [(layout.rows, module.pieces.pad_id)]
+    columns = {"ids": (layout.rows, module.pieces.pad_id)}
     if module.casing is not None:
-        columns.append((layout.casing, 0))
-    module.train(is_train)
-    # Row of each (window, column) in the batches' outputs, flattened and put end to end.
+        columns["casing"] = (layout.casing, 0)
+    # Row of each window's first piece in the batches' outputs, flattened and put end to end.
     window_base = np.zeros(len(layout.rows), dtype=np.int64)
     outputs: list[Tensor] = []
     base = 0
-    with torch.set_grad_enabled(is_train), shim.autocast():
-        for batch, (ids, mask, *casing) in padded_batches(
-            columns, model.attrs["batch_pieces"], device
-        ):
-            hidden = module(ids, mask, *casing)
-            outputs.append(hidden.reshape(-1, hidden.shape[-1]))
-            longest = hidden.shape[1]
-            window_base[batch] = base + np.arange(len(batch)) * longest
-            base += len(batch) * longest
+    for batch, hidden in run_batches(model, columns, is_train):
+        count, longest, width = hidden.shape
+        outputs.append(hidden.reshape(-1, width))
+        window_base[batch] = base + np.arange(count) * longest
+        base += count * longest
+    position = module.pieces.context_position
+    lengths = np.asarray([len(row) for row in layout.rows])
+    context_rows = window_base + (position if position >= 0 else lengths + position)
+    piece_rows = window_base[layout.piece_window] + layout.piece_column
+    with torch.set_grad_enabled(is_train):
         flat = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        position = module.pieces.context_position
-        context_rows = window_base + (position if position >= 0 else lengths + position)
-        piece_rows = window_base[layout.piece_window] + layout.piece_column
         encoded = EncodedDocs(
             pieces=flat.index_select(0, to_device(torch.from_numpy(piece_rows), device)),
             context=flat.index_select(0, to_device(torch.from_numpy(context_rows), device)),
@@ -338,7 +312,6 @@ def forward(
             token_offsets=layout.token_offsets,
             windows=layout.windows,
         )
-    module.eval()
 
     def backprop(d_pieces: Tensor, d_context: Tensor) -> None:
         torch.autograd.backward([encoded.pieces, encoded.context], [d_pieces, d_context])

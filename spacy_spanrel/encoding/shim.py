@@ -7,7 +7,7 @@ import copy
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import srsly
 import torch
@@ -18,8 +18,11 @@ from thinc.shims.shim import Shim
 from torch import Tensor, nn
 
 from ..errors import Errors
+from .step import step
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+Module = TypeVar("Module", bound=nn.Module)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -154,9 +157,7 @@ class TorchShim(Shim):
         self._model = module.to(self.device).eval()
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Step the weights of this shim alone. Components step all their shims together."""
-        from .step import step
-
+        """Step the weights of this shim alone; a component steps all of its shims together."""
         step([self], optimizer)
 
     @contextlib.contextmanager
@@ -241,6 +242,26 @@ def _list_versions(versions: dict[str, str]) -> str:
 def torch_shims(model: Model[Any, Any]) -> list[TorchShim]:
     """All torch shims of a model, its encoder's included."""
     return [shim for node in model.walk() for shim in node.shims if isinstance(shim, TorchShim)]
+
+
+def get_shim(model: Model[Any, Any]) -> TorchShim:
+    """The one torch shim of a model's own, those of its layers not counted."""
+    (shim,) = model.shims
+    assert isinstance(shim, TorchShim)
+    return shim
+
+
+def get_module(model: Model[Any, Any], kind: type[Module]) -> Module:
+    """The network in a model's own shim.
+
+    model (Model): A model that was initialized or loaded.
+    kind (type): Class of the network.
+    RETURNS (Module): The network.
+    RAISES (ValueError): If the model was not initialized yet.
+    """
+    module = get_shim(model).module
+    assert isinstance(module, kind)
+    return module
 
 
 def _unshared_state(module: nn.Module) -> dict[str, Tensor]:

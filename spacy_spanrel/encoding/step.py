@@ -1,32 +1,53 @@
+"""The optimizer step: torch's AdamW for all weights of a component, driven by a thinc optimizer."""
+
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
 import torch
 from thinc.optimizers import Optimizer
 from torch import nn
 
-from ..encoding.shim import TorchShim
 from ..errors import Warnings, warn
 
-# In the cfg of a shim: True if it is a head, or the prefixes of its parameters that are.
+# Key in the cfg of a shim: True if all of its weights belong to a head, or the prefixes of the
+# names of those that do.
 HEAD = "is_head"
 
 
+class Trainable(Protocol):
+    """The part of a `TorchShim` that a step needs.
+
+    module (nn.Module): The network.
+    cfg (dict): Its settings, with or without `HEAD`.
+    is_initialized (bool): Whether there is a network yet.
+    """
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    @property
+    def cfg(self) -> dict[str, Any]: ...
+
+    @property
+    def is_initialized(self) -> bool: ...
+
+
 # Moments live as long as the thinc optimizer: a new training starts afresh, as with thinc's own.
-# Objects, not their ids, tell whom they belong to: an id may come back for another object.
+# The key is an object and not its id, because a later object may get the same id.
 _STATES: WeakKeyDictionary[
-    TorchShim, tuple[Optimizer, list[ref[nn.Module]], torch.optim.Optimizer]
+    Trainable, tuple[Optimizer, list[ref[nn.Module]], torch.optim.Optimizer]
 ] = WeakKeyDictionary()
 
 
-def step(shims: Iterable[TorchShim], optimizer: Optimizer) -> None:
-    """Update the weights of some shims from their gradients, and clear these.
+def step(shims: Iterable[Trainable], optimizer: Optimizer) -> None:
+    """Update the weights of shims by one optimizer step, and clear their gradients.
 
-    shims (Iterable[TorchShim]): Stepped together: their gradients are clipped by one norm.
-    optimizer (Optimizer): Gives learn_rate, b1, b2, eps, L2 (as decoupled weight decay) and
-        grad_clip at their present values, and head_learn_rate if it has one.
+    shims (Iterable[Trainable]): Shims that are stepped together: one norm clips all their gradients.
+    optimizer (Optimizer): Source of the present learn_rate, b1, b2, eps, L2 (as decoupled weight
+        decay) and grad_clip, and of head_learn_rate if it has one.
     """
     shims = [shim for shim in shims if shim.is_initialized]
     if not shims:
@@ -37,8 +58,8 @@ def step(shims: Iterable[TorchShim], optimizer: Optimizer) -> None:
     beta1, beta2 = float(optimizer.b1), float(optimizer.b2)
     for group in torch_optimizer.param_groups:
         group["steps"] = group.get("steps", 0) + 1
-        # torch always corrects the bias, and adds eps after that; a longer step and a larger eps
-        # take the correction back.
+        # torch always corrects the bias of the moments, and adds eps afterwards. A longer step and a
+        # larger eps undo the correction.
         scale, eps = 1.0, float(optimizer.eps)
         if not getattr(optimizer, "correct_bias", True):
             corrected = (1 - beta2 ** group["steps"]) ** 0.5
@@ -57,33 +78,33 @@ def step(shims: Iterable[TorchShim], optimizer: Optimizer) -> None:
     torch_optimizer.zero_grad(set_to_none=True)
 
 
-def current_rates(shims: Iterable[TorchShim]) -> dict[str, float]:
+def current_rates(shims: Iterable[Trainable]) -> dict[str, float]:
     """Return the learning rates of the last step.
 
-    shims (Iterable[TorchShim]): As they were given to `step`.
-    RETURNS (dict[str, float]): Those of "encoder" and "head", as far as there are such weights;
+    shims (Iterable[Trainable]): The shims that were given to `step`.
+    RETURNS (dict[str, float]): Rates of "encoder" and "head", each only if there are such weights;
         empty before the first step.
     """
     first = next((shim for shim in shims if shim.is_initialized), None)
-    found = None if first is None else _STATES.get(first)
-    groups = [] if found is None else found[2].param_groups
+    state = None if first is None else _STATES.get(first)
+    groups = [] if state is None else state[2].param_groups
     rates = {group["is_head"]: group["rate"] for group in groups}
     names = {False: "encoder", True: "head"}
     return {name: rates[is_head] for is_head, name in names.items() if is_head in rates}
 
 
-def _torch_optimizer(shims: list[TorchShim], optimizer: Optimizer) -> torch.optim.Optimizer:
+def _torch_optimizer(shims: list[Trainable], optimizer: Optimizer) -> torch.optim.Optimizer:
     modules = [shim.module for shim in shims]
-    # Another optimizer, or modules that were loaded or made anew, start with new moments.
-    found = _STATES.get(shims[0])
-    if found is not None and found[0] is optimizer and [known() for known in found[1]] == modules:
-        return found[2]
+    # Another optimizer, or networks that were loaded or initialized again, start with new moments.
+    state = _STATES.get(shims[0])
+    if state is not None and state[0] is optimizer and [module() for module in state[1]] == modules:
+        return state[2]
     if optimizer.averages is not None:
         warn(Warnings.W103)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for shim in shims:
         for name, parameter in shim.module.named_parameters():
-            # Frozen ones too: they may be set free later, and without a gradient nothing happens.
+            # Frozen weights too: they may be unfrozen later, and AdamW skips what has no gradient.
             key = (_is_head(shim, name), _decays(name, parameter))
             groups.setdefault(key, []).append(parameter)
     specs = [
@@ -91,18 +112,18 @@ def _torch_optimizer(shims: list[TorchShim], optimizer: Optimizer) -> torch.opti
         for (is_head, decays), params in groups.items()
     ]
     try:
-        made = torch.optim.AdamW(specs, lr=1e-3, fused=True)
-    except RuntimeError:  # no fused kernel for this device in this torch
-        made = torch.optim.AdamW(specs, lr=1e-3, foreach=True)
-    _STATES[shims[0]] = (optimizer, [ref(module) for module in modules], made)
-    return made
+        torch_optimizer = torch.optim.AdamW(specs, lr=1e-3, fused=True)
+    except RuntimeError:  # this torch has no fused kernel for this device
+        torch_optimizer = torch.optim.AdamW(specs, lr=1e-3, foreach=True)
+    _STATES[shims[0]] = (optimizer, [ref(module) for module in modules], torch_optimizer)
+    return torch_optimizer
 
 
-def _is_head(shim: TorchShim, name: str) -> bool:
+def _is_head(shim: Trainable, name: str) -> bool:
     mark = shim.cfg.get(HEAD, False)
     return mark if isinstance(mark, bool) else name.startswith(tuple(mark))
 
 
 def _decays(name: str, parameter: nn.Parameter) -> bool:
-    # Weights of normalization layers have one dimension whatever the model calls them.
+    # Weights of normalization layers are vectors, whatever a network calls them.
     return parameter.dim() > 1 and not name.endswith("bias")

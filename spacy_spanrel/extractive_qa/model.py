@@ -12,16 +12,13 @@ from spacy import registry
 from spacy.tokens import Doc
 from thinc.api import Model
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..arrays import IntArray
-from ..encoding.batching import padded_batches
-from ..encoding.checkpoint import build_hf_module, head_names, load_checkpoint
+from ..encoding.checkpoint import build_hf_module, head_names
 from ..encoding.pieces import TextPieces, piece_casing
-from ..encoding.shim import Precision, TorchShim
+from ..encoding.rows import load_network, run_rows
+from ..encoding.shim import Precision, TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
-from ..encoding.transfer import to_device
-from ..errors import Errors
 from .features import Row, check_window_settings, make_rows
 from .network import SpanNetwork
 
@@ -136,40 +133,13 @@ def SpanQA(
     )
 
 
-def qa_shim(model: QAModel) -> TorchShim:
-    """The shim that holds the network."""
-    shim = model.shims[0]
-    assert isinstance(shim, TorchShim)
-    return shim
-
-
-def qa_network(model: QAModel) -> SpanNetwork:
-    """The network of an initialized model."""
-    network = qa_shim(model).module
-    assert isinstance(network, SpanNetwork)
-    return network
-
-
 def _init(model: QAModel, X: Any = None, Y: Any = None) -> None:
-    attrs = model.attrs
-    module, cfg, files = load_checkpoint(
-        attrs["name"],
-        attrs["tokenizer"],
-        attrs["dropout"],
-        attrs["casing"],
-        attention_dropout=attrs["attention_dropout"],
-        kind="AutoModelForQuestionAnswering",
-        fresh_head=not attrs["pretrained"],
+    module, cfg, files = load_network(
+        model, "AutoModelForQuestionAnswering", fresh_head=not model.attrs["pretrained"]
     )
-    if attrs["max_length"] > module.max_length:
-        raise ValueError(
-            Errors.E205.format(
-                max_length=attrs["max_length"], name=attrs["name"], limit=module.max_length
-            )
-        )
     network = SpanNetwork(module)
     heads = [f"encoder.transformer.{name}." for name in head_names(module.transformer)]
-    qa_shim(model).set_module(network, {"encoder": cfg, HEAD: heads}, files)
+    get_shim(model).set_module(network, {"encoder": cfg, HEAD: heads}, files)
 
 
 def make_qa_rows(model: QAModel, X: QAInput) -> QARows:
@@ -179,7 +149,7 @@ def make_qa_rows(model: QAModel, X: QAInput) -> QARows:
     X (QAInput): Docs and questions.
     RETURNS (QARows): The rows.
     """
-    encoder = qa_network(model).encoder
+    encoder = get_module(model, SpanNetwork).encoder
     attrs, template = model.attrs, encoder.pieces.pair
     limit = attrs["max_question_length"]
     texts = encoder.pieces([doc.text for doc in X.docs]) if X.docs else []
@@ -214,35 +184,21 @@ def make_qa_rows(model: QAModel, X: QAInput) -> QARows:
 
 def forward(model: QAModel, X: QAInput, is_train: bool) -> tuple[QAOutput, Backprop]:
     """Make the rows, and run them in batches sorted by length."""
-    shim, network = qa_shim(model), qa_network(model)
+    encoder = get_module(model, SpanNetwork).encoder
     found = make_qa_rows(model, X)
-    columns = [
-        ([row.ids for row in found.rows], network.encoder.pieces.pad_id),
-        ([row.types for row in found.rows], 0),
-    ]
-    if network.encoder.casing is not None:
-        columns.append(([row.casing for row in found.rows if row.casing is not None], 0))
-    longest = max((len(row.ids) for row in found.rows), default=0)
-    network.train(is_train)
-    order: list[IntArray] = []
-    outputs: list[Tensor] = []
-    with torch.set_grad_enabled(is_train), shim.autocast():
-        for batch, (ids, mask, types, *casing) in padded_batches(
-            columns, model.attrs["batch_pieces"], shim.device
-        ):
-            logits = network(ids, mask, types, *casing)
-            missing = longest - logits.shape[1]
-            outputs.append(F.pad(logits, (0, 0, 0, missing), value=float("-inf")))
-            order.append(batch)
-        if outputs:
-            back = torch.from_numpy(np.argsort(np.concatenate(order)))
-            every = torch.cat(outputs).index_select(0, to_device(back, shim.device))
-        else:
-            every = torch.zeros((0, 0, 2), device=shim.device)
-    network.eval()
+    columns = {
+        "ids": ([row.ids for row in found.rows], encoder.pieces.pad_id),
+        "types": ([row.types for row in found.rows], 0),
+    }
+    if encoder.casing is not None:
+        columns["casing"] = ([row.casing for row in found.rows if row.casing is not None], 0)
+    if found.rows:
+        logits = run_rows(model, columns, is_train, fill=float("-inf"))
+    else:
+        logits = torch.zeros((0, 0, 2), device=get_shim(model).device)
 
     def backprop(d_logits: Tensor) -> None:
-        if every.requires_grad:
-            torch.autograd.backward(every, d_logits)
+        if logits.requires_grad:
+            torch.autograd.backward(logits, d_logits)
 
-    return QAOutput(found, every), backprop
+    return QAOutput(found, logits), backprop

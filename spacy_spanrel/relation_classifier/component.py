@@ -31,6 +31,7 @@ from ..annotations import (
 from ..arrays import FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.checkpoint import read_config
+from ..encoding.shim import get_module, get_shim
 from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings, warn
 from ..pairing import (
@@ -56,15 +57,8 @@ from .entity_types import (
 )
 from .gold import Survey, read_gold
 from .markers import HEAD, MARKER_TABLE, MODES, TAIL, Mode, marker_names, uses_types
-from .model import (
-    Backprop,
-    PairInput,
-    PairModel,
-    Scheme,
-    make_marker,
-    pair_encoder,
-    pair_shim,
-)
+from .model import Backprop, PairInput, PairModel, Scheme, make_marker
+from .network import PairNetwork
 from .pairs import (
     PairGenerator,
     SpanPair,
@@ -345,13 +339,13 @@ class RelationClassifier(TorchPipe):
     @property
     def mode(self) -> str:
         """The input mode of the initialized network."""
-        mode: str = pair_shim(self.model).cfg["mode"]
+        mode: str = get_shim(self.model).cfg["mode"]
         return mode
 
     @property
     def markers(self) -> dict[str, int]:
         """Ids of the markers of the initialized network."""
-        return dict(pair_shim(self.model).cfg["markers"])
+        return dict(get_shim(self.model).cfg["markers"])
 
     @property
     def _negative(self) -> int | None:
@@ -376,7 +370,7 @@ class RelationClassifier(TorchPipe):
         if not self.is_initialized:
             return
         mode, table = self.cfg["mode"], self.markers
-        vocabulary = pair_encoder(self.model).pieces.vocabulary
+        vocabulary = get_module(self.model, PairNetwork).encoder.pieces.vocabulary
         other = [
             name
             for name, entry in self.cfg["markers"]

@@ -15,18 +15,11 @@ from torch import Tensor
 
 from ..arrays import BoolArray, IntArray
 from ..encoding.alignment import token_char_ranges, token_piece_ranges
-from ..encoding.batching import padded_batches
-from ..encoding.checkpoint import (
-    HFModule,
-    build_hf_module,
-    head_names,
-    load_checkpoint,
-    resize_embeddings,
-)
+from ..encoding.checkpoint import build_hf_module, head_names, resize_embeddings
 from ..encoding.pieces import piece_casing
-from ..encoding.shim import Precision, TorchShim
+from ..encoding.rows import load_network, row_length, run_rows
+from ..encoding.shim import Precision, TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
-from ..encoding.transfer import to_device
 from ..errors import Errors
 from .markers import Marker, Mode, Range, assign_markers
 from .network import MarkerHead, PairNetwork
@@ -145,20 +138,6 @@ def PairClassifier(
     )
 
 
-def pair_shim(model: PairModel) -> TorchShim:
-    """The shim that holds the network."""
-    shim = model.shims[0]
-    assert isinstance(shim, TorchShim)
-    return shim
-
-
-def pair_encoder(model: PairModel) -> HFModule:
-    """The Hugging Face network of an initialized model."""
-    network = pair_shim(model).module
-    assert isinstance(network, PairNetwork)
-    return network.encoder
-
-
 def initialize(model: PairModel, scheme: Scheme) -> None:
     """Load the checkpoint and fit it to a scheme.
 
@@ -169,21 +148,12 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
     """
     attrs = model.attrs
     own_head = scheme.mode == "typed_markers"
-    module, cfg, files = load_checkpoint(
-        attrs["name"],
-        attrs["tokenizer"],
-        attrs["dropout"],
-        attrs["casing"],
-        attention_dropout=attrs["attention_dropout"],
-        kind="AutoModel" if own_head else "AutoModelForSequenceClassification",
+    module, cfg, files = load_network(
+        model,
+        "AutoModel" if own_head else "AutoModelForSequenceClassification",
         n_labels=None if own_head else scheme.n_labels,
         fresh_head=not own_head and not scheme.pretrained,
     )
-    limit = module.max_length
-    if attrs["max_length"] != "auto" and attrs["max_length"] > limit:
-        raise ValueError(
-            Errors.E205.format(max_length=attrs["max_length"], name=attrs["name"], limit=limit)
-        )
     try:
         table = assign_markers(scheme.markers, module.pieces.vocabulary, scheme.vocabulary)
     except KeyError as error:
@@ -214,7 +184,7 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
         "markers": table,
         HEAD: heads,
     }
-    pair_shim(model).set_module(network, settings, files)
+    get_shim(model).set_module(network, settings, files)
     if not model.has_dim("nO"):
         model.set_dim("nO", scheme.n_labels)
     marker = make_marker(model)
@@ -233,46 +203,28 @@ def _init(model: PairModel, X: Any = None, Y: Any = None) -> None:
 
 def make_marker(model: PairModel) -> Marker:
     """Return what splices the markers of an initialized model."""
-    shim = pair_shim(model)
-    module = shim.module
-    assert isinstance(module, PairNetwork)
-    length = model.attrs["max_length"]
-    pieces = module.encoder.pieces
+    encoder = get_module(model, PairNetwork).encoder
+    cfg = get_shim(model).cfg
     return Marker(
-        shim.cfg["mode"],
-        shim.cfg["markers"],
-        pieces.prefix,
-        pieces.suffix,
-        module.encoder.max_length if length == "auto" else length,
+        cfg["mode"],
+        cfg["markers"],
+        encoder.pieces.prefix,
+        encoder.pieces.suffix,
+        row_length(model, encoder),
     )
 
 
 def forward(model: PairModel, X: PairInput, is_train: bool) -> tuple[PairOutput, Backprop]:
     """Mark the pairs, and classify the rows in batches sorted by length."""
-    shim = pair_shim(model)
-    network = shim.module
-    assert isinstance(network, PairNetwork)
-    encoder = network.encoder
+    encoder = get_module(model, PairNetwork).encoder
     rows = marked_rows(model, X)
-    columns = [(rows.ids, encoder.pieces.pad_id)]
+    columns = {"ids": (rows.ids, encoder.pieces.pad_id)}
     if encoder.casing is not None:
-        columns.append((rows.casing, 0))
-    network.train(is_train)
-    order: list[IntArray] = []
-    outputs: list[Tensor] = []
-    with torch.set_grad_enabled(is_train), shim.autocast():
-        for batch, (piece_ids, mask, *more) in padded_batches(
-            columns, model.attrs["batch_pieces"], shim.device
-        ):
-            at = to_device(torch.from_numpy(rows.positions[batch]), shim.device)
-            outputs.append(network(piece_ids, mask, at, *more))
-            order.append(batch)
-        if outputs:
-            back = torch.from_numpy(np.argsort(np.concatenate(order)))
-            logits = torch.cat(outputs).index_select(0, to_device(back, shim.device))
-        else:
-            logits = torch.zeros((0, model.get_dim("nO")), device=shim.device)
-    network.eval()
+        columns["casing"] = (rows.casing, 0)
+    if rows.ids:
+        logits = run_rows(model, columns, is_train, {"positions": rows.positions})
+    else:
+        logits = torch.zeros((0, model.get_dim("nO")), device=get_shim(model).device)
 
     def backprop(d_logits: Tensor) -> None:
         if logits.requires_grad:
@@ -306,8 +258,7 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
     X (PairInput): Docs and pairs.
     RETURNS (MarkedRows): The rows. Pairs whose arguments are longer than a row have none.
     """
-    network = pair_shim(model).module
-    assert isinstance(network, PairNetwork)
+    encoder = get_module(model, PairNetwork).encoder
     marker = make_marker(model)
     ids: list[IntArray] = []
     casing: list[IntArray] = []
@@ -315,11 +266,11 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
     kept: list[int] = []
     cut: list[bool] = []
     busy = [(doc, pairs) for doc, pairs in zip(X.docs, X.pairs, strict=True) if pairs]
-    texts = network.encoder.pieces([doc.text for doc, _ in busy]) if busy else []
+    texts = encoder.pieces([doc.text for doc, _ in busy]) if busy else []
     n_pairs = 0
     for (doc, pairs), text in zip(busy, texts, strict=True):
         tokens = token_piece_ranges(token_char_ranges(doc), text.chars)
-        letters = piece_casing(doc.text, text.chars) if network.encoder.casing is not None else None
+        letters = piece_casing(doc.text, text.chars) if encoder.casing is not None else None
         sentence = sentence_of_tokens(doc) if X.context == "sentence" else None
         for i, pair in enumerate(pairs):
             ranges = pair_ranges(tokens, len(text.ids), sentence, pair)

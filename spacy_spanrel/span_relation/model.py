@@ -16,7 +16,7 @@ from torch import Tensor
 from ..arrays import FloatArray, IntArray
 from ..encoding.encoder import EncodedDocs, EncoderBackprop
 from ..encoding.range_max import RangeMax
-from ..encoding.shim import TorchShim
+from ..encoding.shim import TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
 from ..encoding.transfer import to_device
 from ..errors import Errors
@@ -137,24 +137,16 @@ def _init(model: SpERTModel, X: Any = None, Y: Any = None) -> None:
 
 def set_heads(model: SpERTModel, heads: SpERTHeads) -> None:
     """Put heads into a model made by `SpERT`."""
-    head_shim(model).set_module(heads, {"settings": heads.settings.to_dict(), HEAD: True})
-
-
-def head_shim(model: SpERTModel) -> TorchShim:
-    """The shim that holds the heads."""
-    shim = model.shims[0]
-    assert isinstance(shim, TorchShim)
-    return shim
+    get_shim(model).set_module(heads, {"settings": heads.settings.to_dict(), HEAD: True})
 
 
 def forward(model: SpERTModel, X: SpERTInput, is_train: bool) -> tuple[SpERTOutput, Backprop]:
     """Encode once, then classify spans and pairs on what the encoder returned."""
-    heads = head_shim(model).module
-    assert isinstance(heads, SpERTHeads)
+    heads = get_module(model, SpERTHeads)
     encoder = model.get_ref("encoder")
     if is_train:
-        return _train(heads, head_shim(model).device, encoder, X)
-    encoded = _for_heads(encoder.predict(X.docs), head_shim(model).device)
+        return _train(heads, get_shim(model).device, encoder, X)
+    encoded = _for_heads(encoder.predict(X.docs), get_shim(model).device)
     with torch.no_grad():
         selection = X.selection
         if not isinstance(selection, Selection):

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from spacy_spanrel.encoding.alignment import token_char_ranges, token_piece_ranges
-from spacy_spanrel.relation_classifier.model import PairInput, marked_rows, pair_encoder
+from spacy_spanrel.encoding.shim import get_module
+from spacy_spanrel.relation_classifier.model import PairInput, marked_rows
+from spacy_spanrel.relation_classifier.network import PairNetwork
 from spacy_spanrel.relation_classifier.pairs import TypedPair
 
 from .util import LENGTH, MODES, ROWS, make_pipeline, train, with_entities
@@ -22,7 +24,7 @@ def test_markers(checkpoint: Path, own: Any, mode: str) -> None:
     settings = {"mode": mode}
     nlp = make_pipeline(checkpoint, ["relation_classifier"], relation_classifier=settings)
     model = nlp.get_pipe("relation_classifier").model
-    encoder, table = pair_encoder(model), model.shims[0].cfg["markers"]
+    encoder, table = get_module(model, PairNetwork).encoder, model.shims[0].cfg["markers"]
     rows = encoder.transformer.get_input_embeddings().weight.shape[0]
     assert len(set(table.values())) == len(table)
     assert max(table.values()) < rows

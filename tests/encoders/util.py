@@ -38,7 +38,7 @@ from spacy_spanrel import (
     set_relations,
 )
 from spacy_spanrel.annotations import make_answer
-from spacy_spanrel.span_relation.model import head_shim
+from spacy_spanrel.encoding.shim import get_shim
 from spacy_spanrel.training.optimizer import create_adamw
 
 # Pieces that every one of these encoders takes, special tokens included.
@@ -609,7 +609,7 @@ def find_something(nlp: Language) -> None:
     in every row: what so short a training learns depends on its vocabulary and on rounding."""
     pipe = nlp.get_pipe("span_relation")
     docs = [with_entities(nlp, row) for row in ROWS]
-    bias = head_shim(pipe.model).module.entity_classifier.bias
+    bias = get_shim(pipe.model).module.entity_classifier.bias
     for _ in range(100):
         if all(found.types for found in pipe.predict(docs)):
             return

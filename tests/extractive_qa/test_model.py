@@ -23,9 +23,10 @@ from transformers import (
     XLNetForQuestionAnsweringSimple,
 )
 
-from spacy_spanrel.encoding.shim import TorchShim
+from spacy_spanrel.encoding.shim import TorchShim, get_module, get_shim
 from spacy_spanrel.extractive_qa.component import ExtractiveQA
-from spacy_spanrel.extractive_qa.model import SpanQA, qa_network, qa_shim
+from spacy_spanrel.extractive_qa.model import SpanQA
+from spacy_spanrel.extractive_qa.network import SpanNetwork
 
 from ..util import WORDS, _wordpiece, tiny_checkpoint
 from .util import (
@@ -346,7 +347,7 @@ def test_fresh_head_on_the_same_encoder(folders: dict[Kind, Path], kind: Kind) -
             names.append(name)
         assert "qa_outputs.weight" in names
     # What the optimizer takes for the head, and may give another learning rate.
-    prefixes = tuple(qa_shim(pipe.model).cfg["is_head"])
+    prefixes = tuple(get_shim(pipe.model).cfg["is_head"])
     heads = {n for n, _ in network_of(pipe).named_parameters() if n.startswith(prefixes)}
     assert heads == {f"encoder.transformer.qa_outputs.{part}" for part in ("weight", "bias")}
 
@@ -491,10 +492,10 @@ def test_saved_model(folders: dict[Kind, Path]) -> None:
         pipe = ready(folders[kind])
         other = SpanQA("nowhere/at-all", max_length=64, doc_stride=16, max_question_length=24)
         other.from_bytes(pipe.model.to_bytes())
-        assert isinstance(qa_shim(other), TorchShim)
+        assert isinstance(get_shim(other), TorchShim)
         for name, value in network_of(pipe).state_dict().items():
-            assert torch.equal(qa_network(other).state_dict()[name], value)
-        assert json.loads(qa_shim(other).files["config.json"])["model_type"] == kind
+            assert torch.equal(get_module(other, SpanNetwork).state_dict()[name], value)
+        assert json.loads(get_shim(other).files["config.json"])["model_type"] == kind
 
 
 def test_casing_reaches_the_network(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from spacy.training import Example
 from thinc.api import Config
 
 from spacy_spanrel.annotations import Question, get_questions, make_answer, set_answers
+from spacy_spanrel.encoding.shim import get_shim
 from spacy_spanrel.extractive_qa.component import DEFAULT_CONFIG, ExtractiveQA
-from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows, qa_shim
+from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows
 
 from ..util import initialize, train
 from .util import (
@@ -327,7 +328,7 @@ def test_precision(checkpoint: Path) -> None:
 
 
 def test_bfloat16_is_close(trained: Language) -> None:
-    shim = qa_shim(the_pipe(trained).model)
+    shim = get_shim(the_pipe(trained).model)
     shim.precision_setting = "bfloat16"
     try:
         docs = answer_all(trained)
@@ -365,7 +366,7 @@ def test_name(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_device(checkpoint: Path) -> None:
-    assert qa_shim(ready(checkpoint, model={"device": "cpu"}).model).device.type == "cpu"
+    assert get_shim(ready(checkpoint, model={"device": "cpu"}).model).device.type == "cpu"
     with pytest.raises(ValueError, match=r"E_SR209.*'cuda:99'"):
         ready(checkpoint, model={"device": "cuda:99"})
 
@@ -394,8 +395,8 @@ def test_settings_survive(changed_path: Path, checkpoint: Path) -> None:
         if key not in ("precision", "device"):
             assert attrs[key] == value, key
     assert attrs["name"] == str(checkpoint)
-    assert qa_shim(pipe.model).precision_setting == "bfloat16"
-    assert qa_shim(pipe.model).device_setting == "cpu"
+    assert get_shim(pipe.model).precision_setting == "bfloat16"
+    assert get_shim(pipe.model).device_setting == "cpu"
     config = nlp.config["components"]["extractive_qa"]
     assert {key: config["model"][key] for key in ARCHITECTURE} == ARCHITECTURE
     assert {key: config[key] for key in CHANGED} == CHANGED
@@ -464,7 +465,7 @@ def test_override_of_the_architecture_at_load(changed_path: Path, key: str) -> N
     value = NEW_ARCHITECTURE[key]
     config = {"components": {"extractive_qa": {"model": {key: value}}}}
     pipe = the_pipe(spacy.load(changed_path, config=config))
-    shim = qa_shim(pipe.model)
+    shim = get_shim(pipe.model)
     if key == "precision":
         assert shim.dtype == torch.float32
     elif key == "device":

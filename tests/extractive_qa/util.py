@@ -27,8 +27,9 @@ from transformers import (
 )
 
 from spacy_spanrel.annotations import Answer, Question, get_answers, make_answer, set_answers
+from spacy_spanrel.encoding.shim import get_module
 from spacy_spanrel.extractive_qa.component import ExtractiveQA
-from spacy_spanrel.extractive_qa.model import QAInput, QAOutput, qa_network
+from spacy_spanrel.extractive_qa.model import QAInput, QAOutput
 from spacy_spanrel.extractive_qa.network import SpanNetwork
 
 from ..util import WORDS, tiny_checkpoint
@@ -336,7 +337,7 @@ def lexicon_checkpoint(
 
 
 def network_of(pipe: ExtractiveQA) -> SpanNetwork:
-    return qa_network(pipe.model)
+    return get_module(pipe.model, SpanNetwork)
 
 
 def output_of(

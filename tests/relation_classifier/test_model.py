@@ -26,9 +26,10 @@ from transformers import (
 
 from spacy_spanrel import Relation, set_relations
 from spacy_spanrel.encoding.pieces import PieceTokenizer
+from spacy_spanrel.encoding.shim import get_shim
 from spacy_spanrel.relation_classifier.component import RelationClassifier
 from spacy_spanrel.relation_classifier.markers import marker_names
-from spacy_spanrel.relation_classifier.model import PairInput, make_marker, pair_shim
+from spacy_spanrel.relation_classifier.model import PairInput, make_marker
 from spacy_spanrel.relation_classifier.network import PairNetwork
 from spacy_spanrel.relation_classifier.pairs import TypedPair
 from spacy_spanrel.relation_classifier.presets import SPANBERT_TACRED
@@ -76,7 +77,7 @@ def preset_rows(folder: Path, mode: str = "ner", rows: Sequence[Row] = ROWS) -> 
 
 
 def network_of(pipe: RelationClassifier) -> PairNetwork:
-    network = pair_shim(pipe.model).module
+    network = get_shim(pipe.model).module
     assert isinstance(network, PairNetwork)
     return network
 

@@ -1,0 +1,144 @@
+"""Rows of pieces through the network of a model: loading it, length of rows, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from thinc.api import Model
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..arrays import IntArray
+from ..errors import Errors
+from .batching import padded_batches
+from .checkpoint import HFModule, Kind, load_checkpoint
+from .shim import get_shim
+from .transfer import to_device
+
+# The rows of pieces, or of something that goes with each piece, and the value that pads them.
+Column = tuple[Sequence[IntArray], int]
+
+
+def load_network(
+    model: Model[Any, Any],
+    kind: Kind = "AutoModel",
+    *,
+    n_labels: int | None = None,
+    fresh_head: bool = False,
+) -> tuple[HFModule, dict[str, Any], dict[str, bytes]]:
+    """Load the checkpoint that the settings of a model name.
+
+    model (Model): A model with the attributes name, tokenizer, dropout, attention_dropout, casing
+        and max_length.
+    kind (str), n_labels (int | None), fresh_head (bool): As in `load_checkpoint`.
+    RETURNS: As `load_checkpoint` does.
+    RAISES (OSError): If there is no such checkpoint.
+    RAISES (ValueError): If it does not fit the settings.
+    """
+    attrs = model.attrs
+    module, cfg, files = load_checkpoint(
+        attrs["name"],
+        attrs["tokenizer"],
+        attrs["dropout"],
+        attrs["casing"],
+        attention_dropout=attrs["attention_dropout"],
+        kind=kind,
+        n_labels=n_labels,
+        fresh_head=fresh_head,
+    )
+    check_row_length(model, module)
+    return module, cfg, files
+
+
+def check_row_length(model: Model[Any, Any], module: HFModule) -> None:
+    """Refuse a `max_length` that the network of a model cannot take.
+
+    model (Model): A model with the attributes name and max_length.
+    module (HFModule): Its network.
+    RAISES (ValueError): If `max_length` is too large.
+    """
+    length, limit = row_length(model, module), module.max_length
+    if length > limit:
+        raise ValueError(
+            Errors.E205.format(max_length=length, name=model.attrs["name"], limit=limit)
+        )
+
+
+def row_length(model: Model[Any, Any], module: HFModule) -> int:
+    """Return the largest number of pieces in a row, special tokens included.
+
+    model (Model): A model with the attribute max_length.
+    module (HFModule): Its network.
+    RETURNS (int): `max_length`, or what the network takes where that is "auto".
+    """
+    length = model.attrs["max_length"]
+    return module.max_length if length == "auto" else int(length)
+
+
+def run_batches(
+    model: Model[Any, Any],
+    columns: Mapping[str, Column],
+    is_train: bool,
+    features: Mapping[str, IntArray] | None = None,
+) -> list[tuple[IntArray, Tensor]]:
+    """Run rows through the network of a model, in padded batches sorted by length.
+
+    model (Model): An initialized model with the attribute batch_pieces. Its network takes ids and
+        mask, and everything else by name.
+    columns (Mapping[str, Column]): "ids", the piece ids of all rows, first; then whatever else goes
+        with each piece.
+    is_train (bool): Whether to run the network in training mode and to record gradients.
+    features (Mapping[str, int64 array] | None): Arguments with one entry for each row, whatever its
+        length. *Shape:* ``(n_rows, ...)``
+    RETURNS (list[tuple[int64 array, Tensor]]): Indices of the rows of each batch, and the output
+        for them.
+    """
+    shim = get_shim(model)
+    network = shim.module
+    _, *names = columns
+    outputs = []
+    network.train(is_train)
+    # One autocast context for all batches: it casts the weights once.
+    with torch.set_grad_enabled(is_train), shim.autocast():
+        for batch, (ids, mask, *others) in padded_batches(
+            list(columns.values()), model.attrs["batch_pieces"], shim.device
+        ):
+            arguments = dict(zip(names, others, strict=True))
+            for name, values in (features or {}).items():
+                arguments[name] = to_device(torch.from_numpy(values[batch]), shim.device)
+            outputs.append((batch, network(ids, mask, **arguments)))
+    network.eval()
+    return outputs
+
+
+def run_rows(
+    model: Model[Any, Any],
+    columns: Mapping[str, Column],
+    is_train: bool,
+    features: Mapping[str, IntArray] | None = None,
+    *,
+    fill: float | None = None,
+) -> Tensor:
+    """Run rows through the network of a model, and return the outputs in the order of the rows.
+
+    model, columns, is_train, features: As in `run_batches`; there must be at least one row.
+    fill (float | None): For outputs of ``(batch, length, ...)``: the value that fills rows up to
+        the longest one. None for outputs without that dimension.
+    RETURNS (Tensor): On the device of the network. *Shape:* ``(n_rows, ...)``
+    """
+    batches, outputs = zip(*run_batches(model, columns, is_train, features), strict=True)
+    with torch.set_grad_enabled(is_train):
+        if fill is not None:
+            longest = max(output.shape[1] for output in outputs)
+            outputs = tuple(
+                F.pad(
+                    output, (0, 0) * (output.dim() - 2) + (0, longest - output.shape[1]), value=fill
+                )
+                for output in outputs
+            )
+        order = torch.from_numpy(np.argsort(np.concatenate(batches)))
+        joined = torch.cat(outputs)
+        return joined.index_select(0, to_device(order, joined.device))
