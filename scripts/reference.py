@@ -277,6 +277,8 @@ def parameters_of(callback: Callable[..., Any]) -> list[Parameter]:
         if get_origin(annotation) is not Annotated:
             continue  # the context
         kind, info = get_args(annotation)
+        if info.hidden:
+            continue  # an old name
         if get_origin(kind) in (Union, UnionType):
             kind = next(part for part in get_args(kind) if part is not NoneType)
         if get_origin(kind) is list:

@@ -73,7 +73,9 @@ def test_every_command_with_every_option() -> None:
         shown = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*|-[A-Z](?![\w-])", section))
         for parameter in command.params:
             options = {*parameter.opts, *parameter.secondary_opts}
-            if parameter.param_type_name == "option" and parameter.name != "help":
+            if getattr(parameter, "hidden", False):
+                assert not options & shown
+            elif parameter.param_type_name == "option" and parameter.name != "help":
                 assert options <= shown, (name, options - shown)
 
 
