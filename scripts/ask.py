@@ -1,10 +1,10 @@
-"""Ask a trained pipeline questions, and print its answers with their scores.
+"""Ask a trained pipeline questions and print its answers with their scores.
 
     python scripts/ask.py training/sample_qa/model-best assets/sample/qa_test.json --limit 3
     python scripts/ask.py training/sample_qa/model-best "Ann Lee lives in Oslo." "Where does Ann live?"
 
-A file is SQuAD JSON, whose questions are asked; otherwise the first argument is a text and the others
-are questions about it.
+The arguments after the pipeline are a SQuAD file, whose questions are asked, or a text and questions
+about it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Asked = tuple[str, list[Question], list[str]]
 
 
 def read(arguments: list[str], limit: int | None) -> Iterator[Asked]:
-    """Yield texts, questions, and what the right answers are, if that is known."""
+    """Yield texts, questions and gold answers ("" if unknown)."""
     path = Path(arguments[0]) if len(arguments[0]) < 256 else None
     if len(arguments) > 1 or path is None:
         questions = [Question(f"q{i}", text) for i, text in enumerate(arguments[1:], start=1)]
@@ -45,8 +45,8 @@ def show(answer: Answer) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ask a trained pipeline questions.")
     parser.add_argument("model", help="name or folder of a trained pipeline")
-    parser.add_argument("asked", nargs="+", metavar="FILE | TEXT QUESTION", help="what to ask")
-    parser.add_argument("--limit", type=int, help="texts of the file to ask about")
+    parser.add_argument("asked", nargs="+", metavar="FILE | TEXT QUESTION", help="a SQuAD file, or a text and questions")
+    parser.add_argument("--limit", type=int, help="number of texts of the file to ask about")
     parser.add_argument("--component", default="extractive_qa", help="(default: %(default)s)")
     args = parser.parse_args()
     nlp = spacy.load(args.model)
@@ -62,10 +62,10 @@ def main() -> None:
         print(text)
         answers = qa.ask(nlp.make_doc(text), questions)
         rows = [
-            (answer.question.text, show(answer), f"{answer.score:.2f}", right)
-            for answer, right in zip(answers, gold, strict=True)
+            (answer.question.text, show(answer), f"{answer.score:.2f}", gold_text)
+            for answer, gold_text in zip(answers, gold, strict=True)
         ]
-        header = ("Question", "Answer", "Score", "Right answer")
+        header = ("Question", "Answer", "Score", "Gold answer")
         msg.table(rows, header=header, divider=True, max_col=60)
 
 

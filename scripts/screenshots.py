@@ -1,10 +1,10 @@
-"""Make the pictures in docs/images again, from the gold annotation of the sample corpus.
+"""Make the pictures in docs/images from the gold annotation of the sample corpus.
 
     python scripts/screenshots.py
     python scripts/screenshots.py --model training/sample/model-last
 
-A browser takes the screenshots (Chromium or Chrome). With --model, relations.svg is drawn too: what
-that pipeline finds in a new sentence.
+Chromium or Chrome takes the screenshots. With --model, relations.svg is drawn too: the predictions of
+that pipeline for a new sentence.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def take(browser: str, page: Path, image: Path, size: tuple[int, int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--browser", help="the program (default: the first one that is found)")
+    parser.add_argument("--browser", help="Chromium or Chrome (default: the first one that is installed)")
     parser.add_argument("--model", help="folder of a pipeline with span_relation")
     args = parser.parse_args()
     browser = args.browser or next(filter(None, map(shutil.which, BROWSERS)), None)

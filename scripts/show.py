@@ -1,11 +1,11 @@
-"""Print the entities and relations that a trained pipeline finds in texts, with their scores.
+"""Print the entities and relations that a trained pipeline predicts for texts, with their scores.
 
     python scripts/show.py training/sample/model-best assets/sample/new.txt
     python scripts/show.py training/sample/model-best "Ann Lee of Oslo works for Fjord Bank."
     python scripts/show.py training/sample_pairs/model-best assets/sample/new.txt \\
         --component relation_classifier --entities-from training/sample/model-best
 
-An argument that is a file is read one text a line; any other argument is a text.
+Each line of an argument that is a file is a text; any other argument is a text itself.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ SPANS_KEY, RELATIONS_KEY = "spans_key", "relations_key"
 
 
 def read_texts(arguments: Iterable[str]) -> Iterator[str]:
-    """Yield the lines of the arguments that are files, and the others as they are."""
+    """Yield the lines of arguments that are files, and all other arguments as they are."""
     for argument in arguments:
-        # A long text is not a path, and asking for one may be an error.
+        # A long text is not a path, and some systems refuse to look for one.
         path = Path(argument) if len(argument) < 256 else None
         if path is not None and path.is_file():
             lines = path.read_text(encoding="utf8").splitlines()
@@ -50,10 +50,10 @@ def relation_rows(doc: Doc, relations_key: str) -> list[tuple[str, str, str, str
     def place(span: Span) -> tuple[int, int]:
         return (span.start, span.end)
 
-    found = sorted(
+    relations = sorted(
         get_relations(doc, relations_key), key=lambda r: (place(r.head), place(r.tail), r.label)
     )
-    return [(r.head.text, r.label, r.tail.text, show(r.score)) for r in found]
+    return [(r.head.text, r.label, r.tail.text, show(r.score)) for r in relations]
 
 
 def show(score: float | None) -> str:
@@ -62,15 +62,15 @@ def show(score: float | None) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Print the entities and relations that a trained pipeline finds in texts."
+        description="Print the entities and relations that a trained pipeline predicts for texts."
     )
     parser.add_argument("model", help="name or folder of a trained pipeline")
-    parser.add_argument("texts", nargs="+", metavar="TEXT|FILE", help="texts, or files of them")
+    parser.add_argument("texts", nargs="+", metavar="TEXT|FILE", help="texts, or files with a text a line")
     parser.add_argument("--component", default="span_relation", help="(default: %(default)s)")
     parser.add_argument(
         "--entities-from",
         metavar="MODEL",
-        help="put the span_relation of this pipeline before it, to find the entities",
+        help="pipeline whose span_relation predicts the entities first",
     )
     args = parser.parse_args()
     nlp = spacy.load(args.model)
