@@ -38,6 +38,7 @@ from transformers import BertConfig, BertModel
 from spacy_spanrel import get_entities
 from spacy_spanrel.converters import spert_to_docs
 from spacy_spanrel.streams import annotate
+from spacy_spanrel.streams.progress import Workplace
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "assets/sample"
@@ -165,7 +166,7 @@ def kill_runs(
 ) -> Iterator[dict[str, Any]]:
     """Begin runs and kill each at a random moment."""
     moments = random.Random(seed)
-    progress = output.with_name(output.name + ".progress")
+    progress = Workplace(output).progress_path
     for number in range(1, kills + 1):
         process = subprocess.Popen(run.command(source, output), stdout=subprocess.DEVNULL)
         seen = progress.stat().st_mtime_ns if progress.exists() else None

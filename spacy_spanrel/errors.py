@@ -318,9 +318,9 @@ class Errors:
         "replace it once the new one is complete (--restart does so too)."
     )
     E921 = (
-        "[E_SR921] The unfinished run of '{output}' ({rows} rows are done) cannot be gone on with, "
+        "[E_SR921] The unfinished run of '{output}' ({rows} rows are done) cannot be continued, "
         "because something has changed since: {changed}. Put it back as it was, or begin anew with "
-        "--restart, which throws those rows away."
+        "--restart, which drops those rows."
     )
     E922 = (
         "[E_SR922] '{path}' is not as the unfinished run left it. Found: {found}. Expected: "
@@ -333,7 +333,7 @@ class Errors:
     E924 = (
         "[E_SR924] {failed} rows have failed, which is more than --max-errors {limit}. They are in "
         "'{path}'. First error of this run: {first}\n"
-        "What is done is kept: the same command with a higher limit goes on."
+        "What is done is kept: the same command with a higher limit continues there."
     )
     E925 = (
         "[E_SR925] All of {n} rows failed, from row {first} on, so that the settings or the pipeline "
@@ -444,6 +444,21 @@ class Errors:
         "name, or move the {found} away."
     )
     E954 = "[E_SR954] '{path}' exists already. Choose another folder, or use --force to replace it."
+    E955 = (
+        "[E_SR955] '{path}' is needed for an unfinished run or for failed rows, but holds something "
+        "that no run has put there: {found}. Nothing was changed. Move it away, or choose another "
+        "OUTPUT."
+    )
+    E956 = (
+        "[E_SR956] An earlier version of spacy-spanrel has left an unfinished run of '{output}', which "
+        "this version cannot continue. Finish it with that version, or remove its files and begin "
+        "anew: {files}."
+    )
+    E957 = (
+        "[E_SR957] One of {n} worker processes was ended from outside, often because memory ran out. "
+        "The committed rows are kept: the same command continues behind them. Fewer processes "
+        "(--n-process) or smaller batches (--batch-size) need less memory."
+    )
 
     # Scoring answers.
     E851 = (

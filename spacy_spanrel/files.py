@@ -139,9 +139,10 @@ def _marked_entries(folder: Path) -> set[str] | None:
         return None
 
 
-def _mark(folder: Path) -> None:
-    marker = {"made_by": "spacy-spanrel", "files": sorted(_entries(folder))}
-    (folder / MARKER).write_text(json.dumps(marker, indent=0), encoding="utf-8")
+def mark_folder(folder: Path) -> None:
+    """Leave a marker file in a folder that is complete, so that a command may replace it later."""
+    marker = {"made_by": "spacy-spanrel", "files": sorted(_entries(folder) - {MARKER})}
+    write_whole(folder / MARKER, json.dumps(marker, indent=0).encode())
 
 
 def _pipeline_entries(folder: Path) -> set[str]:
@@ -277,7 +278,7 @@ def place_whole(
     try:
         write(new)
         if not _pipeline_entries(new):
-            _mark(new)
+            mark_folder(new)
         if target.exists():
             check_folder(folder, *inputs)  # something may have been put there meanwhile
             shutil.copymode(target, new)

@@ -1,4 +1,4 @@
-"""`python -m spacy spanrel annotate`: a saved pipeline over a pile of texts."""
+"""`python -m spacy spanrel annotate`: apply a saved pipeline to a large collection of texts."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import typer
 from spacy.cli._util import setup_gpu
 
 from ..streams import AnnotationReport, annotate
-from ..streams.annotate import CHUNK_SIZE, PROGRESS_ENDING
-from ..streams.progress import beside
+from ..streams.annotate import CHUNK_SIZE, unfinished
 from ._app import Printer, app, echo, nothing_written
 
 
@@ -35,7 +34,7 @@ class OutputFormat(str, Enum):
 
 
 class TextUnit(str, Enum):
-    """What is one text, in plain text."""
+    """One text of plain text files."""
 
     line = "line"
     file = "file"
@@ -57,47 +56,49 @@ def annotate_cli(
     ],
     input_format: Annotated[
         InputFormat | None,
-        typer.Option("--input-format", "-i", help="If the suffix does not tell"),
+        typer.Option("--input-format", "-i", help="Needed if the suffix does not tell"),
     ] = None,
     output_format: Annotated[
         OutputFormat | None,
-        typer.Option("--output-format", "-o", help="If the suffix does not tell"),
+        typer.Option("--output-format", "-o", help="Needed if the suffix does not tell"),
     ] = None,
     text_key: Annotated[
         str, typer.Option("--text-key", "-t", help="Key or column of the text")
     ] = "text",
     unit: Annotated[
-        TextUnit, typer.Option("--unit", "-u", help="Plain text: one text a line, or a file")
+        TextUnit, typer.Option("--unit", "-u", help="Plain text: each line is a text, or each file")
     ] = TextUnit.line,
     delimiter: Annotated[
         str | None,
-        typer.Option("--delimiter", "-d", help="CSV: what stands between fields (, or tab)"),
+        typer.Option("--delimiter", "-d", help="CSV: delimiter of fields (comma; tab in .tsv)"),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option("--batch-size", "-b", min=1, help="Texts annotated together"),
+        typer.Option("--batch-size", "-b", min=1, help="Texts that are annotated together"),
     ] = None,
     chunk_size: Annotated[
         int,
-        typer.Option("--chunk-size", "-c", min=1, help="Rows committed together; Docs in a shard"),
+        typer.Option(
+            "--chunk-size", "-c", min=1, help="Most rows committed together; most Docs in a shard"
+        ),
     ] = CHUNK_SIZE,
     n_process: Annotated[
         int,
-        typer.Option(
-            "--n-process", "-n", help="Processes, started for each chunk; -1 for one a core"
-        ),
+        typer.Option("--n-process", "-n", help="Processes that annotate; -1: one for each core"),
     ] = 1,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="GPU, or -1 for CPU")] = -1,
+    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="Number of the GPU; -1: CPU")] = -1,
     components: Annotated[
-        str, typer.Option("--components", help="Run only these, separated by commas")
+        str, typer.Option("--components", help="Run only these components, separated by commas")
     ] = "",
     disable: Annotated[
-        str, typer.Option("--disable", help="Do not run these, separated by commas")
+        str, typer.Option("--disable", help="Do not run these components, separated by commas")
     ] = "",
     max_chars: Annotated[
         int | None,
         typer.Option(
-            "--max-chars", min=1, help="Longer texts are failed rows (the pipeline's max_length)"
+            "--max-chars",
+            min=1,
+            help="Longer texts are failed rows (if not given, the pipeline's max_length)",
         ),
     ] = None,
     max_errors: Annotated[
@@ -105,36 +106,39 @@ def annotate_cli(
         typer.Option(
             "--max-errors",
             min=0,
-            help="Stop when more rows have failed; if not given, when a whole chunk has",
+            help="Stop when more rows have failed (if not given, when a whole chunk has)",
         ),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", "-s", help="Exit with 1 if any row failed")
+        bool, typer.Option("--strict", "-s", help="Exit with code 1 if any row failed")
     ] = False,
     force: Annotated[
-        bool, typer.Option("--force", "-F", help="Replace a complete OUTPUT at the end")
+        bool,
+        typer.Option(
+            "--force", "-F", help="Replace a complete OUTPUT, once the new one is complete"
+        ),
     ] = False,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, whatever is there")
+        bool,
+        typer.Option("--restart", help="Drop an unfinished run, and replace a complete OUTPUT"),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only")] = False,
 ) -> None:
-    """Annotate a pile of texts with a saved pipeline: entities, relations and answers.
+    """Annotate a large collection of texts with a saved pipeline: entities, relations and answers.
 
-    Memory is constant. A run that was stopped or killed goes on where it was when the same command
-    is given again, and the output is the same as without the stop: what is done is in
-    OUTPUT.progress and OUTPUT.part (or .parts) till the end. Rows that fail go to
-    OUTPUT.errors.jsonl and are counted.
+    Memory is constant. The same command continues a run that was stopped or killed, and the output is
+    the same as without the stop. Until a run is complete, all that it writes is in the folder
+    OUTPUT.unfinished. Rows that fail are counted and written to OUTPUT.errors.jsonl.
 
-    INPUT: text (.txt: one text a line, or with --unit file one a file), jsonl (objects with the text
-    or "tokens", and perhaps "id" and "questions"; other keys are kept), csv (with a header), parquet
-    (columns as these keys), json (a list of texts, lists of tokens and objects, as for SpERT), spacy
-    (Docs; each file is loaded whole). OUTPUT: jsonl, parquet (other keys as JSON in "meta"), spacy
-    (one .spacy file, put together in memory, up to 10 million tokens; or, for a name without suffix
-    and --output-format spacy, a folder of shards).
+    INPUT: text (.txt; each line is a text or, with --unit file, each file), jsonl (objects with the
+    text or "tokens", and perhaps "id" and "questions"; other keys are kept), csv (with a header),
+    parquet (columns are such keys), json (a list of texts, lists of tokens and objects, as for SpERT),
+    spacy (Docs; each file is loaded as a whole). OUTPUT: jsonl, parquet (other keys are JSON in
+    "meta"), spacy (one .spacy file, put together in memory, up to 10 million tokens; or, for a name
+    without suffix and --output-format spacy, a folder of shards).
 
-    --n-process, --gpu-id, --max-errors, --strict, --force and --quiet may be others when a run goes
-    on.
+    --n-process, --gpu-id, --max-errors, --strict, --force and --quiet may differ when a run is
+    continued.
 
     Examples:
 
@@ -167,11 +171,11 @@ def annotate_cli(
             quiet=quiet,
         )
     except KeyboardInterrupt:
-        text = "Stopped. What is done is kept: the same command goes on."
+        text = "Stopped. What is done is kept: the same command continues there."
         typer.echo(Printer(no_print=True).warn(text), err=True)
         raise typer.Exit(130) from None
     except (OSError, ValueError, ImportError) as error:
-        if beside(output, PROGRESS_ENDING).exists():
+        if unfinished(output):
             text = f"{output} is not complete"
             typer.echo(Printer(no_print=True).fail(text), err=True)
             echo(error, err=True)
@@ -188,12 +192,12 @@ def annotate_cli(
         raise typer.Exit(1)
 
 
-def _names(given: str) -> list[str]:
-    return [name.strip() for name in given.split(",") if name.strip()]
+def _names(names: str) -> list[str]:
+    return [name.strip() for name in names.split(",") if name.strip()]
 
 
 def print_report(report: AnnotationReport) -> None:
-    """Print what was done."""
+    """Print the counts of a run as a table."""
     msg = Printer()
     msg.good(f"{report.annotated} rows annotated in {report.output}")
     rows = [

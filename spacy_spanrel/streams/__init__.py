@@ -1,8 +1,8 @@
-"""Annotate a pile of texts with a saved pipeline: in constant memory, and resumable.
+"""Annotate a large collection of texts with a saved pipeline, in constant memory, and resumably.
 
-``readers`` turns files into rows, ``annotate`` gives them to the pipeline a chunk at a time,
-``records`` says what a row of the output looks like, ``writers`` puts it where a kill at any moment
-leaves nothing half-done, and ``progress`` remembers how far that went.
+``readers`` turns files into rows; ``annotate`` gives them to the pipeline a chunk at a time, or to the
+processes of ``workers``; ``records`` makes the rows of the output; ``writers`` writes them; and
+``progress`` keeps what is unfinished, so that a kill at any moment loses nothing.
 """
 
 from .annotate import AnnotationReport, annotate

@@ -1,15 +1,18 @@
-"""Apply a saved pipeline to a pile of texts.
+"""Apply a saved pipeline to a large collection of texts.
 
-A chunk of rows is read, annotated, written and committed; then the next. What is committed is in
-OUTPUT.progress, written last, so that a run that was killed at any moment goes on behind the last
-chunk, and what was written after that is cut off. Chunks are counted from the beginning of the
-input, and batches from that of their chunk: where a run was resumed changes nothing in the output.
+A chunk of rows is read, annotated, written and committed; then comes the next. What is committed is
+recorded in the folder OUTPUT.unfinished (see `progress`), last of all, so a run that was killed at any
+moment continues behind the last chunk, and drops whatever was written after it. Chunks are counted
+from the beginning of the input, and batches from the beginning of their chunk: where a run was
+resumed changes nothing in the output.
 """
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,6 +25,7 @@ from tqdm import tqdm
 
 from ..about import __version__
 from ..errors import Errors, Warnings, warn
+from ..files import check_folder, check_output
 from ..reading import argument_error
 from .progress import (
     COMPLETE,
@@ -29,38 +33,44 @@ from .progress import (
     WRITING,
     AppendFile,
     Progress,
+    Workplace,
     beside,
     difference,
     model_fingerprint,
-    sync_folder,
+    refuse_old_run,
 )
 from .readers import ReadSettings, Source, Unit, find_source, import_parquet
 from .records import ResultKeys, results
-from .rows import BadRow, Row, make_doc
-from .writers import Writer, check_output_format, is_shard_folder, make_writer
+from .rows import ERROR_KEYS, BadRow, Row, make_doc
+from .workers import Workers, memory_zone
+from .writers import Writer, check_output_format, is_folder, make_writer
 
 CHUNK_SIZE = 1000
-PROGRESS_ENDING = ".progress"
+# A chunk whose rows have so many bytes is full, however few they are: Docs need some 20 times as much.
+CHUNK_BYTES = 1 << 23
 ERRORS_ENDING = ".errors.jsonl"
-# A chunk of so many rows that all fail is no accident of the texts.
+# If so many rows fail one after the other, and none succeeds, the texts are hardly to blame.
 _SUSPICIOUS = 100
-# A row of more bytes is not even read: no text of `max_chars` is that long, whatever its spelling.
+# A row of more bytes is not even read: no text of `max_chars` characters needs so many, however it is
+# spelled.
 _MIN_BYTES = 1 << 26
 _BYTES_PER_CHAR = 16
 
-Numbered = tuple[int, Row]
+_Numbered = tuple[int, Row]
 
 
 @dataclass(frozen=True)
 class AnnotationReport:
-    """What a run did.
+    """The result of a run.
 
     output (Path): The output, complete.
-    errors (Path | None): The file of failed rows, if there are any.
-    rows, annotated, failed (int): How many rows were read, and what became of them.
-    entities, relations, answers (int): What was found (questions without an answer not counted).
-    resumed_at (int): How many rows an earlier run had done.
-    first_error (str): What was wrong with the first row that failed in this run.
+    errors (Path | None): The file of failed rows; None if no row failed.
+    rows (int): How many rows the input has.
+    annotated, failed (int): How many of them are in the output, and how many failed.
+    entities, relations, answers (int): How many the output holds; answers without questions that have
+        none.
+    resumed_at (int): How many rows were done when this run began.
+    first_error (str): The message about the first row that failed in this run.
     """
 
     output: Path
@@ -96,36 +106,40 @@ def annotate(
     restart: bool = False,
     quiet: bool = True,
 ) -> AnnotationReport:
-    """Apply a pipeline to all texts of an input; called again after a kill, it goes on.
+    """Apply a pipeline to all texts of an input. The same call continues a run that was killed.
 
     model (str | Path | Language): The pipeline: its folder, its package's name, or itself.
-    source (str | Path): A file or folder; see `readers`.
-    output (str | Path): The file, or for shards of Docs the folder, to write; see `records` and
-        `writers`. Failed rows go to OUTPUT.errors.jsonl.
+    source (str | Path): The input: a file, or a folder of files of one format; see `readers`.
+    output (str | Path): The file to write, or the folder for shards of Docs; see `records` and
+        `writers`. Failed rows are written to OUTPUT.errors.jsonl.
     input_format (str | None): One of `INPUT_FORMATS`; None to tell by the suffix.
     output_format (str | None): One of `OUTPUT_FORMATS`; None to tell by the suffix.
     text_key (str): Key or column of the text.
-    unit ("line" | "file"): What is a text, in plain text.
-    delimiter (str | None): Of CSV; None for a tab in .tsv and a comma elsewhere.
+    unit ("line" | "file"): One text of plain text files.
+    delimiter (str | None): Delimiter of CSV; None for a tab in .tsv and a comma elsewhere.
     batch_size (int | None): As in `nlp.pipe`; None for the pipeline's own.
-    chunk_size (int): Rows that are committed together; a shard of Docs has as many.
-    n_process (int): As in `nlp.pipe`; the processes are started anew for each chunk.
-    components (Sequence[str]): Run these only; () for all that the pipeline runs by itself.
+    chunk_size (int): Most rows that are committed together, and most Docs in a shard. A chunk of long
+        texts has fewer, so that it takes no more than some hundred megabytes.
+    n_process (int): Processes that annotate; -1 for one for each core.
+    components (Sequence[str]): Run only these; () for all that the pipeline runs by itself.
     disable (Sequence[str]): Do not run these.
     max_chars (int | None): A longer text is a failed row; None for `nlp.max_length`.
-    max_errors (int | None): Stop when more rows than this have failed; None to stop when all rows
-        of a chunk (of 100 at least, or the only one) do.
-    force (bool): Replace an output that is complete, once the new one is.
-    restart (bool): Forget an unfinished run, and replace an output that is complete.
-    quiet (bool): Show no progress bar. It is only ever shown on a terminal.
+    max_errors (int | None): Stop when more rows than this have failed; None to stop when all rows of a
+        chunk have (of at least 100 rows, or of the only one).
+    force (bool): Replace a complete output once the new one is complete.
+    restart (bool): Drop an unfinished run, and replace a complete output.
+    quiet (bool): Show no progress bar, which is only shown on a terminal in any case.
     RETURNS (AnnotationReport): What was done.
     RAISES (ConversionError): If an argument is wrong, or an input cannot be read.
-    RAISES (FileExistsError): If the output is complete.
-    RAISES (ValueError): If an unfinished run was begun with other input, pipeline or settings, if
-        another run is at work, or if too many rows fail. What is committed stays.
-    RAISES (ImportError): If a format needs what is not installed.
+    RAISES (FileExistsError): If the output is complete, or something is in the way that no run made.
+    RAISES (ValueError): If the output is the input; if an unfinished run was begun with other input,
+        pipeline or settings; if another run has the output; if too many rows fail; or if a worker
+        process was killed. The committed rows are kept.
+    RAISES (ImportError): If a format needs a package that is not installed.
     """
     path, output = Path(source), Path(output)
+    if output.is_symlink():
+        output = Path(os.path.realpath(output))
     _check_numbers(
         {
             "--batch-size": batch_size,
@@ -141,67 +155,75 @@ def annotate(
     files = find_source(path, input_format)
     output_format = check_output_format(output, output_format)
     _check_output(path, output, output_format)
-    writer = make_writer(output, output_format)
+    refuse_old_run(output)
     if files.format == "parquet":
         import_parquet()  # before anything is begun
-    progress_path = beside(output, PROGRESS_ENDING)
-    saved = None if restart else Progress.load(progress_path)
-    if output.exists() and not (force or restart or (saved and saved.stage == MERGED)):
-        raise FileExistsError(Errors.E920.format(output=output))
+    with Workplace(output) as workplace:
+        writer = make_writer(workplace, output_format)
+        if restart:
+            workplace.clear()
+        saved = Progress.load(workplace.progress_path)
+        done = saved is not None and saved.stage == MERGED and writer.published
+        if output.exists() and not (force or restart or done):
+            raise FileExistsError(Errors.E920.format(output=output))
+        _check_errors_file(beside(output, ERRORS_ENDING))
 
-    nlp = model if isinstance(model, Language) else spacy.load(model)
-    with _set_up(nlp, components, disable, max_chars):
-        chars = nlp.max_length if max_chars is None else max_chars
-        batch = batch_size or nlp.batch_size
-        fingerprint = {
-            "input": files.fingerprint(),
-            "model": model_fingerprint(nlp),
-            "settings": {
-                "version": __version__,
-                "input-format": files.format,
-                "output-format": output_format,
-                "text-key": text_key,
-                "unit": unit,
-                "delimiter": delimiter,
-                "batch-size": batch,
-                "chunk-size": chunk_size,
-                "components": list(components),
-                "disable": list(disable),
-                "max-chars": chars,
-            },
-        }
-        if saved is not None:
-            changed = difference(saved.fingerprint, fingerprint)
-            if changed and saved.rows:
-                raise ValueError(
-                    Errors.E921.format(output=output, rows=saved.rows, changed=changed)
-                )
-            if changed:
+        nlp = model if isinstance(model, Language) else spacy.load(model)
+        with _set_up(nlp, components, disable, max_chars):
+            chars = nlp.max_length if max_chars is None else max_chars
+            batch = batch_size or nlp.batch_size
+            fingerprint = {
+                "input": files.fingerprint(),
+                "model": model_fingerprint(nlp),
+                "settings": {
+                    "version": __version__,
+                    "input-format": files.format,
+                    "output-format": output_format,
+                    "text-key": text_key,
+                    "unit": unit,
+                    "delimiter": delimiter,
+                    "batch-size": batch,
+                    "chunk-size": chunk_size,
+                    "components": list(components),
+                    "disable": list(disable),
+                    "max-chars": chars,
+                },
+            }
+            changed = "" if saved is None else difference(saved.fingerprint, fingerprint)
+            if saved is not None and changed:
+                if saved.rows:
+                    raise ValueError(
+                        Errors.E921.format(output=output, rows=saved.rows, changed=changed)
+                    )
                 saved = None
-        reading = ReadSettings(
-            nlp.vocab,
-            text_key=text_key,
-            unit=unit,
-            delimiter=delimiter,
-            max_bytes=max(_MIN_BYTES, _BYTES_PER_CHAR * chars),
-        )
-        run = _Run(
-            nlp=nlp,
-            files=files,
-            reading=reading,
-            writer=writer,
-            errors=AppendFile(beside(output, f"{ERRORS_ENDING}.part")),
-            progress_path=progress_path,
-            progress=saved or Progress(fingerprint),
-            keys=ResultKeys.of(nlp),
-            batch_size=batch,
-            chunk_size=chunk_size,
-            n_process=n_process,
-            max_chars=chars,
-            max_errors=max_errors,
-        )
-        output.parent.mkdir(parents=True, exist_ok=True)
-        return run(quiet)
+            reading = ReadSettings(
+                nlp.vocab,
+                text_key=text_key,
+                unit=unit,
+                delimiter=delimiter,
+                max_bytes=max(_MIN_BYTES, _BYTES_PER_CHAR * chars),
+            )
+            run = _Run(
+                nlp=nlp,
+                files=files,
+                reading=reading,
+                workplace=workplace,
+                writer=writer,
+                progress=saved or Progress(fingerprint),
+                keys=ResultKeys.of(nlp),
+                batch_size=batch,
+                chunk_size=chunk_size,
+                n_process=n_process,
+                max_chars=chars,
+                max_errors=max_errors,
+                replace=force or restart,
+            )
+            return run(quiet)
+
+
+def unfinished(output: str | Path) -> bool:
+    """Tell whether a run has left something to continue beside an output."""
+    return Workplace(Path(os.path.realpath(output))).begun
 
 
 @dataclass
@@ -211,9 +233,8 @@ class _Run:
     nlp: Language
     files: Source
     reading: ReadSettings
+    workplace: Workplace
     writer: Writer
-    errors: AppendFile
-    progress_path: Path
     progress: Progress
     keys: ResultKeys
     batch_size: int
@@ -221,35 +242,35 @@ class _Run:
     n_process: int
     max_chars: int
     max_errors: int | None
+    replace: bool
     first_error: str = ""
     warned: bool = False
+    workers: Workers | None = None
 
     def __call__(self, quiet: bool) -> AnnotationReport:
         done = self.progress
         resumed_at = done.rows
+        self.errors = AppendFile(self.workplace.errors_path)
         with ExitStack() as stack:
-            # First of all, because it locks other runs out.
             stack.callback(self.errors.close)
-            self.errors.open(
-                None if done.stage == MERGED else done.error_bytes, lock_for=self.writer.output
-            )
             stack.callback(self.writer.close)
             if done.stage != MERGED:
-                self._check_errors()
+                self._check_number_of_errors()
+                self.errors.open(done.error_bytes)
                 self.writer.start(done.output)
             if done.stage == WRITING:
-                done.save(self.progress_path)
+                self._save()
+                if self.n_process != 1:
+                    self.workers = Workers(self.nlp, self.n_process, self.batch_size)
+                    stack.callback(self.workers.close)
                 self._write_all(quiet)
             if done.stage == COMPLETE:
                 self.writer.build()
                 done.stage = MERGED
-                done.save(self.progress_path)
-            self._publish_errors()
-            self.writer.publish()
-            self.progress_path.unlink()
-            sync_folder(self.progress_path.parent)
+                self._save()
+            self._publish()
         return AnnotationReport(
-            output=self.writer.output,
+            output=self.workplace.output,
             errors=self._errors_path if done.failed else None,
             rows=done.rows,
             annotated=done.annotated,
@@ -261,66 +282,96 @@ class _Run:
             first_error=self.first_error,
         )
 
+    def _save(self) -> None:
+        self.progress.save(self.workplace.progress_path)
+
+    # The end
+
     @property
     def _errors_path(self) -> Path:
-        return beside(self.writer.output, ERRORS_ENDING)
+        return beside(self.workplace.output, ERRORS_ENDING)
+
+    def _publish(self) -> None:
+        """Give all files their names, and remove the folder of the run; can be repeated."""
+        output = self.workplace.output
+        if output.exists() and not self.replace and not self.writer.published:
+            raise FileExistsError(Errors.E920.format(output=output))  # it came while we worked
+        self._publish_errors()
+        self.writer.publish()
+        self.workplace.remove()
 
     def _publish_errors(self) -> None:
-        """Give the file of errors its name, or leave none; may be repeated."""
+        """Give the file of errors its name, or remove that of an earlier run; can be repeated."""
         self.errors.close()
-        part = self.errors.path
-        if part.exists() and part.stat().st_size:
-            part.replace(self._errors_path)
-        else:
-            part.unlink(missing_ok=True)
-            if not self.progress.failed:
-                self._errors_path.unlink(missing_ok=True)
+        _check_errors_file(self._errors_path)
+        path = self.errors.path
+        if path.exists() and path.stat().st_size:
+            os.replace(path, self._errors_path)
+        elif not self.progress.failed:
+            self._errors_path.unlink(missing_ok=True)
 
     # Chunks
 
+    def _read_chunks(self) -> Iterator[tuple[list[Row | BadRow], bool]]:
+        """Yield the chunks that are not done, and whether each is the last one.
+
+        A chunk ends with `chunk_size` rows, or when its rows have many bytes. The last one is the
+        first that is not full, and may be empty.
+        """
+        rows = islice(self.files.read(self.reading), self.progress.rows, None)
+        while True:
+            chunk: list[Row | BadRow] = []
+            size = 0
+            while len(chunk) < self.chunk_size and size < CHUNK_BYTES:
+                row = next(rows, None)
+                if row is None:
+                    yield chunk, True
+                    return
+                chunk.append(row)
+                size += row.size
+            yield chunk, False
+
     def _write_all(self, quiet: bool) -> None:
         done = self.progress
-        rows = self.files.read(tuple(done.position), self.reading)
-        unit, total, count = self.files.progress(self.reading.unit)
+        total = self.files.size
         with tqdm(
             desc="Input",
-            unit=unit,
-            unit_scale=unit == "B",
+            unit="B" if total is not None else " rows",
+            unit_scale=total is not None,
             total=total,
-            initial=count(tuple(done.position), done.rows),
             delay=1.0,
             disable=True if quiet else None,
         ) as bar:
-            while done.stage == WRITING:
-                # Outside of the memory zone: what a DocBin brings along must last.
-                chunk = list(islice(rows, self.chunk_size))
-                with _memory_zone(self.nlp):
-                    rendered, failed = self._annotate([row for row, _ in chunk], done.rows + 1)
+            # Read outside of the memory zone: the words that a DocBin brings along must last.
+            for chunk, last in self._read_chunks():
+                with memory_zone(self.nlp):
+                    rendered, failed = self._annotate(chunk, done.rows + 1)
                 if not rendered:
-                    self._check_failures(len(chunk), failed)
-                if chunk:
-                    done.position = list(chunk[-1][1])
-                if len(chunk) < self.chunk_size:
-                    done.stage = COMPLETE
+                    self._check_failures(len(chunk), last, failed)
+                done.stage = COMPLETE if last else WRITING
                 done.rows += len(chunk)
                 done.annotated += len(rendered)
                 done.failed += len(failed)
                 done.output = self.writer.commit([rendered[number] for number in sorted(rendered)])
-                lines = [failed[number].to_line(number) for number in sorted(failed)]
-                done.error_bytes = self.errors.append(b"".join(lines))
-                done.save(self.progress_path)
-                bar.update(count(tuple(done.position), done.rows) - bar.n)
+                done.error_bytes = self.errors.append(_error_lines(failed))
+                self._save()
+                bar.update((done.rows if total is None else self.files.bytes_read) - bar.n)
                 bar.set_postfix(rows=done.rows, failed=done.failed)
-                self._check_errors()
+                self._check_number_of_errors()
 
     def _annotate(
         self, chunk: list[Row | BadRow], first: int
     ) -> tuple[dict[int, Any], dict[int, BadRow]]:
-        """Annotate a chunk. RETURNS (tuple[dict, dict]): What the writer wants of the good rows, and
-        the bad ones, by number."""
+        """Annotate a chunk.
+
+        chunk (list[Row | BadRow]): The rows.
+        first (int): The number of the first of them.
+        RETURNS (tuple[dict, dict]): By the numbers of the rows, what the writer rendered of the good
+            ones, and the failed ones.
+        """
         rendered: dict[int, Any] = {}
         failed: dict[int, BadRow] = {}
-        good: list[Numbered] = []
+        good: list[_Numbered] = []
         for number, row in enumerate(chunk, start=first):
             if isinstance(row, BadRow):
                 failed[number] = row
@@ -330,14 +381,14 @@ class _Run:
             try:
                 if isinstance(doc, Exception):
                     raise doc
-                found = results(doc, self.keys)
-                rendered[number] = self.writer.render(number, row, doc, found)
+                data = results(doc, self.keys)
+                rendered[number] = self.writer.render(number, row, doc, data)
             except Exception as error:
                 failed[number] = BadRow.of(row.place, row.raw, error)
             else:
-                self.progress.entities += len(found["entities"])
-                self.progress.relations += len(found["relations"])
-                self.progress.answers += sum(bool(answer["text"]) for answer in found["answers"])
+                self.progress.entities += len(data["entities"])
+                self.progress.relations += len(data["relations"])
+                self.progress.answers += sum(bool(answer["text"]) for answer in data["answers"])
         if failed and not self.first_error:
             self.first_error = failed[min(failed)].message
         if not self.keys.answers and not self.warned and any(row.questions for _, row in good):
@@ -346,9 +397,9 @@ class _Run:
             warn(Warnings.W135.format(names=names))
         return rendered, failed
 
-    def _pipe(self, rows: list[Numbered]) -> Iterator[tuple[int, Row, Doc | Exception]]:
-        """Yield each row with its annotated Doc, or with what was raised about it."""
-        size = self.batch_size if self.n_process == 1 else self.chunk_size
+    def _pipe(self, rows: list[_Numbered]) -> Iterator[tuple[int, Row, Doc | Exception]]:
+        """Yield each row with its annotated Doc, or with the error about it."""
+        size = self.batch_size if self.workers is None else self.chunk_size
         batch: list[tuple[int, Row, Doc]] = []
         for number, row in rows:
             try:
@@ -357,73 +408,71 @@ class _Run:
                 yield number, row, error
                 continue
             if len(batch) == size:
-                yield from self._pipe_batch(batch, self.n_process)
+                yield from self._pipe_batch(batch, self.workers)
                 batch = []
         if batch:
-            yield from self._pipe_batch(batch, self.n_process)
+            yield from self._pipe_batch(batch, self.workers)
 
     def _pipe_batch(
-        self, batch: list[tuple[int, Row, Doc]], n_process: int
+        self, batch: list[tuple[int, Row, Doc]], workers: Workers | None = None
     ) -> Iterator[tuple[int, Row, Doc | Exception]]:
-        """Annotate some rows together or, if that fails, fewer and fewer of them."""
-        docs: list[Doc] = []
+        """Annotate some rows together or, if that fails, in smaller batches, down to single rows."""
+        before = [doc for _, _, doc in batch]
         failure: Exception | None = None
-        try:
-            docs = list(
-                self.nlp.pipe(
-                    [doc for _, _, doc in batch], batch_size=self.batch_size, n_process=n_process
-                )
-            )
-        except Exception as error:
-            failure = error
-        if failure is None and len(docs) == len(batch):
+        docs: list[Doc] | None = None
+        if workers is not None:
+            docs = workers.pipe(before)
+        else:
+            try:
+                docs = list(self.nlp.pipe(before, batch_size=self.batch_size))
+            except Exception as error:
+                failure = error
+        if docs is not None and len(docs) == len(batch):
             for (number, row, _), doc in zip(batch, docs, strict=True):
                 yield number, row, doc
-        elif len(batch) == 1 and n_process == 1:
+        elif len(batch) == 1 and workers is None:
             ((number, row, _),) = batch
-            yield number, row, failure or ValueError(Errors.E928.format(n=len(docs)))
+            yield number, row, failure or ValueError(Errors.E928.format(n=len(docs or ())))
         else:
-            size = self.batch_size if len(batch) > self.batch_size or n_process != 1 else 1
+            size = self.batch_size if len(batch) > self.batch_size or workers is not None else 1
             for start in range(0, len(batch), size):
                 # New Docs: components may have written on the others.
                 again = [
                     (number, row, self._make_doc(row))
                     for number, row, _ in batch[start : start + size]
                 ]
-                yield from self._pipe_batch(again, 1)
+                yield from self._pipe_batch(again)
 
     def _make_doc(self, row: Row) -> Doc:
         return make_doc(row, self.nlp, self.keys.answers, self.max_chars)
 
     # Failures
 
-    def _check_failures(self, n_rows: int, failed: dict[int, BadRow]) -> None:
-        """Stop before a chunk is committed in which every row failed, unless that may be chance."""
+    def _check_failures(self, n_rows: int, last: bool, failed: dict[int, BadRow]) -> None:
+        """Stop before a chunk is committed of which every row has failed, unless by chance."""
         done = self.progress
-        last = n_rows < self.chunk_size
         nothing = last and not done.annotated and done.rows + n_rows > 0
         if self.max_errors is not None or not (n_rows >= _SUSPICIOUS or nothing):
             return
         if not done.annotated:
-            # So that another attempt, with other settings, finds nothing in its way.
-            lines = [failed[number].to_line(number) for number in sorted(failed)]
-            self.errors.append(b"".join(lines))
+            # So that nothing is in the way of another attempt with other settings.
+            self.errors.append(_error_lines(failed))
             done.failed += len(failed)
             self._publish_errors()
-            self.writer.discard()
-            self.progress_path.unlink()
+            self.writer.close()
+            self.workplace.clear()
         raise ValueError(
             Errors.E925.format(
                 n=n_rows if done.annotated else done.rows + n_rows,
                 first=done.rows + 1 if done.annotated else 1,
-                kept=f"The {done.rows} rows before are kept, and the same command goes on there"
+                kept=f"The {done.rows} rows before are kept, and the same command continues there"
                 if done.annotated
                 else f"Nothing was written but {self._errors_path}",
                 error=self.first_error or f"see {self._errors_path}",
             )
         )
 
-    def _check_errors(self) -> None:
+    def _check_number_of_errors(self) -> None:
         if self.max_errors is not None and self.progress.failed > self.max_errors:
             raise ValueError(
                 Errors.E924.format(
@@ -435,22 +484,20 @@ class _Run:
             )
 
 
-def _memory_zone(nlp: Language) -> AbstractContextManager[Any]:
-    """What new words add to the vocabulary is forgotten with the chunk, from spaCy 3.8 on."""
-    zone: AbstractContextManager[Any] = getattr(nlp, "memory_zone", nullcontext)()
-    return zone
+def _error_lines(failed: dict[int, BadRow]) -> bytes:
+    return b"".join(failed[number].to_line(number) for number in sorted(failed))
 
 
 @contextmanager
 def _set_up(
     nlp: Language, components: Sequence[str], disable: Sequence[str], max_chars: int | None
 ) -> Iterator[None]:
-    """Let a pipeline run what it should, and take texts as long as it should, for a while."""
+    """Choose, for a while, which components a pipeline runs and how long its texts may be."""
     for option, names in (("--components", components), ("--disable", disable)):
         for name in names:
             if name not in nlp.component_names:
-                known = ", ".join(nlp.component_names) or "(none)"
-                raise argument_error(option, repr(name), f"one of {known}")
+                available = ", ".join(nlp.component_names) or "(none)"
+                raise argument_error(option, repr(name), f"one of {available}")
     disabled, max_length = nlp.disabled, nlp.max_length
     wanted = set(components or nlp.pipe_names) - set(disable)
     nlp.max_length = max(max_length, max_chars or 0)
@@ -470,6 +517,9 @@ def _enable_only(nlp: Language, wanted: set[str]) -> None:
             nlp.disable_pipe(name)
 
 
+# Checks
+
+
 def _check_numbers(numbers: dict[str, int | None]) -> None:
     for name, value in numbers.items():
         if value is not None and value < 1:
@@ -478,17 +528,26 @@ def _check_numbers(numbers: dict[str, int | None]) -> None:
 
 def _check_output(source: Path, output: Path, output_format: str) -> None:
     """Refuse an output that would take the place of something else."""
-    inside = source.is_dir() and source.resolve() in output.resolve().parents
-    if inside or source.resolve() == output.resolve():
-        raise argument_error(
-            "OUTPUT", f"'{output}'", f"a place outside of the input '{source}', other than it"
-        )
-    folder = output_format == "spacy" and output.suffix != ".spacy"
-    if output.exists() and output.is_dir() != folder:
-        raise argument_error(
-            "OUTPUT",
-            f"'{output}', which is a {'folder' if output.is_dir() else 'file'}",
-            "a folder of shards" if folder else "a file",
-        )
-    if folder and output.exists() and not is_shard_folder(output):
-        raise argument_error("OUTPUT", f"the folder '{output}' with other files", "a new folder")
+    check_output(output, source)
+    if source.is_dir() and source.resolve() in output.resolve().parents:
+        raise argument_error("OUTPUT", f"'{output}'", f"a place outside of the input '{source}'")
+    if is_folder(output, output_format):
+        check_folder(output)
+    elif output.exists() and not output.is_file():
+        found = "folder" if output.is_dir() else "device or pipe"
+        raise FileExistsError(Errors.E953.format(path=output, found=found, expected="file"))
+
+
+def _check_errors_file(path: Path) -> None:
+    """Refuse to replace a file that has the name of our file of errors, but is none."""
+    try:
+        if path.is_symlink():
+            raise ValueError("a symbolic link")
+        with path.open("rb") as file:
+            line = file.readline()
+        if line and not set(json.loads(line)) >= ERROR_KEYS:
+            raise ValueError("other lines")
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError) as error:
+        raise FileExistsError(Errors.E955.format(path=path, found=str(error))) from error

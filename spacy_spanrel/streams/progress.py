@@ -1,10 +1,26 @@
-"""How far a run went, and files that a kill at any moment leaves as they were or as they should be."""
+"""What a run leaves on the disk until it is complete, so that a kill at any moment loses nothing.
+
+All of it is in one folder beside the output, OUTPUT.unfinished, which a run makes, locks, and removes
+when it is done::
+
+    spacy-spanrel.lock   marks the folder as ours, and locks other runs out
+    progress.json        how far the run is (`Progress`); written last, after each chunk
+    rows.jsonl           rows of the output, or
+    parts/               files of Parquet or Docs, one a chunk
+    errors.jsonl         failed rows
+    output               the parts, put together
+    old/                 an old folder of shards, while the new one takes its place
+
+A file in the folder that is none of these was put there by somebody else: the run refuses to begin.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -13,71 +29,190 @@ from typing import Any, BinaryIO
 from spacy.language import Language
 
 from ..errors import Errors
+from ..files import MARKER, sync_folder, write_whole
 
 try:
     import fcntl
 except ImportError:  # Windows: nothing keeps two runs apart there
     fcntl = None  # type: ignore[assignment]
 
-# What a run is doing: adding rows; putting its parts together; giving the files their names.
+ENDING = ".unfinished"
+_LOCK = "spacy-spanrel.lock"
+_MARK = b"An unfinished run of 'spanrel annotate'. Give the same command again to continue it.\n"
+_FILES = frozenset({_LOCK, "progress.json", "rows.jsonl", "errors.jsonl", "output"})
+_FOLDERS = frozenset({"parts", "old"})
+_PART = re.compile(rf"\d{{6,}}\.(parquet|spacy)|{re.escape(MARKER)}")
+# A file that was being written when a run was killed.
+_TEMPORARY = re.compile(r"\.spanrel-[0-9a-f]+\.tmp")
+# The folders of runs in this process, which the system's lock does not tell apart.
+_HELD: set[str] = set()
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+
+# The stages of a run: adding rows; all rows are there; the parts are put together.
 WRITING, COMPLETE, MERGED = "writing", "complete", "merged"
 _SAMPLE = 1 << 16
 
 
 def beside(path: Path, ending: str) -> Path:
-    """Return the path with an ending of its own behind its name."""
+    """Return the path with an ending appended to its name."""
     return path.with_name(path.name + ending)
 
 
-def sync_folder(folder: Path) -> None:
-    """See to it that new names in a folder survive a loss of power."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:  # folders cannot be opened on every system
-        return
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+class Workplace:
+    """The folder of an unfinished run; a context manager that holds its lock.
 
+    On leaving, the folder is removed if no progress was saved in it.
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Write a file so that it is on the disk as a whole, or as it was before."""
-    temporary = beside(path, ".tmp")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
+    output (Path): The output of the run.
+    """
+
+    def __init__(self, output: Path):
+        self.output = output
+        self.path = beside(output, ENDING)
+        self.progress_path = self.path / "progress.json"
+        self.errors_path = self.path / "errors.jsonl"
+        self.rows_path = self.path / "rows.jsonl"
+        self.parts_path = self.path / "parts"
+        self.merged_path = self.path / "output"
+        self.old_path = self.path / "old"
+        self._lock = -1
+        self._removed = False
+
+    @property
+    def begun(self) -> bool:
+        """Whether an unfinished run has left something to continue."""
+        return self.progress_path.exists()
+
+    def __enter__(self) -> Workplace:
+        """Make the folder, or take one that a killed run has left, and lock it.
+
+        RAISES (FileExistsError): If something of that name was not made by a run.
+        RAISES (ValueError): If another process has the lock.
+        """
+        name = os.path.realpath(self.path)
+        if name in _HELD:
+            raise ValueError(Errors.E923.format(output=self.output))
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                self._take_folder()
+                self._lock = self._open_lock()
+            except FileNotFoundError:  # another run has just ended, and removed it
+                continue
+            if self._holds_lock():
+                _HELD.add(name)
+                return self
+            os.close(self._lock)
+
+    def _take_folder(self) -> None:
+        try:
+            self.path.mkdir()
+        except FileExistsError:
+            foreign = self._foreign()
+            if foreign:
+                shown = ", ".join(map(repr, foreign[:3]))
+                raise FileExistsError(Errors.E955.format(path=self.path, found=shown)) from None
+
+    def _foreign(self) -> list[str]:
+        """List what no run has put there."""
+        if self.path.is_symlink() or not self.path.is_dir():
+            return [self.path.name]
+        names = sorted(os.listdir(self.path))
+        lock = self.path / _LOCK
+        if names and (
+            _LOCK not in names or lock.is_symlink() or not _MARK.startswith(lock.read_bytes())
+        ):
+            return names
+        foreign = [name for name in names if not self._is_ours(self.path / name)]
+        if not foreign and self.parts_path.is_dir():
+            foreign = [
+                f"{self.parts_path.name}/{path.name}"
+                for path in self.parts_path.iterdir()
+                if path.is_symlink()
+                or not (_PART.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name))
+            ]
+        return foreign
+
+    def _is_ours(self, path: Path) -> bool:
+        if path.is_symlink():
+            return False
+        if path.is_dir():
+            return path.name in _FOLDERS
+        return path.name in _FILES or _TEMPORARY.fullmatch(path.name) is not None
+
+    def _open_lock(self) -> int:
+        return os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
+
+    def _holds_lock(self) -> bool:
+        """Lock the open file. RETURNS (bool): False if it has been removed meanwhile."""
+        if fcntl is not None:
+            try:
+                # Not flock: a worker process that outlives a killed run would keep that.
+                fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(self._lock)
+                raise ValueError(Errors.E923.format(output=self.output)) from error
+            try:
+                if not os.path.samestat(os.fstat(self._lock), (self.path / _LOCK).stat()):
+                    return False
+            except FileNotFoundError:
+                return False
+        os.pwrite(self._lock, _MARK, 0) if hasattr(os, "pwrite") else os.write(self._lock, _MARK)
+        return True
+
+    def __exit__(self, *exception: object) -> None:
+        if not self.begun:
+            self.remove()
+        os.close(self._lock)
+        _HELD.discard(os.path.realpath(self.path))
+
+    def clear(self) -> None:
+        """Remove all that a run has left, but the lock."""
+        # First of all the progress, so that nothing half-removed is ever continued.
+        self.progress_path.unlink(missing_ok=True)
+        if self.old_path.exists() and not self.output.exists():
+            os.replace(self.old_path, self.output)  # killed while the new one took its place
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != _LOCK:
+                path.unlink()
+
+    def remove(self) -> None:
+        """Remove the folder, once: what is there afterwards belongs to another run."""
+        if not self._removed:
+            self._removed = True
+            self.clear()
+            (self.path / _LOCK).unlink()
+            self.path.rmdir()
+            sync_folder(self.path.parent)
 
 
 class AppendFile:
-    """A file that grows chunk by chunk, and is cut back to what was committed."""
+    """A file that grows chunk by chunk, and is cut back to what was committed.
+
+    path (Path): The file.
+    """
 
     def __init__(self, path: Path):
         self.path = path
         self._file: BinaryIO | None = None
 
-    def open(self, size: int | None, lock_for: Path | None = None) -> None:
+    def open(self, size: int) -> None:
         """Open the file, made if need be, and cut it to a size.
 
-        size (int | None): What was committed; None to leave it as it is.
-        lock_for (Path | None): Let no other process have the file meanwhile; the name for messages.
-        RAISES (ValueError): If the file is shorter, or another process has it.
+        size (int): How many bytes were committed.
+        RAISES (ValueError): If the file is shorter.
         """
-        self._file = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
-        if lock_for is not None and fcntl is not None:
-            try:
-                # Not flock: a worker process that outlives a killed run would keep that.
-                fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise ValueError(Errors.E923.format(output=lock_for)) from error
-        found = self._file.seek(0, os.SEEK_END)
-        if size is None:
-            return
-        if found < size:
-            raise ValueError(Errors.E922.format(path=self.path, found=found, expected=size))
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
+        self._file = os.fdopen(handle, "r+b")
+        length = self._file.seek(0, os.SEEK_END)
+        if length < size:
+            raise ValueError(
+                Errors.E922.format(
+                    path=self.path, found=f"{length} bytes", expected=f"{size} bytes"
+                )
+            )
         self._file.truncate(size)
         self._file.seek(size)
 
@@ -91,7 +226,7 @@ class AppendFile:
         return self._file.tell()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, if it is open."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -99,20 +234,19 @@ class AppendFile:
 
 @dataclass
 class Progress:
-    """What is committed.
+    """How far a run is.
 
-    fingerprint (dict[str, Any]): Of the input, the pipeline and the settings.
+    fingerprint (dict[str, Any]): Fingerprint of the input, the pipeline and the settings.
     stage (str): WRITING, COMPLETE or MERGED.
-    position (list[int]): Where to go on in the input; [] for the beginning.
-    rows, annotated, failed (int): How many rows were read, and what became of them.
-    entities, relations, answers (int): What was found.
-    output (dict[str, int]): How much of the output counts, as its writer says.
-    error_bytes (int): How much of the file of errors counts.
+    rows (int): How many rows of the input are done.
+    annotated, failed (int): How many of them are in the output, and how many failed.
+    entities, relations, answers (int): How many the output holds.
+    output (dict[str, int]): How much of the output is committed, as its writer says.
+    error_bytes (int): How many bytes of the file of errors are committed.
     """
 
     fingerprint: dict[str, Any]
     stage: str = WRITING
-    position: list[int] = field(default_factory=list)
     rows: int = 0
     annotated: int = 0
     failed: int = 0
@@ -124,7 +258,7 @@ class Progress:
 
     def save(self, path: Path) -> None:
         """Write the file, durably."""
-        write_durably(path, json.dumps(asdict(self), indent=1).encode())
+        write_whole(path, json.dumps(asdict(self), indent=1).encode())
 
     @classmethod
     def load(cls, path: Path) -> Progress | None:
@@ -144,11 +278,26 @@ class Progress:
             ) from error
 
 
+def refuse_old_run(output: Path) -> None:
+    """Refuse to begin beside what versions before 0.2 have left of an unfinished run.
+
+    RAISES (FileExistsError): If there is such a run. Its files are not touched.
+    """
+    try:
+        values = json.loads(beside(output, ".progress").read_bytes())
+    except (OSError, ValueError):
+        return
+    if isinstance(values, dict) and {"fingerprint", "stage", "position"} <= set(values):
+        endings = (".progress", ".part", ".parts", ".errors.jsonl.part")
+        left = [str(beside(output, e)) for e in endings if beside(output, e).exists()]
+        raise FileExistsError(Errors.E956.format(output=output, files=", ".join(left)))
+
+
 def model_fingerprint(nlp: Language) -> str:
-    """Return what tells a pipeline from others: its meta, config and settings, and samples of its
-    files (not their times, so that a copy is the same)."""
+    """Return a digest that tells a pipeline from others: of its meta, config and settings, and of
+    samples of its files (not of their times, so that a copy is the same)."""
     digest = hashlib.blake2b(digest_size=16)
-    for part in (
+    for text in (
         json.dumps(nlp.meta, sort_keys=True, default=str),
         nlp.config.to_str(),
         *(
@@ -156,7 +305,7 @@ def model_fingerprint(nlp: Language) -> str:
             for name, pipe in nlp.pipeline
         ),
     ):
-        digest.update(part.encode() + b"\0")
+        digest.update(text.encode() + b"\0")
     if nlp.path is not None and Path(nlp.path).is_dir():
         for sample in _samples(Path(nlp.path)):
             digest.update(sample)
@@ -167,7 +316,7 @@ def _samples(folder: Path) -> Iterator[bytes]:
     for path in sorted(folder.rglob("*")):
         if path.is_file():
             size = path.stat().st_size
-            yield f"{path.relative_to(folder).as_posix()}\0{size}\0".encode()
+            yield os.fsencode(f"{path.relative_to(folder).as_posix()}\0{size}\0")
             with path.open("rb") as file:
                 for start in sorted({0, size // 2, max(0, size - _SAMPLE)}):
                     file.seek(start)
@@ -176,19 +325,19 @@ def _samples(folder: Path) -> Iterator[bytes]:
 
 def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
     """Say in words how two fingerprints differ; "" if they do not."""
-    found = []
+    changes = []
     if old.get("input") != new["input"]:
-        before, now = old.get("input") or {}, new["input"]
-        counts = [
-            f"{part.get('files')} file(s) with {part.get('bytes')} bytes" for part in (before, now)
-        ]
-        if counts[0] == counts[1]:
-            counts = [counts[0], "as much, but changed since"]
-        found.append(f"the input ({counts[0]}; now {counts[1]})")
+        before, now = (
+            f"{counts.get('files')} file(s) with {counts.get('bytes')} bytes"
+            for counts in (old.get("input") or {}, new["input"])
+        )
+        if before == now:
+            now = "as much, but changed since"
+        changes.append(f"the input ({before}; now {now})")
     if old.get("model") != new["model"]:
-        found.append("the pipeline")
+        changes.append("the pipeline")
     settings = old.get("settings") or {}
     for name, value in new["settings"].items():
         if settings.get(name) != value:
-            found.append(f"{name} = {settings.get(name)!r} (now {value!r})")
-    return ", ".join(found)
+            changes.append(f"{name} = {settings.get(name)!r} (now {value!r})")
+    return ", ".join(changes)

@@ -1,32 +1,34 @@
-"""Files to rows, in constant memory, from any row on.
+"""Read the rows of files, in constant memory.
 
-A reader yields each row with the position behind it, and begins at any such position: where the
-format allows it (text, JSON lines, CSV, JSON lists) that is a byte offset, and nothing is read
-twice. What is wrong with one row is a `BadRow`; only a file that cannot be read at all raises.
+The readers yield rows in an order that depends on the files alone, so a run that is resumed reads the
+same rows again and skips those that are done: reading is thousands of times faster than a network.
+A row that is wrong becomes a `BadRow`; only a file that cannot be read at all raises.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
+import io
+import json
+import os
+import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
 from ..annotations.relations import get_orig_id
 from ..errors import Errors
 from ..reading import Place, argument_error, parse_json, read_text, short
-from .pieces import BOM, list_start, split_items, split_lines
+from ..training.corpus import read_docs
 from .rows import (
     ID_KEY,
     META_KEY,
-    RAW_CHARS,
+    RAW_BYTES,
     TOKENS_KEY,
     BadRow,
     Row,
@@ -36,9 +38,6 @@ from .rows import (
 )
 
 Unit = Literal["line", "file"]
-# Where a row ends: what it means is the format's business; () is the beginning.
-Position = tuple[int, ...]
-Parsed = tuple[Row | BadRow, Position]
 
 SUFFIXES = {
     ".txt": "text",
@@ -52,21 +51,24 @@ SUFFIXES = {
     ".json": "json",
 }
 INPUT_FORMATS = ("text", "jsonl", "csv", "parquet", "spacy", "json")
-# Their positions begin with a byte offset.
-_BY_BYTES = ("text", "jsonl", "csv", "json")
-_HEAD = 1 << 16
+# Formats that are read from the first byte to the last: how far tells how much is done.
+_SEQUENTIAL = ("text", "jsonl", "csv", "json")
+_BOM = b"\xef\xbb\xbf"
+_BLOCK = 1 << 16
+# Parquet is decoded in batches of so many rows, or fewer so that they have about so many bytes.
 _PARQUET_ROWS = 1000
+_PARQUET_BYTES = 1 << 23
 
 
 @dataclass(frozen=True)
 class ReadSettings:
     """How files are read.
 
-    vocab (Vocab): Of the pipeline, for Docs.
+    vocab (Vocab): Vocabulary of the pipeline, for Docs.
     text_key (str): Key or column of the text.
-    unit ("line" | "file"): Of plain text.
-    delimiter (str | None): Of CSV; None for a tab in .tsv and a comma elsewhere.
-    max_bytes (int): A row of more bytes is not kept in memory, and fails.
+    unit ("line" | "file"): One text of plain text files.
+    delimiter (str | None): Delimiter of CSV; None for a tab in .tsv and a comma elsewhere.
+    max_bytes (int): A row of more bytes fails, and is not kept in memory.
     """
 
     vocab: Vocab
@@ -76,11 +78,11 @@ class ReadSettings:
     max_bytes: int = 1 << 26
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
     """All files of an input, read one after the other.
 
-    path (Path): What was given: a file or a folder.
+    path (Path): The file or folder that was given.
     format (str): One of INPUT_FORMATS.
     files (list[Path]): The files, in order.
     """
@@ -88,31 +90,41 @@ class Source:
     path: Path
     format: str
     files: list[Path]
+    _read_before: int = field(default=0, init=False)
+    _file: BinaryIO | None = field(default=None, init=False)
 
-    def read(self, start: Position, settings: ReadSettings) -> Iterator[Parsed]:
-        """Yield rows, each with the position behind it.
+    def read(self, settings: ReadSettings) -> Iterator[Row | BadRow]:
+        """Yield the rows of all files.
 
-        start (Position): Such a position, or () for the beginning.
         settings (ReadSettings): How to read.
+        YIELDS (Row | BadRow): The rows.
         RAISES (ConversionError): If a file cannot be read.
         """
-        first, inner = (start[0], start[1:]) if start else (0, ())
-        for number, path in enumerate(self.files[first:], start=first):
-            for row, position in READERS[self.format](path, inner, settings):
-                if self.format == "text" and settings.unit == "file" and isinstance(row, Row):
-                    name = self.name(path)
-                    place = replace(row.place, id=name)
-                    row = replace(row, place=place, own={ID_KEY: name})
-                yield row, (number, *position)
-            inner = ()
+        self._read_before = 0
+        for path in self.files:
+            if self.format == "text" and settings.unit == "file":
+                yield _read_whole(path, self.name(path), settings.max_bytes)
+                continue
+            try:
+                file = path.open("rb")
+            except OSError as error:
+                raise Place(str(path)).error(
+                    Errors.E601, found=error.strerror or str(error), expected="a readable file"
+                ) from error
+            with file:
+                self._file = file
+                yield from _READERS[self.format](path, file, settings)
+                self._file = None
+            self._read_before += path.stat().st_size
 
     def name(self, path: Path) -> str:
-        """Return the name of one of the files inside the input."""
-        return path.name if path == self.path else path.relative_to(self.path).as_posix()
+        """Return the name of a file inside the input; what is not UTF-8 in it is escaped."""
+        name = path.name if path == self.path else path.relative_to(self.path).as_posix()
+        return os.fsencode(name).decode("utf-8", "backslashreplace")
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what tells this input from another: names, sizes and times of the files, and the
-        beginning of the first."""
+        """Return data that tells this input from another: numbers of files and bytes, and a digest of
+        names, sizes and times of the files and of the beginning of the first."""
         digest = hashlib.blake2b(digest_size=16)
         total = 0
         for path in self.files:
@@ -120,22 +132,20 @@ class Source:
             total += stat.st_size
             digest.update(f"{self.name(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
         with self.files[0].open("rb") as file:
-            digest.update(file.read(_HEAD))
+            digest.update(file.read(_BLOCK))
         return {"files": len(self.files), "bytes": total, "digest": digest.hexdigest()}
 
-    def progress(self, unit: Unit) -> tuple[str, int | None, Callable[[Position, int], int]]:
-        """Return what a progress bar shows: a unit, how many there are, and a function of position
-        and number of rows that says how many are done."""
-        if self.format in _BY_BYTES and not (self.format == "text" and unit == "file"):
-            before = [0]
-            for path in self.files:
-                before.append(before[-1] + path.stat().st_size)
-            return (
-                "B",
-                before[-1],
-                lambda position, _: before[position[0]] + position[1] if position else 0,
-            )
-        return " rows", len(self.files) if self.format == "text" else None, lambda _, rows: rows
+    @property
+    def size(self) -> int | None:
+        """How many bytes there are to read; None if bytes do not tell how much is done."""
+        if self.format not in _SEQUENTIAL:
+            return None
+        return sum(path.stat().st_size for path in self.files)
+
+    @property
+    def bytes_read(self) -> int:
+        """How many bytes have been read, in round figures."""
+        return self._read_before + (0 if self._file is None else self._file.tell())
 
 
 def find_source(path: Path, input_format: str | None) -> Source:
@@ -159,15 +169,15 @@ def find_source(path: Path, input_format: str | None) -> Source:
             for file in sorted(path.rglob("*"))
             if file.is_file() and not _hidden(file.relative_to(path))
         ]
-        known = sorted({SUFFIXES[file.suffix] for file in files if file.suffix in SUFFIXES})
-        if input_format is None and len(known) != 1:
+        formats = sorted({SUFFIXES[file.suffix] for file in files if file.suffix in SUFFIXES})
+        if input_format is None and len(formats) != 1:
             raise argument_error(
                 "INPUT",
-                found=f"the folder '{path}' with files of {len(known)} known formats "
-                f"({', '.join(known) or 'none'})",
+                found=f"the folder '{path}' with files of {len(formats)} known formats "
+                f"({', '.join(formats) or 'none'})",
                 expected="files of one format, or --input-format",
             )
-        chosen = input_format or known[0]
+        chosen = input_format or formats[0]
         files = [file for file in files if SUFFIXES.get(file.suffix) == chosen]
         if not files:
             raise argument_error(
@@ -204,167 +214,161 @@ def _decode(data: bytes, place: Place) -> str:
         ) from error
 
 
-def _too_big(place: Place, data: bytes, max_bytes: int) -> BadRow:
-    # The beginning is enough for the report, and the row may be as large as memory.
+def _too_big(place: Place, beginning: Any, max_bytes: int) -> BadRow:
     error = too_long(place, f"more than {max_bytes} bytes", f"{max_bytes} (see --max-chars)")
-    return BadRow.of(place, data[: 4 * RAW_CHARS + 4], error)
+    return BadRow.of(place, beginning, error)
 
 
-# Plain text and JSON lines: positions are (byte offset, lines)
+# Plain text and JSON lines
+
+
+def _split_lines(file: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, bool]]:
+    """Yield each line with its line feed, which alone ends a line, and whether this is all of it:
+    no more than `max_bytes` and a byte are kept. A byte order mark is left out."""
+    mark = _BOM
+    while data := file.readline(max_bytes + 1):
+        whole = len(data) <= max_bytes
+        rest = data
+        while not whole and not rest.endswith(b"\n") and (rest := file.readline(_BLOCK)):
+            pass
+        yield data.removeprefix(mark), whole
+        mark = b""
 
 
 def _read_lines(
     path: Path,
-    start: Position,
+    file: BinaryIO,
     settings: ReadSettings,
-    parse: Callable[[str, Place, int, bytes], Row | BadRow],
-) -> Iterator[Parsed]:
-    offset, lines = start or (0, 0)
-    with path.open("rb") as file:
-        for number, piece in enumerate(
-            split_lines(file, offset, settings.max_bytes), start=lines + 1
-        ):
-            place = Place(str(path), f"line {number}")
-            row: Row | BadRow
-            if not piece.whole:
-                row = _too_big(place, piece.data, settings.max_bytes)
-            else:
-                try:
-                    line = _decode(piece.data, place).removesuffix("\n").removesuffix("\r")
-                    if not line.strip():
-                        continue
-                    row = parse(line, place, number, piece.data)
-                except ValueError as error:
-                    row = BadRow.of(place, piece.data, error)
-            yield row, (piece.end, number)
+    parse: Callable[[str, Place, bytes], Row | BadRow],
+) -> Iterator[Row | BadRow]:
+    for number, (data, whole) in enumerate(_split_lines(file, settings.max_bytes), start=1):
+        place = Place(str(path), f"line {number}")
+        raw = data[:RAW_BYTES]
+        if not whole:
+            yield _too_big(place, raw, settings.max_bytes)
+            continue
+        try:
+            line = _decode(data, place).removesuffix("\n").removesuffix("\r")
+            if not line.strip():
+                continue
+            row = parse(line, place, raw)
+        except ValueError as error:
+            row = BadRow.of(place, raw, error)
+        yield row
 
 
-def read_texts(path: Path, start: Position, settings: ReadSettings) -> Iterator[Parsed]:
-    """Read plain text: one text a line (blank lines are none), or the whole file is one."""
-    if settings.unit == "line":
-        yield from _read_lines(
-            path,
-            start,
-            settings,
-            lambda line, place, number, raw: Row(place, text=line, raw=raw),
-        )
-    elif not start:
-        yield _read_whole(path, settings.max_bytes), (1,)
+def _read_texts(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
+    """Read plain text, one text a line; blank lines are left out."""
+    return _read_lines(
+        path, file, settings, lambda line, place, raw: Row(place, text=line, raw=raw)
+    )
 
 
-def _read_whole(path: Path, max_bytes: int) -> Row | BadRow:
-    place = Place(str(path))
+def _read_whole(path: Path, name: str, max_bytes: int) -> Row | BadRow:
+    """Read a file that is one text; its name is its id."""
+    place = Place(str(path), id=name)
     try:
         if path.stat().st_size > max_bytes:
             with path.open("rb") as file:
-                return _too_big(place, file.read(4 * RAW_CHARS), max_bytes)
+                return _too_big(place, file.read(RAW_BYTES), max_bytes)
         text = read_text(path)
     except (OSError, ValueError) as error:
         return BadRow.of(place, "", error)
-    return Row(place, text=text, raw=text)
+    return Row(place, {ID_KEY: name}, text=text, raw=text)
 
 
-def read_jsonl(path: Path, start: Position, settings: ReadSettings) -> Iterator[Parsed]:
+def _read_jsonl(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
     """Read JSON lines. Sample: ``{"id": 7, "text": "Ada was born in Oslo.", "year": 1901}``
 
-    Each line is an object with a text or with "tokens", and perhaps "id" and "questions"; a text
-    alone and a list of tokens alone will do as well.
+    Each line is an object with a text or "tokens", and perhaps "id" and "questions"; a text alone or
+    a list of tokens alone is a row as well.
     """
 
-    def parse(line: str, place: Place, number: int, raw: bytes) -> Row | BadRow:
-        value = parse_json(line, Place(place.file), number)
-        return parse_row(value, place, settings.text_key, raw)
+    def parse(line: str, place: Place, raw: bytes) -> Row | BadRow:
+        number = int(place.name.removeprefix("line "))
+        return parse_row(parse_json(line, Place(place.file), number), place, settings.text_key, raw)
 
-    yield from _read_lines(path, start, settings, parse)
+    return _read_lines(path, file, settings, parse)
 
 
-# CSV: positions are (byte offset, lines)
+# CSV
 
 
 class _CsvLines:
-    """The lines of a file for `csv.reader`, which takes no more of them than a record has."""
+    """The lines of a file for `csv.reader`, with a limit to what one record takes.
 
-    def __init__(self, file: BinaryIO, offset: int, lines: int, max_bytes: int):
-        self.pieces = split_lines(file, offset, max_bytes)
-        self.end = offset
-        self.lines = lines
-        self.max_bytes = max_bytes
+    first, last (int): Numbers of the record's first line and of the last line read.
+    raw (bytes): The beginning of the record.
+    """
+
+    def __init__(self, file: BinaryIO, max_bytes: int):
+        self._lines = _split_lines(file, max_bytes)
+        self._max_bytes = max_bytes
+        self.last = 0
         self.begin_record()
 
     def begin_record(self) -> None:
-        self.first = self.lines + 1
+        self.first = self.last + 1
         self.raw = b""
-        self.size = 0
+        self._size = 0
 
     def __iter__(self) -> _CsvLines:
         return self
 
     def __next__(self) -> str:
-        piece = next(self.pieces)
-        self.size += piece.end - self.end
-        self.end = piece.end
-        self.lines += 1
-        if len(self.raw) < 4 * RAW_CHARS:
-            self.raw += piece.data[: 4 * RAW_CHARS + 4]
-        if not piece.whole or self.size > self.max_bytes:
-            # A quote without its end would take in the rest of the file.
+        data, whole = next(self._lines)
+        self.last += 1
+        self._size += len(data)
+        self.raw += data[: RAW_BYTES - len(self.raw)]
+        if not whole or self._size > self._max_bytes:
+            # A quote that is never closed would take in the rest of the file.
             raise OverflowError
-        return piece.data.decode("utf-8", "surrogateescape")
+        return data.decode("utf-8", "surrogateescape")
 
 
-def read_csv(path: Path, start: Position, settings: ReadSettings) -> Iterator[Parsed]:
-    """Read CSV with a header; all values are strings. Quoted fields may have line ends in them."""
+def _read_csv(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
+    """Read CSV with a header. All values are strings; quoted fields may contain line ends."""
     delimiter = settings.delimiter or ("\t" if path.suffix == ".tsv" else ",")
-    # The limit is the process's; other code gets its own back.
+    # The limit belongs to the process: other code gets its own back.
     limit = csv.field_size_limit(sys.maxsize)
     try:
-        with path.open("rb") as file:
-            header_lines = _CsvLines(file, 0, 0, settings.max_bytes)
-            header = _csv_header(path, header_lines, delimiter, settings.text_key)
-            if header is None:
+        lines = _CsvLines(file, settings.max_bytes)
+        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        header = _csv_header(path, reader, settings.text_key)
+        while True:
+            lines.begin_record()
+            place = Place(str(path), f"line {lines.first}")
+            try:
+                fields = next(reader)
+            except StopIteration:
                 return
-            offset, number = start or (header_lines.end, header_lines.lines)
-            lines = _CsvLines(file, offset, number, settings.max_bytes)
-            reader = csv.reader(lines, delimiter=delimiter, strict=True)
-            while True:
-                lines.begin_record()
-                place = Place(str(path), f"line {lines.first}")
-                row: Row | BadRow
-                try:
-                    fields = next(reader)
-                    if not fields:
-                        continue
-                    row = _csv_row(fields, header, place, settings.text_key, lines.raw)
-                except StopIteration:
-                    return
-                except OverflowError:
-                    row = _too_big(place, lines.raw, settings.max_bytes)
-                except csv.Error as error:
-                    row = BadRow.of(
-                        place,
-                        lines.raw,
-                        place.error(
-                            Errors.E610,
-                            found=f"{short(lines.raw.decode('utf-8', 'replace'))} ({error})",
-                            expected="a CSV record, quotes in pairs",
-                        ),
-                    )
-                yield row, (lines.end, lines.lines)
+            except OverflowError:
+                yield _too_big(place, lines.raw, settings.max_bytes)
+            except csv.Error as error:
+                wrong = place.error(
+                    Errors.E610,
+                    found=f"{short(lines.raw.decode('utf-8', 'replace'))} ({error})",
+                    expected="a CSV record, quotes in pairs",
+                )
+                yield BadRow.of(place, lines.raw, wrong)
+            else:
+                if fields:
+                    yield _csv_row(fields, header, place, settings.text_key, lines.raw)
     finally:
         csv.field_size_limit(limit)
 
 
-def _csv_header(path: Path, lines: _CsvLines, delimiter: str, text_key: str) -> list[str] | None:
-    """Read the header. RETURNS (list[str] | None): The columns; None if the file is empty."""
+def _csv_header(path: Path, reader: Iterator[list[str]], text_key: str) -> list[str]:
+    """Read the names of the columns; none in an empty file."""
     place = Place(str(path), "line 1")
     try:
-        header = next(csv.reader(lines, delimiter=delimiter, strict=True), None)
+        header = next(reader, None)
     except (csv.Error, OverflowError) as error:
         raise place.error(
             Errors.E610, found=str(error) or "a very long line", expected="a CSV header"
         ) from error
     if header is None:
-        return None
+        return []
     if text_key not in header or len(set(header)) < len(header):
         raise place.error(
             Errors.E605,
@@ -384,64 +388,134 @@ def _csv_row(
                 found=f"{len(fields)} fields",
                 expected=f"{len(header)}, as in the header",
             )
-        own = dict(zip(header, fields, strict=True))
-        place = Place(place.file, place.name, record_id(own.get(ID_KEY)))
+        extra = dict(zip(header, fields, strict=True))
+        place = Place(place.file, place.name, record_id(extra.get(ID_KEY)))
         for value in fields:
-            # What is not UTF-8 was decoded to lone surrogates.
+            # Bytes that are not UTF-8 were decoded to lone surrogates.
             _decode(value.encode("utf-8", "surrogateescape"), place)
-        return Row(place, text=own.pop(text_key), own=own, raw=raw)
+        return Row(place, text=extra.pop(text_key), extra=extra, raw=raw)
     except ValueError as error:
         return BadRow.of(place, raw, error)
 
 
-# JSON lists: positions are (byte offset, items, whether the list has ended)
+# JSON lists
 
 
-def read_json_list(path: Path, start: Position, settings: ReadSettings) -> Iterator[Parsed]:
-    """Read a JSON list, as SpERT's program takes it for prediction.
+class _JsonText:
+    """JSON text of which no more than one value is held in memory."""
+
+    _decoder = json.JSONDecoder()
+    _space = re.compile(r"[ \t\r\n]*")
+
+    def __init__(self, file: BinaryIO, max_chars: int):
+        # Bytes that are not UTF-8 become lone surrogates, to be named with their row.
+        self._stream = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+        self._max_chars = max_chars
+        self._text = ""
+        self._at = 0
+
+    def _read_more(self) -> bool:
+        # As much again as there is, so that a long value is not parsed over and over.
+        block = self._stream.read(max(_BLOCK, len(self._text) - self._at))
+        if block:
+            self._text, self._at = self._text[self._at :] + block, 0
+        return bool(block)
+
+    def peek(self) -> str:
+        """Return the next character that is not white space; "" at the end of the file."""
+        while True:
+            match = self._space.match(self._text, self._at)
+            self._at = match.end() if match else self._at
+            if self._at < len(self._text) or not self._read_more():
+                return self._text[self._at : self._at + 1]
+
+    def take(self, char: str) -> bool:
+        """Pass over a character, if it is the next one. RETURNS (bool): Whether it was."""
+        taken = self.peek() == char
+        self._at += taken
+        return taken
+
+    def value(self) -> tuple[Any, str]:
+        """Parse the next value. RETURNS (tuple[Any, str]): The value, and its text."""
+        self.peek()
+        while True:
+            try:
+                value, end = self._decoder.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                # Near the end of the text, the value may only be cut off.
+                unfinished = error.msg.startswith("Unterminated") or (
+                    error.pos + len("-Infinity") >= len(self._text)
+                )
+                if len(self._text) - self._at > self._max_chars:
+                    raise OverflowError from error
+                if not unfinished or not self._read_more():
+                    raise
+            else:
+                # A number at the end may go on.
+                if end < len(self._text) or not self._read_more():
+                    text, self._at = self._text[self._at : end], end
+                    return value, text
+
+    def context(self, error: Exception | None = None) -> str:
+        """Describe the place of an error, or where we are, for a message."""
+        pos = error.pos if isinstance(error, json.JSONDecodeError) else self._at
+        text = short(self._text[pos : pos + 30]) if pos < len(self._text) else "the end of the file"
+        return text if error is None else f"{text} ({getattr(error, 'msg', error)})"
+
+
+def _read_json_list(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
+    """Read a JSON list, in the form that SpERT's program takes for prediction.
 
     Sample: ``["Ada was born in Oslo.", ["Ada", "sings", "."], {"tokens": ["She", "sings", "."]}]``
 
-    The items may be mixed. The list is cut into items without being parsed as a whole, so that it
-    need not fit into memory, and one wrong item is one failed row.
+    The items may be mixed. They are parsed one by one, so the list need not fit into memory. Broken
+    JSON cannot be passed over: the rest of the file is then one failed row.
     """
     place = Place(str(path))
-    with path.open("rb") as file:
-        if start:
-            offset, number, closed = start
-        else:
-            first = list_start(file)
-            if first is None:
-                file.seek(0)
-                head = file.read(30).removeprefix(BOM).decode("utf-8", "replace")
-                raise place.error(
-                    Errors.E604,
-                    found=short(head),
-                    expected="a list [...] at the top (for JSON lines: --input-format jsonl)",
-                )
-            offset, number, closed = first, 0, 0
-        for piece in split_items(file, offset, settings.max_bytes, closed=bool(closed)):
-            at = place.at(f"record {number}")
-            row: Row | BadRow
-            if not piece.whole:
-                row = _too_big(at, piece.data, settings.max_bytes)
-            else:
-                try:
-                    if piece.problem:
-                        raise at.error(
-                            Errors.E603,
-                            found=piece.problem,
-                            expected="a list that ends with the file",
-                        )
-                    value = parse_json(_decode(piece.data, at), at)
-                    row = parse_row(value, at, settings.text_key, piece.data)
-                except ValueError as error:
-                    row = BadRow.of(at, piece.data, error)
-            number += 1
-            yield row, (piece.end, number, int(piece.closed))
+    text = _JsonText(file, settings.max_bytes)
+    if not text.take("["):
+        raise place.error(
+            Errors.E604,
+            found=text.context(),
+            expected="a list [...] at the top (for JSON lines: --input-format jsonl)",
+        )
+    number = 0
+    closed = text.take("]")
+    while not closed:
+        at = place.at(f"record {number}")
+        try:
+            value, raw = text.value()
+        except OverflowError:
+            yield _too_big(at, "", settings.max_bytes)
+            return
+        except (ValueError, RecursionError) as error:
+            yield _broken(at, text.context(error), "valid JSON")
+            return
+        try:
+            if not raw.isascii():
+                _decode(raw.encode("utf-8", "surrogateescape"), at)
+            yield parse_row(value, at, settings.text_key, raw[:RAW_BYTES])
+        except ValueError as error:
+            yield BadRow.of(at, raw[:RAW_BYTES], error)
+        number += 1
+        closed = text.take("]")
+        if not closed and not text.take(","):
+            yield _broken(place.at(f"record {number}"), text.context(), "',' or ']'")
+            return
+    if text.peek():
+        yield _broken(
+            place.at(f"record {number}"), text.context(), "the end of the file behind the list"
+        )
 
 
-# Parquet and DocBin: positions are (rows,)
+def _broken(place: Place, found: str, expected: str) -> BadRow:
+    error = place.error(
+        Errors.E603, found=found, expected=f"{expected}; nothing behind it was read"
+    )
+    return BadRow.of(place, found, error)
+
+
+# Parquet and Docs
 
 
 def import_parquet() -> Any:
@@ -453,68 +527,83 @@ def import_parquet() -> Any:
     return pyarrow.parquet
 
 
-def read_parquet(path: Path, start: Position, settings: ReadSettings) -> Iterator[Parsed]:
-    """Read Parquet in batches, row group by row group; columns as the keys of JSON lines."""
+def _read_parquet(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
+    """Read Parquet in batches; columns are the keys of JSON lines."""
     parquet = import_parquet()
+    import pyarrow
+
     place = Place(str(path))
-    (done,) = start or (0,)
+    number = 0
     try:
-        table = parquet.ParquetFile(path)
-    except (OSError, ValueError) as error:
+        with parquet.ParquetFile(path) as table:
+            columns = table.schema_arrow.names
+            if settings.text_key not in columns and TOKENS_KEY not in columns:
+                raise place.error(
+                    Errors.E605,
+                    found="the columns " + (", ".join(map(repr, columns)) or "(none)"),
+                    expected=f"the column {settings.text_key!r} (see --text-key) or {TOKENS_KEY!r}",
+                )
+            for group in range(table.num_row_groups):
+                meta = table.metadata.row_group(group)
+                row_bytes = max(1, meta.total_byte_size // max(1, meta.num_rows))
+                n_rows = min(_PARQUET_ROWS, max(1, _PARQUET_BYTES // row_bytes))
+                for batch in table.iter_batches(batch_size=n_rows, row_groups=[group]):
+                    cells = [
+                        _column_values(column, place.at(f"column {name!r}"))
+                        for name, column in zip(columns, batch.columns, strict=True)
+                    ]
+                    for values in zip(*cells, strict=True):
+                        value = dict(zip(columns, values, strict=True))
+                        yield parse_row(value, place.at(f"row {number}"), settings.text_key, value)
+                        number += 1
+    except (OSError, pyarrow.ArrowException) as error:
         raise place.error(Errors.E601, found=str(error), expected="a Parquet file") from error
-    with table:
-        columns = table.schema_arrow.names
-        if settings.text_key not in columns and TOKENS_KEY not in columns:
-            raise place.error(
-                Errors.E605,
-                found="the columns " + (", ".join(map(repr, columns)) or "(none)"),
-                expected=f"the column {settings.text_key!r} (see --text-key) or {TOKENS_KEY!r}",
-            )
-        first = 0
-        for group in range(table.num_row_groups):
-            number = first
-            first += table.metadata.row_group(group).num_rows
-            if first <= done:
-                continue
-            for batch in table.iter_batches(batch_size=_PARQUET_ROWS, row_groups=[group]):
-                skip = min(max(0, done - number), batch.num_rows)
-                values = batch.slice(skip).to_pylist()
-                for i, value in enumerate(values, start=number + skip):
-                    row = parse_row(value, place.at(f"row {i}"), settings.text_key, value)
-                    yield row, (i + 1,)
-                number += batch.num_rows
 
 
-def read_doc_bin(path: Path, start: Position, settings: ReadSettings) -> Iterator[Parsed]:
+def _column_values(column: Any, place: Place) -> list[Any]:
+    """Return the values of a column. Those that Python's types cannot hold, such as times with
+    nanoseconds, are text."""
+    import pyarrow
+
+    unit = getattr(column.type, "unit", "")
+    if unit == "ns" and pyarrow.types.is_timestamp(column.type):
+        microseconds = pyarrow.timestamp("us", column.type.tz)
+    elif unit == "ns" and pyarrow.types.is_duration(column.type):
+        microseconds = pyarrow.duration("us")
+    else:
+        microseconds = column.type
+    errors: list[Exception] = []
+    for kind in (microseconds, pyarrow.string()):
+        try:
+            values: list[Any] = column.cast(kind).to_pylist()
+            return values
+        except (ValueError, OverflowError, NotImplementedError) as error:
+            errors.append(error)
+    raise place.error(
+        Errors.E604, found=f"{column.type} ({errors[0]})", expected="values that Python can hold"
+    ) from errors[0]
+
+
+def _read_doc_bin(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
     """Read a `.spacy` file. It can only be loaded as a whole; a folder of shards needs less memory.
 
     The Docs are taken as they are, with everything that is annotated on them.
     """
-    place = Place(str(path))
-    (done,) = start or (0,)
-    try:
-        docs = DocBin().from_disk(path).get_docs(settings.vocab)
-    except Exception as error:  # whatever unpacking other bytes leads to
-        raise place.error(
-            Errors.E601,
-            found=f"{type(error).__name__}: {error}",
-            expected="a file of Docs, as DocBin.to_disk writes it",
-        ) from error
-    for number, doc in enumerate(islice(docs, done, None), start=done):
+    for number, doc in enumerate(read_docs(path, settings.vocab)):
         meta = doc.user_data.get(META_KEY)
-        own = dict(meta) if isinstance(meta, dict) else {}
+        extra = dict(meta) if isinstance(meta, dict) else {}
         orig_id = get_orig_id(doc)
         if orig_id is not None:
-            own.setdefault(ID_KEY, orig_id)
-        name = record_id(own.get(ID_KEY))
-        yield Row(Place(str(path), f"Doc {number}", name), own, doc=doc, raw=doc), (number + 1,)
+            extra.setdefault(ID_KEY, orig_id)
+        place = Place(str(path), f"Doc {number}", record_id(extra.get(ID_KEY)))
+        yield Row(place, extra, doc=doc, raw=doc)
 
 
-READERS: dict[str, Callable[[Path, Position, ReadSettings], Iterator[Parsed]]] = {
-    "text": read_texts,
-    "jsonl": read_jsonl,
-    "csv": read_csv,
-    "parquet": read_parquet,
-    "spacy": read_doc_bin,
-    "json": read_json_list,
+_READERS: dict[str, Callable[[Path, BinaryIO, ReadSettings], Iterator[Row | BadRow]]] = {
+    "text": _read_texts,
+    "jsonl": _read_jsonl,
+    "csv": _read_csv,
+    "parquet": _read_parquet,
+    "spacy": _read_doc_bin,
+    "json": _read_json_list,
 }

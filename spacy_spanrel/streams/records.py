@@ -1,4 +1,4 @@
-"""What a row of the output says: the plain data of an annotated Doc.
+"""The rows of the output: the plain data of an annotated Doc.
 
 Sample, without the offsets of the relation's arguments::
 
@@ -9,21 +9,17 @@ Sample, without the offsets of the relation's arguments::
                     "tail": {"text": "Oslo", ...}}],
      "answers": [{"id": "q1", "question": "Who was born?", "text": "Ada", "start": 0, ...}]}
 
-- `row` counts the rows of the input from 1, the failed ones included.
-- The row's own keys stay beside these. Where one has the name of one of these (OWN_NAMES), it is
-  under `meta`.
-- `start` and `end` are tokens, `start_char` and `end_char` characters of `text`, ends exclusive, as
-  everywhere in the package. No answer has the text "" and the offsets 0.
-- Scores have six digits: what is behind them depends on the machine and on the batch.
+- `row` counts the rows of the input from 1, failed ones included.
+- The other keys of the input row stay beside these. A key with the name of one of these
+  (RESULT_NAMES) is put under `meta`.
+- `start` and `end` count tokens, `start_char` and `end_char` characters of `text`; ends are exclusive,
+  as everywhere in the package. A question without an answer has the text "" and the offsets 0.
+- Scores have six digits: further ones depend on the machine and on the batch.
 """
 
 from __future__ import annotations
 
-import base64
-import datetime
-import json
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,13 +34,13 @@ from ..annotations import (
 )
 from .rows import Row
 
-OWN_NAMES = ("row", "text", "entities", "relations", "answers", "meta")
+RESULT_NAMES = ("row", "text", "entities", "relations", "answers", "meta")
 _DIGITS = 6
 
 
 @dataclass(frozen=True)
 class ResultKeys:
-    """The span groups in which a pipeline leaves its results, by what they hold."""
+    """The span groups in which a pipeline leaves its results, by kind of result."""
 
     entities: tuple[str, ...] = ()
     relations: tuple[str, ...] = ()
@@ -52,13 +48,13 @@ class ResultKeys:
 
     @classmethod
     def of(cls, nlp: Language) -> ResultKeys:
-        """Ask the components of a pipeline. Their settings may be changed, so it is asked late."""
-        found: dict[str, dict[str, None]] = {"entities": {}, "relations": {}, "answers": {}}
+        """Ask the components of a pipeline; their settings may change until it runs."""
+        keys: dict[str, dict[str, None]] = {"entities": {}, "relations": {}, "answers": {}}
         for _, pipe in nlp.pipeline:
             cfg = getattr(pipe, "cfg", None) or {}
-            # Entities of a relation_classifier are the business of what makes its pairs.
+            # A relation_classifier may leave the choice of entities to the function that makes pairs.
             pairs = getattr(pipe, "pairs", None)
-            for what, key in (
+            for kind, key in (
                 ("entities", cfg.get("spans_key")),
                 ("entities", cfg.get("entities_key")),
                 ("entities", getattr(pairs, "entities_key", None)),
@@ -66,23 +62,23 @@ class ResultKeys:
                 ("answers", cfg.get("qa_key")),
             ):
                 if isinstance(key, str):
-                    found[what][key] = None
-        return cls(**{what: tuple(keys) for what, keys in found.items()})
+                    keys[kind][key] = None
+        return cls(**{kind: tuple(names) for kind, names in keys.items()})
 
 
-def make_record(number: int, row: Row, found: dict[str, Any]) -> dict[str, Any]:
+def make_record(number: int, row: Row, results: dict[str, Any]) -> dict[str, Any]:
     """Make a row of the output.
 
-    number (int): The row, from 1.
-    row (Row): What was read.
-    found (dict[str, Any]): The `results` of its Doc.
-    RETURNS (dict[str, Any]): The row, JSON data but for values of its own.
+    number (int): The number of the row, from 1.
+    row (Row): The row as it was read.
+    results (dict[str, Any]): The `results` of its Doc.
+    RETURNS (dict[str, Any]): The row: JSON data, except for values that came with the input.
     """
-    hidden = {name: value for name, value in row.own.items() if name in OWN_NAMES}
+    hidden = {name: value for name, value in row.extra.items() if name in RESULT_NAMES}
     record = {
         "row": number,
-        **{name: value for name, value in row.own.items() if name not in OWN_NAMES},
-        **found,
+        **{name: value for name, value in row.extra.items() if name not in RESULT_NAMES},
+        **results,
     }
     if hidden:
         record["meta"] = hidden
@@ -92,8 +88,12 @@ def make_record(number: int, row: Row, found: dict[str, Any]) -> dict[str, Any]:
 def results(doc: Doc, keys: ResultKeys) -> dict[str, Any]:
     """Return the text of a Doc with its entities, relations and answers, as plain data.
 
-    Entities are those of the span groups and, besides, those of `doc.ents`, in the order of the
-    text; relations and answers are in the order of the Doc.
+    Entities are those of the span groups and of `doc.ents`, in the order of the text; relations and
+    answers are in the order of the Doc.
+
+    doc (Doc): The annotated Doc.
+    keys (ResultKeys): Its span groups.
+    RETURNS (dict[str, Any]): "text", "entities", "relations" and "answers".
     """
     return {
         "text": doc.text,
@@ -108,25 +108,19 @@ def results(doc: Doc, keys: ResultKeys) -> dict[str, Any]:
 
 
 def _entities(doc: Doc, keys: tuple[str, ...]) -> list[dict[str, Any]]:
-    found: dict[tuple[int, int, str], float | None] = {}
+    scores_by_entity: dict[tuple[int, int, str], float | None] = {}
     for key in keys:
         if key in doc.spans:
             for span, score in zip(doc.spans[key], get_entity_scores(doc, key), strict=True):
-                found.setdefault((span.start, span.end, span.label_), _rounded(score))
+                entity = (span.start, span.end, span.label_)
+                scores_by_entity.setdefault(entity, _rounded(score))
     for span in doc.ents:
-        found.setdefault((span.start, span.end, span.label_), None)
-    rows = []
-    for start, end, label in sorted(found):
+        scores_by_entity.setdefault((span.start, span.end, span.label_), None)
+    entities = []
+    for (start, end, label), score in sorted(scores_by_entity.items(), key=lambda item: item[0]):
         span = Span(doc, start, end)
-        rows.append(
-            {
-                "text": span.text,
-                "label": label,
-                **_offsets(span),
-                "score": found[start, end, label],
-            }
-        )
-    return rows
+        entities.append({"text": span.text, "label": label, **_offsets(span), "score": score})
+    return entities
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
@@ -153,32 +147,3 @@ def _offsets(span: Span) -> dict[str, int]:
 
 def _rounded(score: Any) -> float | None:
     return None if score is None or not math.isfinite(score) else round(float(score), _DIGITS)
-
-
-def dump_json(value: Any) -> str:
-    """Return strict JSON.
-
-    Values that JSON does not have are put like this: numbers that are not finite as null, dates and
-    times in the form of ISO 8601, bytes in base64, others as text.
-    """
-    try:
-        return json.dumps(value, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError):
-        return json.dumps(plain(value), ensure_ascii=False, allow_nan=False)
-
-
-def plain(value: Any) -> Any:
-    """Return JSON data of any value, as `dump_json` puts it."""
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    return str(value)

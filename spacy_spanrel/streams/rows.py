@@ -1,9 +1,9 @@
-"""A row of the input, and the Doc that is made of it."""
+"""A row of the input, and the Doc that is made from it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,39 +18,56 @@ from ..reading import ConversionError, JsonValue, Place
 ID_KEY = "id"
 TOKENS_KEY = "tokens"
 QUESTIONS_KEY = "questions"
-# Where a Doc carries what else its row had.
+# The key of `doc.user_data` under which a Doc carries the other keys of its row.
 META_KEY = "meta"
-# How much of a failed row is shown, in characters.
+# How much of a failed row is kept and shown.
 RAW_CHARS = 4000
+RAW_BYTES = 4 * RAW_CHARS + 4
 
 
 @dataclass(frozen=True)
 class Row:
     """A row that could be read: a text, tokens, or a Doc.
 
-    place (Place): Where it was, and its id.
-    own (dict[str, Any]): What else it had.
-    text (str | None): The text to be tokenized.
+    place (Place): Where the row stands, and its id.
+    extra (dict[str, Any]): All of its keys but the text.
+    text (str | None): The text, to be tokenized.
     words (list[str] | None): The tokens.
-    doc (Doc | None): The Doc. It stays as it is.
-    questions (tuple[Question, ...]): Questions about it.
-    raw (Any): The row as it was read, for a report of its failure.
+    doc (Doc | None): The Doc. It is not changed.
+    questions (tuple[Question, ...]): Questions about the text.
+    raw (Any): The row as it was read (of bytes, the first `RAW_BYTES`), to report a failure with.
     """
 
     place: Place
-    own: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
     text: str | None = None
     words: list[str] | None = None
     doc: Doc | None = None
     questions: tuple[Question, ...] = ()
     raw: Any = None
 
+    @property
+    def size(self) -> int:
+        """About how many bytes the row holds; the same each time it is read."""
+        size = len(self.text or "") + _size(self.words) + _size(self.extra)
+        return size if self.doc is None else size + len(self.doc.text)
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, (str, bytes)):
+        return len(value)
+    if isinstance(value, Mapping):
+        return sum(len(str(key)) + _size(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return sum(map(_size, value))
+    return 8
+
 
 @dataclass(frozen=True)
 class BadRow:
     """A row that failed.
 
-    place (Place): Where it was, and its id.
+    place (Place): Where the row stands, and its id.
     raw (Any): The row as it was read, or the beginning of it.
     error (str): The kind of error.
     message (str): What was wrong.
@@ -60,14 +77,19 @@ class BadRow:
     raw: Any
     error: str
     message: str
+    size = RAW_CHARS  # at most
 
     @classmethod
     def of(cls, place: Place, raw: Any, error: Exception) -> BadRow:
-        """Make one of an error, which is not kept: it would keep the Docs that it passed."""
+        """Make a failed row from an error, which is not kept: its traceback would keep Docs alive."""
         return cls(place, raw, type(error).__name__, str(error))
 
     def to_line(self, number: int) -> bytes:
-        """Return the row's line in the file of errors. number (int): The row, from 1."""
+        """Return the row's line in the file of errors.
+
+        number (int): The number of the row, from 1.
+        RETURNS (bytes): A JSON object and a line feed.
+        """
         raw = _as_text(self.raw)
         entry: dict[str, Any] = {
             "row": number,
@@ -82,9 +104,12 @@ class BadRow:
         return f"{json.dumps(entry, ensure_ascii=False)}\n".encode("utf-8", "backslashreplace")
 
 
+ERROR_KEYS = frozenset({"row", "id", "place", "error", "message", "raw"})
+
+
 def _as_text(raw: Any) -> str:
     if isinstance(raw, bytes):
-        return raw[: 4 * RAW_CHARS + 4].decode("utf-8", "replace")
+        return raw[:RAW_BYTES].decode("utf-8", "replace")
     if isinstance(raw, str):
         return raw
     if isinstance(raw, Doc):
@@ -93,11 +118,11 @@ def _as_text(raw: Any) -> str:
 
 
 def parse_row(value: Any, place: Place, text_key: str, raw: Any) -> Row | BadRow:
-    """Make a row of a JSON value: a text, a list of tokens, or an object with one of the two.
+    """Make a row from a JSON value: a text, a list of tokens, or an object with one of the two.
 
     value (Any): The value.
-    place (Place): Where it was.
-    text_key (str): The object's key of the text. With tokens it is a key like any other.
+    place (Place): Where it stands.
+    text_key (str): The object's key of the text. Beside tokens it is a key like any other.
     raw (Any): The row as it was read.
     RETURNS (Row | BadRow): The row, or what is wrong with it.
     """
@@ -119,8 +144,8 @@ def parse_row(value: Any, place: Place, text_key: str, raw: Any) -> Row | BadRow
         if text_key not in value:
             raise record.missing(f"the key {text_key!r} (see --text-key) or {TOKENS_KEY!r}")
         text = record[text_key].as_str()
-        own = {key: other for key, other in value.items() if key != text_key}
-        return Row(place, own, text=text, questions=questions, raw=raw)
+        extra = {key: other for key, other in value.items() if key != text_key}
+        return Row(place, extra, text=text, questions=questions, raw=raw)
     except ValueError as error:
         return BadRow.of(place, raw, error)
 
@@ -136,7 +161,7 @@ def _questions(value: Any, record: JsonValue) -> tuple[Question, ...]:
 
 
 def record_id(value: Any) -> RecordId | None:
-    """Return the value if it can name a row (a string that is not empty, an integer), else None."""
+    """Return the value if it can identify a row (an integer, or a string that is not empty)."""
     if isinstance(value, bool) or not isinstance(value, (str, int)) or value == "":
         return None
     return value
@@ -148,14 +173,14 @@ def too_long(place: Place, found: str, limit: str) -> ConversionError:
 
 
 def make_doc(row: Row, nlp: Language, qa_keys: Iterable[str], max_chars: int) -> Doc:
-    """Make the Doc that the pipeline is given; every call makes a new one.
+    """Make the Doc that is given to the pipeline: a new one in each call.
 
     row (Row): The row.
     nlp (Language): The pipeline, for its tokenizer and vocabulary.
-    qa_keys (Iterable[str]): Span groups that take the row's questions.
-    max_chars (int): Longest text.
-    RETURNS (Doc): The Doc. With tokens, what stands between them is unknown, and the text is the
-        tokens with a blank behind each, as in all Docs of the package that are made of tokens.
+    qa_keys (Iterable[str]): Span groups that receive the row's questions.
+    max_chars (int): Longest text allowed, in characters.
+    RETURNS (Doc): The Doc. The space between given tokens is unknown; as in all Docs of the package
+        that are made from tokens, the text has a blank behind each.
     RAISES (ValueError): If the text is too long.
     """
     if row.doc is not None:

@@ -1,13 +1,12 @@
-"""The output, written so that a kill at any moment loses and doubles nothing.
+"""Write the output so that a kill at any moment loses nothing and doubles nothing.
 
-All of them write under other names first: OUTPUT.part, and OUTPUT.parts where there are parts to be
-put together. OUTPUT is there when it is complete, and an old one stays till then.
+All writers write into the folder of the unfinished run (`progress.Workplace`). The output gets its name
+when it is complete; an old one stays until then.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,11 @@ from spacy.tokens import Doc, DocBin
 from ..annotations import ENTITIES_KEY
 from ..annotations.relations import ORIG_ID_ATTR
 from ..errors import Errors
+from ..files import check_folder, mark_folder, sync_folder, to_json, to_plain, write_whole
 from ..reading import argument_error
-from .progress import AppendFile, beside, sync_folder, write_durably
+from .progress import AppendFile, Workplace
 from .readers import import_parquet
-from .records import dump_json, make_record, plain
+from .records import make_record
 from .rows import META_KEY, Row
 
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".spacy": "spacy"}
@@ -29,66 +29,76 @@ OUTPUT_FORMATS = ("jsonl", "parquet", "spacy")
 # A single `.spacy` file is put together in memory, and whoever reads it holds it whole: at this size
 # that takes about a gigabyte and a half.
 MAX_TOKENS_IN_FILE = 10_000_000
-# Of the merged Parquet file: a row group has at least so many rows, or bytes.
+# A row group of the merged Parquet file has at least so many rows, or bytes.
 _GROUP_ROWS = 20_000
 _GROUP_BYTES = 1 << 26
-_PART = re.compile(r"\d{6,}\.\w+")
+# The integers that msgpack, the format of `.spacy` files, can hold.
+_MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1
 
 
 class Writer(Protocol):
-    """Takes rows chunk by chunk."""
-
-    output: Path
+    """Takes rows chunk by chunk, and makes the output from them."""
 
     def start(self, state: dict[str, int]) -> None:
-        """Begin, or go on behind what is committed. state: What `commit` returned, or {}."""
+        """Begin, or continue behind what is committed.
 
-    def render(self, number: int, row: Row, doc: Doc, found: dict[str, Any]) -> Any:
-        """Return all that is to be written of a row; what this raises is the row's own failure.
+        state (dict[str, int]): What the last `commit` returned; {} for the beginning.
+        """
 
-        number (int): The row, from 1.
-        row (Row): What was read.
-        doc (Doc): The annotated Doc.
-        found (dict[str, Any]): Its `results`.
+    def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
+        """Return all that is to be written of a row. If this raises, the row has failed.
+
+        number (int): The number of the row, from 1.
+        row (Row): The row as it was read.
+        doc (Doc): Its annotated Doc.
+        results (dict[str, Any]): The `results` of the Doc.
         """
 
     def commit(self, rows: Sequence[Any]) -> dict[str, int]:
-        """Write a chunk, durably. RETURNS (dict[str, int]): How much counts now."""
+        """Write the rendered rows of a chunk, durably. RETURNS (dict): How much is committed now."""
 
     def build(self) -> None:
-        """Put the whole together, under another name; may be repeated."""
+        """Put the output together in the folder of the run; can be repeated."""
+
+    @property
+    def published(self) -> bool:
+        """Whether the output that was built has its name already."""
 
     def publish(self) -> None:
-        """Give it its name and clean up; may be repeated."""
-
-    def discard(self) -> None:
-        """Leave nothing behind."""
+        """Give the output its name; can be repeated."""
 
     def close(self) -> None:
         """Close files."""
 
 
-def make_writer(output: Path, output_format: str | None) -> Writer:
+def make_writer(workplace: Workplace, output_format: str) -> Writer:
     """Make the writer of a format.
 
-    output (Path): The file, or a folder for shards of Docs.
-    output_format (str | None): One of OUTPUT_FORMATS; None to tell by the suffix.
+    workplace (Workplace): The folder of the run.
+    output_format (str): One of OUTPUT_FORMATS.
     RETURNS (Writer): The writer; nothing is touched yet.
-    RAISES (ConversionError): If the format is not known.
-    RAISES (ImportError): If it needs what is not installed.
+    RAISES (ImportError): If the format needs a package that is not installed.
     """
-    chosen = check_output_format(output, output_format)
-    if chosen == "jsonl":
-        return JsonLinesWriter(output)
-    if chosen == "parquet":
-        return ParquetWriter(output)
-    if output.suffix == ".spacy":
-        return DocBinWriter(output)
-    return ShardsWriter(output)
+    if output_format == "jsonl":
+        return JsonLinesWriter(workplace)
+    if output_format == "parquet":
+        return ParquetWriter(workplace)
+    return ShardsWriter(workplace) if is_folder(workplace.output) else DocBinWriter(workplace)
+
+
+def is_folder(output: Path, output_format: str = "spacy") -> bool:
+    """Tell whether an output is a folder of shards."""
+    return output_format == "spacy" and output.suffix != ".spacy"
 
 
 def check_output_format(output: Path, output_format: str | None) -> str:
-    """Return the format of an output; arguments and errors as in `make_writer`."""
+    """Return the format of an output.
+
+    output (Path): The file, or the folder for shards of Docs.
+    output_format (str | None): One of OUTPUT_FORMATS; None to tell by the suffix.
+    RETURNS (str): The format.
+    RAISES (ConversionError): If the format is not known.
+    """
     if output_format is not None and output_format not in OUTPUT_FORMATS:
         raise argument_error(
             "--output-format",
@@ -106,59 +116,56 @@ def check_output_format(output: Path, output_format: str | None) -> str:
     return chosen
 
 
-def is_shard_folder(path: Path) -> bool:
-    """Tell whether a folder has nothing but shards in it."""
-    return all(_PART.fullmatch(file.name) and file.is_file() for file in path.iterdir())
-
-
 class JsonLinesWriter:
-    """JSON lines: OUTPUT.part grows, and is cut back to what was committed."""
+    """JSON lines: one file that grows, and is cut back to what was committed."""
 
-    def __init__(self, output: Path):
-        self.output = output
-        self._part = AppendFile(beside(output, ".part"))
+    def __init__(self, workplace: Workplace):
+        self._output = workplace.output
+        self._file = AppendFile(workplace.rows_path)
 
     def start(self, state: dict[str, int]) -> None:
-        self._part.open(state.get("bytes", 0))
+        self._file.open(state.get("bytes", 0))
 
-    def render(self, number: int, row: Row, doc: Doc, found: dict[str, Any]) -> Any:
-        return f"{dump_json(make_record(number, row, found))}\n".encode()
+    def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
+        return f"{to_json(make_record(number, row, results))}\n".encode()
 
     def commit(self, rows: Sequence[Any]) -> dict[str, int]:
-        return {"bytes": self._part.append(b"".join(rows))}
+        return {"bytes": self._file.append(b"".join(rows))}
 
     def build(self) -> None:
         self.close()
 
-    def publish(self) -> None:
-        _rename(self._part.path, self.output)
+    @property
+    def published(self) -> bool:
+        return not self._file.path.exists()
 
-    def discard(self) -> None:
-        self.close()
-        self._part.path.unlink(missing_ok=True)
+    def publish(self) -> None:
+        _move_file(self._file.path, self._output)
 
     def close(self) -> None:
-        self._part.close()
+        self._file.close()
 
 
 class _PartsWriter:
-    """One file a chunk in a folder, each written whole."""
+    """Writes a file for each chunk, and at the end one file or the folder of them."""
 
     suffix = ""
 
-    def __init__(self, output: Path):
-        self.output = output
-        self.folder = beside(output, ".parts")
+    def __init__(self, workplace: Workplace):
+        self.output = workplace.output
+        self.folder = workplace.parts_path
+        self.merged = workplace.merged_path
+        self.old = workplace.old_path
         self.parts = 0
 
     def start(self, state: dict[str, int]) -> None:
         self.parts = state.get("parts", 0)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        kept = {path.name for path in self.paths()}
+        self.folder.mkdir(exist_ok=True)
+        committed = self.paths()
         for path in self.folder.iterdir():
-            if path.name not in kept:
+            if path not in committed:
                 path.unlink()
-        for path in self.paths():
+        for path in committed:
             if not path.exists():
                 raise ValueError(Errors.E922.format(path=path, found="nothing", expected="a part"))
 
@@ -167,46 +174,45 @@ class _PartsWriter:
 
     def commit(self, rows: Sequence[Any]) -> dict[str, int]:
         if rows:
-            write_durably(self.folder / f"{self.parts:06d}{self.suffix}", self.to_bytes(rows))
+            write_whole(self.folder / f"{self.parts:06d}{self.suffix}", self.to_bytes(rows))
             self.parts += 1
         return {"parts": self.parts}
 
     def to_bytes(self, rows: Sequence[Any]) -> bytes:
         raise NotImplementedError
 
-    def publish(self) -> None:
-        _rename(beside(self.output, ".part"), self.output)
-        shutil.rmtree(self.folder, ignore_errors=True)
+    @property
+    def published(self) -> bool:
+        return not self.merged.exists()
 
-    def discard(self) -> None:
-        beside(self.output, ".part").unlink(missing_ok=True)
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def publish(self) -> None:
+        _move_file(self.merged, self.output)
 
     def close(self) -> None:
         pass
 
 
 class ParquetWriter(_PartsWriter):
-    """Parquet: a part a chunk, merged at the end by streaming.
+    """Parquet: a part for each chunk; at the end they are merged, a row group at a time.
 
-    The columns are the same for all inputs: the row's own keys are JSON text in `meta`.
+    The columns are the same for all inputs: the other keys of a row are JSON text in `meta`.
     """
 
     suffix = ".parquet"
 
-    def __init__(self, output: Path):
-        super().__init__(output)
+    def __init__(self, workplace: Workplace):
+        super().__init__(workplace)
         self._parquet = import_parquet()
         self.schema = parquet_schema()
 
-    def render(self, number: int, row: Row, doc: Doc, found: dict[str, Any]) -> Any:
-        meta = dump_json(row.own)
-        meta.encode()  # what cannot be stored must fail here, where only the row is lost
+    def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
+        meta = to_json(row.extra)
+        meta.encode()  # text that cannot be stored must fail here, where only its row is lost
         name = row.place.id
         return {
             "row": number,
             "id": None if name is None else str(name),
-            **found,
+            **results,
             "meta": meta,
         }
 
@@ -222,20 +228,19 @@ class ParquetWriter(_PartsWriter):
     def build(self) -> None:
         import pyarrow
 
-        path = beside(self.output, ".part")
-        with self._parquet.ParquetWriter(path, self.schema, compression="zstd") as writer:
-            held: list[Any] = []
+        with self._parquet.ParquetWriter(self.merged, self.schema, compression="zstd") as writer:
+            tables: list[Any] = []
             for part in self.paths():
-                held.append(self._parquet.read_table(part, schema=self.schema))
+                tables.append(self._parquet.read_table(part, schema=self.schema))
                 if (
-                    sum(table.num_rows for table in held) >= _GROUP_ROWS
-                    or sum(table.nbytes for table in held) >= _GROUP_BYTES
+                    sum(table.num_rows for table in tables) >= _GROUP_ROWS
+                    or sum(table.nbytes for table in tables) >= _GROUP_BYTES
                 ):
-                    writer.write_table(pyarrow.concat_tables(held))
-                    held = []
-            if held:
-                writer.write_table(pyarrow.concat_tables(held))
-        with path.open("rb") as file:
+                    writer.write_table(pyarrow.concat_tables(tables))
+                    tables = []
+            if tables:
+                writer.write_table(pyarrow.concat_tables(tables))
+        with self.merged.open("rb") as file:
             os.fsync(file.fileno())
 
 
@@ -263,7 +268,7 @@ def parquet_schema() -> Any:
         [
             ("row", pa.int64()),
             ("id", pa.string()),
-            # A chunk of long texts may have more than the two gigabytes of the smaller type.
+            # A row group of long texts may have more than the two gigabytes of the smaller type.
             ("text", pa.large_string()),
             ("entities", pa.list_(entity)),
             ("relations", pa.list_(relation)),
@@ -273,22 +278,23 @@ def parquet_schema() -> Any:
     )
 
 
-class ShardsWriter(_PartsWriter):
-    """A folder of `.spacy` files, one a chunk, which spaCy's corpus readers take as one corpus.
+class _DocsWriter(_PartsWriter):
+    """Docs: a `.spacy` file for each chunk.
 
-    The row's own keys are in `doc.user_data["meta"]`, its id also where `get_orig_id` finds it.
+    The other keys of a row are in `doc.user_data["meta"]`; its id is also where `get_orig_id` finds it.
     """
 
     suffix = ".spacy"
 
-    def render(self, number: int, row: Row, doc: Doc, found: dict[str, Any]) -> Any:
-        # Arrays of spacy-transformers, larger than all the rest.
+    def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
+        # The arrays of spacy-transformers are larger than all the rest.
         user_data: dict[Any, Any] = doc.user_data
         user_data.pop(("._.", "trf_data", None, None), None)
-        if row.own:
-            user_data[META_KEY] = plain(row.own)
+        if row.extra:
+            user_data[META_KEY] = _storable(to_plain(row.extra))
         if row.place.id is not None and ENTITIES_KEY in doc.spans:
-            doc.spans[ENTITIES_KEY].attrs.setdefault(ORIG_ID_ATTR, row.place.id)
+            orig_id = _storable(row.place.id)
+            doc.spans[ENTITIES_KEY].attrs.setdefault(ORIG_ID_ATTR, orig_id)
         return DocBin(docs=[doc], store_user_data=True)
 
     def to_bytes(self, rows: Sequence[Any]) -> bytes:
@@ -298,24 +304,44 @@ class ShardsWriter(_PartsWriter):
         data: bytes = first.to_bytes()
         return data
 
+
+def _storable(value: Any) -> Any:
+    """Return JSON data with integers of more than 64 bits as text, which msgpack can hold."""
+    if isinstance(value, dict):
+        return {key: _storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    if isinstance(value, int) and not _MIN_INT <= value <= _MAX_INT:
+        return str(value)
+    return value
+
+
+class ShardsWriter(_DocsWriter):
+    """A folder of `.spacy` files, which spaCy's corpus readers take as one corpus."""
+
     def build(self) -> None:
-        pass
+        mark_folder(self.folder)
+
+    @property
+    def published(self) -> bool:
+        return not self.folder.exists()
 
     def publish(self) -> None:
-        old = beside(self.output, ".old")
         if self.folder.exists():
             if self.output.exists():
-                os.replace(self.output, old)
+                check_folder(self.output)  # something may have been put there meanwhile
+                if self.old.exists():
+                    shutil.rmtree(self.old)
+                os.replace(self.output, self.old)
             os.replace(self.folder, self.output)
             sync_folder(self.output.parent)
-        shutil.rmtree(old, ignore_errors=True)
 
 
-class DocBinWriter(ShardsWriter):
-    """A single `.spacy` file, put together from shards in memory."""
+class DocBinWriter(_DocsWriter):
+    """A single `.spacy` file, put together in memory."""
 
-    def __init__(self, output: Path):
-        super().__init__(output)
+    def __init__(self, workplace: Workplace):
+        super().__init__(workplace)
         self.tokens = 0
 
     def start(self, state: dict[str, int]) -> None:
@@ -334,14 +360,13 @@ class DocBinWriter(ShardsWriter):
         whole = DocBin(store_user_data=True)
         for path in self.paths():
             whole.merge(DocBin(store_user_data=True).from_disk(path))
-        write_durably(beside(self.output, ".part"), whole.to_bytes())
-
-    def publish(self) -> None:
-        _PartsWriter.publish(self)
+        write_whole(self.merged, whole.to_bytes())
 
 
-def _rename(part: Path, output: Path) -> None:
-    """Give a file its name; it may have it already."""
-    if part.exists():
-        os.replace(part, output)
+def _move_file(path: Path, output: Path) -> None:
+    """Give a file its name, unless it has it already; the permissions of an old one are kept."""
+    if path.exists():
+        if output.exists():
+            shutil.copymode(output, path)
+        os.replace(path, output)
         sync_folder(output.parent)

@@ -16,7 +16,7 @@ from spacy.vocab import Vocab
 
 from ..annotations import QA_KEY, get_questions, set_questions
 from ..errors import Errors
-from ..reading import Place
+from ..reading import ConversionError, Place
 
 ENTS = "ents"
 
@@ -135,23 +135,19 @@ def _copy(example: Example, name: str) -> None:
 
 
 def read_docs(path: str | Path, vocab: Vocab | None = None) -> Iterator[Doc]:
-    """Read Docs as they are, also those without tokens, which spaCy's readers leave out.
+    """Read Docs as they are, those without tokens included, which spaCy's readers leave out.
 
     path (str | Path): The `.spacy` file, or a folder of such files.
-    vocab (Vocab | None): Theirs; None for a new one.
+    vocab (Vocab | None): Their vocabulary; None for a new one.
     YIELDS (Doc): The Docs.
-    RAISES (ConversionError): If there is no such file, or it is something else.
+    RAISES (ConversionError): If there is no such file, or it is damaged or something else.
     """
     vocab = Vocab() if vocab is None else vocab
     for file in walk_corpus(path, FILE_TYPE) if Path(path).is_dir() else [Path(path)]:
         try:
             yield from DocBin().from_disk(file).get_docs(vocab)
-            continue
-        except OSError as error:
-            found = error.strerror or str(error)
-        except Exception as error:  # whatever unpacking other bytes leads to
-            found = f"{type(error).__name__}: {error}"
-        raise _no_docs(file, found)
+        except Exception as error:  # unpacking other bytes can lead to any
+            raise _no_docs(file, error) from error
 
 
 def read_examples(path: str | Path, nlp: Language, inputs: Iterable[str] = ()) -> Iterator[Example]:
@@ -174,11 +170,14 @@ def read_examples(path: str | Path, nlp: Language, inputs: Iterable[str] = ()) -
         except OSError:
             raise
         except Exception as error:  # whatever unpacking other bytes leads to
-            raise _no_docs(Path(path), f"{type(error).__name__}: {error}") from error
+            raise _no_docs(Path(path), error) from error
         yield example
 
 
-def _no_docs(path: Path, found: str) -> Exception:
+def _no_docs(path: Path, error: Exception) -> ConversionError:
+    found = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        found = error.strerror or str(error)
     return Place(str(path)).error(
         Errors.E601, found=found, expected="a file of Docs, as DocBin.to_disk writes it"
     )

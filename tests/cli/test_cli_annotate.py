@@ -15,8 +15,9 @@ from typer.testing import CliRunner
 
 from spacy_spanrel.cli import app
 from spacy_spanrel.cli.annotate import InputFormat, OutputFormat
+from spacy_spanrel.files import MARKER
 from spacy_spanrel.streams import INPUT_FORMATS, OUTPUT_FORMATS
-from spacy_spanrel.streams.progress import Progress
+from spacy_spanrel.streams.progress import Progress, Workplace
 
 
 def run(*args, main=app):
@@ -96,7 +97,7 @@ def test_options(model, tmp_path):
         *("--n-process", "1", "--gpu-id", "-1"),
     )
     assert result.exit_code == 0, result.output
-    assert os.listdir(tmp_path / "shards") == ["000000.spacy"]
+    assert sorted(os.listdir(tmp_path / "shards")) == [MARKER, "000000.spacy"]
     (error,) = read_jsonl(tmp_path / "shards.errors.jsonl")
     assert "500 characters" in error["message"]
 
@@ -138,7 +139,7 @@ def test_stopped_by_errors(model, tmp_path):
     result = run("annotate", model, source, tmp_path / "x.jsonl", "--max-errors", "1", "-c", "3")
     assert result.exit_code == 1
     assert "x.jsonlisnotcomplete" in one_line(result.stderr)
-    assert "goes on" in result.stderr
+    assert "continues" in result.stderr
     result = run("annotate", model, source, tmp_path / "x.jsonl", "--max-errors", "2", "-c", "3")
     assert result.exit_code == 0, result.output
     assert "Rows done by an earlier run" in result.stdout
@@ -152,7 +153,7 @@ def test_a_process_that_is_killed(model, tmp_path, kind):
     n = 3000
     source.write_text("".join(f'{{"id": {i}, "text": "John {i} came."}}\n' for i in range(n)))
     whole, output = tmp_path / "whole.jsonl", tmp_path / "x.jsonl"
-    assert run("annotate", model, source, whole, "-c", "5").exit_code == 0
+    assert run("annotate", model, source, whole).exit_code == 0
     command = ["annotate", str(model), str(source), str(output), "-c", "5"]
     process = subprocess.Popen(
         [sys.executable, "-m", "spacy", "spanrel", *command],
@@ -161,7 +162,7 @@ def test_a_process_that_is_killed(model, tmp_path, kind):
         stdout=subprocess.DEVNULL,
         text=True,
     )
-    progress = tmp_path / "x.jsonl.progress"
+    progress = Workplace(output).progress_path
     for _ in range(12_000):
         if progress.exists() and Progress.load(progress).rows:
             break
@@ -172,7 +173,7 @@ def test_a_process_that_is_killed(model, tmp_path, kind):
     assert not output.exists()
     if kind == signal.SIGINT:
         assert process.returncode == 130
-        assert "the same command goes on" in errors
+        assert "the same command continues" in errors
     else:
         assert process.returncode == -signal.SIGKILL
     assert 0 < Progress.load(progress).rows < n

@@ -3,9 +3,12 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import multiprocessing
 import os
 import signal
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow
@@ -17,9 +20,9 @@ from spacy.tokens import Doc, DocBin
 
 from spacy_spanrel import get_answers, get_relations, set_entities, set_relations
 from spacy_spanrel.converters import ConversionError, get_orig_id
+from spacy_spanrel.files import MARKER, to_json
 from spacy_spanrel.streams import annotate, writers
-from spacy_spanrel.streams.progress import AppendFile, Progress, beside, model_fingerprint
-from spacy_spanrel.streams.records import dump_json
+from spacy_spanrel.streams.progress import Progress, Workplace, beside, model_fingerprint
 
 from .util import TEXTS, killed, numbered, read_docs, read_jsonl, rules, write_jsonl
 
@@ -168,7 +171,7 @@ def test_every_format_to_every_other(ruler, tmp_path, out, input_format, name):
         ] == entities
     else:
         if name == "x":
-            paths = sorted((out / name).iterdir())
+            paths = sorted((out / name).glob("*.spacy"))
             assert [path.name for path in paths] == [f"00000{i}.spacy" for i in range(3)]
             assert [len(read_docs(path)) for path in paths] == [2, 2, 1]
         else:
@@ -200,6 +203,18 @@ def test_docs_of_a_full_pipeline(full_path, tmp_path):
     assert again == row
 
 
+def test_docs_take_integers_of_any_size(ruler, tmp_path):
+    rows = [{"id": 1 << 70, "text": "John", "n": [-(1 << 63), 1 << 64, {"m": -(1 << 64)}]}]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    report = annotate(ruler, source, tmp_path / "x.spacy")
+    assert report.failed == 0
+    (doc,) = read_docs(tmp_path / "x.spacy")
+    expected = (-(1 << 63), str(1 << 64), {"m": str(-(1 << 64))})
+    assert doc.user_data["meta"] == {"id": str(1 << 70), "n": expected}
+    annotate(ruler, source, tmp_path / "x.jsonl")
+    assert read_jsonl(tmp_path / "x.jsonl")[0]["n"] == rows[0]["n"]
+
+
 def test_ids_of_docs(tmp_path):
     nlp = spacy.blank("en")
     nlp.add_pipe("span_ruler", config={"spans_key": "entities"}).add_patterns(
@@ -219,7 +234,7 @@ def test_values_that_json_does_not_have():
         "e": Path("x"),
         "f": "☂",
     }
-    assert dump_json(value) == (
+    assert to_json(value) == (
         '{"a": null, "b": "2020-01-02T03:00:00", "c": "/w==", "d": [null, {"1": 2}, [1.5]], '
         '"e": "x", "f": "☂"}'
     )
@@ -248,7 +263,7 @@ def test_no_rows(ruler, tmp_path, name):
     elif name == "x.spacy":
         assert read_docs(tmp_path / name) == []
     else:
-        assert names(tmp_path / name) == []
+        assert names(tmp_path / name) == [MARKER]
 
 
 def test_one_file_of_docs_has_a_limit(ruler, tmp_path, monkeypatch):
@@ -256,12 +271,12 @@ def test_one_file_of_docs_has_a_limit(ruler, tmp_path, monkeypatch):
     source = write_jsonl(tmp_path / "in.jsonl", numbered(10))
     with pytest.raises(ValueError, match="E_SR927") as error:
         annotate(ruler, source, tmp_path / "x.spacy", chunk_size=2)
-    parts = tmp_path / "x.spacy.parts"
+    parts = Workplace(tmp_path / "x.spacy").parts_path
     assert str(parts) in str(error.value)
     assert sum(len(read_docs(path)) for path in parts.iterdir()) == 4
     assert not (tmp_path / "x.spacy").exists()
     annotate(ruler, source, tmp_path / "x", output_format="spacy", chunk_size=2)
-    assert len(names(tmp_path / "x")) == 5
+    assert len(list((tmp_path / "x").glob("*.spacy"))) == 5
 
 
 def test_processes_give_the_same(ruler, tmp_path):
@@ -413,7 +428,7 @@ def test_stop_after_too_many(tmp_path, out):
     for limit in (1, 1, 2, 2):  # again at once; then at the last row
         with pytest.raises(ValueError, match=f"E_SR924.*--max-errors {limit}") as error:
             annotate(nlp, source, out / "x.jsonl", chunk_size=2, max_errors=limit)
-        assert str(out / "x.jsonl.errors.jsonl.part") in str(error.value)
+        assert str(Workplace(out / "x.jsonl").errors_path) in str(error.value)
         assert not (out / "x.jsonl").exists()
     report = annotate(nlp, source, out / "x.jsonl", chunk_size=2, max_errors=3)
     assert (report.resumed_at, report.rows, report.failed) == (7, 7, 3)
@@ -495,10 +510,10 @@ def test_folders_of_shards_are_replaced_whole(ruler, tmp_path, out):
         annotate(ruler, source, out / "x", **settings)
     write_jsonl(source, numbered(2))
     annotate(ruler, source, out / "x", force=True, **settings)
-    assert len(names(out / "x")) == 2
+    assert names(out / "x") == [MARKER, "000000.spacy", "000001.spacy"]
     assert names(out) == ["x"]
     (out / "x" / "notes.txt").write_text("mine")
-    with pytest.raises(ConversionError, match="other files"):
+    with pytest.raises(FileExistsError, match=r"E_SR641.*'notes\.txt'"):
         annotate(ruler, source, out / "x", force=True, **settings)
     assert (out / "x" / "notes.txt").read_text() == "mine"
 
@@ -509,7 +524,7 @@ def begun(ruler, tmp_path, out):
     source = write_jsonl(tmp_path / "in.jsonl", numbered(9))
     output = out / "x.jsonl"
     assert killed(lambda: annotate(ruler, source, output, chunk_size=2), 12)
-    done = Progress.load(beside(output, ".progress"))
+    done = Progress.load(Workplace(output).progress_path)
     assert 0 < done.rows < 9
     return source, output
 
@@ -570,16 +585,16 @@ def test_changed_weights_are_another_pipeline(full_path, tmp_path):
 
 def test_what_others_may_have_done_to_the_files(ruler, begun):
     source, output = begun
-    part, progress = beside(output, ".part"), beside(output, ".progress")
-    kept = part.read_bytes()
-    part.write_bytes(b"short")
-    with pytest.raises(ValueError, match="E_SR922.*x.jsonl.part.*--restart"):
+    rows, progress = Workplace(output).rows_path, Workplace(output).progress_path
+    kept = rows.read_bytes()
+    rows.write_bytes(b"short")
+    with pytest.raises(ValueError, match="E_SR922.*rows.jsonl.*--restart"):
         annotate(ruler, source, output, chunk_size=2)
-    part.write_bytes(kept)
+    rows.write_bytes(kept)
     good = progress.read_bytes()
     for wrong in (b"{}", b"[]", b"", b"x", good[:-10]):
         progress.write_bytes(wrong)
-        with pytest.raises(ValueError, match="E_SR922.*x.jsonl.progress"):
+        with pytest.raises(ValueError, match="E_SR922.*progress.json"):
             annotate(ruler, source, output, chunk_size=2)
     progress.write_bytes(good)
     assert annotate(ruler, source, output, chunk_size=2).resumed_at > 0
@@ -589,7 +604,7 @@ def test_parts_that_are_gone(ruler, tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", numbered(9))
     output = tmp_path / "x.parquet"
     assert killed(lambda: annotate(ruler, source, output, chunk_size=2), 15)
-    (tmp_path / "x.parquet.parts" / "000000.parquet").unlink()
+    (Workplace(output).parts_path / "000000.parquet").unlink()
     with pytest.raises(ValueError, match="E_SR922.*000000.parquet"):
         annotate(ruler, source, output, chunk_size=2)
 
@@ -600,9 +615,7 @@ def test_two_runs_at_once_are_refused(ruler, tmp_path, out):
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        # What another run would have. A process does not lock itself out.
-        other = AppendFile(out / "x.jsonl.errors.jsonl.part")
-        other.open(0, lock_for=out / "x.jsonl")
+        Workplace(out / "x.jsonl").__enter__()
         os.write(writing, b"x")
         signal.pause()
         os._exit(0)
@@ -638,15 +651,26 @@ def test_wrong_arguments(ruler, tmp_path, out, settings, part):
 
 def test_wrong_places(ruler, tmp_path, out):
     source = write_jsonl(out / "in.jsonl", numbered(2))
-    for wrong in (source, out / "x.md", out):
-        with pytest.raises(ConversionError, match="OUTPUT"):
-            annotate(ruler, source, wrong, output_format=None if wrong.suffix == ".md" else "jsonl")
-    with pytest.raises(ConversionError, match="outside of the input"):
-        annotate(ruler, out, out / "x.jsonl")
     (tmp_path / "shards").write_text("mine")
-    with pytest.raises(ConversionError, match="which is a file"):
-        annotate(ruler, source, tmp_path / "shards", output_format="spacy")
-    assert names(out) == ["in.jsonl"]
+    (out / "link.jsonl").symlink_to(source)
+    os.mkfifo(out / "pipe.jsonl")
+    before = names(out)
+    for wrong, given, message in (
+        (source, source, "E_SR951"),
+        (source, out / "link.jsonl", "E_SR951"),
+        (source, out, "E_SR952"),
+        (source, tmp_path / "out" / "x.md", "OUTPUT"),
+        (source, out / "pipe.jsonl", "E_SR953.*device or pipe"),
+        (out, out / "x.jsonl", "outside of the input"),
+        (source, tmp_path / "shards", "E_SR953.*is a file"),
+    ):
+        output_format = {"shards": "spacy", "x.md": None}.get(given.name, "jsonl")
+        with pytest.raises((ValueError, FileExistsError), match=message):
+            annotate(ruler, wrong, given, output_format=output_format)
+    assert names(out) == before
+    (out / "elsewhere").mkdir()
+    with pytest.raises(FileExistsError, match="E_SR953.*is a folder"):
+        annotate(ruler, source, out / "elsewhere", output_format="jsonl")
 
 
 def test_parquet_without_pyarrow(ruler, tmp_path, out, monkeypatch):
@@ -660,13 +684,283 @@ def test_parquet_without_pyarrow(ruler, tmp_path, out, monkeypatch):
     assert names(out) == []
 
 
+# Files of others
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet", "x"])
+def test_neighbours_with_likely_names_stay(ruler, tmp_path, out, name):
+    source = write_jsonl(tmp_path / "in.jsonl", [*numbered(4), 7])
+    for ending in (".old", ".part", ".progress", ".errors.jsonl.part", ".tmp"):
+        beside(out / name, ending).write_text("mine")
+    beside(out / name, ".parts").mkdir()
+    (beside(out / name, ".parts") / "000000.parquet").write_text("mine")
+    before = snapshot(out)
+    for force in (False, True):
+        annotate(ruler, source, out / name, output_format=FORMATS.get(name), force=force)
+    after = snapshot(out)
+    assert {path: after[path] for path in before} == before
+
+
+FORMATS = {"x": "spacy"}
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    ["folder", "file", "link", "inside", "parts", "link inside", "lock", "errors", "errors link"],
+)
+def test_what_is_in_the_way_is_named_and_stays(ruler, tmp_path, out, foreign):
+    source = write_jsonl(tmp_path / "in.jsonl", [*numbered(9), 7])
+    output, other = out / "x.parquet", tmp_path / "other"
+    place = Workplace(output)
+    other.mkdir()
+    (other / "notes.txt").write_text("mine")
+    if foreign == "folder":
+        place.path.mkdir()
+        (place.path / "notes.txt").write_text("mine")
+    elif foreign == "file":
+        place.path.write_text("mine")
+    elif foreign == "link":
+        place.path.symlink_to(other)
+    elif foreign == "errors":
+        beside(output, ".errors.jsonl").write_text('{"errors": "mine"}\n')
+    elif foreign == "errors link":
+        beside(output, ".errors.jsonl").symlink_to(other / "notes.txt")
+    else:
+        assert killed(lambda: annotate(ruler, source, output, chunk_size=2), 15)
+        if foreign == "inside":
+            (place.path / "notes.txt").write_text("mine")
+        elif foreign == "parts":
+            (place.parts_path / "notes.txt").write_text("mine")
+        elif foreign == "link inside":
+            place.merged_path.symlink_to(other / "notes.txt")
+        else:
+            (place.path / "spacy-spanrel.lock").write_text("mine")
+    before = snapshot(tmp_path)
+    for option in ({}, {"force": True}, {"restart": True}):
+        with pytest.raises(FileExistsError, match="E_SR955"):
+            annotate(ruler, source, output, chunk_size=2, **option)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_file_of_errors_that_comes_during_the_run_stays(ruler, tmp_path, out):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(3))
+    errors = out / "x.jsonl.errors.jsonl"
+
+    @Language.component("tests_write")
+    def tests_write(doc: Doc) -> Doc:
+        errors.write_text("mine")
+        return doc
+
+    nlp = rules("tests_write")
+    with pytest.raises(FileExistsError, match="E_SR955"):
+        annotate(nlp, source, out / "x.jsonl")
+    assert errors.read_text() == "mine"
+    errors.unlink()
+    nlp.replace_pipe("tests_write", "sentencizer")
+    nlp.rename_pipe("tests_write", "other")
+    annotate(rules(), source, out / "x.jsonl", restart=True)
+    assert names(out) == ["x.jsonl"]
+
+
+def test_an_output_that_comes_during_the_run_stays(ruler, tmp_path, out):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(3))
+
+    @Language.component("tests_write_output")
+    def tests_write_output(doc: Doc) -> Doc:
+        (out / "x.jsonl").write_text("mine")
+        return doc
+
+    nlp = rules("tests_write_output")
+    with pytest.raises(FileExistsError, match="E_SR920"):
+        annotate(nlp, source, out / "x.jsonl")
+    with pytest.raises(FileExistsError, match="E_SR920"):
+        annotate(nlp, source, out / "x.jsonl")
+    assert (out / "x.jsonl").read_text() == "mine"
+    assert annotate(nlp, source, out / "x.jsonl", force=True).resumed_at == 3
+    assert len(read_jsonl(out / "x.jsonl")) == 3
+    assert names(out) == ["x.jsonl"]
+
+
+def test_a_failed_replacement_can_be_repeated(ruler, tmp_path, out, monkeypatch):
+    settings = {"output_format": "spacy", "chunk_size": 1}
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(3))
+    annotate(ruler, source, out / "x", **settings)
+    before = snapshot(out)
+    write_jsonl(source, numbered(2))
+    for at in range(2):  # the old folder is moved away, the new one gets its name
+        replace, calls = os.replace, []
+
+        def failing(path, target, at=at, replace=replace, calls=calls):
+            if "unfinished" in f"{path}{target}" and not str(path).endswith(".tmp"):
+                calls.append(path)
+                if len(calls) == at + 1:
+                    raise OSError("disk full")
+            replace(path, target)
+
+        monkeypatch.setattr(os, "replace", failing)
+        with pytest.raises(OSError, match="disk full"):
+            annotate(ruler, source, out / "x", force=True, **settings)
+        monkeypatch.setattr(os, "replace", replace)
+        if at == 0:
+            assert {f: d for f, d in snapshot(out).items() if f.startswith("x/")} == before
+    report = annotate(ruler, source, out / "x", force=True, **settings)
+    assert report.rows == 2
+    assert names(out) == ["x"]
+    assert names(out / "x") == [MARKER, "000000.spacy", "000001.spacy"]
+
+
+def test_starting_again_puts_the_old_folder_back(ruler, tmp_path, out):
+    settings = {"output_format": "spacy", "chunk_size": 1}
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(3))
+    annotate(ruler, source, out / "x", **settings)
+    before = snapshot(out / "x")
+    with Workplace(out / "x") as place:
+        os.replace(out / "x", place.old_path)
+        place.clear()
+    assert snapshot(out / "x") == before
+
+
+def test_old_runs_are_recognized(ruler, tmp_path, out):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(3))
+    old = {"fingerprint": {}, "stage": "writing", "position": [0, 7], "rows": 3, "error_bytes": 0}
+    (out / "x.jsonl.progress").write_text(json.dumps(old))
+    (out / "x.jsonl.part").write_text("rows")
+    before = snapshot(out)
+    for option in ({}, {"force": True}, {"restart": True}):
+        with pytest.raises(FileExistsError, match=r"E_SR956.*x\.jsonl\.progress, .*x\.jsonl\.part"):
+            annotate(ruler, source, out / "x.jsonl", **option)
+    assert snapshot(out) == before
+
+
+def test_the_lock_is_held_from_the_first_look_to_the_last_name(ruler, tmp_path, out, monkeypatch):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(3))
+    moments = []
+
+    def check(name: str, owner: object) -> None:
+        function = getattr(owner, name)
+
+        def checked(*args, **kwargs):
+            if "x.jsonl" in str(args[0]):
+                moments.append(name)
+                with pytest.raises(ValueError, match="E_SR923"):
+                    annotate(ruler, source, out / "x.jsonl", force=True)
+            return function(*args, **kwargs)
+
+        monkeypatch.setattr(owner, name, checked)
+
+    check("load", Progress)
+    check("_move_file", writers)
+    annotate(ruler, source, out / "x.jsonl")
+    assert moments == ["load", "_move_file"]
+
+
+def test_links_and_permissions_of_the_output_are_kept(ruler, tmp_path, out):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(3))
+    (out / "far").mkdir()
+    (out / "far" / "y.jsonl").write_text("old")
+    (out / "far" / "y.jsonl").chmod(0o640)
+    (out / "x.jsonl").symlink_to("far/y.jsonl")
+    annotate(ruler, source, out / "x.jsonl", force=True)
+    assert (out / "x.jsonl").is_symlink()
+    assert names(out / "far") == ["y.jsonl"]
+    assert (out / "far" / "y.jsonl").stat().st_mode & 0o777 == 0o640
+    assert len(read_jsonl(out / "x.jsonl")) == 3
+
+
+# Worker processes
+
+
+@Language.component("end_the_process")
+def end_the_process(doc: Doc) -> Doc:
+    """A component that is killed by some texts."""
+    if "killer" in doc.text:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return doc
+
+
+def test_a_killed_worker_ends_the_run(tmp_path, out):
+    rows = [*numbered(8), "killer", *numbered(4)]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    settings = {"n_process": 2, "batch_size": 2, "chunk_size": 4}
+    with pytest.raises(ValueError, match="E_SR957.*2 worker processes.*the same command continues"):
+        annotate(rules("end_the_process"), source, out / "x.jsonl", **settings)
+    assert Progress.load(Workplace(out / "x.jsonl").progress_path).rows == 8
+    assert not multiprocessing.active_children()
+
+
+def test_workers_end_with_the_run(tmp_path, out):
+    pids = tmp_path / "pids"
+    pids.mkdir()
+
+    @Language.component("tests_wait")
+    def tests_wait(doc: Doc) -> Doc:
+        (pids / str(os.getpid())).touch()
+        time.sleep(0.05)
+        return doc
+
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(2000))
+    child = os.fork()
+    if not child:
+        annotate(
+            rules("tests_wait"),
+            source,
+            out / "x.jsonl",
+            n_process=2,
+            batch_size=100,
+            chunk_size=2000,
+        )
+        os._exit(0)
+    wait_for(lambda: len(names(pids)) == 2)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    wait_for(lambda: not any(runs(int(pid)) for pid in names(pids)))
+
+
+def wait_for(condition) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def runs(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+# Memory
+
+
+def test_chunks_have_a_limit_of_bytes(ruler, tmp_path, out, monkeypatch):
+    module = sys.modules[annotate.__module__]
+    monkeypatch.setattr(module, "CHUNK_BYTES", 1000)
+    rows = [*numbered(20), *("Mary " * 150 for _ in range(4)), {"text": "John", "x": "y" * 1000}]
+    source = write_jsonl(tmp_path / "in.jsonl", rows)
+    annotate(ruler, source, out / "x", output_format="spacy", chunk_size=100)
+    counts = [len(read_docs(path)) for path in sorted((out / "x").glob("*.spacy"))]
+    assert counts == [21, 2, 2]
+    annotate(ruler, source, out / "x.jsonl", chunk_size=100)
+    assert [row["row"] for row in read_jsonl(out / "x.jsonl")] == list(range(1, 26))
+
+
 # Kills
 
 
 def contents(path: Path) -> object:
     """What an output says, byte by byte where nothing else is written into it."""
     if path.is_dir():
-        return {file.name: file.read_bytes() for file in path.iterdir()}
+        return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
     return path.read_bytes()
 
 
@@ -690,7 +984,7 @@ def test_a_kill_at_any_step(ruler, tmp_path, name, tear):
         if not killed(run, at, tear):
             break
         # The same command again. If the run was killed when it had nothing left to do, that says so.
-        if beside(folder / name, ".progress").exists() or not (folder / name).exists():
+        with suppress(FileExistsError):
             run()
         assert names(folder) == names(whole)
         for found in names(folder):
@@ -707,7 +1001,8 @@ def test_kills_one_after_the_other(ruler, tmp_path, out):
         annotate(ruler, source, output, chunk_size=3, batch_size=2)
 
     n = 0
-    while killed(run, 9, tear=bool(n % 2)):
+    workplace = Workplace(out / "x.jsonl")
+    while (workplace.begun or not n) and killed(run, 9, tear=bool(n % 2)):
         n += 1
     assert n >= 5
     run(tmp_path / "whole.jsonl")
@@ -751,7 +1046,7 @@ def test_every_input_goes_on(ruler, tmp_path, out, input_format):
 
     run(tmp_path / "whole.jsonl")
     assert killed(lambda: run(out / "x.jsonl"), 13)
-    assert 0 < Progress.load(out / "x.jsonl.progress").rows < 10
+    assert 0 < Progress.load(Workplace(out / "x.jsonl").progress_path).rows < 10
     run(out / "x.jsonl")
     assert (out / "x.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
     assert len(read_jsonl(out / "x.jsonl")) == 10

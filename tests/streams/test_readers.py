@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
 import io
 import json
 import math
+import os
 
 import pyarrow
 import pyarrow.parquet
@@ -27,17 +29,6 @@ texts = st.text(st.characters(exclude_categories=("Cs",)))
 words = st.lists(texts.filter(bool), max_size=4)
 
 
-def check_positions(path, **settings):
-    """From the position behind each row, reading goes on with the next one."""
-    found = read_all(path, **settings)
-    for i, (_, position) in enumerate(found):
-        again = read_all(path, position, **settings)
-        assert [(simple(row), at) for row, at in again] == [
-            (simple(row), at) for row, at in found[i + 1 :]
-        ]
-    return [row for row, _ in found]
-
-
 @pytest.fixture
 def save(tmp_path):
     def _save(name, data):
@@ -56,7 +47,7 @@ def save(tmp_path):
 def test_lines_of_text(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("t") / "x.txt"
     path.write_bytes("".join(f"{row}\r\n" for row in rows).encode())
-    found = check_positions(path)
+    found = read_all(path)
     expected = [row.removeprefix("\ufeff") if i == 0 else row for i, row in enumerate(rows)]
     # A byte order mark at the beginning of a file is none of the text.
     assert [row.text for row in found] == [row for row in expected if row.strip()]
@@ -71,11 +62,11 @@ def test_json_lines_and_lists(tmp_path_factory, rows):
         lines.write_bytes("\n".join(encoded).encode())
         whole.write_bytes(json.dumps(rows, ensure_ascii=ascii_only, indent=1).encode())
         for path in (lines, whole):
-            found = check_positions(path)
+            found = read_all(path)
             assert [row.words if row.words is not None else row.text for row in found] == [
                 row["text"] if isinstance(row, dict) else row for row in rows
             ]
-            assert [row.own for row in found] == [
+            assert [row.extra for row in found] == [
                 {"n": row["n"]} if isinstance(row, dict) else {} for row in rows
             ]
 
@@ -89,8 +80,8 @@ def test_csv(tmp_path_factory, rows, delimiter):
     path = tmp_path_factory.mktemp("t") / "x.csv"
     path.write_bytes(text.getvalue().encode())
     limit = csv.field_size_limit()
-    found = check_positions(path, text_key="body", delimiter=delimiter)
-    assert [(row.own, row.text) for row in found] == [({"Name": n}, t) for n, t in rows]
+    found = read_all(path, text_key="body", delimiter=delimiter)
+    assert [(row.extra, row.text) for row in found] == [({"Name": n}, t) for n, t in rows]
     assert csv.field_size_limit() == limit
 
 
@@ -99,22 +90,22 @@ def test_parquet(tmp_path_factory, rows, group):
     path = tmp_path_factory.mktemp("t") / "x.parquet"
     table = pyarrow.table({"text": rows, "n": list(range(len(rows)))})
     pyarrow.parquet.write_table(table, path, row_group_size=group)
-    found = check_positions(path)
-    assert [(row.text, row.own) for row in found] == [(t, {"n": i}) for i, t in enumerate(rows)]
+    found = read_all(path)
+    assert [(row.text, row.extra) for row in found] == [(t, {"n": i}) for i, t in enumerate(rows)]
 
 
 def test_parquet_batches(monkeypatch, tmp_path):
     monkeypatch.setattr("spacy_spanrel.streams.readers._PARQUET_ROWS", 3)
     rows = [str(i) for i in range(20)]
     pyarrow.parquet.write_table(pyarrow.table({"text": rows}), tmp_path / "x.pq", row_group_size=7)
-    assert [row.text for row in check_positions(tmp_path / "x.pq")] == rows
+    assert [row.text for row in read_all(tmp_path / "x.pq")] == rows
 
 
 @given(st.lists(words, max_size=5))
 def test_doc_bin(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("t") / "x.spacy"
     DocBin(docs=[Doc(NLP.vocab, words=row) for row in rows]).to_disk(path)
-    found = check_positions(path)
+    found = read_all(path)
     assert [[token.text for token in row.doc] for row in found] == rows
 
 
@@ -123,19 +114,19 @@ def test_doc_bin(tmp_path_factory, rows):
 
 def test_blank_lines_are_no_rows(save):
     path = save("x.txt", b"\xef\xbb\xbfone\r\n\r\n  \t\n  two \xc2\xa0\n\n\xc2\xa0\nthree")
-    found = check_positions(path)
+    found = read_all(path)
     assert [row.text for row in found] == ["one", "  two \u00a0", "three"]
     assert [row.place.name for row in found] == ["line 1", "line 4", "line 7"]
 
 
 def test_only_a_line_feed_ends_a_line(save):
     text = "a\u2028b\x0bc\x85d\x1ee"
-    assert [row.text for row in check_positions(save("x.txt", f"{text}\nf"))] == [text, "f"]
+    assert [row.text for row in read_all(save("x.txt", f"{text}\nf"))] == [text, "f"]
 
 
 def test_lines_that_are_not_utf8(save):
     path = save("x.txt", b"good\nb\xe4d\ngood again\n")
-    first, bad, last = check_positions(path)
+    first, bad, last = read_all(path)
     assert (first.text, last.text) == ("good", "good again")
     assert isinstance(bad, BadRow)
     assert "line 2" in bad.message
@@ -150,9 +141,9 @@ def test_a_text_a_file(save):
     save("in/.hidden.txt", "hidden")
     save("in/.git/f.txt", "hidden")
     folder = save("in/readme.md", "other").parent
-    found = check_positions(folder, unit="file", max_bytes=20)
+    found = read_all(folder, unit="file", max_bytes=20)
     assert [row.text for row in found if isinstance(row, Row)] == ["first", "second\r\ntext\n", ""]
-    assert [row.own for row in found if isinstance(row, Row)] == [
+    assert [row.extra for row in found if isinstance(row, Row)] == [
         {"id": "a/c.txt"},
         {"id": "b.txt"},
         {"id": "e.txt"},
@@ -160,11 +151,11 @@ def test_a_text_a_file(save):
     assert isinstance(found[2], BadRow)
     assert "d.txt" in found[2].message
     save("in/g.txt", "x" * 21)
-    last = read_all(folder, unit="file", max_bytes=20)[-1][0]
+    last = read_all(folder, unit="file", max_bytes=20)[-1]
     assert isinstance(last, BadRow)
     assert "20 bytes" in last.message
     # A line each.
-    assert [row.text for row in check_positions(folder) if isinstance(row, Row)][:3] == [
+    assert [row.text for row in read_all(folder) if isinstance(row, Row)][:3] == [
         "first",
         "second",
         "text",
@@ -181,7 +172,7 @@ def test_what_an_object_may_have(save):
         {"tokens": None, "text": "c", "questions": None, "id": 1.5},
         {"tokens": [], "id": "x"},
     ]
-    found = check_positions(save("x.jsonl", "\n\n".join(map(json.dumps, rows))))
+    found = read_all(save("x.jsonl", "\n\n".join(map(json.dumps, rows))))
     assert found[0].questions == (Question("q1", "Who?"), Question("w", "Where?"))
     assert [row.place.id for row in found] == [7, None, None, "x"]
     assert [(row.text, row.words) for row in found] == [
@@ -190,8 +181,8 @@ def test_what_an_object_may_have(save):
         ("c", None),
         (None, []),
     ]
-    assert found[0].own == {key: rows[0][key] for key in ("id", "questions")}
-    assert found[1].own == rows[1]
+    assert found[0].extra == {key: rows[0][key] for key in ("id", "questions")}
+    assert found[1].extra == rows[1]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +207,7 @@ def test_what_an_object_may_have(save):
 )
 def test_wrong_lines(save, line, parts):
     path = save("x.jsonl", f'{{"text": "before"}}\n{line}\n{{"text": "behind"}}\n')
-    first, bad, last = check_positions(path)
+    first, bad, last = read_all(path)
     assert (first.text, last.text) == ("before", "behind")
     assert isinstance(bad, BadRow)
     for part in parts:
@@ -231,7 +222,7 @@ def test_wrong_lines(save, line, parts):
 
 def test_a_line_that_is_too_long_to_read(save):
     path = save("x.jsonl", f'"{"x" * 1000}"\n"b"\n')
-    bad, last = check_positions(path, max_bytes=100)
+    bad, last = read_all(path, max_bytes=100)
     assert "more than 100 bytes" in bad.message
     assert last.text == "b"
 
@@ -239,7 +230,7 @@ def test_a_line_that_is_too_long_to_read(save):
 def test_mixed_list_of_spert(save):
     rows = ["Ada sings.", ["Ada", "sings", "."], {"tokens": ["She", "sings"], "id": "z"}, 7, "x"]
     data = json.dumps(rows).replace("7", "{7}")
-    found = check_positions(save("x.json", data))
+    found = read_all(save("x.json", data))
     assert [simple(row)[1:3] for row in found[:3]] == [
         ("Ada sings.", None),
         (None, ["Ada", "sings", "."]),
@@ -248,12 +239,14 @@ def test_mixed_list_of_spert(save):
     assert found[2].place.id == "z"
     assert isinstance(found[3], BadRow)
     assert "record 3" in found[3].message
-    assert found[4].text == "x"
+    # What is broken cannot be passed over, and that is said.
+    assert "nothing behind it was read" in found[3].message
+    assert len(found) == 4
 
 
 @pytest.mark.parametrize("data", ['["a", "b', '["a", "b"] x', '["a",'])
 def test_lists_without_their_end(save, data):
-    *good, bad = check_positions(save("x.json", data))
+    *good, bad = read_all(save("x.json", data))
     assert good[0].text == "a"
     assert isinstance(bad, BadRow)
     assert "broken JSON" in bad.message
@@ -273,10 +266,10 @@ def test_csv_details(save):
         b"5,b\xe4d,c\n"
         b"6,last,"
     )
-    found = check_positions(save("x.csv", data))
+    found = read_all(save("x.csv", data))
     good = [row for row in found if isinstance(row, Row)]
     assert [row.text for row in good] == ['Ada "A" B,\r\nOslo', 'a 5" pipe', "last"]
-    assert [row.own for row in good][:2] == [{"id": "1", "n": "x"}, {"id": "2", "n": "y"}]
+    assert [row.extra for row in good][:2] == [{"id": "1", "n": "x"}, {"id": "2", "n": "y"}]
     assert [row.place.name for row in found] == [
         "line 2",
         "line 5",
@@ -292,28 +285,28 @@ def test_csv_details(save):
 
 def test_a_quote_without_its_end(save):
     data = 'text\na\n"b\n' + "c\n" * 10
-    found = check_positions(save("x.csv", data))
+    found = read_all(save("x.csv", data))
     assert found[0].text == "a"
     assert isinstance(found[1], BadRow)
     assert len(found) == 2
     # It takes in no more than a row may have.
-    found = check_positions(save("x.csv", data), max_bytes=8)
+    found = read_all(save("x.csv", data), max_bytes=8)
     assert [row.text for row in found[2:]] == ["c"] * 7
 
 
 def test_long_fields(save):
     text = "x" * 200_000  # more than the csv module takes unasked
-    assert check_positions(save("x.csv", f"text\n{text}\n"))[0].text == text
+    assert read_all(save("x.csv", f"text\n{text}\n"))[0].text == text
 
 
 def test_tabs(save):
-    (row,) = check_positions(save("x.tsv", "a\ttext\n1,5\tb\n"))
-    assert (row.text, row.own) == ("b", {"a": "1,5"})
+    (row,) = read_all(save("x.tsv", "a\ttext\n1,5\tb\n"))
+    assert (row.text, row.extra) == ("b", {"a": "1,5"})
 
 
 @pytest.mark.parametrize("data", ["", "text\n"])
 def test_csv_without_rows(save, data):
-    assert check_positions(save("x.csv", data)) == []
+    assert read_all(save("x.csv", data)) == []
 
 
 @pytest.mark.parametrize("header", ["id,body", "text,text", "id;text"])
@@ -337,16 +330,81 @@ def test_parquet_values(tmp_path):
         }
     )
     pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
-    good, bad = check_positions(tmp_path / "x.parquet", text_key="body")
+    good, bad = read_all(tmp_path / "x.parquet", text_key="body")
     assert good.questions == (Question("q1", "Who?"),)
-    assert good.own["day"] == datetime.date(2020, 1, 2)
+    assert good.extra["day"] == datetime.date(2020, 1, 2)
     assert isinstance(bad, BadRow)
     assert bad.place.id == 2
     assert json.loads(bad.to_line(2))["raw"].startswith('{"id": 2')
     pyarrow.parquet.write_table(pyarrow.table({"tokens": [["a", "b"]]}), tmp_path / "y.parquet")
-    assert check_positions(tmp_path / "y.parquet")[0].words == ["a", "b"]
+    assert read_all(tmp_path / "y.parquet")[0].words == ["a", "b"]
     with pytest.raises(ConversionError, match="'text'.*--text-key"):
         read_all(tmp_path / "x.parquet")
+
+
+def test_times_with_nanoseconds(tmp_path):
+    stamps = [1_600_000_000_000_000_000, 1_600_000_000_000_001_000]
+    columns = {"text": ["a", "b"]}
+    for name, kind in (("stamp", pyarrow.timestamp("ns")), ("length", pyarrow.duration("ns"))):
+        columns[name] = pyarrow.array(stamps, kind)
+    columns["fine"] = pyarrow.array([1, 2], pyarrow.timestamp("ns", "UTC"))
+    columns["time"] = pyarrow.array([1, 2], pyarrow.time64("ns"))
+    pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / "x.parquet")
+    first, second = read_all(tmp_path / "x.parquet")
+    assert first.extra["stamp"] == datetime.datetime(2020, 9, 13, 12, 26, 40)
+    assert second.extra["stamp"] == datetime.datetime(2020, 9, 13, 12, 26, 40, 1)
+    assert second.extra["length"] == datetime.timedelta(microseconds=stamps[1] // 1000)
+    # Nothing is cut off: times that Python cannot hold are text.
+    assert second.extra["fine"].startswith("1970-01-01 00:00:00.000000002")
+    assert second.extra["time"] == "00:00:00.000000002"
+
+
+def test_a_column_that_cannot_be_read_is_named(tmp_path):
+    stamps = pyarrow.array([[1]], pyarrow.list_(pyarrow.timestamp("ns")))
+    table = pyarrow.table({"text": ["a"], "stamps": stamps})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(ConversionError, match=r"x\.parquet', column 'stamps'.*timestamp\[ns\]"):
+        read_all(tmp_path / "x.parquet")
+
+
+@pytest.mark.parametrize("n", [40, 100, -40, -3])
+def test_damaged_files(tmp_path, n):
+    table = pyarrow.table({"text": [str(i) for i in range(1000)]})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    DocBin(docs=[NLP.make_doc("a b c " * 50)] * 3).to_disk(tmp_path / "x.spacy")
+    for name in ("x.parquet", "x.spacy"):
+        data = bytearray((tmp_path / name).read_bytes())
+        for i in range(3):
+            data[n + i if n > 0 else n - i] ^= 0xFF
+        (tmp_path / name).write_bytes(data)
+        with contextlib.suppress(ConversionError):  # not every byte counts
+            read_all(tmp_path / name)
+        (tmp_path / name).write_bytes(data[: len(data) // 2])
+        with pytest.raises(ConversionError, match=name):
+            read_all(tmp_path / name)
+
+
+def test_docs_that_unpack_and_are_none(tmp_path):
+    doc_bin = DocBin(docs=[NLP.make_doc("a b c")])
+    doc_bin.tokens[0] = doc_bin.tokens[0][:, :0]  # as if the numbers had been lost
+    doc_bin.to_disk(tmp_path / "x.spacy")
+    with pytest.raises(ConversionError, match=r"E_SR601.*|x\.spacy"):
+        read_all(tmp_path / "x.spacy")
+
+
+def test_file_names_that_are_not_utf8(tmp_path):
+    for name in (b"a.txt", b"b\xe4.txt"):
+        path = os.path.join(os.fsencode(tmp_path), name)
+        try:
+            with open(path, "w") as file:
+                file.write("John")
+        except OSError:
+            pytest.skip("this file system takes UTF-8 names only")
+    source = find_source(tmp_path, None)
+    assert source.fingerprint()["files"] == 2
+    rows = read_all(tmp_path, unit="file")
+    assert [row.extra["id"] for row in rows] == ["a.txt", r"b\xe4.txt"]
+    assert [row.text for row in read_all(tmp_path)] == ["John", "John"]
 
 
 def test_docs_keep_what_they_have(tmp_path):
@@ -355,11 +413,11 @@ def test_docs_keep_what_they_have(tmp_path):
     doc.spans["entities"].attrs["orig_id"] = "x1"
     doc.user_data["meta"] = {"year": 1901}
     DocBin(docs=[doc, NLP.make_doc("")], store_user_data=True).to_disk(tmp_path / "x.spacy")
-    first, second = check_positions(tmp_path / "x.spacy")
+    first, second = read_all(tmp_path / "x.spacy")
     assert first.place.id == "x1"
-    assert first.own == {"id": "x1", "year": 1901}
+    assert first.extra == {"id": "x1", "year": 1901}
     assert [span.text for span in get_entities(first.doc)] == ["John"]
-    assert (second.doc.text, second.own) == ("", {})
+    assert (second.doc.text, second.extra) == ("", {})
 
 
 @pytest.mark.parametrize("name", ["x.spacy", "x.parquet", "x.json"])
@@ -375,14 +433,14 @@ def test_folders_are_read_in_order(save, tmp_path):
     for i in (10, 2, 1):
         save(f"in/{i:02}.jsonl", f'"{i} a"\n"{i} b"\n')
     save("in/notes.md", "x")
-    found = check_positions(tmp_path / "in")
+    found = read_all(tmp_path / "in")
     assert [row.text for row in found] == ["1 a", "1 b", "2 a", "2 b", "10 a", "10 b"]
     assert "02.jsonl" in found[2].place.file
 
 
 def test_format_by_name_or_option(save):
     path = save("x.json", '"a"\n"b"\n')
-    assert [row.text for row, _ in read_all(path, input_format="jsonl")] == ["a", "b"]
+    assert [row.text for row in read_all(path, input_format="jsonl")] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

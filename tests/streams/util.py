@@ -72,12 +72,9 @@ def read_docs(path: Path) -> list[Doc]:
     return list(DocBin(store_user_data=True).from_disk(path).get_docs(VOCAB))
 
 
-def read_all(
-    path: Path, start: tuple[int, ...] = (), input_format: str | None = None, **settings: Any
-) -> list[tuple[Row | BadRow, tuple[int, ...]]]:
-    """All rows of an input from a position on, each with the position behind it."""
-    given = ReadSettings(VOCAB, **settings)
-    return list(find_source(path, input_format).read(start, given))
+def read_all(path: Path, input_format: str | None = None, **settings: Any) -> list[Row | BadRow]:
+    """All rows of an input."""
+    return list(find_source(path, input_format).read(ReadSettings(VOCAB, **settings)))
 
 
 def simple(row: Row | BadRow) -> Any:
@@ -85,7 +82,7 @@ def simple(row: Row | BadRow) -> Any:
     if isinstance(row, BadRow):
         return row
     doc = None if row.doc is None else (row.doc.text, [t.text for t in row.doc])
-    return (row.place, row.text, row.words, doc, row.own, row.questions)
+    return (row.place, row.text, row.words, doc, row.extra, row.questions)
 
 
 def killed(run: Callable[[], object], at: int, tear: bool = False) -> bool:
