@@ -193,7 +193,7 @@ def test_what_an_object_may_have(save):
         ('{"text": null}', ["None", "a string"]),
         ('{"text": ["a"]}', ["['a']", "a string"]),
         ('{"text": "\\ud800"}', ["lone surrogates"]),
-        ('{"text": "a", "questions": [7]}', ["no question"]),
+        ('{"text": "a", "questions": [7]}', ["not a question"]),
         ('{"text": "a", "questions": ["\\ud800"]}', ["lone surrogates"]),
         ('{"text": "a", "questions": [{"id": "x", "text": "a"}, ["x", "b"]]}', ["x"]),
         ('{"tokens": "a"}', ["'a'", "a list"]),
