@@ -1,11 +1,11 @@
-"""Try all components on encoders of every family, and write down what works.
+"""Try all components with encoders of every family, and record the results.
 
     python scripts/encoders.py            run the checks of tests/encoders with the installed version
                                           of transformers, then write the table
-    python scripts/encoders.py --table    only write the table anew
+    python scripts/encoders.py --table    only write the table again
 
-What was found goes to docs/results/encoders.jsonl, where results with the other major version of
-transformers stay, and from there into the section "Encoders and components" of docs/encoders.md.
+The results are written to docs/results/encoders.jsonl, which keeps those with the other major version
+of transformers, and from there to the section "Encoders and components" of docs/encoders.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "encoders.md"
 RESULTS = ROOT / "docs" / "results" / "encoders.jsonl"
 HEADING = "## Encoders and components"
-# The modules with the checks, each with what it tries; None where a parameter says so.
+# The modules with the checks, and the column of each; None if a parameter of its tests names it.
 MODULES: dict[str, str | None] = {
     "test_any_pieces": "text and windows",
     "test_any_component": None,
@@ -38,14 +38,14 @@ Row = dict[str, Any]
 
 
 class Collector:
-    """A plugin of pytest that notes which checks passed.
+    """A plugin of pytest that records which checks pass.
 
-    found (dict[tuple[str, str], dict[str, bool]]): For each encoder and component the checks, and
+    results (dict[tuple[str, str], dict[str, bool]]): For each encoder and component, the checks and
         whether all of their cases passed.
     """
 
     def __init__(self) -> None:
-        self.found: dict[tuple[str, str], dict[str, bool]] = {}
+        self.results: dict[tuple[str, str], dict[str, bool]] = {}
         self._items: dict[str, tuple[str, str, str]] = {}
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
@@ -61,12 +61,12 @@ class Collector:
         if report.nodeid not in self._items or (report.when != "call" and report.passed):
             return
         encoder, component, check = self._items[report.nodeid]
-        checks = self.found.setdefault((encoder, component), {})
+        checks = self.results.setdefault((encoder, component), {})
         checks[check] = checks.get(check, True) and report.passed
 
     def rows(self) -> Iterator[Row]:
-        """Yield what was found, as rows of the file of results."""
-        for (encoder, component), checks in self.found.items():
+        """Yield the results as rows of the file."""
+        for (encoder, component), checks in self.results.items():
             yield {
                 "transformers": version("transformers"),
                 "tokenizers": version("tokenizers"),
@@ -79,7 +79,7 @@ class Collector:
 
 
 def read_rows() -> list[Row]:
-    """Read the results that are there."""
+    """Read the results of earlier runs."""
     if not RESULTS.exists():
         return []
     return [json.loads(line) for line in RESULTS.read_text(encoding="utf-8").splitlines()]
@@ -90,7 +90,7 @@ def _major(row: Row) -> str:
 
 
 def write_rows(new: list[Row]) -> list[Row]:
-    """Put results in the place of those with the same major version of transformers."""
+    """Replace the results with the same major version of transformers."""
     replaced = {_major(row) for row in new}
     rows = [row for row in read_rows() if _major(row) not in replaced] + new
     rows.sort(key=lambda row: (int(_major(row)), row["encoder"], COLUMNS.index(row["component"])))
@@ -100,8 +100,8 @@ def write_rows(new: list[Row]) -> list[Row]:
 
 
 def checks() -> dict[str, dict[str, str]]:
-    """What is tried: for each column the checks with their meanings."""
-    found: dict[str, dict[str, str]] = {column: {} for column in COLUMNS}
+    """Return the checks of each column with their meanings."""
+    by_column: dict[str, dict[str, str]] = {column: {} for column in COLUMNS}
     for name, column in MODULES.items():
         module = import_module(f"tests.encoders.{name}")
         for test, function in vars(module).items():
@@ -109,8 +109,8 @@ def checks() -> dict[str, dict[str, str]]:
                 continue
             meaning = " ".join((inspect.getdoc(function) or "").split())
             for place in [column] if column else COLUMNS[1:]:
-                found[place][test.removeprefix("test_")] = meaning
-    return found
+                by_column[place][test.removeprefix("test_")] = meaning
+    return by_column
 
 
 def render(rows: list[Row]) -> str:
@@ -142,13 +142,13 @@ def render(rows: list[Row]) -> str:
         cells += [cell(encoder.name, column) for column in COLUMNS]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "The checks:"]
-    known = checks()
-    common = set(known[COLUMNS[1]])
+    by_column = checks()
+    common = set(by_column[COLUMNS[1]])
     groups = [
-        ("Text and windows", known[COLUMNS[0]]),
-        ("Every component", {name: known[COLUMNS[1]][name] for name in common}),
+        ("Text and windows", by_column[COLUMNS[0]]),
+        ("Every component", {name: by_column[COLUMNS[1]][name] for name in common}),
         *(
-            (f"`{column}`", {k: v for k, v in known[column].items() if k not in common})
+            (f"`{column}`", {k: v for k, v in by_column[column].items() if k not in common})
             for column in COLUMNS[2:]
         ),
     ]
@@ -161,7 +161,7 @@ def render(rows: list[Row]) -> str:
 def fill(page: str, section: str) -> str:
     """Return a page with the text under the heading replaced."""
     pattern = re.compile(rf"(^{re.escape(HEADING)}\n\n).*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    filled, n = pattern.subn(lambda found: f"{found[1]}{section}\n", page)
+    filled, n = pattern.subn(lambda match: f"{match[1]}{section}\n", page)
     if n != 1:
         raise ValueError(f"{PAGE} has no heading '{HEADING}'.")
     return filled.rstrip("\n") + "\n"
@@ -176,7 +176,7 @@ def main(arguments: list[str]) -> int:
 
         os.chdir(ROOT)
         collector = Collector()
-        # The table itself is checked when it has been written.
+        # The test of the table needs the results of this run.
         ignored = "--ignore=tests/encoders/test_encoders_table.py"
         status = int(pytest.main(["tests/encoders", ignored], plugins=[collector]))
         rows = write_rows(list(collector.rows()))

@@ -1,15 +1,15 @@
-"""Reference tables for the documentation, made from the code itself, so that they cannot go stale.
+"""Reference tables of the documentation, made from the code, so that they are always up to date.
 
-A hook of MkDocs (see mkdocs.yml). In a page, a line with one of these comments becomes a table or
-a section:
+This is a hook of MkDocs (see mkdocs.yml). A line of a page with one of these comments becomes a table
+or a section:
 
     <!-- settings: factory span_relation -->               settings of a component
     <!-- settings: architectures spacy-spanrel.SpERT.v1 -->  arguments of a registered function
     <!-- object: spacy_spanrel.visualize.render -->        a function or class of the package
     <!-- commands -->                                      all commands of `python -m spacy spanrel`
-    <!-- results: speed.jsonl -->                          what a benchmark measured (docs/results)
+    <!-- results: speed.jsonl -->                          results of a benchmark (docs/results)
 
-The meaning of a setting is what the docstring of its function says ("name (type): meaning").
+The meanings of settings come from the docstrings of their functions ("name (type): meaning").
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-# Arguments of every factory that its docstring need not repeat; None is none of the user's.
+# Arguments of every factory, which docstrings need not repeat; None for those that users never give.
 COMMON: dict[str, tuple[str, str] | None] = {
     "nlp": None,
     "name": None,
@@ -49,7 +49,7 @@ _RESULT = re.compile(r"(RETURNS|YIELDS|RAISES)(?: \((.*?)\))?: ?(.*)")
 class Argument:
     """An argument as a docstring describes it.
 
-    name, type, meaning (str): In its words; `type` may be "".
+    name, type, meaning (str): The parts of its description; `type` may be "".
     """
 
     name: str
@@ -61,8 +61,8 @@ class Argument:
 class Docstring:
     """The parts of a docstring.
 
-    text (str): All that is none of the others, as Markdown.
-    arguments (dict[str, Argument]): By name.
+    text (str): The prose, as Markdown.
+    arguments (dict[str, Argument]): The arguments by name.
     results (list[tuple[str, str, str]]): "RETURNS", "YIELDS" or "RAISES", type, meaning.
     """
 
@@ -72,33 +72,33 @@ class Docstring:
 
 
 def parse_docstring(docstring: str) -> Docstring:
-    """Take a docstring apart.
+    """Split a docstring into its parts.
 
-    docstring (str): As it stands in the code.
+    docstring (str): The docstring as written in the code.
     RETURNS (Docstring): Its parts.
     """
     text: list[str] = []
     arguments: dict[str, Argument] = {}
     results: list[tuple[str, str, str]] = []
     lines = inspect.cleandoc(docstring).splitlines()
-    begun = False  # arguments come last: before them such lines are prose
+    begun = False  # before the first argument, "word: ..." without a type is prose
     while lines:
         line = lines.pop(0)
         result, argument = _RESULT.fullmatch(line), _ARGUMENT.fullmatch(line)
         bare = _BARE_ARGUMENT.fullmatch(line) if begun and argument is None else None
-        found = result or argument or bare
-        if found is None:
+        match = result or argument or bare
+        if match is None:
             text.append(line)
             continue
         more = []
         while lines and lines[0].startswith("    "):
             more.append(lines.pop(0).strip())
-        meaning = " ".join([found[found.re.groups], *more]).strip()
+        meaning = " ".join([match[match.re.groups], *more]).strip()
         if result is not None:
             results.append((result[1], result[2] or "", meaning))
             continue
         begun = True
-        groups = _ONE.findall(found[1]) if argument is not None else [(found[1], "")]
+        groups = _ONE.findall(match[1]) if argument is not None else [(match[1], "")]
         for names, kind in groups:
             for name in names.split(", "):
                 arguments[name.lstrip("*")] = Argument(name.lstrip("*"), kind, meaning)
@@ -110,7 +110,7 @@ def registered(kind: str, name: str) -> Callable[..., Any]:
 
     kind (str): "factory", or a registry of spaCy such as "architectures".
     name (str): Its name.
-    RETURNS (Callable): The function; for a factory the one that makes the component.
+    RETURNS (Callable): The function; for a factory, the function that makes the component.
     """
     import spacy
     from spacy.language import Language
@@ -118,8 +118,8 @@ def registered(kind: str, name: str) -> Callable[..., Any]:
     if kind == "factory":
         spacy.blank("xx").has_factory(name)  # loads the entry points
         Language.get_factory_meta(name)
-        made: Callable[..., Any] = spacy.registry.get("factories", name)
-        return made
+        factory: Callable[..., Any] = spacy.registry.get("factories", name)
+        return factory
     function: Callable[..., Any] = spacy.registry.get(kind, name)
     return function
 
@@ -128,9 +128,9 @@ def arguments_of(kind: str, name: str) -> list[tuple[Argument, Any]]:
     """Return the arguments of a registered function with their defaults.
 
     kind, name (str): As in `registered`.
-    RETURNS (list[tuple[Argument, Any]]): In the order of the signature. The default of one that
-        must be given is `inspect.Parameter.empty`.
-    RAISES (ValueError): If the docstring says nothing about one.
+    RETURNS (list[tuple[Argument, Any]]): Arguments in the order of the signature. The default of a
+        required one is `inspect.Parameter.empty`.
+    RAISES (ValueError): If the docstring does not describe an argument.
     """
     from spacy.language import Language
 
@@ -139,7 +139,7 @@ def arguments_of(kind: str, name: str) -> list[tuple[Argument, Any]]:
     defaults: Mapping[str, Any] = {}
     if kind == "factory":
         defaults = Language.get_factory_meta(name).default_config
-    found = []
+    arguments = []
     for parameter in inspect.signature(function).parameters.values():
         argument = described.get(parameter.name)
         if argument is None and kind == "factory" and parameter.name in COMMON:
@@ -149,8 +149,8 @@ def arguments_of(kind: str, name: str) -> list[tuple[Argument, Any]]:
             argument = Argument(parameter.name, *common)
         if argument is None:
             raise ValueError(f"The docstring of {name!r} does not describe {parameter.name!r}.")
-        found.append((argument, defaults.get(parameter.name, parameter.default)))
-    return found
+        arguments.append((argument, defaults.get(parameter.name, parameter.default)))
+    return arguments
 
 
 def settings_table(kind: str, name: str) -> str:
@@ -165,7 +165,7 @@ def settings_table(kind: str, name: str) -> str:
 
 
 def show_default(value: Any) -> str:
-    """Return a default as it stands in a config file."""
+    """Return a default as it is written in a config file."""
     if value is inspect.Parameter.empty:
         return "*required*"
     if isinstance(value, Mapping):
@@ -185,7 +185,7 @@ def object_section(path: str) -> str:
     parts = [module]
     while True:
         try:
-            found = importlib.import_module(parts[0])
+            target = importlib.import_module(parts[0])
             break
         except ModuleNotFoundError:
             head, _, last = parts[0].rpartition(".")
@@ -193,10 +193,10 @@ def object_section(path: str) -> str:
                 raise
             parts = [head, last, *parts[1:]]
     for part in [*parts[1:], name]:
-        found = getattr(found, part)
-    docs = parse_docstring(found.__doc__ or "")
+        target = getattr(target, part)
+    docs = parse_docstring(target.__doc__ or "")
     owner = f"{parts[-1]}." if len(parts) > 1 else ""
-    parameters = [p for p in inspect.signature(found).parameters.values() if p.name != "self"]
+    parameters = [p for p in inspect.signature(target).parameters.values() if p.name != "self"]
     names = [_parameter(p) for p in parameters]
     kinds = [p.kind for p in parameters]
     if inspect.Parameter.KEYWORD_ONLY in kinds and inspect.Parameter.VAR_POSITIONAL not in kinds:
@@ -222,12 +222,12 @@ def _parameter(parameter: inspect.Parameter) -> str:
     if parameter.default is inspect.Parameter.empty:
         return name
     value = repr(parameter.default)
-    # Values without a literal, such as the factory of a dataclass.
+    # Some defaults have no literal, such as the factory of a dataclass.
     return f"{name}={'...' if value.startswith('<') else value}"
 
 
 def _prose(text: str) -> str:
-    """Return the prose of a docstring as Markdown: its samples ("::") become blocks of code."""
+    """Return the prose of a docstring as Markdown; samples after "::" become blocks of code."""
     parts = []
     for block in re.split(r"(?m)(?<=::)\n\n((?:(?:    .*)?\n?)+)", text):
         if block.endswith("::"):
@@ -243,9 +243,9 @@ def _prose(text: str) -> str:
 class Parameter:
     """An argument or option of a command.
 
-    name (str): How it is written: "MODEL", or "--output, -o".
-    value (str): What it takes, as Markdown; "" for a switch.
-    default (str): As Markdown; "" for none.
+    name (str): Its name as users write it: "MODEL", or "--output, -o".
+    value (str): The kind of value, as Markdown; "" for a switch.
+    default (str): The default, as Markdown; "" for none.
     help (str): Its meaning.
     is_option (bool): Whether it is an option.
     """
@@ -258,7 +258,7 @@ class Parameter:
 
 
 def commands() -> dict[str, Any]:
-    """Return what typer knows of each command of the package, by name."""
+    """Return typer's records of all commands of the package, by name."""
     from spacy_spanrel.cli import app
 
     return {str(info.name): info for info in sorted(app.registered_commands, key=lambda i: i.name)}
@@ -267,16 +267,19 @@ def commands() -> dict[str, Any]:
 def parameters_of(callback: Callable[..., Any]) -> list[Parameter]:
     """Return the arguments and options of a command.
 
-    callback (Callable): Its function: the annotations say the same with any version of typer.
-    RETURNS (list[Parameter]): In the order of the signature.
+    callback (Callable): The function of the command. Its annotations are the same with every version
+        of typer.
+    RETURNS (list[Parameter]): Parameters in the order of the signature, without hidden options.
     """
     hints = get_type_hints(callback, include_extras=True)
-    found = []
+    parameters = []
     for parameter in inspect.signature(callback).parameters.values():
         annotation = hints[parameter.name]
         if get_origin(annotation) is not Annotated:
             continue  # the context
         kind, info = get_args(annotation)
+        if info.hidden:
+            continue
         if info.hidden:
             continue  # an old name
         if get_origin(kind) in (Union, UnionType):
@@ -284,7 +287,7 @@ def parameters_of(callback: Callable[..., Any]) -> list[Parameter]:
         if get_origin(kind) is list:
             (kind,) = get_args(kind)
         is_option = type(info).__name__ == "OptionInfo"
-        # In an Annotated, what typer calls the default is the first name.
+        # In an Annotated, typer stores the first name as the default.
         names = [name for name in (info.default, *(info.param_decls or ())) if is_name(name)]
         name = ", ".join(names) or info.metavar or parameter.name.upper()
         default = parameter.default
@@ -294,12 +297,12 @@ def parameters_of(callback: Callable[..., Any]) -> list[Parameter]:
             shown = ""
         else:
             shown = code(str(getattr(default, "value", default)))
-        found.append(Parameter(name, _values(kind, info.metavar), shown, info.help, is_option))
-    return found
+        parameters.append(Parameter(name, _values(kind, info.metavar), shown, info.help, is_option))
+    return parameters
 
 
 def is_name(value: object) -> bool:
-    """Whether something is the name of an option."""
+    """Return whether a value is the name of an option."""
     return isinstance(value, str) and value.startswith("-")
 
 
@@ -316,7 +319,7 @@ def command_section(name: str, command: Any) -> str:
     """Return the description of a command, with its arguments and options.
 
     name (str): Its name.
-    command (typer.models.CommandInfo): What typer knows of it.
+    command (typer.models.CommandInfo): typer's record of it.
     RETURNS (str): Markdown, with a heading of the second level.
     """
     parameters = parameters_of(command.callback)
@@ -338,7 +341,7 @@ def command_section(name: str, command: Any) -> str:
 
 
 def _help(text: str) -> str:
-    """Return the help of a command as Markdown: paragraphs, and parts behind "\\b" as code."""
+    """Return the help of a command as Markdown: paragraphs, and blocks after "\\b" as code."""
     lines = []
     for paragraph in re.split(r"\n\s*\n", inspect.cleandoc(text)):
         if paragraph.startswith("\b"):
@@ -358,19 +361,19 @@ _SPEED = re.compile(r"baseline_(\w+)_per_s")
 
 
 def results_section(name: str) -> str:
-    """Return what a benchmark measured, as tables.
+    """Return the results of a benchmark as tables.
 
-    name (str): File of JSON lines in docs/results.
+    name (str): A file of JSON lines in docs/results.
     RETURNS (str): Markdown: speeds beside those of the baseline, peak memory, scores in percent, and
-        rows of other kinds as they are; where there is no such file, that nothing was measured yet.
+        other rows as they are; or a note that there are no results, if there is no such file.
     """
     if not (RESULTS / name).exists():
         return "*Not measured yet.*"
     lines = (RESULTS / name).read_text(encoding="utf-8").splitlines()
-    found = [json.loads(line) for line in lines if line.strip()]
+    results = [json.loads(line) for line in lines if line.strip()]
     speeds, memory, scores = [], [], []
     others: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
-    for row in found:
+    for row in results:
         what = ", ".join(str(row[key]) for key in ("device", "what", "precision") if row.get(key))
         unit = next((match[1] for key in row if (match := _SPEED.fullmatch(key))), None)
         if unit is not None:
@@ -405,19 +408,19 @@ def results_section(name: str) -> str:
 
 
 def code(text: str) -> str:
-    """Return text as code that may stand in a table."""
+    """Return text as code for use in a table."""
     return f"<code>{_escape(text)}</code>" if text else ""
 
 
 def inline(text: str) -> str:
-    """Return a sentence of a docstring as Markdown that may stand in a table."""
+    """Return a sentence of a docstring as Markdown for use in a table."""
     parts = re.split(r"(``.+?``|`[^`]+`)", text)
     return "".join(code(p.strip("`")) if p.startswith("`") else _escape(p) for p in parts)
 
 
 def _escape(text: str) -> str:
     text = html.escape(text, quote=False).replace("|", "&#124;")
-    return re.sub(r"([*_\[\]])", lambda found: f"&#{ord(found[1])};", text)
+    return re.sub(r"([*_\[\]])", lambda match: f"&#{ord(match[1])};", text)
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -427,14 +430,14 @@ def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def fill(markdown: str) -> str:
-    """Replace the comments of a page by what they stand for.
+    """Replace the comments of a page with the tables that they stand for.
 
     markdown (str): The page.
     RETURNS (str): The page with its tables.
     """
 
-    def replace(found: re.Match[str]) -> str:
-        what, given = found[1], found[2] or ""
+    def replace(match: re.Match[str]) -> str:
+        what, given = match[1], match[2] or ""
         if what == "settings":
             kind, name = given.split()
             return settings_table(kind, name)
@@ -448,5 +451,5 @@ def fill(markdown: str) -> str:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Called by MkDocs for each page."""
+    """Fill a page; MkDocs calls this for each one."""
     return fill(markdown)
