@@ -15,8 +15,9 @@ CORE := tests/encoders tests/encoding tests/extractive_qa tests/relation_classif
 	tests/test_answers.py tests/test_registry.py tests/test_scoring.py
 COMPAT := build/compat
 BENCH ?= benchmarks/speed.py
+FUZZ ?= --minutes 2
 
-.PHONY: help install install-5 demo test test-5 compat lint bench docs clean
+.PHONY: help install install-5 demo test test-5 compat fuzz lint bench docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +26,7 @@ help:
 	@echo "make test      run the tests"
 	@echo "make test-5    run the tests of the core with transformers 5, in $(VENV5)"
 	@echo "make compat    save pipelines with transformers 4 and load them with 5, and the reverse"
+	@echo "make fuzz      run random tests for two minutes (FUZZ='--minutes 30 --seed 7')"
 	@echo "make lint      run ruff, the contracts of imports, and mypy"
 	@echo "make bench     measure speed (BENCH='benchmarks/conll04.py --help' for another one)"
 	@echo "make docs      build the documentation into site/"
@@ -64,6 +66,9 @@ compat: $(STAMP) $(STAMP5)
 	$(BIN5)/python -m tests.compat save $(COMPAT)/5
 	$(BIN5)/python -m tests.compat check $(COMPAT)/4
 	$(BIN)/python -m tests.compat check $(COMPAT)/5
+
+fuzz: $(STAMP)
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -153,6 +153,11 @@ class Errors:
         "It was saved with {saved}; here are {here}. If they differ, install the versions it was "
         "saved with, or save it anew where it loads."
     )
+    E219 = (
+        "[E_SR219] The saved component '{name}' cannot be read ({error}). Its files are damaged, or "
+        "were saved by a component of another kind or version. Expected what to_disk or to_bytes "
+        "wrote: copy the pipeline once more, or train it again."
+    )
 
     # span_relation
     E301 = (

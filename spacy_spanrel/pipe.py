@@ -209,7 +209,7 @@ class TorchPipe(TrainablePipe):
 
     def from_bytes(self, data: bytes, *, exclude: Iterable[str] = ()) -> TorchPipe:
         """Load from bytes. exclude (Iterable[str]): Fields to leave out."""
-        with self._config_wins():
+        with self._damage_refused(), self._config_wins():
             super().from_bytes(data, exclude=exclude)
         return self
 
@@ -220,7 +220,7 @@ class TorchPipe(TrainablePipe):
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> TorchPipe:
         """Load from a folder. exclude (Iterable[str]): Fields to leave out."""
-        with self._config_wins():
+        with self._damage_refused(), self._config_wins():
             super().from_disk(path, exclude=exclude)
         return self
 
@@ -232,6 +232,17 @@ class TorchPipe(TrainablePipe):
             yield
         finally:
             self.cfg.pop("configured", None)
+
+    @contextmanager
+    def _damage_refused(self) -> Iterator[None]:
+        """Turn whatever damaged data makes thinc, msgpack or this package raise into a ValueError."""
+        try:
+            yield
+        except (ValueError, OSError):
+            raise
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}"
+            raise ValueError(Errors.E219.format(name=self.name, error=cause)) from error
 
     @contextmanager
     def _config_wins(self) -> Iterator[None]:

@@ -630,10 +630,11 @@ def predictions(nlp: Language, batch_size: int = 8) -> list[dict[str, Any]]:
     # Longer than a window.
     docs.append(Doc.from_docs([with_entities(nlp, row) for row in ROWS * 2]))
     docs[-1]._.questions = [text for row in ROWS for text, _ in row.questions]
-    return [_found(doc) for doc in nlp.pipe(docs, batch_size=batch_size)]
+    return [annotations_of(doc) for doc in nlp.pipe(docs, batch_size=batch_size)]
 
 
-def _found(doc: Doc) -> dict[str, Any]:
+def annotations_of(doc: Doc) -> dict[str, Any]:
+    """What the components of `make_pipeline` found in a Doc, as plain data: places and numbers."""
     places: list[Any] = []
     numbers: list[float] = []
     for relation in get_relations(doc):
@@ -649,7 +650,7 @@ def _found(doc: Doc) -> dict[str, Any]:
         for part in (answer, *answer.alternatives):
             assert doc.text[part.start_char : part.end_char] == part.text
             places.append([part.start_char, part.end_char, part.text])
-            numbers += [part.score, part.logit]
+            numbers += [part.score] if part.logit is None else [part.score, part.logit]
     return {"places": places, "numbers": numbers}
 
 
