@@ -145,21 +145,6 @@ def test_bad_rows(write, assert_fails, nlp, bad, code, place, record_id, found, 
     assert [str(e) for e in report.skipped] == [str(error)]
 
 
-def test_unknown_names(write, assert_fails, nlp):
-    types = write({"entities": {"Drug": {}}, "relations": {}}, "types.json")
-    path = write(row(SENTENCE, "Rash", "aspirin"))
-    assert_fails(ade_to_docs, path, "608", "'11:0'", "'Adverse-Effect'", nlp=nlp, types=types)
-
-
-@pytest.mark.parametrize("content", ["", "\n\n"])
-def test_empty_file(write, assert_fails, nlp, content):
-    assert_fails(ade_to_docs, write(content), "609", "an empty file", nlp=nlp)
-
-
-def test_wrong_encoding(write, assert_fails, nlp):
-    assert_fails(ade_to_docs, write(b"11|caf\xe9|"), "602", "byte 6", nlp=nlp)
-
-
 @given(st.text("ab ", max_size=12), st.text("ab ", max_size=12), st.text("ab ", max_size=12))
 def test_right_offsets_always_find_their_distance(left, middle, right):
     sentence = f"{left}ab{middle}ba{right}"

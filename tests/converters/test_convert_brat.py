@@ -25,13 +25,10 @@ from spacy_spanrel.converters import (
 from spacy_spanrel.converters.offsets import OFFSET_UNITS, Offsets
 from tests.converters.texts import (
     NLP,
-    PREDICTED_VIEW,
     TEXTS,
     annotate,
     bounds,
-    check_predicted_report,
     gold_docs,
-    predicted_doc,
     view,
 )
 
@@ -367,14 +364,6 @@ def test_document_that_is_written(pair, nlp):
     (document,) = docs_to_brat(brat_to_docs(pair(), nlp=nlp), report)
     assert document == BratDocument("doc", TEXT, ANN.replace("\t\n", "\n"))
     assert (report.docs, report.entities, report.relations, report.notes) == (1, 2, 1, {})
-
-
-def test_predicted_doc_is_written(tmp_path, nlp):
-    report = ExportReport()
-    (document,) = docs_to_brat([predicted_doc()], report)
-    check_predicted_report(report)
-    (doc,) = brat_to_docs(write_pair(document, tmp_path), nlp=nlp)
-    assert view(doc) == {"id": "doc-000000", **PREDICTED_VIEW}
 
 
 def test_equivalences_are_written_without_direction(tmp_path, nlp):

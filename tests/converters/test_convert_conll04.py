@@ -158,20 +158,3 @@ def test_bad_sentences(write, assert_fails, nlp, bad, code, place, record_id, fo
     docs = list(conll04_to_docs(path, nlp=nlp, on_error=lambda error: None, report=report))
     assert [get_orig_id(doc) for doc in docs] == ["7", "11"]
     assert [str(e) for e in report.skipped] == [str(error)]
-
-
-def test_unknown_names(write, assert_fails, nlp):
-    types = write({"entities": {"Peop": {}, "Loc": {}}, "relations": {"Live_In": {}}}, "types.json")
-    path = write(SAMPLE)
-    assert_fails(
-        conll04_to_docs, path, "608", "'11'", "line 16", "'Located_In'", nlp=nlp, types=types
-    )
-
-
-@pytest.mark.parametrize("text", ["", "\n \n"])
-def test_empty_file(write, assert_fails, nlp, text):
-    assert_fails(conll04_to_docs, write(text), "609", "an empty file", nlp=nlp)
-
-
-def test_wrong_encoding(write, assert_fails, nlp):
-    assert_fails(conll04_to_docs, write(SAMPLE.encode() + b"\xff"), "602", "0xff", nlp=nlp)

@@ -22,12 +22,9 @@ from spacy_spanrel.converters import (
 )
 from tests.converters.texts import (
     NLP,
-    PREDICTED_VIEW,
     TEXTS,
     annotate,
-    check_predicted_report,
     gold_docs,
-    predicted_doc,
     to_lines,
     view,
     write_lines,
@@ -241,25 +238,6 @@ def test_missing_keys(write, nlp, assert_fails):
     assert_fails(doccano_to_docs, path, "605", "'text'", nlp=nlp)
 
 
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [
-        (b"", "609"),
-        (to_lines([RECORD])[:-9].encode(), "603"),
-        (b'[{"text": ', "603"),
-        ('{"text": "é"}'.encode("latin-1"), "602"),
-    ],
-)
-def test_wrong_files(write, nlp, assert_fails, content, code):
-    assert_fails(doccano_to_docs, write(content), code, nlp=nlp)
-
-
-def test_types(write, nlp, assert_fails):
-    types = write({"entities": {"PERSON": {}}, "relations": {"lives_in": {}}}, "types.json")
-    path = write(to_lines([RECORD]))
-    assert_fails(doccano_to_docs, path, "608", "entities[1]", "'CITY'", nlp=nlp, types=types)
-
-
 # The way back
 
 
@@ -277,15 +255,6 @@ def test_records_that_are_written(write, nlp):
     assert [item["id"] for item in second["entities"]] == [2, 3]
     assert second["relations"] == [{"id": 1, "from_id": 2, "to_id": 3, "type": "lives_in"}]
     assert (report.docs, report.entities, report.relations, report.notes) == (2, 4, 2, {})
-
-
-def test_predicted_doc_is_written(write, nlp):
-    report = ExportReport()
-    records = list(docs_to_doccano([predicted_doc()], report))
-    check_predicted_report(report)
-    assert report.notes["texts with overlapping entities, which the project must allow"] == 1
-    (doc,) = doccano_to_docs(write(to_lines(records)), nlp=nlp)
-    assert view(doc) == {"id": None, **PREDICTED_VIEW}
 
 
 def test_offsets_are_written_as_doccano_counts(nlp):

@@ -230,21 +230,6 @@ def test_missing_label_at_the_end(write, assert_fails, nlp):
     assert_fails(kbp37_to_docs, path, "610", *parts, nlp=nlp)
 
 
-def test_unknown_names(write, assert_fails, nlp):
-    types = write({"entities": {"ENTITY": {}}, "relations": {"no_relation": {}}}, "types.json")
-    parts = ["line 1", "(id '7')", "'per:employee_of(e1,e2)'", "one of no_relation"]
-    assert_fails(kbp37_to_docs, write(SAMPLE), "608", *parts, nlp=nlp, types=types)
-
-
-@pytest.mark.parametrize("content", ["", "\n \r\n"])
-def test_empty_file(write, assert_fails, nlp, content):
-    assert_fails(kbp37_to_docs, write(content), "609", "an empty file", nlp=nlp)
-
-
-def test_wrong_encoding(write, assert_fails, nlp):
-    assert_fails(kbp37_to_docs, write(b"11\tcaf\xe9"), "602", "byte 6", "0xe9", nlp=nlp)
-
-
 def test_docs_are_made_one_by_one(write):
     """A bad record at the end does not matter before it is reached; no pipeline is needed."""
     docs = kbp37_to_docs(write(GOOD + "oops\n"))

@@ -23,11 +23,8 @@ from spacy_spanrel.converters import (
 )
 from tests.converters.texts import (
     NLP,
-    PREDICTED_VIEW,
     TEXTS,
-    check_predicted_report,
     gold_docs,
-    predicted_doc,
     view,
 )
 
@@ -381,21 +378,6 @@ def test_wrong_tasks(write, nlp, assert_fails, record, code, parts):
     assert len(report.skipped) == 1
 
 
-@pytest.mark.parametrize(
-    ("content", "code"),
-    [
-        (b"", "609"),
-        (b"[]", "609"),
-        (b'{"id": 1}', "604"),
-        (json.dumps([TASK])[:-20].encode(), "603"),
-        (b"[" * 100_000, "603"),
-        ('[{"id": "é"}]'.encode("latin-1"), "602"),
-    ],
-)
-def test_wrong_files(write, nlp, assert_fails, content, code):
-    assert_fails(labelstudio_to_docs, write(content), code, nlp=nlp)
-
-
 def test_quote_of_a_huge_wrong_range_costs_little(write, nlp, assert_fails):
     text = "word " * 190_000
     regions = [region(str(i), i, len(text), text="word") for i in range(2_000)]
@@ -425,14 +407,6 @@ def test_task_that_is_written(write, nlp):
         ],
     }
     assert (report.docs, report.entities, report.relations, report.notes) == (1, 2, 1, {})
-
-
-def test_predicted_doc_is_written(write, nlp):
-    report = ExportReport()
-    records = list(docs_to_labelstudio([predicted_doc()], report))
-    check_predicted_report(report)
-    (doc,) = labelstudio_to_docs(write(records), nlp=nlp)
-    assert view(doc) == {"id": None, **PREDICTED_VIEW}
 
 
 def count_as_utf16(record):

@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from spacy_spanrel.annotations import get_entities, get_relations
 from spacy_spanrel.cli import app
 from spacy_spanrel.converters import (
-    ConversionError,
     ConversionReport,
     ExportReport,
     docs_to_prodigy,
@@ -23,13 +22,10 @@ from spacy_spanrel.converters import (
 )
 from tests.converters.texts import (
     NLP,
-    PREDICTED_VIEW,
     TEXTS,
     WORDS,
-    check_predicted_report,
     given_tokens,
     gold_docs,
-    predicted_doc,
     to_lines,
     view,
     write_lines,
@@ -277,17 +273,6 @@ def test_wrong_files(write, nlp, assert_fails, content, code, parts):
     assert_fails(prodigy_to_docs, write(content), code, *parts, nlp=nlp)
 
 
-def test_files_that_cannot_be_read(tmp_path, nlp, assert_fails):
-    assert_fails(prodigy_to_docs, tmp_path / "none.jsonl", "601", "No such file", nlp=nlp)
-    assert_fails(prodigy_to_docs, tmp_path, "601", "directory", nlp=nlp)
-
-
-def test_wrong_encoding_is_about_the_whole_file(write, nlp):
-    path = write(to_lines([RECORD]).encode() + b'{"text": "\xe9"}\n')
-    with pytest.raises(ConversionError, match="E_SR602"):
-        list(prodigy_to_docs(path, nlp=nlp, on_error=lambda error: None))
-
-
 def test_very_long_line_costs_little(tmp_path, nlp):
     path = tmp_path / "long.jsonl"
     with path.open("wb") as file:
@@ -342,16 +327,6 @@ def test_record_that_is_written(write, nlp):
         "answer": "accept",
     }
     assert (report.docs, report.entities, report.relations, report.notes) == (1, 2, 1, {})
-
-
-def test_predicted_doc_is_written(write, nlp):
-    report = ExportReport()
-    records = list(docs_to_prodigy([predicted_doc()], report))
-    check_predicted_report(report)
-    assert report.notes["texts with overlapping entities, which Prodigy does not show"] == 1
-    assert records[0]["tokens"][-1]["ws"] is False
-    (doc,) = prodigy_to_docs(write(to_lines(records)), nlp=nlp)
-    assert view(doc) == {"id": None, **PREDICTED_VIEW}
 
 
 @given(gold_docs(WORDS.map(given_tokens) | TEXTS.map(NLP), ["A", "B b", "É:1"]))

@@ -206,12 +206,3 @@ def test_bad_unit(write, assert_fails, nlp):
     assert_fails(
         scierc_to_docs, write(lines(DOCUMENT)), "613", "'page'", "'document'", nlp=nlp, unit="page"
     )
-
-
-@pytest.mark.parametrize("content", ["", "\n\n"])
-def test_empty_file(write, assert_fails, nlp, content):
-    assert_fails(scierc_to_docs, write(content), "609", "an empty file", nlp=nlp)
-
-
-def test_wrong_encoding(write, assert_fails, nlp):
-    assert_fails(scierc_to_docs, write(b'{"doc_key": "\x80"}'), "602", "byte 13", "0x80", nlp=nlp)

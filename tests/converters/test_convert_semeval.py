@@ -259,25 +259,3 @@ def test_sentence_that_is_too_long(write, assert_fails):
     short.max_length = 10
     path = write('1\t"<e1>A</e1> very, very long <e2>cat</e2>"\nOther\n')
     assert_fails(semeval_to_docs, path, "617", "line 1", "21 characters", nlp=short)
-
-
-def test_unknown_names(write, assert_fails, nlp):
-    names = {"entities": {"ENTITY": {}}, "relations": {"Other": {}, "Content-Container(e1,e2)": {}}}
-    path, types = write(SAMPLE), write(names, "types.json")
-    parts = ["line 1", "(id '12')", "'Cause-Effect(e2,e1)'", "one of Other"]
-    assert_fails(semeval_to_docs, path, "608", *parts, nlp=nlp, types=types)
-
-
-def test_repeated_ids_are_counted(write, nlp):
-    report = ConversionReport()
-    assert len(list(semeval_to_docs(write(GOOD * 3), nlp=nlp, report=report))) == 3
-    assert report.duplicate_ids == 2
-
-
-@pytest.mark.parametrize("content", ["", "\n \r\n"])
-def test_empty_file(write, assert_fails, nlp, content):
-    assert_fails(semeval_to_docs, write(content), "609", "an empty file", nlp=nlp)
-
-
-def test_wrong_encoding(write, assert_fails, nlp):
-    assert_fails(semeval_to_docs, write(b"11\tcaf\xe9"), "602", "byte 6", "0xe9", nlp=nlp)

@@ -310,11 +310,6 @@ def test_bad_files_always_raise(write, assert_fails, nlp, content, code, parts):
     assert_fails(spert_to_docs, path, code, *parts, nlp=nlp, on_error=lambda error: None)
 
 
-def test_unreadable_file(tmp_path, assert_fails, nlp):
-    assert_fails(spert_to_docs, tmp_path / "none.json", "601", "No such file", nlp=nlp)
-    assert_fails(spert_to_docs, tmp_path, "601", "directory", nlp=nlp)
-
-
 @pytest.mark.parametrize(
     ("types", "code", "part"),
     [
@@ -332,20 +327,11 @@ def test_bad_types_files(write, types, code, part):
     assert part in str(info.value)
 
 
-def test_byte_order_mark_is_no_content(write, nlp):
-    path = write(b"\xef\xbb\xbf" + json.dumps([RECORD]).encode())
-    assert [to_record(doc) for doc in spert_to_docs(path, nlp=nlp)] == [RECORD]
-
-
 def test_ids(write, reload, nlp):
     ids = [0, "", None, "x", 2**80]
     path = write([changed(orig_id=orig_id) for orig_id in ids])
     docs = reload(spert_to_docs(path, nlp=nlp))
     assert [get_orig_id(doc) for doc in docs] == [0, None, None, "x", str(2**80)]
-
-
-def test_default_pipeline(write):
-    assert len(list(spert_to_docs(write([RECORD])))) == 1
 
 
 NAMES = st.sampled_from(["Peop", "Loc", "Works for", "é"])

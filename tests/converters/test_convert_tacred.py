@@ -16,7 +16,6 @@ from spacy_spanrel.converters import (
     ConversionError,
     ConversionReport,
     get_orig_id,
-    read_types,
     tacred_to_docs,
 )
 
@@ -190,47 +189,6 @@ def test_missing_keys(write, assert_fails, nlp, key):
     del record[key]
     parts = ["record 0", "(id 'a7')", "the keys 'id'", f"the key '{key}'"]
     assert_fails(tacred_to_docs, write([record]), "605", *parts, nlp=nlp)
-
-
-def test_record_that_is_no_object(write, assert_fails, nlp):
-    assert_fails(tacred_to_docs, write([["a"]]), "604", "record 0", "(list)", "{...}", nlp=nlp)
-
-
-@pytest.mark.parametrize(
-    ("fields", "found"),
-    [({"relation": "Kill"}, "'Kill'"), ({"obj_type": "TITLE"}, "'TITLE'")],
-)
-def test_unknown_names(write, assert_fails, nlp, fields, found):
-    types = write(
-        {
-            "entities": {"PERSON": {}, "CITY": {}},
-            "relations": {"per:city_of_residence": {}, "no_relation": {}},
-        },
-        "types.json",
-    )
-    assert len(list(tacred_to_docs(write([RECORD]), nlp=nlp, types=read_types(types)))) == 1
-    path = write([changed(**fields)])
-    assert_fails(tacred_to_docs, path, "608", "record 0", "'a7'", found, nlp=nlp, types=types)
-
-
-@pytest.mark.parametrize(
-    ("content", "code", "parts"),
-    [
-        ('[{"token": ["a"],\n "subj', "603", ["line 2, column 2"]),
-        ("", "609", ["an empty file"]),
-        ("[]", "609", ["an empty list"]),
-        ('{"token": []}', "604", ["top level", "(dict)", "a list"]),
-        (b'["caf\xe9"]', "602", ["byte 5", "0xe9", "UTF-8"]),
-    ],
-)
-def test_bad_files_always_raise(write, assert_fails, nlp, content, code, parts):
-    path = write(content)
-    assert_fails(tacred_to_docs, path, code, *parts, nlp=nlp, on_error=lambda error: None)
-
-
-def test_byte_order_mark_is_no_content(write, nlp):
-    path = write(b"\xef\xbb\xbf" + json.dumps([RECORD]).encode())
-    assert [to_record(doc) for doc in tacred_to_docs(path, nlp=nlp)] == [RECORD]
 
 
 def test_docs_are_made_one_by_one(write):
