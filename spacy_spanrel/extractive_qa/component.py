@@ -42,7 +42,7 @@ from ..scoring.answers import QAScorer
 from ..settings import Rule, check_settings, number, survives_as_table, whole_number
 from ..training.losses import ends_loss
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
-from .model import Backprop, QAInput, QAModel, QARows
+from .model import Backprop, QAInput, QAModel, QARows, initialize
 from .targets import GoldPlace, find_gold, make_targets
 
 DEFAULT_CONFIG = """
@@ -229,8 +229,7 @@ class ExtractiveQA(TorchPipe):
         RAISES (OSError, ValueError): If there is no such checkpoint, or if with `pretrained` it has no
             question-answering head.
         """
-        self.model.attrs["pretrained"] = self.cfg["pretrained"]
-        self.model.initialize()
+        initialize(self.model, self.cfg["pretrained"])
         self._warned = set()
 
     # Asking
@@ -559,7 +558,7 @@ def _windows(rows: QARows, logits: FloatArray, first: int, last: int) -> list[Wi
     """Return the logits of the windows in the rows from `first` to `last` (exclusive)."""
     windows = []
     for row, row_logits in zip(rows.rows[first:last], logits[first:last], strict=True):
-        window = row_logits[row.context : row.context + len(row.owned)]
+        window = row_logits[row.offset : row.offset + len(row.owned)]
         null = float(row_logits[row.null].sum())
         windows.append(WindowLogits(row.start, window[:, 0], window[:, 1], row.owned, null))
     return windows

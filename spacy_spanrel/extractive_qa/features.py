@@ -85,12 +85,12 @@ def place_windows(n_pieces: int, capacity: int, doc_stride: int) -> Windows:
 
 
 @dataclass(frozen=True)
-class Row:
+class WindowRow:
     """A question and a window of a text.
 
     ids, types (int64 arrays, (length,)): Piece ids and segment ids.
     casing (int64 array, (length,) | None): Letter case of the pieces.
-    context (int): Column of the first piece of the window.
+    offset (int): Column of the first piece of the window.
     null (int): Column of the null position, which stands for "no answer".
     start (int): Number of the first piece of the window in the text.
     owned (bool array, (n_window_pieces,)): The pieces that have the most context in this window.
@@ -99,7 +99,7 @@ class Row:
     ids: IntArray
     types: IntArray
     casing: IntArray | None
-    context: int
+    offset: int
     null: int
     start: int
     owned: BoolArray
@@ -112,7 +112,7 @@ def make_rows(
     max_length: int,
     doc_stride: int,
     casing: tuple[IntArray, IntArray] | None = None,
-) -> list[Row]:
+) -> list[WindowRow]:
     """Make the rows of a question about a text.
 
     question, text (int64 arrays): Piece ids of both. Beside the question a row has room for a window.
@@ -120,7 +120,7 @@ def make_rows(
     max_length (int): Length of the longest row.
     doc_stride (int): As in `place_windows`; a window that is shorter moves by its own length.
     casing (tuple[int64 array, int64 array] | None): Letter case of the pieces of both.
-    RETURNS (list[Row]): One row for each window.
+    RETURNS (list[WindowRow]): One row for each window.
     """
     head = np.concatenate([template.prefix, question, template.middle]).astype(np.int64)
     head_types = np.concatenate(
@@ -150,7 +150,7 @@ def make_rows(
             [head_types, np.full(length, template.second_type, dtype=np.int64), suffix_types]
         )
         null = 0 if template.prefix else len(ids) - 1
-        rows.append(Row(ids, types, letters, len(head), null, start, windows.owned(window)))
+        rows.append(WindowRow(ids, types, letters, len(head), null, start, windows.owned(window)))
     return rows
 
 

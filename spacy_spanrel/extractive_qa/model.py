@@ -1,4 +1,4 @@
-"""The thinc model of `extractive_qa`: Docs and questions to logits."""
+"""The thinc model of `extractive_qa`: Docs and questions in, rows and logits out."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from ..encoding.pieces import TextPieces, piece_casing
 from ..encoding.rows import load_network, run_rows
 from ..encoding.shim import Precision, TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
-from .features import Row, check_window_settings, make_rows
+from .features import WindowRow, check_window_settings, make_rows
 from .network import SpanNetwork
 
 
 @dataclass(frozen=True)
 class QAInput:
-    """A batch for the model.
+    """Docs and the questions about them.
 
     docs (Sequence[Doc]): The Docs.
-    questions (Sequence[Sequence[str]]): The questions about each.
+    questions (Sequence[Sequence[str]]): The questions about each Doc.
     """
 
     docs: Sequence[Doc]
@@ -37,18 +37,15 @@ class QAInput:
 
 @dataclass(frozen=True)
 class QARows:
-    """The rows of a batch, and where they come from.
+    """The rows of a batch. Questions are numbered through the batch.
 
-    rows (list[Row]): All rows: Docs, their questions and their windows in order.
-    doc, question (int64 arrays, (n_rows,)): The Doc of each row, and the question, counted through
-        the batch.
+    rows (list[WindowRow]): The rows, by Doc, question and window.
+    question (int64 array, (n_rows,)): The question of each row.
     texts (list[TextPieces]): The pieces of each Doc.
-    cut (int64 array): Questions that were longer than `max_question_length`, counted through the
-        batch.
+    cut (int64 array, (n_cut,)): The questions that were longer than `max_question_length`.
     """
 
-    rows: list[Row]
-    doc: IntArray
+    rows: list[WindowRow]
     question: IntArray
     texts: list[TextPieces]
     cut: IntArray
@@ -56,11 +53,11 @@ class QARows:
 
 @dataclass(frozen=True)
 class QAOutput:
-    """What the model returns.
+    """The rows of a batch and their logits.
 
-    rows (QARows): What was read.
-    logits (Tensor): Of each piece as first and last of the answer, float32, on the model's device;
-        -inf beyond a row's end. *Shape:* ``(n_rows, longest, 2)``
+    rows (QARows): The rows.
+    logits (Tensor): Logits of each piece as the first and as the last of the answer, float32, on the
+        device of the model; -inf after the end of a row. *Shape:* ``(n_rows, longest, 2)``
     """
 
     rows: QARows
@@ -72,7 +69,7 @@ QAModel = Model[QAInput, QAOutput]
 
 
 def build_span_network(cfg: dict[str, Any], files: dict[str, bytes]) -> SpanNetwork:
-    """Make the network with fresh weights from a shim's settings and files."""
+    """Make the network, with new weights, from the settings and files of a shim."""
     return SpanNetwork(build_hf_module(cfg["encoder"], files))
 
 
@@ -90,33 +87,33 @@ def SpanQA(
     precision: Precision = "auto",
     device: str = "auto",
 ) -> QAModel:
-    """Start and end of the answer in windows of the text: any Hugging Face question-answering
-    network.
+    """Any question-answering network of Hugging Face, over windows of the text.
 
-    name (str): A folder, a hub name, or an installed package that carries a model. Needed for
-        initialization only: a saved pipeline holds everything.
-    tokenizer (str | None): Name of the tokenizer, where the checkpoint has none.
-    max_length (int): Pieces in a row: question, window and special tokens.
+    The settings name, tokenizer, dropout, attention_dropout and casing apply at initialization; a saved
+    pipeline holds the network and the tokenizer.
+
+    name (str): A folder, a model name of the hub, or an installed package that carries a model.
+    tokenizer (str | None): Name of the tokenizer, if the checkpoint has none.
+    max_length (int): Largest number of pieces in a row: question, window and special tokens.
     doc_stride (int): Pieces from the start of a window to the start of the next one, as in
-        `run_squad`. (The `stride` of the tokenizers library is what two windows share.)
-    max_question_length (int): Longest question in pieces; the rest is cut, with a warning.
+        `run_squad`. (The `stride` of the tokenizers library is the overlap of two windows.)
+    max_question_length (int): Length of the longest question, in pieces; the rest is cut, with a
+        warning.
     batch_pieces (int | "auto"): Padded pieces in a batch.
-    dropout (float | None): Dropout inside the network in training; None keeps the checkpoint's. As
-        name, tokenizer and casing it is settled at initialization.
+    dropout (float | None): Dropout inside the network in training; None for that of the checkpoint.
     attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. See
         `load_checkpoint`.
-    casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
-        in training. For encoders of lower-cased text.
+    casing (bool): Give the letter case of each piece to the encoder, as an embedding that is learned in
+        training. For encoders of lower-cased text.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
     RETURNS (Model[QAInput, QAOutput]): The model.
-    RAISES (ValueError): If some of a text would be read by no window.
+    RAISES (ValueError): If no window would read some part of a text.
     """
     check_window_settings(max_length, doc_stride, max_question_length)
     return Model(
         "span_qa",
         forward,
-        init=_init,
         shims=[TorchShim(build_span_network, device=device, precision=precision)],
         attrs={
             "name": name,
@@ -128,22 +125,26 @@ def SpanQA(
             "dropout": dropout,
             "attention_dropout": attention_dropout,
             "casing": casing,
-            "pretrained": True,
         },
     )
 
 
-def _init(model: QAModel, X: Any = None, Y: Any = None) -> None:
+def initialize(model: QAModel, pretrained: bool) -> None:
+    """Load the checkpoint of a model.
+
+    model (Model): Made by `SpanQA`.
+    pretrained (bool): Whether to use the question-answering head of the checkpoint, not a new one.
+    RAISES (OSError, ValueError): If there is no such checkpoint, or if it does not fit.
+    """
     module, cfg, files = load_network(
-        model, "AutoModelForQuestionAnswering", fresh_head=not model.attrs["pretrained"]
+        model, "AutoModelForQuestionAnswering", fresh_head=not pretrained
     )
-    network = SpanNetwork(module)
     heads = [f"encoder.transformer.{name}." for name in head_names(module.transformer)]
-    get_shim(model).set_module(network, {"encoder": cfg, HEAD: heads}, files)
+    get_shim(model).set_module(SpanNetwork(module), {"encoder": cfg, HEAD: heads}, files)
 
 
 def make_qa_rows(model: QAModel, X: QAInput) -> QARows:
-    """Word-piece each Doc once, and make the rows of all of its questions.
+    """Split each Doc into pieces once, and make the rows of all questions about it.
 
     model (Model): An initialized model.
     X (QAInput): Docs and questions.
@@ -152,47 +153,48 @@ def make_qa_rows(model: QAModel, X: QAInput) -> QARows:
     encoder = get_module(model, SpanNetwork).encoder
     attrs, template = model.attrs, encoder.pieces.pair
     limit = attrs["max_question_length"]
-    texts = encoder.pieces([doc.text for doc in X.docs]) if X.docs else []
-    asked = [question.strip() for part in X.questions for question in part]
+    doc_texts = [doc.text for doc in X.docs]
+    texts = encoder.pieces(doc_texts) if doc_texts else []
+    asked = [question.strip() for questions in X.questions for question in questions]
     pieces = encoder.pieces(asked) if asked else []
-    rows: list[Row] = []
-    docs: list[int] = []
+    rows: list[WindowRow] = []
     numbers: list[int] = []
     number = 0
-    for i, (doc, text, part) in enumerate(zip(X.docs, texts, X.questions, strict=True)):
-        letters = piece_casing(doc.text, text.chars) if encoder.casing is not None else None
-        for _ in part:
-            question = pieces[number].ids[:limit]
+    for doc_text, text, questions in zip(doc_texts, texts, X.questions, strict=True):
+        letters = piece_casing(doc_text, text.chars) if encoder.casing is not None else None
+        for _ in questions:
             casing = None
             if letters is not None:
                 casing = (piece_casing(asked[number], pieces[number].chars)[:limit], letters)
-            made = make_rows(
-                question, text.ids, template, attrs["max_length"], attrs["doc_stride"], casing
+            rows += make_rows(
+                pieces[number].ids[:limit],
+                text.ids,
+                template,
+                attrs["max_length"],
+                attrs["doc_stride"],
+                casing,
             )
-            rows += made
-            docs += [i] * len(made)
-            numbers += [number] * len(made)
+            numbers += [number] * (len(rows) - len(numbers))
             number += 1
     return QARows(
         rows,
-        np.asarray(docs, dtype=np.int64),
         np.asarray(numbers, dtype=np.int64),
         texts,
-        np.flatnonzero([len(found.ids) > limit for found in pieces]),
+        np.flatnonzero([len(question.ids) > limit for question in pieces]),
     )
 
 
 def forward(model: QAModel, X: QAInput, is_train: bool) -> tuple[QAOutput, Backprop]:
-    """Make the rows, and run them in batches sorted by length."""
+    """Make the rows of a batch, and run them through the network."""
     encoder = get_module(model, SpanNetwork).encoder
-    found = make_qa_rows(model, X)
+    rows = make_qa_rows(model, X)
     columns = {
-        "ids": ([row.ids for row in found.rows], encoder.pieces.pad_id),
-        "types": ([row.types for row in found.rows], 0),
+        "ids": ([row.ids for row in rows.rows], encoder.pieces.pad_id),
+        "types": ([row.types for row in rows.rows], 0),
     }
     if encoder.casing is not None:
-        columns["casing"] = ([row.casing for row in found.rows if row.casing is not None], 0)
-    if found.rows:
+        columns["casing"] = ([row.casing for row in rows.rows if row.casing is not None], 0)
+    if rows.rows:
         logits = run_rows(model, columns, is_train, fill=float("-inf"))
     else:
         logits = torch.zeros((0, 0, 2), device=get_shim(model).device)
@@ -201,4 +203,4 @@ def forward(model: QAModel, X: QAInput, is_train: bool) -> tuple[QAOutput, Backp
         if logits.requires_grad:
             torch.autograd.backward(logits, d_logits)
 
-    return QAOutput(found, logits), backprop
+    return QAOutput(rows, logits), backprop

@@ -13,7 +13,7 @@ from ..annotations.answers import plausible_answers
 from ..arrays import BoolArray, IntArray
 from ..encoding.alignment import project_chars
 from ..encoding.pieces import TextPieces
-from .features import Row, pieces_of_range
+from .features import WindowRow, pieces_of_range
 from .model import QARows
 
 
@@ -93,7 +93,7 @@ def make_targets(rows: QARows, places: Sequence[GoldPlace]) -> Targets:
     text = np.zeros((len(learned), longest), dtype=bool)
     for i, number in enumerate(learned):
         row, place = rows.rows[number], places[int(rows.question[number])]
-        text[i, row.context : row.context + len(row.owned)] = True
+        text[i, row.offset : row.offset + len(row.owned)] = True
         ends[i] = row.null
         columns = _columns(row, place.pieces)
         if columns is not None:
@@ -101,11 +101,11 @@ def make_targets(rows: QARows, places: Sequence[GoldPlace]) -> Targets:
     return Targets(np.asarray(learned, dtype=np.int64), ends, plausible, text)
 
 
-def _columns(row: Row, pieces: tuple[int, int] | None) -> tuple[int, int] | None:
+def _columns(row: WindowRow, pieces: tuple[int, int] | None) -> tuple[int, int] | None:
     """Return the columns of a range of pieces; None if the row does not hold all of it."""
     if pieces is None:
         return None
     first, last = pieces[0] - row.start, pieces[1] - row.start
     if first < 0 or last >= len(row.owned):
         return None
-    return (row.context + first, row.context + last)
+    return (row.offset + first, row.offset + last)

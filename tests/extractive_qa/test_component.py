@@ -343,8 +343,8 @@ def test_answer_in_the_middle_of_a_long_text(bert_checkpoint: Path) -> None:
     assert len(output.rows.texts[0].ids) > 5 * max(len(row.owned) for row in output.rows.rows)
     prefers_none = [
         float(logits[0].sum())
-        > float(logits[row.context : len(row.ids), 0].max())
-        + float(logits[row.context : len(row.ids), 1].max())
+        > float(logits[row.offset : len(row.ids), 0].max())
+        + float(logits[row.offset : len(row.ids), 1].max())
         for row, logits in zip(output.rows.rows, output.logits, strict=True)
     ]
     assert prefers_none.count(False) <= 4 < prefers_none.count(True)
@@ -818,7 +818,7 @@ def test_gold_within_tokens(bert_checkpoint: Path) -> None:
     rows = make_qa_rows(pipe.model, QAInput([predicted], [[WHERE]]))
     targets = make_targets(rows, find_gold([example], [get_answers(gold)], rows.texts))
     assert targets.rows.tolist() == [0]
-    first, last = (targets.ends[0] - rows.rows[0].context).tolist()
+    first, last = (targets.ends[0] - rows.rows[0].offset).tolist()
     chars = rows.texts[0].chars
     assert predicted.text[chars[first, 0] : chars[last, 1]] == "Paris"
     train(nlp, [example], 30)
@@ -863,7 +863,7 @@ def test_targets_of_windows(bert_checkpoint: Path) -> None:
         text = LONG_TEXT[window[0, 0] : window[-1, 1]]
         if number == 0 and answer in text:
             n_whole += 1
-            first, last = (column - line.context for column in target)
+            first, last = (column - line.offset for column in target)
             assert LONG_TEXT[window[first, 0] : window[last, 1]] == answer
         else:
             n_cut += number == 0 and ("Mary" in text or "London" in text)

@@ -233,7 +233,7 @@ def test_columns_beside_the_window_count_for_nothing(
     loud = quiet.copy()
     for i, row in enumerate(rows.rows):
         beside = np.ones(longest, dtype=bool)
-        beside[row.context : row.context + len(row.owned)] = False
+        beside[row.offset : row.offset + len(row.owned)] = False
         loud[i, beside] += 1000
         quiet[i, row.null] = loud[i, row.null]
     solid = np.ones(len(rows.texts[0].ids), dtype=bool)

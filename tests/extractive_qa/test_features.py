@@ -90,7 +90,7 @@ def test_every_piece_is_in_a_window(case: Legal, name: str) -> None:
     owned = np.zeros(case.text, dtype=int)
     for row in rows:
         part = slice(row.start, row.start + len(row.owned))
-        assert row.ids[row.context : row.context + len(row.owned)].tolist() == list(
+        assert row.ids[row.offset : row.offset + len(row.owned)].tolist() == list(
             range(1000 + part.start, 1000 + part.stop)
         )
         seen[part] += 1

@@ -482,7 +482,7 @@ def test_override_of_the_architecture_at_load(changed_path: Path, key: str) -> N
         got = {
             "max_length": len(first.ids),
             "doc_stride": second.start - first.start,
-            "max_question_length": first.context - 2,
+            "max_question_length": first.offset - 2,
         }
         assert got[key] == value
 

@@ -19,6 +19,7 @@ from spacy_spanrel.annotations import Answer, make_answer
 from spacy_spanrel.encoding.checkpoint import HFModule
 from spacy_spanrel.encoding.shim import torch_shims
 from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows
+from spacy_spanrel.extractive_qa.targets import find_gold, make_targets
 from spacy_spanrel.inspection.settings import Readings, make_readings
 from spacy_spanrel.inspection.statistics import (
     Distribution,
@@ -284,7 +285,8 @@ def test_windows_of_extractive_qa(tmp_path: Path) -> None:
         assert numbers.cut.n == len(made.cut) > 0
         # What is learned as "no answer" though there is one.
         gold = list(doc._.answers)
-        targets = pipe.make_targets([Example(nlp.make_doc(text), doc)], [gold], made).ends
+        example = Example(nlp.make_doc(text), doc)
+        targets = make_targets(made, find_gold([example], [gold], made.texts)).ends
         whole = {
             question
             for question, row, target in zip(
