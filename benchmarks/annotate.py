@@ -1,12 +1,11 @@
-"""`spanrel annotate` on a large input: speed, memory, and that kills change nothing.
+"""`spanrel annotate` on a large input: speed, memory, and a check that kills change nothing.
 
     python benchmarks/annotate.py [--rows 100000] [--kills 3] [--model PIPELINE] [--output FILE]
 
-The input is made of the texts of the sample corpus, each with a number in it, so that new words keep
-coming. Without `--model` the pipeline is a small one: entities by rules, and `span_relation` over a
-tiny encoder that was never trained. Each run is a process of its own; some of them are ended with
-SIGKILL at random moments, and the output after that is compared, byte by byte, with that of a run
-that was left alone.
+The input repeats the texts of the sample corpus, each with its number added, so that new words keep
+coming. Without `--model` the pipeline is a small one: entities by rules, and `span_relation` with a
+tiny untrained encoder. Each run is a process of its own. Some runs are killed (SIGKILL) at random
+moments and resumed, and their output is compared, byte by byte, with that of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -43,17 +42,17 @@ from spacy_spanrel.streams.progress import Workplace
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "assets/sample"
 FEW_ROWS = 1000
-# Chunks of a run, so that there is something to lose in a short one too.
+# How many chunks a run has, so that there is something to lose in a short one, too.
 CHUNKS = 100
 
 
 def sample_texts() -> list[str]:
-    """Sentences, and the longer texts of the questions."""
+    """Return sentences, and the longer texts of the question data."""
     texts = (SAMPLE / "new.txt").read_text("utf-8").splitlines()
     for name in ("train", "dev", "test"):
         texts += [doc.text.strip() for doc in spert_to_docs(SAMPLE / f"{name}.json")]
         data = json.loads((SAMPLE / f"qa_{name}.json").read_text("utf-8"))["data"]
-        texts += [part["context"] for article in data for part in article["paragraphs"]]
+        texts += [row["context"] for article in data for row in article["paragraphs"]]
     return texts
 
 
@@ -66,7 +65,7 @@ def write_input(path: Path, rows: int) -> Path:
 
 
 def tiny_checkpoint(folder: Path) -> Path:
-    """Save a BERT of two small layers, with the characters of ASCII as its pieces."""
+    """Save a BERT of two small layers, whose pieces are the ASCII characters and the words used here."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     chars = [char for char in string.printable if not char.isspace()]
     vocabulary = [*special, *chars, *(f"##{char}" for char in chars)]
@@ -105,8 +104,8 @@ def small_pipeline(folder: Path) -> Path:
     nlp = spacy.blank("en")
     gold = list(spert_to_docs(SAMPLE / "train.json", nlp=nlp))
     ruler = nlp.add_pipe("entity_ruler")
-    # In bfloat16 torch's own caches, one entry for each shape of a batch, take a while to fill; here
-    # it is the memory of the command that counts.
+    # In bfloat16, torch's caches grow by an entry for each new shape of a batch; the memory of the
+    # command is to be measured here.
     encoder = {"name": str(tiny_checkpoint(folder / "checkpoint")), "precision": "float32"}
     config = {"entities": "doc", "relation_threshold": 0.12, "model": {"encoder": encoder}}
     nlp.add_pipe("span_relation", config=config)
@@ -121,7 +120,7 @@ def small_pipeline(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """What all runs have in common."""
+    """The settings that all runs share; called, it annotates in a process of its own."""
 
     model: Path
     threads: int
@@ -129,11 +128,11 @@ class Run:
 
     def command(self, source: Path, output: Path) -> list[str]:
         settings = {"model": self.model, "threads": self.threads, "chunk-size": self.chunk_size}
-        given = [str(part) for name, value in settings.items() for part in (f"--{name}", value)]
-        return [sys.executable, __file__, *given, "--one", str(source), str(output)]
+        options = [str(word) for name, value in settings.items() for word in (f"--{name}", value)]
+        return [sys.executable, __file__, *options, "--one", str(source), str(output)]
 
     def __call__(self, source: Path, output: Path) -> dict[str, Any]:
-        """Annotate in a process of its own."""
+        """Annotate in a new process."""
         run = subprocess.run(
             self.command(source, output), check=True, capture_output=True, text=True
         )
@@ -164,7 +163,7 @@ def one_run(model: Path, source: Path, output: Path, chunk_size: int) -> dict[st
 def kill_runs(
     run: Run, source: Path, output: Path, seconds: float, kills: int, seed: int
 ) -> Iterator[dict[str, Any]]:
-    """Begin runs and kill each at a random moment."""
+    """Start runs and kill each at a random moment."""
     moments = random.Random(seed)
     progress = Workplace(output).progress_path
     for number in range(1, kills + 1):
@@ -225,10 +224,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments of the kills")
     parser.add_argument("--model", type=Path, help="a pipeline, instead of the small one")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--output", type=Path, help="also write the rows here, as JSON lines")
+    parser.add_argument(
+        "--output", type=Path, help="also write the results to this file, as JSON lines"
+    )
     parser.add_argument("--chunk-size", type=int, help="default: a hundredth of the rows")
     parser.add_argument("--one", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -207,8 +207,8 @@ class Errors:
         "[training.optimizer] in your config."
     )
     E502 = (
-        "[E_SR502] spacy-spanrel.Corpus.v1 has no path. Give a .spacy file or a folder of them, "
-        "for example with --paths.train and --paths.dev."
+        "[E_SR502] The corpus reader has no path. Give a .spacy file or a folder of such files, for "
+        "example with --paths.train and --paths.dev."
     )
     E503 = "[E_SR503] Nothing to backpropagate: the forward pass was a prediction."
 
@@ -317,9 +317,9 @@ class Errors:
         "made, or with the same attributes."
     )
 
-    # Annotating piles of texts
+    # Annotating large collections of texts
     E920 = (
-        "[E_SR920] '{output}' is there already, and complete. Give another OUTPUT, or --force to "
+        "[E_SR920] '{output}' exists already, and is complete. Choose another OUTPUT, or use --force to "
         "replace it once the new one is complete (--restart does so too)."
     )
     E921 = (
@@ -328,22 +328,22 @@ class Errors:
         "--restart, which drops those rows."
     )
     E922 = (
-        "[E_SR922] '{path}' is not as the unfinished run left it. Found: {found}. Expected: "
+        "[E_SR922] '{path}' was changed since the unfinished run wrote it. Found: {found}. Expected: "
         "{expected}. Begin anew with --restart."
     )
     E923 = (
-        "[E_SR923] Another process is writing '{output}' just now. Wait until it has ended, or give "
-        "another OUTPUT."
+        "[E_SR923] Another run is writing '{output}'. Wait until it has ended, or choose another "
+        "OUTPUT."
     )
     E924 = (
-        "[E_SR924] {failed} rows have failed, which is more than --max-errors {limit}. They are in "
+        "[E_SR924] {failed} rows have failed, more than --max-errors {limit} allows. They are in "
         "'{path}'. First error of this run: {first}\n"
         "What is done is kept: the same command with a higher limit continues there."
     )
     E925 = (
-        "[E_SR925] All of {n} rows failed, from row {first} on, so that the settings or the pipeline "
-        "are at fault rather than the texts. {kept}. (--max-errors sets a limit of your own instead "
-        "of this rule.) First error: {error}"
+        "[E_SR925] All of {n} rows failed, from row {first} on, so the settings or the pipeline are "
+        "probably at fault, not the texts. {kept}. (--max-errors replaces this rule by a limit of your "
+        "own.) First error: {error}"
     )
     E926 = (
         "[E_SR926] Parquet needs pyarrow, which is not installed. Install it with: "
@@ -352,9 +352,9 @@ class Errors:
     E927 = (
         "[E_SR927] '{output}' would have more than {limit} tokens, which is too much for a single "
         ".spacy file: it is put together, and read, in memory. Give a folder as OUTPUT, with "
-        "--output-format spacy. What is done so far is in the .spacy files of '{folder}'."
+        "--output-format spacy. The rows done so far are in the .spacy files of '{folder}'."
     )
-    E928 = "[E_SR928] The pipeline made {n} Docs of one. Components must keep each Doc."
+    E928 = "[E_SR928] The pipeline returned {n} Docs for one. Components must return each Doc."
     E929 = "[E_SR929] {where}: the row is too long. Found: {found}. Expected: {expected}."
 
     # Reading and converting files: {where} names file, place and id.
@@ -584,8 +584,7 @@ class Warnings:
     )
     W135 = (
         "[W_SR135] Rows of the input have questions, but no component that runs answers them "
-        "(running: {names}). Add 'extractive_qa' to the pipeline, or take the questions for keys "
-        "like any other."
+        "(running: {names}). Add 'extractive_qa' to the pipeline if they should be answered."
     )
 
 

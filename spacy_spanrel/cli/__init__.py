@@ -1,7 +1,6 @@
-"""Commands of `python -m spacy spanrel` (also as `spacy-spanrel`); spaCy loads `app` through the
-`spacy_cli` entry point.
+"""The commands of `python -m spacy spanrel`, also called `spacy-spanrel`.
 
-Importing a command's module registers it.
+Importing a command's module registers it; spaCy imports `app` through the `spacy_cli` entry point.
 """
 
 from ._app import app, main

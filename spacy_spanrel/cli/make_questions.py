@@ -1,4 +1,4 @@
-"""`python -m spacy spanrel make-questions`: questions made from texts, to train a reader with."""
+"""`python -m spacy spanrel make-questions`: make questions from texts, to train a reader with."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from ..training.corpus import read_docs
 from ._app import Printer, app, nothing_written
 
 PER_TEXT = 16
-# So many for each question that people asked about a text: they asked where there was more to ask.
+# Most questions made for each one that people asked about a text: they asked more where a text has more
+# to ask about.
 _PER_QUESTION = 2
 
 
 @dataclass
 class MadeQuestions:
-    """What the command made.
+    """Counts of the texts and of the questions made from them.
 
     texts (int): Texts that were read.
-    texts_without (int): Those of them about which nothing could be asked.
-    questions (int): Questions.
-    unanswerable (int): Those of them that have no answer.
+    texts_without (int): Texts among them about which nothing could be asked.
+    questions (int): Questions that were made.
+    unanswerable (int): Questions among them that have no answer.
     """
 
     texts: int = 0
@@ -46,25 +47,26 @@ class MadeQuestions:
 @app.command("make-questions", no_args_is_help=True)
 def make_questions_cli(
     inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help=".spacy files with texts, one or more")
+        list[Path], typer.Argument(metavar="INPUT...", help="One or more .spacy files with texts")
     ],
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
     per_text: Annotated[
         int, typer.Option("--per-text", "-n", min=1, help="Most questions about a text")
     ] = PER_TEXT,
-    lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the texts")] = "en",
+    lang: Annotated[str, typer.Option("--lang", "-l", help="Language code of the texts")] = "en",
     words: Annotated[
-        Path | None, typer.Option("--words", help="JSON with question words of another language")
+        Path | None,
+        typer.Option("--words", help="JSON file with the question words of another language"),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", "-s", help="Of the random choices")] = 1,
+    seed: Annotated[int, typer.Option("--seed", "-s", help="Seed of the random choices")] = 1,
 ) -> None:
-    """Make questions from texts, where people's questions are few.
+    """Make questions from texts, for when there are few questions by people.
 
-    A reader that is trained on them first, and then on people's questions, learns more than from the
-    latter alone. Texts may be plain ones; entities, sentence borders and gold questions are used
-    where a text has them. Half of the questions have no answer. For other languages than English,
-    --words names a table like {"year": ["when"], "number": ["how many"], "name": ["who"],
-    "other": ["what"]}.
+    A reader that is trained on these first and on the questions of people afterwards learns more than
+    from the latter alone. Plain texts will do; entities, sentence borders and gold questions are used
+    where a text has them. Half of the questions have no answer. For languages other than English,
+    --words names a file with a table such as {"year": ["when"], "number": ["how many"],
+    "name": ["who"], "other": ["what"]}.
 
     Examples:
 
@@ -96,17 +98,17 @@ def make_questions(
     words: str | Path | None = None,
     seed: int = 1,
 ) -> MadeQuestions:
-    """Write texts with questions that are made from them, in the place of those that they have.
+    """Make questions from texts, and write the texts with these instead of the ones they have.
 
     inputs (str | Path | Sequence[str | Path]): One or more `.spacy` files.
     output (str | Path): The `.spacy` file to write.
-    per_text (int): Most questions about a text; about one that has questions already, also no more
-        than twice as many.
-    lang (str): Language of the texts.
-    words (str | Path | None): JSON file with question words; English ones if there is none.
-    seed (int): Of the random choices: the same questions come of the same seed.
+    per_text (int): Most questions about a text, and no more than twice as many as it has already, if
+        it has any.
+    lang (str): Language code of the texts.
+    words (str | Path | None): JSON file with question words; None for English ones.
+    seed (int): Seed of the random choices: the same seed gives the same questions.
     RETURNS (MadeQuestions): Counts.
-    RAISES (ConversionError): If a file is none of Docs or has none, or the words are no such table.
+    RAISES (ConversionError): If a file does not hold Docs, or the question words are not such a table.
     RAISES (ValueError): If the output is one of the inputs.
     RAISES (OSError): If a file cannot be written.
     """
@@ -115,14 +117,14 @@ def make_questions(
     asking = ENGLISH if words is None else _read_words(Path(words))
     vocab, docs = _vocab(lang), []
     for path in paths:
-        found = list(read_docs(path, vocab))
-        if not found:
+        docs_of_file = list(read_docs(path, vocab))
+        if not docs_of_file:
             raise Place(str(path)).error(Errors.E609, found="no Docs", expected="texts")
-        docs += found
+        docs += docs_of_file
     mentions, rng, made = collect_mentions(docs), random.Random(seed), MadeQuestions()
     for doc in tqdm(docs, "Questions", unit="texts", disable=None, delay=1.0):
-        own = len(get_questions(doc))
-        count = min(per_text, _PER_QUESTION * own) if own else per_text
+        n_gold = len(get_questions(doc))
+        count = min(per_text, _PER_QUESTION * n_gold) if n_gold else per_text
         answers = make_clozes(doc, count, mentions, rng, words=asking)
         set_answers(doc, answers)
         made.texts += 1

@@ -1,4 +1,8 @@
-"""Readers of `.spacy` files. A corpus reader gives the pipeline its inputs, never its answers."""
+"""Readers of `.spacy` files for training and evaluation.
+
+They copy to the predicted Docs the annotation that a component takes as its input, and never the
+annotation that it is to learn.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +32,17 @@ def create_corpus_reader(
     limit: int = 0,
     augmenter: Optional[Callable[..., Any]] = None,  # noqa: UP045
 ) -> Callable[[Language], Iterable[Example]]:
-    """Read a DocBin like "spacy.Corpus.v1", and copy some gold annotation to the predicted Docs.
+    """Read Docs like "spacy.Corpus.v1", and copy some gold annotation to the predicted Docs.
 
-    A component that works on entities it is given (`entities = "doc"`) needs them there when no
-    NER runs before it.
+    A component that works on given entities (`entities = "doc"`) finds them there when no NER runs
+    before it.
 
-    path (str | Path): File or folder of .spacy files.
-    inputs (list[str]): What to copy: "ents" for `doc.ents`, any other name for that span group.
+    path (str | Path): A .spacy file, or a folder of such files.
+    inputs (list[str]): Names of what is copied: "ents" for `doc.ents`, any other name for the span
+        group of that name.
     limit (int), augmenter (Callable | None): As in "spacy.Corpus.v1". Its `max_length` and
-        `gold_preproc` are missing on purpose: they cut Docs up with `Span.as_doc`, which loses span
-        groups and so relations, and long Docs need no cutting here.
+        `gold_preproc` are left out on purpose: they split Docs with `Span.as_doc`, which loses span
+        groups and with them relations. The components read Docs of any length.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
     """
     if path is None:
@@ -56,14 +61,14 @@ def create_question_reader(
     qa_key: str = QA_KEY,
     limit: int = 0,
 ) -> Callable[[Language], Iterable[Example]]:
-    """Read a DocBin for training question answering: an Example asks one question.
+    """Read Docs to train question answering with: one Example for each question.
 
-    The batches of `spacy train` then hold questions about different texts, whatever the number of
-    questions that a text has. The Examples of a text share their gold Doc.
+    A batch of `spacy train` then holds questions about different texts, however many questions a text
+    has. The Examples of a text share their gold Doc.
 
-    path (str | Path): File or folder of .spacy files.
+    path (str | Path): A .spacy file, or a folder of such files.
     qa_key (str): The span group of questions and answers.
-    limit (int): As in "spacy.Corpus.v1", in Docs.
+    limit (int): Most Docs to read, as in "spacy.Corpus.v1"; 0 for all.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
     """
     if path is None:
@@ -72,9 +77,9 @@ def create_question_reader(
 
 
 class QuestionCorpus(Corpus):
-    """`spacy.training.Corpus` that yields an Example for each question of a Doc.
+    """A `spacy.training.Corpus` that yields an Example for each question of a Doc.
 
-    path (str | Path): File or folder of .spacy files.
+    path (str | Path): A .spacy file, or a folder of such files.
     qa_key (str), limit (int): As in `create_question_reader`.
     """
 
@@ -83,7 +88,7 @@ class QuestionCorpus(Corpus):
         self.qa_key = qa_key
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        """Yield the Examples. nlp (Language): Its tokenizer makes the predicted Docs."""
+        """Yield the Examples. nlp (Language): The pipeline; its tokenizer makes the predicted Docs."""
         for example in super().__call__(nlp):
             for question in get_questions(example.reference, self.qa_key):
                 predicted = example.predicted.copy()
@@ -92,9 +97,9 @@ class QuestionCorpus(Corpus):
 
 
 class InputCorpus(Corpus):
-    """`spacy.training.Corpus` whose predicted Docs hold chosen annotation of the gold ones.
+    """A `spacy.training.Corpus` whose predicted Docs hold some annotation of the gold Docs.
 
-    path (str | Path): File or folder of .spacy files.
+    path (str | Path): A .spacy file, or a folder of such files.
     inputs (list[str]): As in `create_corpus_reader`.
     limit (int), augmenter (Callable | None): As in `spacy.training.Corpus`.
     """
@@ -111,7 +116,7 @@ class InputCorpus(Corpus):
         self.inputs = list(inputs)
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
-        """Yield the Examples. nlp (Language): Its tokenizer makes the predicted Docs."""
+        """Yield the Examples. nlp (Language): The pipeline; its tokenizer makes the predicted Docs."""
         for example in super().__call__(nlp):
             for name in self.inputs:
                 _copy(example, name)
@@ -124,11 +129,11 @@ def _copy(example: Example, name: str) -> None:
     copied = []
     for span in spans:
         at = (span.start_char, span.end_char)
-        found = predicted.char_span(*at, label=span.label, alignment_mode="expand")
-        if found is not None:
-            copied.append(Span(predicted, found.start, found.end, label=span.label))
+        aligned = predicted.char_span(*at, label=span.label, alignment_mode="expand")
+        if aligned is not None:
+            copied.append(Span(predicted, aligned.start, aligned.end, label=span.label))
     if name == ENTS:
-        # Entities that meet in one predicted token overlap now, which `doc.ents` cannot hold.
+        # Entities that share a predicted token overlap now, which `doc.ents` does not allow.
         predicted.set_ents(filter_spans(copied))
     else:
         predicted.spans[name] = SpanGroup(predicted, name=name, spans=copied)
@@ -151,13 +156,14 @@ def read_docs(path: str | Path, vocab: Vocab | None = None) -> Iterator[Doc]:
 
 
 def read_examples(path: str | Path, nlp: Language, inputs: Iterable[str] = ()) -> Iterator[Example]:
-    """Read gold Docs.
+    """Read gold Docs as Examples.
 
     path (str | Path): The `.spacy` file, or a folder of such files.
-    nlp (Language): Its tokenizer makes the predicted Docs.
-    inputs (Iterable[str]): Gold annotation that these get, as in "spacy-spanrel.Corpus.v1".
+    nlp (Language): The pipeline; its tokenizer makes the predicted Docs.
+    inputs (Iterable[str]): Gold annotation that is copied to these, as in "spacy-spanrel.Corpus.v1".
     YIELDS (Example): The Examples.
-    RAISES (FileNotFoundError, ConversionError): If there is no such file, or it is something else.
+    RAISES (FileNotFoundError): If there is no such file.
+    RAISES (ConversionError): If a file is damaged or something else.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"There is no corpus {path}.")
@@ -169,7 +175,7 @@ def read_examples(path: str | Path, nlp: Language, inputs: Iterable[str] = ()) -
             return
         except OSError:
             raise
-        except Exception as error:  # whatever unpacking other bytes leads to
+        except Exception as error:  # unpacking other bytes can lead to any
             raise _no_docs(Path(path), error) from error
         yield example
 
