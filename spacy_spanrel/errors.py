@@ -274,8 +274,8 @@ class Errors:
         "expected at least one of {expected}. To score other components use 'spacy evaluate'."
     )
     E931 = (
-        "[E_SR931] The corpus '{path}' holds no Docs: there is nothing to evaluate. Give a .spacy file "
-        "with gold Docs, or a folder of such files (files of other names are not read)."
+        "[E_SR931] The corpus '{path}' holds no Docs, so there is nothing to evaluate. Expected a .spacy "
+        "file with gold Docs, or a folder of such files (other files are not read)."
     )
     E932 = "[E_SR932] Nothing could be scored on '{corpus}':\n{reasons}"
 
@@ -290,31 +290,31 @@ class Errors:
     )
     E942 = (
         "[E_SR942] '{path}' has no gold relations in doc.spans['{key}'] of its {n} Docs, so no "
-        "threshold can be chosen by it. Give gold data."
+        "threshold can be chosen. Expected annotated data."
     )
     E943 = (
-        "[E_SR943] Component '{name}' finds none of the {n} gold relations of '{path}' with any "
-        "threshold ({found} relations with threshold 0, all wrong). Is the pipeline trained, and "
-        "does it get the entities that it needs (--inputs)?"
+        "[E_SR943] Component '{name}' predicts none of the {n} gold relations of '{path}' with any "
+        "threshold ({found} relations with threshold 0, all wrong). Check that the pipeline is trained, "
+        "and that it gets the entities it needs (--inputs)."
     )
     E945 = (
         "[E_SR945] The config has none of the components span_relation, relation_classifier and "
-        "extractive_qa to look at the data for. Its components: {names}."
+        "extractive_qa, for which the data is checked. Its components: {names}."
     )
 
     # visualize
     E910 = "[E_SR910] There is no option {found}. Options of a picture: {known}."
     E911 = (
-        "[E_SR911] The colour of '{label}' is {found!r}. Expected a name of CSS, '#rrggbb' or a like "
-        "form, or rgb(...) or hsl(...); gradients cannot be drawn."
+        "[E_SR911] The colour of '{label}' is {found!r}. Expected a colour name of CSS, '#rrggbb', "
+        "'#rgb', rgb(...) or hsl(...), but no gradient."
     )
     E912 = "[E_SR912] Option '{name}' of a picture is {found!r}, but it must be {expected}."
     E913 = "[E_SR913] There is no style {found!r}. Choose one of: {known}."
     E914 = "[E_SR914] Only Docs and Spans can be drawn, not {found!r} ({kind})."
     E915 = "[E_SR915] A graph cannot be written to '{path}'. Expected a file name that ends in {known}."
     E916 = (
-        "[E_SR916] Not a graph of relations: {what} lacks {missing}. Expected one that relation_graph "
-        "made, or with the same attributes."
+        "[E_SR916] Not a graph of relations: {what} lacks {missing}. Expected a graph that relation_graph "
+        "made, or one with the same attributes."
     )
 
     # Annotating large collections of texts
@@ -541,7 +541,7 @@ class Warnings:
         "training, and count as missed when it is scored. First of them: {examples}"
     )
     W140 = (
-        "[W_SR140] Component '{name}': the corpus has no gold {what}, so they have no scores "
+        "[W_SR140] Component '{name}': the corpus has no gold {what}, so there are no scores for them "
         "({n_predicted} were predicted)."
     )
     W141 = (
@@ -549,13 +549,12 @@ class Warnings:
         "and {consequence}."
     )
     W142 = (
-        "[W_SR142] Component '{name}' has a scorer of its own. Counts and single outcomes follow the "
-        "rules of {scorer}, and need not add up to its scores."
+        "[W_SR142] Component '{name}' has another scorer than the default. Counts and outcomes follow "
+        "the rules of {scorer}, and may not add up to the scores."
     )
     W143 = "[W_SR143] Component '{name}' has no scorer (scorer = null), and was not evaluated."
     W144 = (
-        "[W_SR144] No gold Doc of '{corpus}' has '{name}', which the pipeline should be given as "
-        "input."
+        "[W_SR144] No gold Doc of '{corpus}' has '{name}', which the pipeline is to get as input."
     )
     W130 = (
         "[W_SR130] The Doc has nothing to draw: no relations in doc.spans['{relations}'], and no "
@@ -567,8 +566,8 @@ class Warnings:
         "another one with the option qa_key."
     )
     W132 = (
-        "[W_SR132] The colour that is registered for '{label}' ({found!r}) cannot be drawn, and another "
-        "one was taken. Choose one with the option colors."
+        "[W_SR132] The colour registered for '{label}' ({found!r}) is not a CSS colour, so another one is "
+        "used. Choose one with the option colors."
     )
     W164 = (
         "[W_SR164] The shared transformer cut a text: {n} of {total} tokens of a Doc have no word "

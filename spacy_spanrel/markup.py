@@ -1,4 +1,4 @@
-"""Text on its way into HTML and XML, and pages made from templates."""
+"""Text for HTML and XML, and pages made from templates."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from spacy_spanrel.scoring.counts import LabelledCounts
 from spacy_spanrel.scoring.thresholds import ThresholdSweep
 
-# Relations of one text, by label and place: gold ones, and predicted ones with scores.
+# Relations of a text by label and position: gold ones, and predicted ones with scores.
 KEYS = st.tuples(st.sampled_from("abc"), st.integers(0, 4))
 SCORES = st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.7, 0.9, 1.0, math.inf]).map(
     lambda score: float(np.float32(score))
@@ -30,7 +30,7 @@ def sweep_of(texts: list[Any]) -> ThresholdSweep:
 
 
 def counted(texts: list[Any], threshold: float) -> LabelledCounts:
-    """What a scorer counts if exactly the relations from a score on are predicted."""
+    """Return the counts of a scorer if relations from a score on are predicted."""
     counts = LabelledCounts()
     for gold, predicted in texts:
         counts.add(gold, [key for key, score in predicted if score >= np.float32(threshold)])
@@ -60,17 +60,17 @@ def test_middle_of_the_widest_range() -> None:
     sweep = ThresholdSweep()
     sweep.add([("a", 1), ("a", 2)], [(("a", 1), 0.75), (("a", 2), 0.5), (("a", 3), 0.25)])
     assert sweep.best() == 0.375
-    # All are right: anything up to the least score will do.
+    # All are correct, so every threshold up to the least score is best.
     sweep = ThresholdSweep()
     sweep.add([("a", 1)], [(("a", 1), 0.5)])
     assert sweep.best() == 0.25
-    # Equally good ranges that meet are one: one of two found alone, or both with two wrong ones.
+    # Adjacent ranges with the same F1 are one: one of two alone, or both with two wrong ones.
     sweep = ThresholdSweep()
     wrong = [(("b", i), 0.5) for i in range(2)]
     sweep.add([("a", 1), ("a", 2)], [(("a", 1), 0.875), *wrong, (("a", 2), 0.5)])
     assert sweep.score(0.6) == sweep.score(0.1) == pytest.approx(2 / 3)
     assert sweep.best() == 0.4375
-    # If something worse lies between them, the wider one counts.
+    # With a worse range between them, the wider one counts.
     wrong = [(("b", 0), 0.75), (("b", 1), 0.75)]
     sweep = ThresholdSweep()
     sweep.add([("a", 1), ("a", 2)], [(("a", 1), 0.875), *wrong, (("a", 2), 0.5)])
@@ -93,7 +93,7 @@ def test_what_is_certain_stays() -> None:
     sweep.add([("a", 1)], [(("a", 1), math.inf), (("a", 2), 0.5)])
     assert sweep.best() == 0.75
     assert sweep.counts(1.0).micro.tp == 1
-    # A score of 1 cannot be excluded.
+    # No threshold excludes a score of 1.
     sweep = ThresholdSweep()
     sweep.add([("a", 1)], [(("a", 2), 1.0), (("a", 1), 0.5)])
     assert sweep.best() == 0.25

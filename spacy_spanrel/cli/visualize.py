@@ -202,8 +202,8 @@ def _find_keys(nlp: Language, style: str) -> dict[str, Any]:
     for _, pipe in nlp.pipeline:
         cfg = getattr(pipe, "cfg", None)
         settings |= cfg if isinstance(cfg, dict) else {}
-    wanted = "relations_key" if style == "relations" else "qa_key"
-    if wanted not in settings:
+    required = "relations_key" if style == "relations" else "qa_key"
+    if required not in settings:
         names = ", ".join(nlp.pipe_names) or "(none)"
         expected = {
             "relations": "a component that finds relations (span_relation, relation_classifier)",

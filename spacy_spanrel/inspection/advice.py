@@ -83,7 +83,7 @@ class View:
         """The component's settings."""
         if self.reading is None:
             return {}
-        # Some settings of a pipeline stand in the config of a part of the component.
+        # Some settings are not in the component's `cfg`: those of its model and of its pairs.
         return {**self.reading.cfg, **vars(self.reading)}
 
     @property

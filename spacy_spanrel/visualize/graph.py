@@ -156,8 +156,8 @@ def _check(graph: nx.MultiDiGraph) -> None:
         (f"edge {head!r} to {tail!r}", attrs, EDGE_ATTRS)
         for head, tail, attrs in graph.edges(data=True)
     ]
-    for what, attrs, wanted in rows:
-        missing = [name for name in wanted if name not in attrs]
+    for what, attrs, required in rows:
+        missing = [name for name in required if name not in attrs]
         if missing:
             raise ValueError(Errors.E916.format(what=what, missing=", ".join(missing)))
 

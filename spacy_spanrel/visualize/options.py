@@ -40,14 +40,14 @@ class Options:
     theme: Theme = "auto"
 
     @classmethod
-    def make(cls, given: Mapping[str, Any] | None) -> Options:
+    def make(cls, values: Mapping[str, Any] | None) -> Options:
         """Make options from names and values, and check them.
 
-        given (Mapping[str, Any] | None): Names and values; None for defaults.
+        values (Mapping[str, Any] | None): Names and values; None for defaults.
         RETURNS (Options): The options.
         RAISES (ValueError): If a name is unknown or a value does not fit.
         """
-        values = dict(given or {})
+        values = dict(values or {})
         names = [field.name for field in fields(cls)]
         unknown = sorted(str(name) for name in values if name not in names)
         if unknown:

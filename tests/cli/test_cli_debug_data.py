@@ -29,7 +29,7 @@ def flat(output: str) -> str:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Train and dev: entities, relations and questions on every Doc."""
+    """Train and dev, with entities, relations and questions on every Doc."""
     nlp = spacy.blank("en")
     docs = []
     for row in ROWS:
@@ -109,7 +109,7 @@ def test_errors_in_the_data(bert_checkpoint: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "There is nothing to learn: train has 0 questions" in flat(result.stdout)
     assert "1 error(s)" in flat(result.stdout)
-    # The report is there all the same.
+    # The report is written nevertheless.
     levels = {
         item["level"] for item in json.loads((tmp_path / "report.json").read_text())["advice"]
     }

@@ -67,7 +67,7 @@ def test_tables_json_and_report(model: Path, corpus: Path, tmp_path: Path) -> No
     theirs = run("evaluate", model, corpus, "-o", other, main=spacy_app)
     wanted, found = json.loads(other.read_text()), json.loads(output.read_text())
     assert {k for k in wanted if wanted[k] != found[k]} <= {"speed"}
-    # What is printed is the same, to the last digit.
+    # The same scores are printed, to the last digit.
     for name in ("NER P", "NER R", "NER F"):
         value = next(row.split()[-1] for row in theirs.stdout.splitlines() if row.startswith(name))
         assert value in next(r for r in result.stdout.splitlines() if r.startswith("Entities "))
@@ -93,7 +93,7 @@ def test_inputs(model: Path, corpus: Path, tmp_path: Path) -> None:
     assert "(inputs: ents)" in run("evaluate", model, corpus, "--inputs", "ents").stdout
     result = run("evaluate", model, corpus, "-i", "ents", "-i", "nothing")
     assert "(inputs: ents, nothing)" in result.stdout
-    assert "has 'nothing', which the pipeline should be given" in result.stderr
+    assert "has 'nothing', which the pipeline is to get" in result.stderr
     assert "(inputs: none)" in run("evaluate", model, corpus, "--no-inputs").stdout
     result = run("evaluate", model, corpus, "--no-inputs", "--inputs", "ents")
     assert result.exit_code == 1

@@ -38,7 +38,7 @@ SPAN_SCORER = {"@scorers": "spacy-spanrel.relation_scorer.v1"}
 
 @pytest.fixture(scope="module")
 def span_model(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `span_relation` that has learned something, but not everything."""
+    """A half-trained `span_relation`."""
     nlp, _ = spans.make_nlp(bert_checkpoint, scorer=SPAN_SCORER, symmetric=["killed"])
     examples = spans.make_examples(nlp)
     initialize(nlp, examples)
@@ -50,7 +50,7 @@ def span_model(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="module")
 def pair_model(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A `relation_classifier` behind an `entity_ruler`, likewise."""
+    """A half-trained `relation_classifier` after an `entity_ruler`."""
     nlp, _ = pairs.make_nlp(bert_checkpoint, type_constraints="off", symmetric=["killed"])
     examples = pairs.make_examples(nlp)
     initialize(nlp, examples)
@@ -70,7 +70,7 @@ def span_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def pair_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Gold pairs with negative ones, of which some labels are wrong, so that nothing is perfect."""
+    """Gold pairs and negative ones. Some labels are wrong, so that no threshold is perfect."""
     nlp = spacy.blank("en")
     docs = pairs.gold_docs(nlp)
     wrong = [Relation(r.head, r.tail, "lives") for r in get_relations(docs[0])]
@@ -79,7 +79,7 @@ def pair_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluated(model: Path | Language, corpus: Path, setting: str, threshold: float) -> Any:
-    """Scores of spaCy's own evaluation with a threshold."""
+    """Return the scores of `nlp.evaluate` with a threshold."""
     nlp = spacy.load(model) if isinstance(model, Path) else model
     nlp.pipeline[-1][1].cfg[setting] = threshold
     return nlp.evaluate(list(Corpus(corpus)(nlp)))
@@ -126,7 +126,7 @@ def test_relation_classifier_equals_evaluation(
 
 
 def test_relations_of_others_stay(pair_model: Path, pair_corpus: Path, tmp_path: Path) -> None:
-    """With existing = "extend" what was there before depends on no threshold."""
+    """With existing = "extend", relations that were there before depend on no threshold."""
 
     @Language.component("spanrel_test_guess")
     def guess(doc: Any) -> Any:
@@ -140,7 +140,7 @@ def test_relations_of_others_stay(pair_model: Path, pair_corpus: Path, tmp_path:
     nlp.get_pipe("relation_classifier").cfg.update(existing="extend")
     nlp.to_disk(tmp_path / "model")
     found = find_threshold(tmp_path / "model", pair_corpus)
-    # One right guess among four, whatever is asked.
+    # One of the four guesses is correct, with every threshold.
     for row in (found.before, found.after, *found.others):
         scores = evaluated(nlp, pair_corpus, found.setting, row.threshold)
         assert [scores[f"rel_{x}"] for x in "prf"] == [row.precision, row.recall, row.f1]

@@ -45,7 +45,7 @@ def words(root: ET.Element) -> list[str | None]:
 
 @pytest.fixture(scope="module")
 def relations_path(tmp_path_factory: pytest.TempPathFactory, bert_checkpoint: Path) -> Path:
-    """A pipeline that knows its entities and relates each pair of them."""
+    """A pipeline with a ruler for its entities, which relates every pair of them."""
     nlp, _ = make_nlp(bert_checkpoint, entities="doc", relation_threshold=0.0, spans_key="found")
     initialize(nlp, make_examples(nlp))
     ruler = nlp.add_pipe("entity_ruler", first=True)
@@ -106,7 +106,7 @@ def test_a_temporary_file(
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     opened: list[str] = []
-    # No browser is started by tests.
+    # Tests must not start a browser.
     monkeypatch.setattr(webbrowser, "open", opened.append)
     result = run("visualize", relations_path, TEXT)
     assert result.exit_code == 0, result.output

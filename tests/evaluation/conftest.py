@@ -15,7 +15,7 @@ from ..relation_classifier import conftest as pairs
 from ..span_relation import util as spans
 from ..util import initialize, make_doc, tiny_checkpoint, train, write_docs
 
-# Training stops while there are mistakes to be shown.
+# Few enough steps that some predictions are wrong.
 STEPS = {"span_relation": 25, "relation_classifier": 6, "extractive_qa": 10}
 NAMES = list(STEPS)
 
@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pipelines(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> dict[str, Path]:
-    """A pipeline on disk for each component, half trained. Not to be changed."""
+    """A saved pipeline for each component, half trained. Tests must not change them."""
     folder = tmp_path_factory.mktemp("pipelines")
     made = {}
     for name in NAMES:
@@ -54,7 +54,7 @@ def _build(name: str, checkpoint: Path) -> tuple[Language, list[Example]]:
 
 @pytest.fixture(scope="session")
 def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A corpus for each component, and "all" for all of them."""
+    """A corpus for each component, and one for all of them ("all")."""
     folder = tmp_path_factory.mktemp("corpora")
     nlp = spacy.blank("en")
     docs: dict[str, list[Doc]] = {
@@ -67,7 +67,7 @@ def corpora(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def _everything(nlp: Language, i: int) -> Doc:
-    """The answers and the entities of a text that is in the data of all components."""
+    """Return a text with the annotations that all components have for it."""
     doc = qa.gold_doc(nlp, qa.ROWS[i])
     other = make_doc(nlp.vocab, *spans.ROWS[i])
     doc.set_ents([Span(doc, e.start, e.end, label=e.label) for e in other.ents])

@@ -23,10 +23,10 @@ def test_by_hand() -> None:
     assert confusion.axis == ("based", "lives", "owns", "works", None)
     assert confusion.matrix() == [
         [1, 0, 0, 0, 0],
-        [0, 0, 0, 0, 1],  # other boundaries: missed here,
+        [0, 0, 0, 0, 1],  # other boundaries: missed on the gold span,
         [0, 0, 0, 0, 0],
         [0, 0, 1, 0, 0],
-        [0, 1, 0, 1, None],  # and found there
+        [0, 1, 0, 1, None],  # and spurious on the predicted one
     ]
     assert confusion.top(2) == [(("lives", None), 1), ((None, "lives"), 1)]
     assert len(confusion.top()) == 4

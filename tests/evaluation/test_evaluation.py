@@ -1,4 +1,4 @@
-"""Pipelines of each component, and of several, are scored as `spacy evaluate` scores them."""
+"""Pipelines with one component or several get the scores of `spacy evaluate`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def assert_adds_up(part: ComponentEvaluation) -> None:
 
 @contextmanager
 def counted_forward_passes(nlp: Language) -> Iterator[list[int]]:
-    """Count the rows that the networks read."""
+    """Count the rows that the networks encode."""
     rows: list[int] = []
     hooks = [
         shim.module.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
@@ -78,7 +78,7 @@ def test_scores_are_those_of_spacy(
     assert part.scores.items() <= found.scores.items()
     assert_adds_up(part)
     assert found.inputs == ()
-    # A Doc without relations is not the same as one in which nobody looked for them.
+    # A Doc without relations differs from one that is not annotated.
     assert ["W_SR141" in notice for notice in found.notices] == (
         [] if name == "extractive_qa" else [True]
     )
@@ -98,7 +98,7 @@ def test_the_networks_read_everything_once(
     with counted_forward_passes(nlp) as found:
         evaluate_examples(nlp, examples)
     assert found == wanted != []
-    # The component is as it was.
+    # The component has its own scorer again.
     assert type(nlp.get_pipe(name).scorer).__name__ == "function"
 
 
@@ -111,7 +111,7 @@ def test_confusions_of_pairs_hold_the_negative_ones(
     matrix = confusion.matrix()
     nlp = spacy.blank("en")
     gold = [eg.reference for eg in Corpus(corpora["relation_classifier"])(nlp)]
-    # Each gold pair is in one cell, the negative ones in the last row.
+    # Each gold pair counts in one cell, negative ones in the last row.
     assert sum(map(sum, matrix)) == sum(len(doc._.relations) for doc in gold)
     negative = [r for doc in gold for r in doc._.relations if r.label == "no_relation"]
     assert sum(matrix[-1]) == len(negative)
@@ -130,7 +130,7 @@ def test_several_components(pipelines: dict[str, Path], corpora: dict[str, Path]
     assert [part.name for part in found.components] == NAMES
     for part in found.components:
         assert_adds_up(part)
-    # Both relation components use the same names: those of the last one are the pipeline's.
+    # Both relation components use the same names; the pipeline's scores are those of the last one.
     data = found.to_dict()
     assert data["rel_f"] == found.components[1].scores["rel_f"]
     assert data["components"]["span_relation"] == found.components[0].scores
@@ -143,7 +143,7 @@ def test_several_components(pipelines: dict[str, Path], corpora: dict[str, Path]
 
 
 def taking_entities(pipelines: dict[str, Path], inputs: list[str] | None) -> Language:
-    """A pipeline that relates entities which it is given, with a config that says so."""
+    """A pipeline that gets its entities from the corpus, as its config says."""
     nlp = spacy.load(
         pipelines["span_relation"],
         config={"components.span_relation.entities": "doc"},
@@ -169,7 +169,7 @@ def test_inputs_are_those_of_the_config(
     part = found.components[0]
     assert list(part.confusions) == ["relation"]
     assert any(outcome.predicted for outcome in part.outcomes)
-    # As spacy evaluate does it, there are no entities, and so no relations.
+    # With texts only, as in spacy evaluate, there are no entities and so no relations.
     bare = evaluate(tmp_path / "model", corpora["all"], inputs=[])
     assert without_speed(bare.scores) == without_speed(
         spacy_evaluate(str(tmp_path / "model"), corpora["all"])
@@ -192,7 +192,7 @@ def test_other_readers_have_no_inputs(pipelines: dict[str, Path]) -> None:
     assert configured_inputs(nlp) == ("ents",)
 
 
-# What is not annotated
+# Missing annotation
 
 
 def gold(nlp: Language, text: str, *, ents: bool, relation: str | None, asked: bool = False) -> Doc:
@@ -227,7 +227,7 @@ def test_missing_annotation_is_said_and_not_scored(pipelines: dict[str, Path]) -
     (notice,) = found.notices
     assert "W_SR140" in notice
     assert "no gold relations" in notice
-    # In some Docs only: their predictions count, as they do in the scores.
+    # If only some Docs lack it, predictions in them count, as in the scores.
     docs = [gold(nlp, TEXT, ents=True, relation=r) for r in ("lives", None)]
     docs.append(gold(nlp, TEXT, ents=False, relation=""))
     found = evaluate_docs(nlp, docs)
@@ -319,7 +319,7 @@ def test_progress(
     nlp.add_pipe("spanrel_test_probe")
     names = list(nlp.pipe_names)
     examples = list(Corpus(corpora["span_relation"])(nlp))
-    # A bar that is disabled counts nothing.
+    # On other outputs than terminals the bar would be disabled and count nothing.
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     evaluate_examples(nlp, examples, quiet=False)
     assert len(examples) in shown

@@ -29,7 +29,7 @@ N = len(WORDS)
 
 @st.composite
 def docs(draw: Any, *, negative: bool = False) -> Doc:
-    """Annotation of one text, in which spans have several types, overlap and repeat themselves."""
+    """Annotations of a text with spans that have several types, overlap or repeat."""
     places = st.integers(0, N - 1).flatmap(
         lambda start: st.tuples(st.just(start), st.integers(start + 1, min(N, start + 2)))
     )
@@ -44,7 +44,7 @@ def docs(draw: Any, *, negative: bool = False) -> Doc:
 
 
 def add_up_as(scores: dict[str, Any], outcomes: list[Outcome], names: set[str]) -> None:
-    """The counts of outcomes give exactly the scores."""
+    """The counts of all outcomes give exactly the scores of the scorer."""
     totals = add_up(outcomes)
     assert set(totals) <= names
     for name in names:
@@ -87,7 +87,7 @@ def test_every_annotation_is_in_one_outcome(gold: Doc, predicted: Doc) -> None:
     for outcome in outcomes:
         for part in (outcome.gold, outcome.predicted):
             for mention in part.mentions if part else ():
-                # Mentions and sentences are places in the gold text, whatever its white space.
+                # Mentions and sentences are offsets in the gold text, whatever its whitespace.
                 assert gold.text[mention.start : mention.end] == mention.text
                 assert mention.text.strip()
                 assert outcome.sentence[0] <= mention.start <= mention.end <= outcome.sentence[1]
@@ -106,7 +106,7 @@ def only(gold: Doc, predicted: Doc, **cfg: Any) -> list[Any]:
         ([JOHN], [(1, 2, "Org")], [("missed", "Per", None), ("spurious", None, "Org")]),
         ([JOHN], [], [("missed", "Per", None)]),
         ([], [JOHN], [("spurious", None, "Per")]),
-        # The prediction that overlaps most takes the gold one.
+        # The prediction that overlaps most is matched with the gold entity.
         (
             [(0, 3, "Per")],
             [(2, 3, "Per"), (0, 2, "Per")],
@@ -150,7 +150,7 @@ def test_symmetric_relations_are_the_same_in_both_directions() -> None:
         examples = pair_up((gold, predicted))
         (found,) = outcomes(examples, symmetric=["x"])
         assert found.status == "correct"
-        # Both sides name the arguments in the order of the text.
+        # Gold and prediction both have the arguments in the order of the text.
         assert [m.text for m in found.predicted.mentions] == ["John Smith", "Acme"]
         assert len(list(outcomes(examples))) == 2
 
@@ -210,7 +210,7 @@ def test_true_negatives() -> None:
     def count(*rows: Any, **more: Any) -> int:
         return count_true_negatives(pair_up((gold, make([], rows))), **cfg, **more)
 
-    assert count() == 2  # a pair that also has a relation is none
+    assert count() == 2  # a pair that also has a relation is not negative
     assert count((JOHN, ACME, "x")) == 1
     assert count((JOHN, ACME, "x"), symmetric=["x"]) == 0
     assert count((JOHN, ACME, "no_relation"), (ACME, JOHN, "")) == 2
@@ -224,7 +224,7 @@ TEXT = "the old John Smith lives in the city of Paris"
 
 
 def answered(*answers: tuple[str, list[str]], score: float | None = None) -> Doc:
-    """A Doc with answers (id, texts); no text for no answer."""
+    """Return a Doc with answers, given as (id, texts); no text for no answer."""
     doc = NLP.make_doc(TEXT)
     made = []
     for name, texts in answers:
@@ -297,7 +297,7 @@ def test_answers(references: list[str], text: str | None, status: str, cell: Any
     assert cells_of(found) == [cell]
     assert found.answer.references == tuple(references)
     assert found.answer.predicted == (text or "")
-    assert found.score == (None if text is None else 0.5)  # that of "no answer", too
+    assert found.score == (None if text is None else 0.5)  # also for "no answer"
 
 
 def test_questions_without_gold_answers_are_no_outcomes() -> None:

@@ -32,7 +32,7 @@ CHROMIUM = next(
 
 
 def parse(page: str) -> ElementTree.Element:
-    """Parse with a parser that forgives nothing."""
+    """Parse a page with a strict parser."""
     return ElementTree.fromstring(page)
 
 
@@ -49,7 +49,7 @@ def text_of(node: ElementTree.Element, *, roles: bool = False) -> str:
 
 
 def marked(row: ElementTree.Element) -> list[tuple[str | None, str | None]]:
-    """Class and text of what is marked in the sentence."""
+    """Return class and text of the marked parts of a row's sentence."""
     spans = [node for node in row[5].iter(f"{HTML}span") if node.get("class") in "bgp"]
     return [(node.get("class"), node.text) for node in spans]
 
@@ -114,7 +114,7 @@ def test_the_page_needs_nothing_else() -> None:
         for name, value in node.items():
             assert name not in ("src", "srcset", "action", "data")
             assert name != "href" or value.startswith("#")
-    assert page.count("http") == page.count("http-equiv") + 1  # and the name space
+    assert page.count("http") == page.count("http-equiv") + 1  # and the namespace
     assert "url(" not in page
     assert "@import" not in page
     policy = next(n for n in root.iter(f"{HTML}meta") if n.get("http-equiv"))
@@ -131,7 +131,7 @@ def test_everything_is_escaped() -> None:
     found = Evaluation(NASTY, NASTY, 1, (NASTY,), found.scores, found.components, (NASTY,))
     page = render_report(found)
     root = parse(page)
-    # One for the head and one at the end, and nothing from the data.
+    # One in the head and one at the end; none from the data.
     assert len(list(root.iter(f"{HTML}script"))) == page.count("<script>") == 2
     assert not any("onclick" in node.attrib for node in root.iter())
     row = rows_of(root)[-1]
@@ -176,7 +176,7 @@ def test_long_texts_are_shown_around_their_spans() -> None:
     assert marked(row) == [("g", "John"), ("g", "Acme")]
     shown = text_of(row[5]).strip()
     assert 300 < len(shown) < 700
-    # Words are whole, and what is missing is shown.
+    # No word is cut, and ellipses show what is left out.
     assert set(re.findall(r"\w+", shown)) == {"John", "dull", "Acme", "words"}
     assert shown.count("…") == 2
     assert shown.endswith("…")
@@ -193,7 +193,7 @@ def test_confusion_cells_lead_to_their_rows() -> None:
 
 
 class _Rows(HTMLParser):
-    """The rows of a page as a browser has it."""
+    """The rows of a page after its script has run."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Examples, and evaluations of them without a pipeline."""
+"""Examples and evaluations that need no pipeline."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make(
     spaces: Sequence[bool] | None = None,
     score: float | None = 0.5,
 ) -> Doc:
-    """A Doc; None for what is not annotated."""
+    """Return a Doc; entities or relations of None are not annotated."""
     doc = Doc(VOCAB, words=list(words), spaces=None if spaces is None else list(spaces))
     if entities is not None:
         spans = [Span(doc, start, end, label=label) for start, end, label in entities]
@@ -50,14 +50,14 @@ def make(
 
 
 def pair_up(*docs: tuple[Doc, Doc]) -> list[Example]:
-    """Examples of (gold, predicted)."""
+    """Return Examples of pairs (gold, predicted)."""
     return [Example(predicted, gold) for gold, predicted in docs]
 
 
 def evaluation_of(
     examples: Sequence[Example], *, pairs: bool = False, name: str = "part", **cfg: Any
 ) -> Evaluation:
-    """An evaluation of predictions that are there."""
+    """Return an evaluation of the predictions in Examples."""
     maker, scorer = (pair_outcomes, score_pairs) if pairs else (relation_outcomes, score_relations)
     outcomes = tuple(maker(examples, **cfg))
     confusions = {
@@ -72,7 +72,7 @@ def evaluation_of(
 
 
 def seen(outcomes: Iterable[Outcome]) -> list[tuple[str, str, str | None, str | None]]:
-    """Kind, status and labels."""
+    """Return kind, status and labels of outcomes."""
     return [
         (o.kind, o.status, o.gold and o.gold.label, o.predicted and o.predicted.label)
         for o in outcomes

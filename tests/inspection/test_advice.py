@@ -46,7 +46,7 @@ def advice(
 
 
 def only(found: list[Advice], part: str) -> Advice:
-    """The one advice with some words in it."""
+    """Return the only advice that contains some words."""
     (item,) = [item for item in found if part in item.text]
     return item
 
@@ -58,7 +58,7 @@ def texts(found: list[Advice], *levels: str) -> list[str]:
 def many(
     nlp: Language, n: int, start: int = 0, relations: Sequence[Any] = ((0, 1, "works"),)
 ) -> list[Doc]:
-    """Docs with different texts."""
+    """Return Docs with different texts."""
     return [
         make_doc(nlp.vocab, f"{TEXT} {i}", ENTITIES, relations, key="entities")
         for i in range(start, start + n)
@@ -93,7 +93,7 @@ def test_labels_and_texts_of_train_and_dev(defaults: Readings) -> None:
     assert (gone.level, gone.numbers["labels"]) == ("info", ["lives"])
     rare = only(found, "entity types occur fewer than 10 times")
     assert (rare.level, rare.numbers["labels"]) == ("warn", ["Odd"])
-    # works(Org, Per) is new.
+    # works(Org, Per) is in dev only.
     learned = only([item for item in found if item.topic == "span_relation"], "never relates so")
     assert learned.numbers == {"n": 3, "relations": 9}
     assert "works(Org, Per)" in learned.text
@@ -152,7 +152,7 @@ def test_nothing_to_learn(bert_checkpoint: Path, defaults: Readings, kind: str) 
     found = advice(readings, [Doc(readings.nlp.vocab, words=["a"])])
     assert [item.topic for item in found if item.level == "error"] == [kind]
     assert "There is nothing to learn" in texts(found, "error")[0]
-    # Without a config nobody said that it should be trained.
+    # Without a config, nothing says that the component should be trained.
     assert not texts(advice(defaults, [Doc(defaults.nlp.vocab, words=["a"])]), "error")
     assert only(advice(readings, []), "No Doc in train has tokens").level == "error"
 
@@ -189,7 +189,7 @@ def test_negative_pairs(bert_checkpoint: Path) -> None:
     docs = many(readings.nlp, 3, 0, [(0, 1, "works"), (1, 0, "no_relation"), (0, 2, "no_relation")])
     found = advice(readings, docs)
     assert only(found, "are negative").numbers == {"n": 6, "pairs": 9}
-    # They have no direction to speak of, and no types that may relate.
+    # Negative pairs count neither for directions nor for type pairs.
     assert not [item for item in found if "both directions" in item.text]
     found = advice(readings, many(readings.nlp, 3, 0, [(1, 0, "no_relation")]))
     assert only(found, "All 3 pairs in train are negative").level == "warn"

@@ -41,7 +41,7 @@ from ..util import WORDS, initialize, make_doc
 
 @pytest.fixture(scope="module")
 def defaults() -> Readings:
-    """All components with default settings, without an encoder."""
+    """All components with default settings, without encoders."""
     return make_readings()
 
 
@@ -50,7 +50,7 @@ def readings_of(nlp: Language) -> Readings:
 
 
 def answered(doc: Doc, rows: Sequence[tuple[str, int, int]]) -> Doc:
-    """Put answers on a Doc: question, and character offsets."""
+    """Set answers on a Doc, given as question and character offsets."""
     set_answers(
         doc, [make_answer(doc, Question(f"q{i}", q), a, b) for i, (q, a, b) in enumerate(rows)]
     )
@@ -92,7 +92,7 @@ def test_all_annotation_of_one_doc(defaults: Readings) -> None:
     spans = found.components["span_relation"]
     assert isinstance(spans, SpanNumbers)
     assert spans.pairs.counts == {12: 1}
-    # Nothing is known of word pieces.
+    # Without an encoder, subword pieces are not counted.
     assert spans.pieces.n == 0
 
 
@@ -119,7 +119,7 @@ def test_odd_entities(defaults: Readings) -> None:
     assert found.untyped_entities.first == ["'c d'"]
     assert found.blank_borders.n == 1
     assert found.across_sentences.n == 1
-    # (0, 2) with (1, 3); (3, 5) with (4, 5) in it.
+    # (0, 2) overlaps (1, 3); (3, 5) contains (4, 5).
     assert (found.overlapping_entities, found.nested_entities) == (4, 1)
 
 
@@ -204,7 +204,7 @@ def test_the_pipelines_tokens_count(bert_checkpoint: Path) -> None:
     assert "4 tokens" in spans.too_long.first[0]
 
 
-# The numbers of pieces are those of the components
+# Numbers of subword pieces equal those of the components
 
 TEXTS = [" ".join(WORDS[i % len(WORDS)] for i in range(n)) for n in (1, 20, 61, 62, 63, 150, 400)]
 
@@ -275,22 +275,22 @@ def test_windows_of_extractive_qa(tmp_path: Path) -> None:
             for n, start in zip((1, 8, 20, 40), ends, strict=True)
         ]
         answered(doc, rows)
-        found = collect([doc], readings)
-        numbers = found.components["extractive_qa"]
+        numbers_of_doc = collect([doc], readings)
+        numbers = numbers_of_doc.components["extractive_qa"]
         assert isinstance(numbers, QuestionNumbers)
         questions = [row[0] for row in rows]
-        made = make_qa_rows(pipe.model, QAInput([nlp.make_doc(text)], [questions]))
-        counts = np.bincount(made.question).tolist()
+        qa_rows = make_qa_rows(pipe.model, QAInput([nlp.make_doc(text)], [questions]))
+        counts = np.bincount(qa_rows.question).tolist()
         assert sorted(numbers.windows.counts.elements()) == sorted(counts)
-        assert numbers.cut.n == len(made.cut) > 0
-        # What is learned as "no answer" though there is one.
+        assert numbers.cut.n == len(qa_rows.cut) > 0
+        # Rows that are learned as "no answer" although there is an answer.
         gold = list(doc._.answers)
-        example = Example(nlp.make_doc(text), doc)
-        targets = make_targets(made, find_gold([example], [gold], made.texts)).ends
+        places = find_gold([Example(nlp.make_doc(text), doc)], [gold], qa_rows.texts)
+        targets = make_targets(qa_rows, places)
         whole = {
             question
             for question, row, target in zip(
-                made.question.tolist(), made.rows, targets.tolist(), strict=True
+                qa_rows.question.tolist(), qa_rows.rows, targets.ends.tolist(), strict=True
             )
             if target[0] != row.null
         }

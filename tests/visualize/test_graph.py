@@ -140,7 +140,7 @@ def test_picture(tmp_path: Path) -> None:
     assert "in \u00d72" in page
     assert "<script" not in page
     assert not re.search(r"\b(?:href|src)=|url\(|@import", page)
-    # The same picture each time.
+    # The picture is the same each time.
     first, second = (re.sub(r"spanrel-[0-9a-f]{12}", "id", draw_graph(graph)) for _ in range(2))
     assert first == second
 
@@ -161,7 +161,7 @@ def test_the_best_connected_nodes_are_kept() -> None:
     assert (
         "The 6 best-connected of 23 entities; left out: 17 entities, 16 of 21 relations" in markup
     )
-    # Nobody stands alone.
+    # No node is without a neighbour.
     assert all(
         graph.subgraph(choose_nodes(graph, n)).degree(node)
         for n in range(2, 24)

@@ -1,4 +1,4 @@
-"""Places of words, spans and arcs."""
+"""Positions of words, spans and arcs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from spacy_spanrel.visualize.text import (
 )
 
 WORDS = ["a", "Oslo", "Google", ",", "\u05e9\u05dc\u05d5\u05dd", "\u6771\u4eac", "2024", "\n", " "]
-# Rounding.
+# Tolerance for rounding errors.
 EPSILON = 1e-6
 
 
@@ -56,7 +56,7 @@ def overlap(first: tuple[float, float], second: tuple[float, float]) -> bool:
 
 
 def crossings(row: Row) -> int:
-    """Pairs of whole arcs that cannot do without crossing each other's lines, as they are drawn."""
+    """Return pairs of whole arcs whose lines cross."""
     spans = [(min(a.start, a.end), max(a.start, a.end)) for a in row.arcs if a.part == "whole"]
     return sum(a < c < b < d for a, b in spans for c, d in spans)
 
@@ -71,16 +71,16 @@ def one_row(text: str, marks: list[Mark], links: list[Link]) -> Row:
 def test_nothing_is_lost_and_nothing_overlaps(scene, columns: int, rtl: bool) -> None:
     words, marks, links = scene
     layout = lay_out(words, marks, links, columns=columns, rtl=rtl)
-    # Every word once; rows in order.
+    # Every word is there once, and rows are in order.
     found = [sorted(word.index for word in row.words) for row in layout.rows]
     assert [i for row in found for i in row] == list(range(len(words)))
-    # Every mark on all of its words.
+    # Every mark covers all of its words.
     for i, mark in enumerate(marks):
         rows = {
             number for number, row in enumerate(found) for k in row if mark.start <= k < mark.end
         }
         assert rows == {n for n, row in enumerate(layout.rows) for m in row.marks if m.index == i}
-    # Every link once as a whole, or in two parts.
+    # Every link is there once as a whole, or in two parts.
     parts = Counter((arc.index, arc.part) for row in layout.rows for arc in row.arcs)
     assert set(parts.values()) <= {1}
     for i in range(len(links)):
@@ -125,7 +125,7 @@ def test_pack(pairs: list[tuple[int, int]], gap: int) -> None:
         for j, (c, d) in enumerate(intervals):
             if i != j and levels[i] == levels[j]:
                 assert b + gap <= c or d + gap <= a
-            # One around another one is above it: its ends do not cross the other's top.
+            # An outer arc is above an inner one, so its ends do not cross the top of the inner one.
             if c < a and b < d:
                 assert levels[j] > levels[i]
 
@@ -161,7 +161,7 @@ def test_ends_at_nested_spans_with_one_middle_come_apart() -> None:
 
 
 def test_a_label_gets_out_of_the_way_of_lines() -> None:
-    """Without that, the arc from the middle word would go through the label of the lower one."""
+    """Otherwise the arc from the middle word would cross the label of the lower arc."""
     marks = [Mark(0, 1, "X"), Mark(5, 6, "X"), Mark(10, 11, "X"), Mark(25, 26, "X")]
     text = " ".join(["wwww"] * 26)
     row = one_row(text, marks, [Link(0, 2, "label"), Link(1, 3, "r")])
@@ -171,7 +171,7 @@ def test_a_label_gets_out_of_the_way_of_lines() -> None:
 
 
 def test_labels_make_room() -> None:
-    """A long label under a short word moves its neighbours, and touches no other label."""
+    """A long label below a short word moves the neighbours apart and touches no other label."""
     row = one_row("a b c", [Mark(i, i + 1, "A_LONG_LABEL") for i in range(3)], [])
     assert [mark.slot for mark in row.marks] == [0, 0, 0]
 
@@ -206,9 +206,9 @@ def test_a_long_word_is_shortened() -> None:
 
 
 def test_visual_order() -> None:
-    # b C D e, where capitals run the other way.
+    # b C D e, where capitals run in the other direction.
     assert visual_order([1, -1, -1, 1]) == [0, 2, 1, 3]
-    # What has no direction goes with those around it.
+    # Words without direction move with their neighbours.
     assert visual_order([-1, 0, -1, 0, 1]) == [2, 1, 0, 3, 4]
     assert visual_order([1, 0, 1]) == [0, 1, 2]
     assert visual_order([]) == []

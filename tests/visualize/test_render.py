@@ -1,4 +1,4 @@
-"""Pictures of Docs: what is in them, and that any text survives them."""
+"""Pictures of Docs: their contents, and that any text can be drawn."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def by_class(root: ET.Element, name: str) -> list[ET.Element]:
 
 
 def words(root: ET.Element) -> list[str]:
-    """The words as drawn, or in full where they are shortened."""
+    """Return the words as drawn, or in full if they are shortened."""
     return [
         element.findtext(f"{SVG}title") or "".join(element.itertext())
         for element in by_class(root, "word")
@@ -94,7 +94,7 @@ def words(root: ET.Element) -> list[str]:
 
 
 def arcs(root: ET.Element) -> list[tuple[str, str]]:
-    """Label and title of each arc."""
+    """Return label and title of each arc."""
     return [
         (by_class(arc, "label")[0].text or "", arc.findtext(f"{SVG}title") or "")
         for arc in by_class(root, "arc")
@@ -102,7 +102,7 @@ def arcs(root: ET.Element) -> list[tuple[str, str]]:
 
 
 class Strict(HTMLParser):
-    """Fails where tags do not match."""
+    """A parser that fails if tags do not match."""
 
     void = ("meta", "rect", "path", "circle")
 
@@ -145,7 +145,7 @@ def test_relations() -> None:
 
 
 def test_arrow_points_at_the_tail() -> None:
-    """The arrow's tip is over the tail and the dot over the head, whichever comes first."""
+    """The arrow is above the tail and the dot above the head, whichever comes first."""
     doc = make_doc(
         NLP.vocab, "Rome has Ada", [(0, 1, "A"), (2, 3, "B")], [(1, 0, "in")], "entities"
     )
@@ -154,7 +154,7 @@ def test_arrow_points_at_the_tail() -> None:
     circle, arrow = arc.find(f"{SVG}circle"), by_class(arc, "tip")[1]
     rome, _, ada = (float(text.get("x")) for text in by_class(root, "word"))
     assert float(circle.get("cx")) == pytest.approx(ada, abs=2)
-    # It begins at the left corner of its base.
+    # The path begins at the left corner of the arrow's base.
     assert float(re.match(r"M([\d.]+)", arrow.get("d"))[1]) + 4.5 == pytest.approx(rome, abs=2)
 
 
@@ -167,7 +167,7 @@ def test_any_text_and_label(texts: list[str], kind: str, label: str) -> None:
     page = render(doc, page=True, **RAW)
     root = parse(markup)
     drawn = [text for text in map(one_line, texts) if text.strip()]
-    # Words may stand in visual order.
+    # Words may be in visual order.
     assert sorted(words(root)) == sorted(clean(t) if len(t) > 90 else t for t in drawn)
     (title,) = {title for _, title in arcs(root)}
     assert title == clean(f"{texts[0]} \u2192 {label} \u2192 {texts[-1]}").replace("\r", "\n")
@@ -207,7 +207,7 @@ def test_every_relation_once_over_rows() -> None:
     assert len(parts) == 12
     assert all(part in (["whole"], ["head", "tail"], ["tail", "head"]) for part in parts.values())
     labels = [label for label, _ in arcs(root)]
-    # The part at the head names the tail, and the other way round.
+    # The part at the head names the tail, and the part at the tail names the head.
     assert any(label.startswith("r0 \u2192 ") and "word12" in label for label in labels)
     assert any(label.startswith("r0 \u2190 ") and "word0" in label for label in labels)
 
@@ -226,7 +226,7 @@ def test_scores() -> None:
 def test_choice_of_labels() -> None:
     root = parse(render(ada(), options={"exclude": ["Live_In"], "ents": ["Peop"]}, **RAW))
     assert sorted(label for label, _ in arcs(root)) == ["OrgBased_In", "Work_For"]
-    # Arguments stay.
+    # Arguments of relations are still drawn.
     assert [text.text for text in by_class(root, "type")] == ["Peop", "Org", "Loc"]
     root = parse(render(ada(), options={"exclude": {"Live_In", "OrgBased_In"}, "ents": []}, **RAW))
     assert [text.text for text in by_class(root, "type")] == ["Peop", "Org"]
@@ -237,7 +237,7 @@ def test_entities_of_the_doc_and_untyped_arguments() -> None:
     arguments = [Span(doc, 0, 1), Span(doc, 4, 5)]
     set_relations(doc, [Relation(*arguments, "in")])
     root = parse(render(doc, **RAW))
-    # The first argument is the entity; the other one is drawn without a label.
+    # The first argument is the entity; the other is drawn without a label.
     assert [text.text for text in by_class(root, "type")] == ["PERSON", "PERSON"]
     assert len(by_class(root, "span")) == 3
     other = {"entities_key": "mine", "relations_key": "theirs"}
@@ -269,12 +269,12 @@ def test_a_span_of_a_doc() -> None:
     root = parse(render(doc[3:6], **RAW))
     assert words(root) == ["for", "Kelvin", "Labs"]
     labels = [label for label, _ in arcs(root)]
-    assert len(labels) == 2  # both lead out of it
+    assert len(labels) == 2  # both cross a border of the span
     assert any(
         label.startswith("Work_For \u2190 ") and "Ada Bergstrom" in label for label in labels
     )
     assert any(label.startswith("OrgBased_In \u2192 ") and "Oslo" in label for label in labels)
-    # Cut at its border.
+    # Cut at the border.
     assert [text.text for text in by_class(parse(render(doc[1:3], **RAW)), "type")] == ["Peop"]
 
 
@@ -338,7 +338,7 @@ def test_colors_that_packages_register() -> None:
         with pytest.warns(UserWarning, match="W_SR132"):
             assert entity_colors(["Gene"], {})["Gene"] in PASTELS
     finally:
-        # Registries have no way to take something out again.
+        # Entries of a registry cannot be removed through its interface.
         del REGISTRY[(*colors.namespace, "spanrel_test")]
 
 
@@ -422,11 +422,11 @@ def test_many_docs_on_a_page(style: str) -> None:
     assert len(ids) == len(set(ids)) >= 4
     root = parse(page.removeprefix("<!DOCTYPE html>\n"))
     assert len(root.findall(".//figure")) == 2
-    # Nothing is loaded from elsewhere, and nothing runs.
+    # The page loads nothing and runs nothing.
     assert "<script" not in page
     assert not re.search(r"\b(?:href|src)=|url\(|@import", page)
     assert set(re.findall(r"https?://[^\"]+", page)) <= {"http://www.w3.org/2000/svg"}
-    # Rules are for the one picture only.
+    # CSS rules apply to this picture only.
     for picture in root.findall(".//figure"):
         style_of = next(e for e in picture.iter() if e.tag.endswith("style"))
         own = next(e.get("id") for e in picture.iter() if e.get("id"))
@@ -437,7 +437,7 @@ def test_many_docs_on_a_page(style: str) -> None:
 @pytest.mark.parametrize("style", ["relations", "answers"])
 def test_jupyter(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = []
-    # IPython need not be installed.
+    # A stand-in, because IPython may not be installed.
     module = types.ModuleType("IPython.display")
     module.HTML = lambda data: data  # type: ignore[attr-defined]
     module.display = shown.append  # type: ignore[attr-defined]
@@ -448,7 +448,7 @@ def test_jupyter(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (html,) = shown
     assert html.startswith('<div class="tex2jax_ignore">')
     check_html(html)
-    # In a program, None means no.
+    # Outside of notebooks, None means False.
     assert isinstance(render(doc, style), str)
     assert len(shown) == 1
 
@@ -491,7 +491,7 @@ def test_answers_that_overlap() -> None:
     assert [mark.get("data-n") for mark in marks] == ["1", "2 4", None]
     lines = [re.findall(r"--r(\d)", mark.get("style")) for mark in marks]
     assert [sorted(line) for line in lines] == [["0"], ["0", "1", "3"], ["1"]]
-    # An answer's line is at the same height in all of its pieces.
+    # The line of an answer has the same height in all of its runs.
     height = re.compile(r"0 (\d+)px 0 var\(--r1\)")
     assert height.search(marks[1].get("style"))[1] == height.search(marks[2].get("style"))[1]
 
@@ -544,7 +544,7 @@ def test_any_answer(text: str, asking: str, data: st.DataObject) -> None:
     if text.strip():
         start = data.draw(st.integers(0, len(text) - 1))
         end = data.draw(st.integers(start + 1, len(text)))
-        # White space between tokens is no answer.
+        # Whitespace between tokens cannot be an answer.
         with suppress(ValueError):
             answers.append(make_answer(doc, question, start, end, score=0.5))
     set_answers(doc, answers or [Answer(question)])
