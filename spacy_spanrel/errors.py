@@ -144,6 +144,10 @@ class Errors:
         "'{upstream}' could read. Put one before this component in the pipeline, and give its name. "
         "A `transformer` component of spacy-transformers is read by 'spacy-spanrel.ListenerEncoder.v1'."
     )
+    E219 = (
+        "[E_SR219] The tensor '{name}' holds {value}: every weight must be a finite number. The "
+        "weights are damaged, or their training diverged. Use an earlier checkpoint."
+    )
     E217 = (
         "[E_SR217] The tokenizer of '{name}' has no entries but special tokens: were its files (such "
         "as tokenizer.json or vocab.txt) left out?"

@@ -17,7 +17,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from .annotations import register_report_extension
-from .encoding.shim import torch_shims
+from .encoding.shim import read_model, torch_shims, write_model
 from .encoding.step import current_rates, step
 from .errors import Errors, warn_of
 from .settings import Rule, check_settings
@@ -216,12 +216,17 @@ class TorchPipe(TrainablePipe):
     def to_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> None:
         """Save to a folder. exclude (Iterable[str]): Fields to leave out."""
         with self._configured():
-            super().to_disk(path, exclude=exclude)
+            # The model by ourselves: spaCy and thinc would copy the weights several times.
+            super().to_disk(path, exclude=(*exclude, "model"))
+            if "model" not in exclude:
+                write_model(self.model, Path(path) / "model")
 
     def from_disk(self, path: str | Path, *, exclude: Iterable[str] = ()) -> TorchPipe:
         """Load from a folder. exclude (Iterable[str]): Fields to leave out."""
         with self._damage_refused(), self._config_wins():
-            super().from_disk(path, exclude=exclude)
+            super().from_disk(path, exclude=(*exclude, "model"))
+            if "model" not in exclude:
+                read_model(self.model, Path(path) / "model")
         return self
 
     @contextmanager

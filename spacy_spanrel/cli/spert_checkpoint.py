@@ -11,7 +11,7 @@ from spacy.language import Language
 from torch import Tensor
 
 from ..converters import read_types
-from ..encoding.checkpoint import HFModule, hf_files, hf_settings
+from ..encoding.checkpoint import HFModule, hf_files, hf_settings, reading
 from ..encoding.encoder import set_encoder
 from ..encoding.shim import load_weights
 from ..errors import Errors
@@ -99,12 +99,14 @@ def import_spert(
     for label in relation_labels:
         pipe.add_label(label, "relation")
     encoder = pipe.model.get_ref("encoder")
+    # Before the tokenizer is taken over and changed.
+    files = hf_files(transformer, tokenizer)
     module = HFModule(transformer.float(), tokenizer, checkpoint.name)
     set_encoder(
         encoder,
         module,
         hf_settings(module, checkpoint.name),
-        hf_files(transformer, tokenizer),
+        files,
     )
     pipe.model.set_dim("n_entity_types", len(entity_labels))
     pipe.model.set_dim("n_relation_types", len(relation_labels))
@@ -118,6 +120,13 @@ def _load(checkpoint: Path, lowercase: bool | None) -> tuple[Any, Any, dict[str,
 
     if not (checkpoint / "config.json").is_file():
         raise ValueError(Errors.E401.format(path=checkpoint, reason="it has no config.json"))
+    with reading(str(checkpoint)):
+        config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
+        transformer = AutoModel.from_config(config, trust_remote_code=False)
+        choice = {} if lowercase is None else {"do_lower_case": lowercase}
+        tokenizer = AutoTokenizer.from_pretrained(
+            checkpoint, use_fast=True, trust_remote_code=False, **choice
+        )
     weights = _read_weights(checkpoint)
     needed = {
         "entity_classifier.weight",
@@ -130,7 +139,6 @@ def _load(checkpoint: Path, lowercase: bool | None) -> tuple[Any, Any, dict[str,
         raise ValueError(
             Errors.E401.format(path=checkpoint, reason=f"it lacks {sorted(needed - set(weights))}")
         )
-    transformer = AutoModel.from_config(AutoConfig.from_pretrained(checkpoint))
     prefix = "bert."
     body = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
     # The original uses the vectors of pieces only; some checkpoints have a pooler, some do not.
@@ -138,8 +146,6 @@ def _load(checkpoint: Path, lowercase: bool | None) -> tuple[Any, Any, dict[str,
     if hasattr(transformer, "pooler"):
         transformer.pooler = None
     load_weights(transformer, body)
-    choice = {} if lowercase is None else {"do_lower_case": lowercase}
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint, use_fast=True, **choice)
     return transformer, tokenizer, weights
 
 
@@ -148,11 +154,13 @@ def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
     if safe.is_file():
         from safetensors.torch import load_file
 
-        return load_file(safe)
+        with reading(str(checkpoint)):
+            return load_file(safe)
     if pickled.is_file():
         # weights_only: tensors are read, no code is run.
-        weights: dict[str, Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
-        return weights
+        with reading(str(checkpoint)):
+            weights: dict[str, Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
+            return weights
     raise ValueError(
         Errors.E401.format(
             path=checkpoint, reason="it has neither model.safetensors nor pytorch_model.bin"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -14,13 +13,8 @@ from typing import Any, Literal
 from torch import Tensor, nn
 
 from ..errors import Errors, Warnings, warn
-from .pieces import (
-    N_CASINGS,
-    PieceTokenizer,
-    tokenizer_from_files,
-    tokenizer_to_files,
-    write_files,
-)
+from .pieces import N_CASINGS, PieceTokenizer, tokenizer_from_files, tokenizer_to_files
+from .shim import check_finite, library_errors
 
 _DEFAULT_MAX_LENGTH = 512
 
@@ -177,27 +171,45 @@ def load_checkpoint(
         settings["num_labels"] = n_labels
     if fresh_head:
         settings["ignore_mismatched_sizes"] = True
-    try:
-        # What the log would say of new and missing weights is what was asked for, or raised below.
-        with quiet_transformers():
-            network, info = getattr(transformers, kind).from_pretrained(
-                place, output_loading_info=True, **settings
-            )
+    # What the log would say of new and missing weights is what was asked for, or raised below.
+    with reading(name, n_labels), quiet_transformers():
+        network, info = getattr(transformers, kind).from_pretrained(
+            place, output_loading_info=True, trust_remote_code=False, **settings
+        )
+    check_finite(network.named_parameters())
+    with reading(name):
         tok = load_tokenizer(tokenizer or name)
-    except (OSError, ValueError, ImportError, TypeError) as error:
-        # Without tokenizer files transformers may miss a package that would not help.
-        raise OSError(Errors.E202.format(name=name, error=error)) from error
-    except RuntimeError as error:
-        if "size mismatch" not in str(error) and "mismatched" not in str(error):
-            raise
-        raise ValueError(Errors.E211.format(name=name, n_labels=n_labels, error=error)) from error
+        files = hf_files(network, tok)
     if kind != "AutoModel" and not fresh_head and info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"]))
         raise ValueError(Errors.E210.format(name=name, kind=kind, missing=missing))
     if fresh_head:
         _draw_head(network)
     module = HFModule(network.float(), tok, name, casing)
-    return module, hf_settings(module, name, kind), hf_files(network, tok)
+    return module, hf_settings(module, name, kind), files
+
+
+@contextmanager
+def reading(name: str, n_labels: int | None = None) -> Iterator[None]:
+    """Turn whatever libraries raise about a checkpoint into one error with its name.
+
+    name (str): Name or path of the checkpoint.
+    n_labels (int | None): The number of classes asked for.
+    RAISES (OSError): If it cannot be read, with the advice what a name can be.
+    RAISES (ValueError): If it has another number of classes.
+    """
+
+    def explain(error: BaseException) -> Exception:
+        text = str(error)
+        if isinstance(error, RuntimeError) and ("size mismatch" in text or "mismatched" in text):
+            return ValueError(Errors.E211.format(name=name, n_labels=n_labels, error=error))
+        if not isinstance(error, OSError | ValueError):
+            # What a library did not expect is often no sentence ('added_tokens').
+            text = f"{type(error).__name__}: {text}"
+        return OSError(Errors.E202.format(name=name, error=text))
+
+    with library_errors(explain):
+        yield
 
 
 def load_tokenizer(name: str) -> Any:
@@ -214,14 +226,16 @@ def load_tokenizer(name: str) -> Any:
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
     place = locate_checkpoint(name)
-    tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
+    tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=False)
     # Where no file is found, transformers 5 makes a tokenizer that knows nothing.
     if not set(tokenizer.get_vocab()) - {*tokenizer.all_special_tokens, "▁"}:
         raise OSError(Errors.E217.format(name=name))
     if not _wastes_case(tokenizer):
         return tokenizer
     if "do_lower_case" not in get_tokenizer_config(place):
-        cased = AutoTokenizer.from_pretrained(place, use_fast=True, do_lower_case=False)
+        cased = AutoTokenizer.from_pretrained(
+            place, use_fast=True, do_lower_case=False, trust_remote_code=False
+        )
         if not _wastes_case(cased):
             return cased
     warn(Warnings.W108.format(name=name))
@@ -251,10 +265,8 @@ def read_config(name: str) -> Any:
     """
     from transformers import AutoConfig
 
-    try:
-        return AutoConfig.from_pretrained(locate_checkpoint(name))
-    except (OSError, ValueError) as error:
-        raise OSError(Errors.E202.format(name=name, error=error)) from error
+    with reading(name):
+        return AutoConfig.from_pretrained(locate_checkpoint(name), trust_remote_code=False)
 
 
 def head_names(network: nn.Module) -> list[str]:
@@ -323,9 +335,7 @@ _OLDER_NAMES = {
 
 def _config_file(network: Any) -> dict[str, bytes]:
     """Return the configuration of a network as a file that transformers 4 and 5 read alike."""
-    with tempfile.TemporaryDirectory() as folder:
-        network.config.save_pretrained(folder)
-        settings = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
+    settings = json.loads(network.config.to_json_string())
     for name, path in _OLDER_NAMES.items():
         value: Any = settings
         for key in path:
@@ -339,10 +349,11 @@ def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
     """Make a network with fresh weights from what `load_checkpoint` returned."""
     import transformers
 
-    with tempfile.TemporaryDirectory() as folder:
-        write_files(files, folder)
-        config = transformers.AutoConfig.from_pretrained(folder)
-        network = getattr(transformers, cfg.get("kind", "AutoModel")).from_config(config)
+    # From memory: loading a pipeline writes no file, and no code that comes with a checkpoint runs.
+    settings = json.loads(files["config.json"])
+    config = transformers.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
+    kind = getattr(transformers, cfg.get("kind", "AutoModel"))
+    network = kind.from_config(config, trust_remote_code=False)
     return HFModule(network.float(), tokenizer_from_files(files), cfg["name"], cfg["casing"])
 
 

@@ -235,7 +235,6 @@ def _layout(
     suffix = np.asarray(pieces.suffix, dtype=np.int64)
     rows: list[IntArray] = []
     casing: list[IntArray] = []
-    around = (len(prefix), len(suffix))
     windows, columns, token_pieces, token_windows, held = [], [], [], [], []
     n_pieces = n_tokens = 0
     parts = list(_texts(docs))
@@ -247,13 +246,18 @@ def _layout(
         window = np.repeat(np.arange(len(rows), len(rows) + len(starts)), counts)
         windows.append(window)
         columns.append(np.arange(n) - np.repeat(starts, counts) + len(prefix))
+        letters = piece_casing(part.text, text.chars) if cased else None
         for start in starts:
             row = np.concatenate([prefix, text.ids[start : start + capacity], suffix])
-            # An empty text in a vocabulary without special tokens still needs a row.
-            rows.append(row if len(row) else np.asarray([pieces.pad_id]))
-        if cased:
-            letters = piece_casing(part.text, text.chars)
-            casing += [np.pad(letters[start : start + capacity], around) for start in starts]
+            if not len(row):
+                # An empty text without special tokens around it still needs a row.
+                row = np.asarray([pieces.pad_id])
+            rows.append(row)
+            if letters is not None:
+                row_casing = np.zeros_like(row)
+                shown = letters[start : start + capacity]
+                row_casing[len(prefix) : len(prefix) + len(shown)] = shown
+                casing.append(row_casing)
         ranges = token_piece_ranges(part.tokens, text.chars)
         first = np.minimum(ranges[:, 0], max(0, n - 1))
         token_windows.append(window[first] if n else np.full(len(ranges), len(rows) - 1))

@@ -30,6 +30,8 @@ from .transfer import to_device
 # Names of the encoders that listen, and where a component's config has them.
 _LISTENING = ("listener_encoder", "curated_listener_encoder")
 _PATH = "model.encoder"
+# Marks a `Language.replace_listeners` that knows these encoders.
+_EXTENDED = "_knows_spacy_spanrel"
 
 # Models that have said already that a text was cut, by their ids (thinc gives none twice).
 _WARNED: set[int] = set()
@@ -53,6 +55,7 @@ def ListenerEncoder(upstream: str = "*", grad_factor: float = 1.0) -> Model[list
         from spacy_transformers.layers.listener import TransformerListener
     except ImportError as error:
         raise ImportError(Errors.E212) from error
+    _extend_replace_listeners()
     return Model(
         "listener_encoder",
         _listen,
@@ -90,6 +93,7 @@ def CuratedListenerEncoder(
         from spacy_curated_transformers.models.listeners import ListenerStateUtils
     except ImportError as error:
         raise ImportError(Errors.E231) from error
+    _extend_replace_listeners()
     model: Model[list[Doc], EncodedDocs] = Model(
         "curated_listener_encoder",
         _listen_curated,
@@ -248,7 +252,13 @@ def _copy_transformer(model: Model[Any, Any]) -> Model[Any, Any]:
     return copied
 
 
-Language.replace_listeners = _own_encoders(Language.replace_listeners)  # type: ignore[method-assign]
+def _extend_replace_listeners() -> None:
+    """Extend `Language.replace_listeners`, once in a process, and only where a pipeline has an
+    encoder that needs it. The mark is on the function itself, so that reloading changes nothing."""
+    if not getattr(Language.replace_listeners, _EXTENDED, False):
+        extended = _own_encoders(Language.replace_listeners)
+        setattr(extended, _EXTENDED, True)
+        Language.replace_listeners = extended  # type: ignore[method-assign]
 
 
 # Reading

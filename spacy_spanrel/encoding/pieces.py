@@ -63,7 +63,8 @@ class PieceTokenizer:
     - Literal special tokens in a text ("[SEP]", "<s>") are ordinary characters.
     - The special tokens around a sequence are probed, so BERT and RoBERTa differ in data only.
 
-    tokenizer (PreTrainedTokenizerFast): From transformers.
+    tokenizer (PreTrainedTokenizerFast): From transformers. Its backend is taken over and changed:
+        what is to be saved of it must be saved before.
     name (str): What to call it in messages.
     RAISES (ValueError): If it is not a fast tokenizer.
     """
@@ -230,9 +231,3 @@ def tokenizer_from_files(files: dict[str, bytes]) -> Any:
         known["pad_token"] = known["pad_token"]["content"]
     backend = Tokenizer.from_str(files["tokenizer.json"].decode("utf-8"))
     return PreTrainedTokenizerFast(tokenizer_object=backend, **known)
-
-
-def write_files(files: dict[str, bytes], folder: str | Path) -> None:
-    """Write files, by name, into a folder."""
-    for name, data in files.items():
-        (Path(folder) / name).write_bytes(data)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Callable, Iterator
-from functools import cache
+import math
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache, partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import srsly
 import torch
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 from thinc.api import CupyOps, Model, Optimizer, get_current_ops
 from thinc.shims.shim import Shim
+from thinc.util import convert_recursive, is_xp_array
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..errors import Errors
 from .step import step
+from .storage import MessageReader, pack_binary, pack_weights, packer, unpack_weights
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+
+# Bytes of a shim from this size on have a header of four bytes for their length in msgpack.
+_LARGE = 1 << 16
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -172,35 +177,41 @@ class TorchShim(Shim):
             self._model.to(self._device)
 
     def to_bytes(self) -> bytes:
-        msg: dict[str, Any] = {
-            "cfg": self.cfg,
-            "files": self.files,
-            "weights": None,
-            "versions": library_versions(),
-        }
+        pack = packer().pack
+        weights: list[Any] = [pack(None)]
         if self._model is not None:
-            msg["weights"] = save_safetensors(_unshared_state(self._model))
-        data: bytes = srsly.msgpack_dumps(msg)
-        return data
+            weights = pack_binary(pack_weights(self._model.state_dict()))
+        message = [packer().pack_map_header(4), pack("cfg"), pack(self.cfg), pack("files")]
+        message += [pack(self.files), pack("weights"), *weights]
+        message += [pack("versions"), pack(library_versions())]
+        # The only copy of the weights that is made.
+        return b"".join(message)
 
-    def from_bytes(self, data: bytes) -> TorchShim:
-        msg = srsly.msgpack_loads(data)
-        cfg, files = dict(msg["cfg"]), dict(msg["files"])
-        if msg["weights"] is None:
+    def from_bytes(self, data: bytes | memoryview) -> TorchShim:
+        reader = MessageReader(data)
+        message: dict[str, Any] = {}
+        for _ in range(reader.table()):
+            key = reader.value()
+            message[key] = reader.binary() if key == "weights" else reader.value()
+        cfg, files = dict(message["cfg"]), dict(message["files"])
+        if message["weights"] is None:
             self.cfg, self.files, self._model = cfg, files, None
             return self
-        try:
-            module = self.build(cfg, files)
-            load_weights(module, load_safetensors(msg["weights"]))
-        except Exception as error:
-            # Whatever went wrong: another version of a library may be the reason.
-            raise ValueError(
+
+        def explain(error: BaseException) -> Exception:
+            # Whatever went wrong, another version of a library may be the reason.
+            return ValueError(
                 Errors.E218.format(
                     error=f"{type(error).__name__}: {error}",
-                    saved=_list_versions(msg.get("versions", {})),
+                    saved=_list_versions(message.get("versions", {})),
                     here=_list_versions(library_versions()),
                 )
-            ) from error
+            )
+
+        with library_errors(explain):
+            module = build_with_weights(
+                lambda: self.build(cfg, files), unpack_weights(message["weights"])
+            )
         self.set_module(module, cfg, files)
         return self
 
@@ -264,28 +275,125 @@ def get_module(model: Model[Any, Any], kind: type[Module]) -> Module:
     return module
 
 
-def _unshared_state(module: nn.Module) -> dict[str, Tensor]:
-    # safetensors refuses tensors that share memory (tied weights), so each name gets its own.
-    return {
-        name: value.detach().cpu().contiguous().clone()
-        for name, value in module.state_dict().items()
-    }
+@contextlib.contextmanager
+def library_errors(explain: Callable[[BaseException], Exception]) -> Iterator[None]:
+    """Turn whatever a library raises into an error of ours.
+
+    The tokenizers library may panic, and its PanicException is no `Exception`.
+
+    explain (Callable[[BaseException], Exception]): Makes our error of the library's.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise explain(error) from error
+        raise
+
+
+def write_model(model: Model[Any, Any], path: str | Path) -> None:
+    """Save a model as `Model.to_disk` does, byte for byte, with fewer copies of the weights.
+
+    model (Model): The model.
+    path (str | Path): The file to write.
+    """
+    message = model.to_dict()
+    to_numpy = partial(model.ops.to_numpy, byte_order="<")
+    pack = packer().pack
+    with open(path, "wb") as file:
+        file.write(packer().pack_map_header(len(message)))
+        for key, value in message.items():
+            file.write(pack(key))
+            if key != "shims":
+                file.write(pack(convert_recursive(is_xp_array, to_numpy, value)))
+                continue
+            file.write(packer().pack_array_header(len(value)))
+            for shims in value:
+                file.write(packer().pack_array_header(len(shims)))
+                for data in shims:
+                    if isinstance(data, bytes) and len(data) >= _LARGE:
+                        file.writelines(pack_binary([data]))
+                    else:
+                        file.write(pack(data))
+
+
+def read_model(model: Model[Any, Any], path: str | Path) -> None:
+    """Load a model as `Model.from_disk` does, with fewer copies of the weights.
+
+    model (Model): A model of the same architecture.
+    path (str | Path): A file that `write_model` or `Model.to_disk` wrote.
+    RAISES (ValueError): If it does not fit the model.
+    """
+    reader = MessageReader(Path(path).read_bytes())
+    message: dict[str, Any] = {}
+    nodes = list(model.walk())
+    for _ in range(reader.table()):
+        key = reader.value()
+        if key != "shims":
+            message[key] = convert_recursive(is_xp_array, model.ops.asarray, reader.value())
+            continue
+        message[key] = []
+        for i in range(reader.list()):
+            shims: list[Any] = []
+            for j in range(reader.list()):
+                ours = i < len(nodes) and isinstance([*nodes[i].shims, None][j], TorchShim)
+                # A view of the file, for which only our shims are prepared.
+                shims.append(reader.binary() if ours else reader.value())
+            message[key].append(shims)
+    model.from_dict(message)
+
+
+def build_with_weights(build: Callable[[], nn.Module], weights: dict[str, Tensor]) -> nn.Module:
+    """Build a module around weights that are there already.
+
+    The module's own weights are made on torch's meta device, which takes neither memory nor time.
+    If anything is left there, or cannot be made there, the module is built again in memory.
+
+    build (Callable[[], nn.Module]): Builds the module.
+    weights (dict[str, Tensor]): Its weights, by name; the module takes them over.
+    RETURNS (nn.Module): The module.
+    RAISES (ValueError): If the weights do not fit it.
+    """
+    try:
+        with _EmptyOnMeta():
+            module = build()
+        load_weights(module, weights)
+        if not any(t.is_meta for t in (*module.parameters(), *module.buffers())):
+            return module
+    except (NotImplementedError, RuntimeError):
+        pass
+    module = build()
+    load_weights(module, weights)
+    return module
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    """Makes the tensors of `torch.empty` on the meta device. Layers make their parameters with it;
+    buffers such as positions, which are not saved, come from functions that fill them."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs = {**kwargs, "device": "meta"}
+        return func(*args, **kwargs)
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
     """Load weights, strictly but for buffers.
 
     Versions of transformers disagree on which buffers are saved (`embeddings.position_ids`), and
-    buffers are made anew by the module's constructor; parameters must match exactly.
+    the constructor of a module fills them anyway; parameters must match exactly.
 
-    module (nn.Module): Takes the weights.
-    weights (dict[str, Tensor]): By name.
-    RAISES (ValueError): If a parameter is missing, unexpected or of another shape.
+    module (nn.Module): The module. It takes over the tensors of parameters and does not copy them.
+    weights (dict[str, Tensor]): Tensors by name.
+    RAISES (ValueError): If a parameter is missing, unexpected, of another shape or not finite.
     """
-    expected = dict(module.named_parameters())
+    parameters = dict(module.named_parameters(remove_duplicate=False))
     buffers = dict(module.named_buffers())
     state = module.state_dict()
-    missing = sorted(name for name in expected if name in state and name not in weights)
+    missing = sorted(name for name in parameters if name in state and name not in weights)
     unexpected = sorted(
         name
         for name, value in weights.items()
@@ -297,7 +405,35 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
     )
     if missing or unexpected:
         raise ValueError(Errors.E207.format(missing=missing, unexpected=unexpected))
-    module.load_state_dict({k: v for k, v in weights.items() if k in state}, strict=False)
+    check_finite((name, value) for name, value in weights.items() if name in parameters)
+    module.load_state_dict(
+        {k: v for k, v in weights.items() if k in state and k not in parameters}, strict=False
+    )
+    # Parameters that are tied are one object under several names, and stay one.
+    loaded: dict[nn.Parameter, nn.Parameter] = {}
+    for name, old in parameters.items():
+        if name not in state:
+            continue
+        if old not in loaded:
+            value = weights[name].to(old.dtype)
+            loaded[old] = nn.Parameter(value, requires_grad=old.requires_grad)
+        owner, _, key = name.rpartition(".")
+        setattr(module.get_submodule(owner), key, loaded[old])
+
+
+def check_finite(tensors: Iterable[tuple[str, Tensor]]) -> None:
+    """Refuse weights that are not finite numbers.
+
+    tensors (Iterable[tuple[str, Tensor]]): Names and tensors.
+    RAISES (ValueError): If one holds NaN or infinity, naming it.
+    """
+    for name, value in tensors:
+        if value.is_floating_point() and value.numel() and not value.is_meta:
+            # Both are NaN if anything is; unlike `isfinite` this takes no memory.
+            least, most = map(float, value.detach().aminmax())
+            for bound in (least, most):
+                if not math.isfinite(bound):
+                    raise ValueError(Errors.E219.format(name=name, value=bound))
 
 
 def _is_buffer_name(name: str) -> bool:

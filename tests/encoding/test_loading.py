@@ -1,0 +1,296 @@
+"""Loading and saving: nothing is written or run, damaged files are errors, little memory is used."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+import srsly
+import torch
+from safetensors.torch import load, load_file, save, save_file
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.vocab import Vocab
+from torch import nn
+
+from spacy_spanrel.encoding import listener
+from spacy_spanrel.encoding.checkpoint import HFModule, build_hf_module, load_checkpoint
+from spacy_spanrel.encoding.encoder import HFEncoder
+from spacy_spanrel.encoding.pieces import tokenizer_from_files
+from spacy_spanrel.encoding.shim import (
+    build_with_weights,
+    get_module,
+    get_shim,
+    load_weights,
+    read_model,
+    write_model,
+)
+from spacy_spanrel.encoding.storage import MessageReader, pack_weights, unpack_weights
+
+
+@pytest.fixture
+def encoder(bert_checkpoint: Path):
+    model = HFEncoder(str(bert_checkpoint), device="cpu", precision="float32")
+    model.initialize()
+    return model
+
+
+@pytest.fixture
+def copied(bert_checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bert_checkpoint, tmp_path / "copied"))
+
+
+def fresh():
+    return HFEncoder("none", device="cpu", precision="float32")
+
+
+# Files
+
+
+@pytest.mark.parametrize("name", ["../outside.txt", "/tmp/spanrel_outside.txt", "plain.txt"])
+def test_loading_writes_no_file(encoder, monkeypatch, tmp_path: Path, name: str):
+    message = srsly.msgpack_loads(get_shim(encoder).to_bytes())
+    message["files"][name] = b"written"
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("loading wrote something")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
+    again = fresh()
+    get_shim(again).from_bytes(srsly.msgpack_dumps(message))
+    assert get_shim(again).is_initialized
+
+
+def test_pieces_are_saved_as_the_checkpoint_has_them(bert_checkpoint: Path):
+    module, _, files = load_checkpoint(str(bert_checkpoint))
+    loaded = tokenizer_from_files(files).backend_tokenizer.pre_tokenizer
+    # The module splits special tokens, once; what is saved does not yet.
+    assert str(loaded).count("Split(") == 0
+    built = build_hf_module({"name": "x", "casing": False}, files)
+    both = [str(m.pieces._backend.pre_tokenizer).count("Split(") for m in (module, built)]
+    assert both == [1, 1]
+
+
+# Custom code
+
+
+def test_custom_code_is_refused_unasked(copied: Path, monkeypatch, tmp_path: Path):
+    ran = tmp_path / "ran"
+    (copied / "modeling_own.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    config = json.loads((copied / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "modeling_own.Own"}}
+    (copied / "config.json").write_text(json.dumps(config))
+
+    def asked(*args):
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("builtins.input", asked)
+    with pytest.raises(OSError, match="E_SR202"):
+        load_checkpoint(str(copied))
+    assert not ran.exists()
+
+
+# Damaged checkpoints
+
+
+def damage_weights(folder: Path, data: bytes) -> None:
+    (folder / "model.safetensors").write_bytes(data)
+
+
+DAMAGES = {
+    "empty weights": lambda folder: damage_weights(folder, b""),
+    "weights cut off": lambda folder: damage_weights(
+        folder, (folder / "model.safetensors").read_bytes()[:1000]
+    ),
+    "other weights": lambda folder: damage_weights(folder, b"\xff" * 100),
+    "tokenizer without added_tokens": lambda folder: (folder / "tokenizer.json").write_text(
+        json.dumps(
+            {
+                key: value
+                for key, value in json.loads((folder / "tokenizer.json").read_text()).items()
+                if key != "added_tokens"
+            }
+        )
+    ),
+    "tokenizer that is a list": lambda folder: (folder / "tokenizer.json").write_text("[]"),
+    "settings that are a list": lambda folder: (folder / "tokenizer_config.json").write_text("[]"),
+    "config that is a list": lambda folder: (folder / "config.json").write_text("[]"),
+    "empty config": lambda folder: (folder / "config.json").write_text(""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_checkpoints_are_errors_with_the_path(copied: Path, damage: str):
+    DAMAGES[damage](copied)
+    with pytest.raises((OSError, ValueError), match="E_SR") as caught:
+        load_checkpoint(str(copied))
+    assert str(copied) in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_not_finite_are_refused(encoder, copied: Path, value: float):
+    path = copied / "model.safetensors"
+    weights = load_file(path)
+    name = next(n for n in weights if n.endswith("layer.0.output.dense.weight"))
+    weights[name].reshape(-1)[3] = value
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match="E_SR219.*layer.0.output.dense.weight"):
+        load_checkpoint(str(copied))
+
+    message = srsly.msgpack_loads(get_shim(encoder).to_bytes())
+    saved = load(message["weights"])
+    name = next(n for n in saved if n.endswith("layer.0.output.dense.weight"))
+    saved[name].reshape(-1)[3] = value
+    message["weights"] = save(saved)
+    with pytest.raises(ValueError, match="E_SR219.*layer.0.output.dense.weight"):
+        get_shim(fresh()).from_bytes(srsly.msgpack_dumps(message))
+
+
+# Texts without pieces
+
+
+def test_an_empty_text_with_casing_and_no_special_tokens(bert_checkpoint: Path):
+    model = HFEncoder(str(bert_checkpoint), casing=True, device="cpu", precision="float32")
+    model.initialize()
+    pieces = get_module(model, HFModule).pieces
+    pieces.prefix, pieces.suffix = [], []
+    vocab = Vocab()
+    encoded = model.predict([Doc(vocab), Doc(vocab, words=["hello"]), Doc(vocab)])
+    assert encoded.n_tokens == 1
+    assert encoded.context.shape[0] == 3
+
+
+# Bytes
+
+
+def test_weights_are_safetensors_both_ways():
+    weights = {
+        "a": torch.randn(3, 4),
+        "transposed": torch.randn(3, 4).T,
+        "b": torch.arange(5),
+        "none": torch.zeros(0, 3),
+        "scalar": torch.tensor(2.5),
+        "half": torch.randn(2, 3).bfloat16(),
+        "flags": torch.tensor([True, False, True]),
+    }
+    theirs = load(b"".join(pack_weights(weights)))
+    ours = unpack_weights(save({name: value.contiguous() for name, value in weights.items()}))
+    for name, value in weights.items():
+        for read in (theirs, ours):
+            assert read[name].dtype == value.dtype
+            assert torch.equal(read[name], value)
+
+
+@pytest.mark.parametrize("cut", [0, 5, 20, -1])
+def test_weights_cut_off_are_refused(cut: int):
+    data = b"".join(pack_weights({"a": torch.randn(30, 4)}))
+    with pytest.raises(ValueError):
+        unpack_weights(data[:cut])
+
+
+def test_offsets_outside_of_the_file_are_refused():
+    header = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}}
+    text = json.dumps(header).encode()
+    with pytest.raises(ValueError, match="place of the tensor"):
+        unpack_weights(len(text).to_bytes(8, "little") + text + b"\0" * 8)
+
+
+def test_reader_of_messages_gives_views():
+    data = srsly.msgpack_dumps({"small": [1, {"a": 2.5}], "large": b"x" * 70000, "none": None})
+    reader = MessageReader(data)
+    assert reader.table() == 3
+    assert (reader.value(), reader.value()) == ("small", [1, {"a": 2.5}])
+    assert reader.value() == "large"
+    large = reader.binary()
+    assert isinstance(large, memoryview)
+    assert large.obj is data
+    assert (reader.value(), reader.binary()) == ("none", None)
+
+
+def test_models_are_written_as_thinc_writes_them(encoder, tmp_path: Path):
+    write_model(encoder, tmp_path / "model")
+    assert (tmp_path / "model").read_bytes() == encoder.to_bytes()
+    again = fresh()
+    read_model(again, tmp_path / "model")
+    for name, value in get_module(encoder, HFModule).state_dict().items():
+        assert torch.equal(value, get_module(again, HFModule).state_dict()[name])
+    by_thinc = fresh().from_disk(tmp_path / "model")
+    assert by_thinc.to_bytes() == again.to_bytes()
+
+
+# Weights
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Embedding(5, 3)
+        self.two = nn.Linear(3, 5, bias=False)
+        self.two.weight = self.one.weight
+        self.register_buffer("positions", torch.arange(4), persistent=False)
+
+
+def test_tied_weights_stay_tied_and_buffers_are_there():
+    weights = {name: value.clone() for name, value in Tied().state_dict().items()}
+    loaded = build_with_weights(Tied, weights)
+    assert isinstance(loaded, Tied)
+    assert loaded.one.weight is loaded.two.weight
+    assert torch.equal(loaded.positions, torch.arange(4))
+    assert torch.equal(loaded.one.weight, weights["one.weight"])
+
+
+def test_loading_draws_no_random_numbers_and_copies_no_weights():
+    weights = {name: value.clone() for name, value in nn.Linear(3, 5).state_dict().items()}
+    before = torch.get_rng_state()
+    loaded = build_with_weights(lambda: nn.Linear(3, 5), weights)
+    assert torch.equal(before, torch.get_rng_state())
+    assert loaded.weight.data_ptr() == weights["weight"].data_ptr()
+
+
+def test_frozen_weights_stay_frozen():
+    module = nn.Linear(3, 5)
+    module.weight.requires_grad_(False)
+    load_weights(module, {k: v.clone() for k, v in nn.Linear(3, 5).state_dict().items()})
+    assert not module.weight.requires_grad
+    assert module.bias.requires_grad
+
+
+# spaCy
+
+
+def test_replace_listeners_is_extended_once(monkeypatch):
+    original = Language.replace_listeners
+    while hasattr(original, "__wrapped__"):
+        original = original.__wrapped__
+    monkeypatch.setattr(Language, "replace_listeners", original)
+    listener._extend_replace_listeners()
+    extended = Language.replace_listeners
+    assert extended is not original
+    listener._extend_replace_listeners()
+    assert Language.replace_listeners is extended
+
+
+def test_replace_listeners_is_left_alone_at_import(run_fresh):
+    run_fresh(
+        "from spacy.language import Language\n"
+        "before = Language.replace_listeners\n"
+        "import importlib, spacy_spanrel.encoding.listener as listener\n"
+        "importlib.reload(listener)\n"
+        "assert Language.replace_listeners is before\n"
+    )
+
+
+@pytest.fixture
+def run_fresh():
+    import subprocess
+
+    def run(code: str) -> None:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    return run
