@@ -40,11 +40,12 @@ class Errors:
     )
     E107 = (
         "[E_SR107] The answer to question '{id}' has the character offsets {start} to {end}, but the "
-        "Doc has {length} characters. Expected 0 <= start < end <= {length}."
+        "Doc has {length} characters. Expected 0 <= start < end <= {length}, and at least one "
+        "character of a token."
     )
     E108 = (
-        "[E_SR108] The answer to question '{id}' belongs to another Doc. Answers must be made for "
-        "the Doc on which they are set."
+        "[E_SR108] The answer to question '{id}' belongs to another Doc. Make it with make_answer for "
+        "the Doc on which it is set."
     )
 
     # Encoding
@@ -472,7 +473,7 @@ class Errors:
     # Scoring answers.
     E851 = (
         "[E_SR851] Answers cannot be normalized for the language {language!r}. Expected None (the "
-        "official SQuAD rules, for any language), or one of MLQA's: {known}."
+        "rules of SQuAD, for any language), or a language of MLQA: {languages}."
     )
     E852 = (
         "[E_SR852] {n} question(s) have no {what}: {ids}. Give one for each question that has "
@@ -525,7 +526,7 @@ class Warnings:
         "{limit} pieces and were cut. First of them: {examples}"
     )
     W110 = (
-        "[W_SR110] Component '{name}': {n} gold answer(s) cover no word piece of the predicted Docs, "
+        "[W_SR110] Component '{name}': {n} gold answer(s) are covered by no piece of the predicted Docs, "
         "and their questions were left out of training. First of them: {examples}"
     )
     W111 = (

@@ -130,9 +130,8 @@ def _stored_pairs(
     """
     spans = list(group)
     if rows is None or len(spans) != 2 * len(rows):
-        scores = f"scores of another form ({type(stored).__name__})"
-        if rows is not None:
-            scores = f"{len(rows)} scores"
+        kind = type(stored).__name__
+        scores = f"scores of another form ({kind})" if rows is None else f"{len(rows)} scores"
         raise ValueError(Errors.E102.format(key=key, n=len(spans), scores=scores))
     typed = [Span(group.doc, span.start, span.end, label=span.id) for span in spans]
     labels = [span.label_ for span in spans[::2]]
@@ -147,8 +146,8 @@ def _as_list(stored: Any) -> list[Any] | None:
 
 
 def _probabilities(stored: Any) -> list[float | None] | None:
-    """Return stored scores as numbers from 0 to 1, or None where there is none; None if they are
-    anything else."""
+    """Return stored scores, each a probability or None, as plain numbers; None if they are anything
+    else."""
     values = _as_list(stored)
     if values is None:
         return None

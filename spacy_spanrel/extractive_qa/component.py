@@ -63,10 +63,11 @@ device = "auto"
 
 
 def _are_questions(setting: Any) -> bool:
+    """Tell whether the setting `questions` has one of its forms, without blank questions."""
     if isinstance(setting, dict):
         texts = list(setting.values()) if survives_as_table(setting) else [None]
     else:
-        texts = [row[1] if not isinstance(row, str) and len(row) == 2 else row for row in setting]
+        texts = [q[1] if not isinstance(q, str) and len(q) == 2 else q for q in setting]
     return all(isinstance(text, str) and text.strip() for text in texts)
 
 
@@ -326,6 +327,7 @@ class ExtractiveQA(TorchPipe):
         questions: Sequence[Sequence[Question]],
         top_k: int | None = None,
     ) -> list[DocPrediction]:
+        """Answer questions about Docs; arguments as in `answer`."""
         keep = self.cfg["top_k"] if top_k is None else top_k
         check_settings(self.name, {"top_k": keep}, {"top_k": RULES["top_k"]})
         answers: list[list[Answer]] = [[] for _ in docs]
@@ -339,10 +341,11 @@ class ExtractiveQA(TorchPipe):
             for start in range(0, len(asked), step):
                 requests.append((i, asked[start : start + step]))
                 sizes.append(size * len(requests[-1][1]))
-        for part in chunks_by_size(sizes, _CHUNK_CHARS):
-            chunk = [(docs[i], asked) for i, asked in requests[part]]
-            predictions = self._predict_chunk(chunk, keep)
-            for (i, _), prediction in zip(requests[part], predictions, strict=True):
+        for chunk in chunks_by_size(sizes, _CHUNK_CHARS):
+            predictions = self._predict_chunk(
+                [(docs[i], asked) for i, asked in requests[chunk]], keep
+            )
+            for (i, _), prediction in zip(requests[chunk], predictions, strict=True):
                 answers[i] += prediction.answers
                 counts[i].update(prediction.report)
         return [
@@ -421,12 +424,9 @@ class ExtractiveQA(TorchPipe):
                     null_score=null_score,
                 )
             )
-        is_below = (
-            bool(answers)
-            and self.cfg["no_answer"]
-            and (null_score - candidates.logits[0] > self.cfg["null_threshold"])
-        )
-        if is_below or not answers:
+        if not answers or (
+            self.cfg["no_answer"] and null_score - candidates.logits[0] > self.cfg["null_threshold"]
+        ):
             return Answer(
                 question, score=scores[-1], null_score=null_score, alternatives=tuple(answers)
             )

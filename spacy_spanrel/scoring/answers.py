@@ -82,8 +82,8 @@ def normalize_answer(text: str, language: str | None = None) -> str:
     elif language in LANGUAGES:
         text = "".join(char for char in text if not _is_punctuation(char))
     else:
-        known = ", ".join(map(repr, LANGUAGES))
-        raise ValueError(Errors.E851.format(language=language, known=known))
+        languages = ", ".join(map(repr, LANGUAGES))
+        raise ValueError(Errors.E851.format(language=language, languages=languages))
     article = _ARTICLE.get(language or "en")
     if article is not None:
         text = article.sub(" ", text)
