@@ -618,11 +618,12 @@ def find_something(nlp: Language) -> None:
     raise AssertionError("It finds nothing.")
 
 
-def predictions(nlp: Language, batch_size: int = 8) -> list[dict[str, Any]]:
+def predictions(nlp: Language, batch_size: int = 8, n_process: int = 1) -> list[dict[str, Any]]:
     """What a pipeline says of the rows, and of all of them as one text, as plain data.
 
     nlp (Language): From `make_pipeline`.
     batch_size (int): Docs in a batch.
+    n_process (int): Processes that predict.
     RETURNS (list[dict[str, Any]]): For each Doc the places (compared as they are) and the numbers
         (compared but for rounding) of what each component found.
     """
@@ -630,7 +631,9 @@ def predictions(nlp: Language, batch_size: int = 8) -> list[dict[str, Any]]:
     # Longer than a window.
     docs.append(Doc.from_docs([with_entities(nlp, row) for row in ROWS * 2]))
     docs[-1]._.questions = [text for row in ROWS for text, _ in row.questions]
-    return [annotations_of(doc) for doc in nlp.pipe(docs, batch_size=batch_size)]
+    return [
+        annotations_of(doc) for doc in nlp.pipe(docs, batch_size=batch_size, n_process=n_process)
+    ]
 
 
 def annotations_of(doc: Doc) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+"""A small trained pipeline of each component, whose checkpoint is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+from spacy.language import Language
+from spacy.tokens import Doc, Span
+
+from ..encoders.util import COMPONENTS, ENCODERS, make_examples, make_pipeline, predictions, train
+
+BERT = next(encoder for encoder in ENCODERS if encoder.name == "bert")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained pipeline of one component.
+
+    nlp (Language): The pipeline as it was trained. Not to be changed.
+    path (Path): The same on disk, and beside it, with the suffix ".bytes", as bytes.
+    losses (list[float]): Loss of each step.
+    predictions (list[dict]): From `predictions(nlp)`.
+    """
+
+    nlp: Language
+    path: Path
+    losses: list[float]
+    predictions: list[dict[str, Any]]
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _classified_extensions() -> Iterator[None]:
+    """Remove the extensions of the relation_classifier of `make_pipeline`, which has a prefix."""
+    yield
+    for kind in (Doc, Span):
+        for name in ("relations", "relation_scores", "pair_scores"):
+            if kind.has_extension(f"classified_{name}"):
+                kind.remove_extension(f"classified_{name}")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny BERT. Not to be changed."""
+    return BERT.save(tmp_path_factory.mktemp("contract") / "bert")
+
+
+@pytest.fixture(scope="session")
+def all_trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
+    """The trained pipelines of all components; the checkpoint that they began with has moved."""
+    home = tmp_path_factory.mktemp("trained")
+    checkpoint = BERT.save(home / "checkpoint")
+    trained = {}
+    for name in COMPONENTS:
+        nlp = make_pipeline(checkpoint, [name])
+        losses = train(nlp)[name]
+        path = home / name
+        nlp.to_disk(path)
+        path.with_suffix(".bytes").write_bytes(nlp.to_bytes())
+        trained[name] = Trained(nlp, path, losses, predictions(nlp))
+    checkpoint.rename(home / "moved")
+    return trained
+
+
+@pytest.fixture(params=COMPONENTS)
+def component(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def trained(component: str, all_trained: dict[str, Trained]) -> Trained:
+    return all_trained[component]
+
+
+@pytest.fixture
+def loaded(trained: Trained) -> Language:
+    """A copy of the trained pipeline, loaded from disk, which a test may change."""
+    return spacy.load(trained.path)
+
+
+@pytest.fixture
+def fresh(component: str, folder: Path) -> Language:
+    """An initialized pipeline of the component, not trained."""
+    return make_pipeline(folder, [component])
+
+
+@pytest.fixture
+def examples(fresh: Language) -> list[Any]:
+    return make_examples(fresh)

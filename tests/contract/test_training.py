@@ -1,0 +1,161 @@
+"""Updates, labels and errors."""
+
+from __future__ import annotations
+
+import math
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+import spacy
+import torch
+from spacy.language import Language
+from spacy.tokens import Doc
+from spacy.training import Example
+
+from spacy_spanrel.encoding.shim import torch_shims
+from spacy_spanrel.training.optimizer import create_adamw
+
+from ..encoders.util import (
+    COMPONENTS,
+    RELATIONS,
+    SETTINGS,
+    make_examples,
+    make_pipeline,
+    predictions,
+)
+from .conftest import Trained
+
+LABELLED = ("span_relation", "relation_classifier")
+
+
+def uninitialized(component: str, folder: Path, **settings: Any) -> Language:
+    """A pipeline of the component as the config makes it."""
+    nlp = spacy.blank("xx")
+    config = {**SETTINGS[component], **settings, "scorer": None}
+    model = dict(config.pop("model"))
+    if component == "span_relation":
+        model["encoder"] = {**model["encoder"], "name": str(folder)}
+    else:
+        model["name"] = str(folder)
+    nlp.add_pipe(component, config={**config, "model": model})
+    return nlp
+
+
+def weights_of(nlp: Language, component: str) -> list[torch.Tensor]:
+    shims = torch_shims(nlp.get_pipe(component).model)
+    return [p.detach().clone() for shim in shims for p in shim.module.parameters()]
+
+
+def gradients_of(nlp: Language, component: str) -> list[torch.Tensor]:
+    shims = torch_shims(nlp.get_pipe(component).model)
+    return [
+        torch.zeros_like(p) if p.grad is None else p.grad.clone()
+        for shim in shims
+        for p in shim.module.parameters()
+    ]
+
+
+def test_learns(trained: Trained) -> None:
+    assert all(math.isfinite(loss) for loss in trained.losses)
+    assert trained.losses[-1] < 0.9 * trained.losses[0]
+    assert all(found["places"] for found in trained.predictions)
+
+
+def test_losses_have_the_component(fresh: Language, component: str) -> None:
+    pipe = fresh.get_pipe(component)
+    assert pipe.update([])[component] == 0.0
+    losses = pipe.update([Example(Doc(fresh.vocab), Doc(fresh.vocab))], losses={"other": 2.0})
+    assert losses["other"] == 2.0
+    assert losses[component] == 0.0
+    assert set(losses) == {"other", *pipe.loss_names}
+
+
+def test_gradients_add_up(fresh: Language, component: str) -> None:
+    """Without an optimizer weights stay, and gradients and losses are added to; with one, weights
+    change and gradients are gone. (The negatives of span_relation are drawn anew each time.)"""
+    pipe = fresh.get_pipe(component)
+    if component == "span_relation":
+        pipe.cfg.update(neg_entity_count=10**6)  # all of them
+    before = weights_of(fresh, component)
+    losses = pipe.update(make_examples(fresh))
+    loss, once = losses[component], gradients_of(fresh, component)
+    assert any(gradient.any() for gradient in once)
+    pipe.update(make_examples(fresh), losses=losses)
+    assert losses[component] == pytest.approx(2 * loss)
+    for twice, gradient in zip(gradients_of(fresh, component), once, strict=True):
+        torch.testing.assert_close(twice, 2 * gradient, atol=1e-5, rtol=1e-4)
+    assert all(map(torch.equal, weights_of(fresh, component), before))
+    pipe.finish_update(create_adamw(learn_rate=1e-3))
+    assert not any(gradient.any() for gradient in gradients_of(fresh, component))
+    assert not all(map(torch.equal, weights_of(fresh, component), before))
+
+
+def test_averages_are_not_used(loaded: Language, trained: Trained, component: str) -> None:
+    with loaded.use_params({}):
+        assert predictions(loaded) == trained.predictions
+
+
+def test_not_initialized(component: str, folder: Path) -> None:
+    nlp = uninitialized(component, folder)
+    pipe = nlp.get_pipe(component)
+    assert not pipe.is_initialized
+    with pytest.raises(ValueError, match="E_SR203"):
+        predictions(nlp)
+    nlp.initialize(lambda: make_examples(nlp))
+    assert pipe.is_initialized
+
+
+@pytest.mark.parametrize("component", LABELLED)
+def test_labels_before_and_after_initialization(component: str, folder: Path) -> None:
+    nlp = uninitialized(component, folder)
+    pipe = nlp.get_pipe(component)
+    assert [pipe.add_label("visits"), pipe.add_label("visits")] == [1, 0]
+    nlp.initialize(lambda: make_examples(nlp))
+    assert {"visits", *RELATIONS} <= set(pipe.labels)
+    assert pipe.add_label("visits") == 0
+    with pytest.raises(ValueError, match=r"E_SR303.*'late'"):
+        pipe.add_label("late")
+
+
+@pytest.mark.parametrize("component", LABELLED)
+def test_label_data_stand_for_data(component: str, folder: Path) -> None:
+    """What `spacy init labels` writes makes the same component."""
+    first = make_pipeline(folder, [component]).get_pipe(component)
+    nlp = uninitialized(component, folder)
+    second = nlp.get_pipe(component)
+    second.initialize(lambda: make_examples(nlp), nlp=nlp, labels=first.label_data)
+    assert second.labels == first.labels
+    assert second.label_data == first.label_data
+
+
+@pytest.mark.parametrize("component", LABELLED)
+def test_no_labels(component: str, folder: Path) -> None:
+    nlp = uninitialized(component, folder)
+    bare = Example(nlp.make_doc("Mary"), nlp.make_doc("Mary"))
+    with pytest.raises(ValueError, match=r"E_SR(301|701)"):
+        nlp.initialize(lambda: [bare])
+
+
+@pytest.mark.parametrize("wrong", [["no Example"], [1]])
+def test_what_is_no_example_is_refused(fresh: Language, component: str, wrong: list[Any]) -> None:
+    pipe = fresh.get_pipe(component)
+    with pytest.raises(TypeError, match="E978"):
+        pipe.update(wrong)
+
+
+def test_float16_is_refused_on_the_cpu(trained: Trained, component: str) -> None:
+    model = {"precision": "float16"}
+    change = {"model": {"encoder": model} if component == "span_relation" else model}
+    nlp = spacy.load(trained.path, config={"components": {component: change}})
+    for use in (lambda: predictions(nlp), lambda: nlp.update(make_examples(nlp))):
+        with pytest.raises(ValueError, match=r"E_SR208.*'cpu'"):
+            use()
+
+
+def test_all_components_are_here() -> None:
+    ours = {
+        e.name for e in entry_points(group="spacy_factories") if e.value.startswith("spacy_spanrel")
+    }
+    assert ours == set(COMPONENTS)
