@@ -145,8 +145,8 @@ class Errors:
         "'{upstream}' could read. Put one before this component in the pipeline, and give its name. "
         "A `transformer` component of spacy-transformers is read by 'spacy-spanrel.ListenerEncoder.v1'."
     )
-    E219 = (
-        "[E_SR219] The tensor '{name}' holds {value}: every weight must be a finite number. The "
+    E221 = (
+        "[E_SR221] The tensor '{name}' holds {value}: every weight must be a finite number. The "
         "weights are damaged, or their training diverged. Use an earlier checkpoint."
     )
     E217 = (

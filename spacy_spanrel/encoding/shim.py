@@ -433,7 +433,7 @@ def check_finite(tensors: Iterable[tuple[str, Tensor]]) -> None:
             least, most = map(float, value.detach().aminmax())
             for bound in (least, most):
                 if not math.isfinite(bound):
-                    raise ValueError(Errors.E219.format(name=name, value=bound))
+                    raise ValueError(Errors.E221.format(name=name, value=bound))
 
 
 def _is_buffer_name(name: str) -> bool:

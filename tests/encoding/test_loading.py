@@ -139,7 +139,7 @@ def test_weights_that_are_not_finite_are_refused(encoder, copied: Path, value: f
     name = next(n for n in weights if n.endswith("layer.0.output.dense.weight"))
     weights[name].reshape(-1)[3] = value
     save_file(weights, path, metadata={"format": "pt"})
-    with pytest.raises(ValueError, match="E_SR219.*layer.0.output.dense.weight"):
+    with pytest.raises(ValueError, match="E_SR221.*layer.0.output.dense.weight"):
         load_checkpoint(str(copied))
 
     message = srsly.msgpack_loads(get_shim(encoder).to_bytes())
@@ -147,7 +147,7 @@ def test_weights_that_are_not_finite_are_refused(encoder, copied: Path, value: f
     name = next(n for n in saved if n.endswith("layer.0.output.dense.weight"))
     saved[name].reshape(-1)[3] = value
     message["weights"] = save(saved)
-    with pytest.raises(ValueError, match="E_SR219.*layer.0.output.dense.weight"):
+    with pytest.raises(ValueError, match="E_SR221.*layer.0.output.dense.weight"):
         get_shim(fresh()).from_bytes(srsly.msgpack_dumps(message))
 
 
