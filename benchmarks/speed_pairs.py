@@ -68,7 +68,7 @@ def rows_of(nlp: Language, docs: list[Doc]) -> list[list[int]]:
     """Piece ids of the marked sentences."""
     pipe = component(nlp)
     asked = asking(nlp, docs)
-    pairs = [pipe.typed_pairs(doc) for doc in asked]
+    pairs = [doc_rows.rows for doc_rows in pipe.make_rows(asked)]
     rows = marked_rows(pipe.model, PairInput(asked, pairs, "sentence"))
     return [ids.tolist() for ids in rows.ids]
 

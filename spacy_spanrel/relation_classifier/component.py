@@ -60,10 +60,12 @@ from .markers import HEAD, MARKER_TABLE, MODES, TAIL, Mode, marker_names, uses_t
 from .model import Backprop, PairInput, PairModel, Scheme, make_marker
 from .network import PairNetwork
 from .pairs import (
+    DocPairs,
+    ListedPairs,
     PairGenerator,
     SpanPair,
     TypedPair,
-    nearest_pairs,
+    find_pairs,
     pair_key,
 )
 from .presets import PRESETS, Preset
@@ -108,9 +110,9 @@ RULES = {
     "score_pairs": one_of("gold", "predicted"),
 }
 
-# Pairs that are classified together in prediction: many batches of similar length can be made of
-# them, and memory stays bounded.
-_CHUNK_PAIRS = 2048
+# Rows that are classified together in prediction: enough for many batches of similar length, and few
+# enough to bound the memory.
+_CHUNK_ROWS = 2048
 
 
 @Language.factory(
@@ -246,14 +248,15 @@ def make_relation_classifier(
 
 @dataclass(frozen=True)
 class DocPrediction:
-    """What was found in one Doc.
+    """The predictions for one Doc.
 
     relations (list[tuple[SpanPair, str, float]]): Head and tail, label, probability.
     pairs (list[SpanPair]): All pairs that were classified.
-    scores (float32 array, (n_pairs, n_labels)): Probability of each label for each of them.
-    left_out (int): Pairs that were not looked at: beyond `max_pairs`, or too long for a row.
-    skipped (Counter[str]): Unknown entity types, and how many pairs were skipped for each.
-    report (dict): What becomes of `doc._.spanrel_report`.
+    scores (float32 array, (n_pairs, n_labels)): Probability of each label for each of these pairs.
+    left_out (int): Number of pairs that were not classified because they are beyond `max_pairs` or
+        too long for a row.
+    skipped (Counter[str]): Number of pairs skipped for each unknown entity type.
+    report (dict): The component's entry in `doc._.spanrel_report`.
     """
 
     relations: list[tuple[SpanPair, str, float]]
@@ -265,18 +268,22 @@ class DocPrediction:
 
 
 @dataclass
-class _Request:
-    """The pairs of one Doc, as rows for the network.
+class DocRows:
+    """The pairs of one Doc, and the rows that show them to the network.
 
-    pairs: Those that it can classify; `rows` shows each once or, with alternative types, several
-        times, and `pair_of_row` says which. `impossible` are those whose types allow no relation.
+    pairs (list[SpanPair]): The pairs that are classified.
+    rows (list[TypedPair]): Each pair once or, if its types have alternative names, several times.
+    pair_of_row (list[int]): The pair of each row.
+    n_beyond (int): Number of pairs beyond `max_pairs`.
+    n_impossible (int): Number of pairs whose types allow no relation.
+    skipped (Counter[str]): Number of pairs skipped for each unknown entity type.
     """
 
     pairs: list[SpanPair] = field(default_factory=list)
     rows: list[TypedPair] = field(default_factory=list)
     pair_of_row: list[int] = field(default_factory=list)
-    left_out: int = 0
-    impossible: int = 0
+    n_beyond: int = 0
+    n_impossible: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
 
 
@@ -523,48 +530,63 @@ class RelationClassifier(TorchPipe):
     # Prediction
 
     def predict(self, docs: Iterable[Doc]) -> list[DocPrediction]:
-        """Classify pairs without touching the Docs.
+        """Classify the pairs of Docs without changing the Docs.
 
         docs (Iterable[Doc]): The Docs.
-        RETURNS (list[DocPrediction]): One for each.
+        RETURNS (list[DocPrediction]): One for each Doc.
         """
         docs = list(docs)
-        return self.classify(docs, [self._pairs_of(doc) for doc in docs])
+        return self._classify(docs, self.make_rows(docs))
 
     def classify(
         self, docs: Sequence[Doc], pairs: Sequence[Sequence[SpanPair]]
     ) -> list[DocPrediction]:
-        """Classify given pairs without touching the Docs.
+        """Classify given pairs without changing the Docs.
 
         docs (Sequence[Doc]): The Docs.
-        pairs (Sequence[Sequence[tuple[Span, Span]]]): The pairs (head, tail) of each.
+        pairs (Sequence[Sequence[tuple[Span, Span]]]): The pairs (head, tail) of each Doc.
         RETURNS (list[DocPrediction]): One for each Doc.
         """
-        found: list[DocPrediction] = []
-        # Without pairs there is no work for a network, and none is needed.
-        rules = self._type_rules() if any(pairs) else None
-        requests = [self._request(part, rules) if part and rules else _Request() for part in pairs]
-        constraint = None if rules is None else rules.constraint
-        for part in chunks_by_size([len(r.rows) for r in requests], _CHUNK_PAIRS):
-            found.extend(self._classify_chunk(list(docs[part]), requests[part], constraint))
-        return found
+        return self._classify(docs, self._make_rows([ListedPairs(list(some)) for some in pairs]))
 
-    def _pairs_of(self, doc: Doc) -> list[SpanPair]:
-        pairs = self.pairs(doc, self.cfg["relations_key"])
-        if all(span.label for pair in pairs for span in pair):
-            return pairs
-        # Pairs may be asked for without types: those of the Doc's entities at these places.
-        types = {(span.start, span.end): span.label for span in doc.ents}
+    def make_rows(self, docs: Sequence[Doc]) -> list[DocRows]:
+        """Choose the pairs of Docs that are classified, and the rows that show them.
 
-        def typed(span: Span) -> Span:
-            label = span.label or types.get((span.start, span.end), 0)
-            return Span(doc, span.start, span.end, label=label)
+        docs (Sequence[Doc]): The Docs.
+        RETURNS (list[DocRows]): One for each Doc.
+        """
+        return self._make_rows([self._find_pairs(doc) for doc in docs])
 
-        return [(typed(head), typed(tail)) for head, tail in pairs]
+    def _find_pairs(self, doc: Doc) -> DocPairs:
+        return find_pairs(self.pairs, doc, self.cfg["relations_key"])
 
-    def typed_pairs(self, doc: Doc) -> list[TypedPair]:
-        """Return the rows that the network is shown for a Doc. doc (Doc): The Doc."""
-        return self._request(self._pairs_of(doc), self._type_rules()).rows
+    def _make_rows(self, pairs: Sequence[DocPairs]) -> list[DocRows]:
+        if not any(map(len, pairs)):
+            # There is nothing to classify, so no network is needed.
+            return [DocRows() for _ in pairs]
+        rules = self._type_rules()
+        return [self._rows_of_doc(doc_pairs, rules) for doc_pairs in pairs]
+
+    def _rows_of_doc(self, pairs: DocPairs, rules: TypeRules) -> DocRows:
+        chosen = pairs.choose(lambda *types: bool(rules.possible(*types)), self.cfg["max_pairs"])
+        doc_rows = DocRows(chosen.pairs, n_beyond=chosen.n_beyond)
+        for types, n in chosen.refused.items():
+            if rules.known(*types):
+                doc_rows.n_impossible += n
+            else:
+                doc_rows.skipped[self._unknown_type(*types)] += n
+        for i, (head, tail) in enumerate(chosen.pairs):
+            for names in rules.possible(head.label_, tail.label_):
+                doc_rows.pair_of_row.append(i)
+                doc_rows.rows.append(_typed_pair(head, tail, names))
+        return doc_rows
+
+    def _classify(self, docs: Sequence[Doc], rows: list[DocRows]) -> list[DocPrediction]:
+        predictions: list[DocPrediction] = []
+        constraint = self._constraint()
+        for chunk in chunks_by_size([len(doc_rows.rows) for doc_rows in rows], _CHUNK_ROWS):
+            predictions.extend(self._classify_chunk(list(docs[chunk]), rows[chunk], constraint))
+        return predictions
 
     def _type_rules(self) -> TypeRules:
         return make_type_rules(
@@ -584,26 +606,6 @@ class RelationClassifier(TorchPipe):
         seen = (set(self.cfg["head_types"]), set(self.cfg["tail_types"])) if learned else None
         return make_constraint(self.labels, type_pair_table(given), self._negative, seen)
 
-    def _request(self, pairs: Sequence[SpanPair], rules: TypeRules) -> _Request:
-        """Say what the network is asked about the pairs of a Doc."""
-        request = _Request()
-        candidates: list[SpanPair] = []
-        for head, tail in pairs:
-            types = (head.label_, tail.label_)
-            if not rules.known(*types):
-                request.skipped[self._unknown_type(*types)] += 1
-            elif rules.possible(*types):
-                candidates.append((head, tail))
-            else:
-                request.impossible += 1
-        request.pairs = nearest_pairs(candidates, self.cfg["max_pairs"])
-        request.left_out = len(candidates) - len(request.pairs)
-        for i, (head, tail) in enumerate(request.pairs):
-            for names in rules.possible(head.label_, tail.label_):
-                request.pair_of_row.append(i)
-                request.rows.append(_typed_pair(head, tail, names))
-        return request
-
     def _unknown_type(self, head_type: str, tail_type: str) -> str:
         table = self.markers
         names = self._type_map.get(head_type, [head_type])
@@ -612,66 +614,66 @@ class RelationClassifier(TorchPipe):
         return f"{TAIL}={tail_type}" if known else f"{HEAD}={head_type}"
 
     def _classify_chunk(
-        self, docs: list[Doc], requests: list[_Request], constraint: Constraint | None
+        self, docs: list[Doc], chunk: list[DocRows], constraint: Constraint | None
     ) -> list[DocPrediction]:
-        n_labels = len(self.labels)
-        rows = [row for request in requests for row in request.rows]
+        rows = [row for doc_rows in chunk for row in doc_rows.rows]
         if rows:
             output = self.model.predict(
-                PairInput(docs, [request.rows for request in requests], self.cfg["context"])
+                PairInput(docs, [doc_rows.rows for doc_rows in chunk], self.cfg["context"])
             )
-            kept, cut = output.rows, output.cut
+            row_ids, is_cut = output.rows, output.cut
             probabilities = torch.softmax(output.logits, dim=-1).cpu().numpy()
         else:
-            kept, cut = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
-            probabilities = np.zeros((0, n_labels), dtype=np.float32)
-        counts = [len(request.pairs) for request in requests]
-        offsets = np.cumsum([0, *counts])
-        pair_of_row = np.concatenate(
-            [np.zeros(0, dtype=np.int64)]
-            + [
-                np.asarray(r.pair_of_row, dtype=np.int64) + o
-                for r, o in zip(requests, offsets[:-1], strict=True)
-            ]
-        )[kept]
-        # Pairs that are too long for a row have none.
-        classified, compact = np.unique(pair_of_row, return_inverse=True)
+            row_ids, is_cut = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
+            probabilities = np.zeros((0, len(self.labels)), dtype=np.float32)
+        # Pairs are numbered through the chunk; those that are too long for a row have no number in
+        # `classified`.
+        offsets = np.cumsum([0, *(len(doc_rows.pairs) for doc_rows in chunk)]).tolist()
+        pair_of_row = np.asarray(
+            [
+                offset + i
+                for doc_rows, offset in zip(chunk, offsets[:-1], strict=True)
+                for i in doc_rows.pair_of_row
+            ],
+            dtype=np.int64,
+        )[row_ids]
+        classified, index = np.unique(pair_of_row, return_inverse=True)
         allowed = np.ones(probabilities.shape, dtype=bool)
         if constraint is not None:
-            for i, row in enumerate(kept.tolist()):
-                allowed[i] = constraint(*rows[row][2:])
+            for i, row in enumerate(row_ids.tolist()):
+                allowed[i] = constraint(rows[row].head_type, rows[row].tail_type)
         best = best_variants(
-            np.where(allowed, probabilities, 0.0), compact, len(classified), self._negative
+            np.where(allowed, probabilities, 0.0), index, len(classified), self._negative
         )
         probabilities, allowed = probabilities[best], allowed[best]
         labels, scores = best_labels(probabilities, self._negative, self.cfg["threshold"], allowed)
-        found = []
+        predictions = []
         borders = np.searchsorted(classified, offsets)
-        cut_borders = np.searchsorted(np.unique(pair_of_row[cut]), offsets).tolist()
-        for i, request in enumerate(requests):
-            part = slice(borders[i], borders[i + 1])
-            own = (classified[part] - offsets[i]).tolist()
-            pairs = [request.pairs[j] for j in own]
-            found.append(
+        cut_borders = np.searchsorted(np.unique(pair_of_row[is_cut]), offsets).tolist()
+        for i, doc_rows in enumerate(chunk):
+            of_doc = slice(borders[i], borders[i + 1])
+            pairs = [doc_rows.pairs[j - offsets[i]] for j in classified[of_doc].tolist()]
+            n_too_long = len(doc_rows.pairs) - len(pairs)
+            predictions.append(
                 DocPrediction(
-                    self._relations(pairs, labels[part], scores[part]),
+                    self._relations(pairs, labels[of_doc], scores[of_doc]),
                     pairs,
-                    probabilities[part],
-                    request.left_out + len(request.pairs) - len(pairs),
-                    request.skipped,
+                    probabilities[of_doc],
+                    doc_rows.n_beyond + n_too_long,
+                    doc_rows.skipped,
                     {
                         "pairs": len(pairs),
                         "pairs_cut": cut_borders[i + 1] - cut_borders[i],
                         "pairs_left_out": {
-                            "unknown_types": request.skipped.total(),
-                            "type_constraints": request.impossible,
-                            "max_pairs": request.left_out,
-                            "too_long": len(request.pairs) - len(pairs),
+                            "unknown_types": doc_rows.skipped.total(),
+                            "type_constraints": doc_rows.n_impossible,
+                            "max_pairs": doc_rows.n_beyond,
+                            "too_long": n_too_long,
                         },
                     },
                 )
             )
-        return found
+        return predictions
 
     def _relations(
         self, pairs: list[SpanPair], labels: IntArray, scores: FloatArray
@@ -801,21 +803,17 @@ class RelationClassifier(TorchPipe):
             if found.label in symmetric
         }
         labels |= {key: found.label for key, found in gold.items()}
-        pairs = self._pairs_of(example.predicted)
-        missed = sorted(set(gold) - {pair_key(pair) for pair in pairs})
+        pairs = self._find_pairs(example.predicted)
         lost = [
             f"{gold[key].label}({gold[key].pair[0]}, {gold[key].pair[1]})"
-            for key in missed
-            if gold[key].label != negative
+            for key in sorted(gold)
+            if key not in pairs and gold[key].label != negative
         ]
-        near = nearest_pairs(pairs, self.cfg["max_pairs"])
+        chosen = pairs.choose(lambda head_type, tail_type: True, self.cfg["max_pairs"])
         self.skipped.update(
-            {
-                "relations_without_entities": len(lost),
-                "pairs_beyond_max_pairs": len(pairs) - len(near),
-            }
+            {"relations_without_entities": len(lost), "pairs_beyond_max_pairs": chosen.n_beyond}
         )
-        return [(pair, labels.get(pair_key(pair), negative)) for pair in near], lost
+        return [(pair, labels.get(pair_key(pair), negative)) for pair in chosen.pairs], lost
 
     def _warn_too_long(
         self, docs: Sequence[Doc], pairs: list[list[TypedPair]], kept: IntArray
@@ -850,7 +848,7 @@ class RelationClassifier(TorchPipe):
         YIELDS (Example): In the same order.
         """
         examples = list(examples)
-        for part in chunks_by_size([1] * len(examples), _CHUNK_PAIRS):
+        for part in chunks_by_size([1] * len(examples), _CHUNK_ROWS):
             copies = [Example(eg.predicted.copy(), eg.reference) for eg in examples[part]]
             docs = [copy.predicted for copy in copies]
             relations_key = self.cfg["relations_key"]

@@ -102,7 +102,8 @@ def test_preset(tacred: Path, tmp_path: Path) -> None:
     assert pipe.markers["SUBJ=PERSON"] == vocabulary["[unused5]"]
     doc = nlp.make_doc(TEXT)
     doc.set_ents([spacy.tokens.Span(doc, 0, 2, "PERSON"), spacy.tokens.Span(doc, 4, 5, "ORG")])
-    assert len(pipe.typed_pairs(doc)) == 2
+    (prediction,) = pipe.predict([doc])
+    assert len(prediction.pairs) == 2
 
 
 @pytest.mark.parametrize("form", ["list", "table", "checkpoint"])

@@ -588,7 +588,7 @@ def test_pipe_equals_call(trained: Language, batch_size: int) -> None:
 
 def test_many_chunks_equal_one(trained: Language, monkeypatch: pytest.MonkeyPatch) -> None:
     docs = list(trained.pipe(TEXTS * 3))
-    monkeypatch.setattr("spacy_spanrel.relation_classifier.component._CHUNK_PAIRS", 7)
+    monkeypatch.setattr("spacy_spanrel.relation_classifier.component._CHUNK_ROWS", 7)
     with rows_shown(the_pipe(trained)) as rows:
         others = list(trained.pipe(TEXTS * 3))
     assert len(rows) > 7

@@ -16,9 +16,12 @@ from spacy_spanrel import Relation, set_relations
 from spacy_spanrel.relation_classifier.pairs import (
     EntityPairs,
     GivenPairs,
+    ListedPairs,
     SpanPair,
     distance,
+    find_pairs,
     nearest_pairs,
+    pair_key,
     sentence_of_tokens,
 )
 
@@ -176,6 +179,57 @@ def test_pairs_within_a_distance(ranges: list[Place], limit: int | None) -> None
     ]
     # In their order, repetitions only once.
     assert places(EntityPairs("mine", max_distance=limit)(doc)) == list(dict.fromkeys(near))
+
+
+TYPES = st.sampled_from("XYZ")
+
+
+@given(
+    st.lists(st.tuples(SPANS, TYPES).map(lambda e: (*e[0], e[1])), max_size=14),
+    st.sets(st.tuples(TYPES, TYPES)),
+    st.sets(st.integers(1, 11)),
+    st.none() | st.integers(1, 40),
+    st.none() | st.integers(0, 8),
+    st.sampled_from(["sentence", "doc"]),
+)
+def test_pairs_are_chosen_as_from_a_list(
+    entities: list[tuple[int, int, str]],
+    allowed: set[tuple[str, str]],
+    starts: set[int],
+    max_pairs: int | None,
+    max_distance: int | None,
+    scope: Any,
+) -> None:
+    """Entities are paired, sorted out by type and cut to the nearest pairs without a list of all
+    pairs. The result is that of the definition: all ordered pairs in the order of sentences (by
+    their first entity) and entities, repetitions once; those of allowed types; the nearest."""
+    doc = start_sentences(make_doc(VOCAB, WORDS, entities, key="mine"), *starts, 0)
+    sentence = sentence_of_tokens(doc) if scope == "sentence" else np.zeros(len(doc), dtype=int)
+    groups: dict[int, list[Span]] = {}
+    for start, end, label in dict.fromkeys(entities):
+        if sentence[start] == sentence[end - 1]:
+            span = Span(doc, start, end, label=label)
+            groups.setdefault(sentence[start], []).append(span)
+    listed = ListedPairs(
+        [
+            (head, tail)
+            for group in groups.values()
+            for head, tail in permutations(group, 2)
+            if (head.start, head.end) != (tail.start, tail.end)
+            and (max_distance is None or distance(head, tail) <= max_distance)
+        ]
+    )
+    pairs = find_pairs(EntityPairs("mine", scope, max_distance), doc, "relations")
+    assert len(pairs) == len(listed)
+    for head, tail in permutations([doc[start:end] for start, end, _ in entities], 2):
+        assert (pair_key((head, tail)) in pairs) == (pair_key((head, tail)) in listed)
+    chosen = pairs.choose(lambda head, tail: (head, tail) in allowed, max_pairs)
+    expected = listed.choose(lambda head, tail: (head, tail) in allowed, max_pairs)
+    assert chosen.refused == expected.refused
+    assert chosen.n_beyond == expected.n_beyond
+    assert [[(s.start, s.end, s.label_) for s in pair] for pair in chosen.pairs] == [
+        [(s.start, s.end, s.label_) for s in pair] for pair in expected.pairs
+    ]
 
 
 def test_nearest_pairs_keep_their_order() -> None:
