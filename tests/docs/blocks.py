@@ -31,7 +31,7 @@ _BLOCK = re.compile(
 _TITLE = re.compile(r'title="([^"]+)"')
 COMPONENTS = ("span_relation", "relation_classifier", "extractive_qa")
 # Kinds that are there to be read.
-SHOWN = ("text", "console", "html")
+SHOWN = ("text", "console", "html", "mermaid")
 # Programs of the shell that every Linux has.
 SHELL = ("head", "tail", "mkdir")
 # Two steps instead of a training.
