@@ -128,7 +128,7 @@ def relation_rows(draw: st.DrawFn) -> list[tuple]:
 @settings(max_examples=20)
 @given(rows=relation_rows())
 def test_round_trips(trip: Callable[[Doc], Doc], rows):
-    # Span groups survive what drops extension data.
+    # Span groups are kept where extension data is dropped.
     doc = make_doc(NLP.vocab, TEXT)
     set_relations(doc, make(doc, *rows))
     found = trip(doc)
@@ -145,7 +145,7 @@ def test_round_trips_give_no_none(trip):
 
 @pytest.mark.parametrize("order", [[0, 1, 2], [2, 1, 0], [1, 0]])
 def test_merged_docs_keep_all_relations(order):
-    # The offsets of later Docs move. spaCy leaves scores behind.
+    # The offsets of the later Docs are shifted; spaCy drops the scores.
     docs = [make_doc(NLP.vocab, text) for text in (TEXT, "Mary lives in London", "x y")]
     set_relations(docs[0], make(docs[0], *ROWS))
     set_relations(docs[1], make(docs[1], ((0, 1, "Per"), (3, 4, "Loc"), "live_in", 0.5)))
@@ -274,7 +274,7 @@ def test_relations_of_a_span(doc):
         (4, 5): ["work_for", "employs", "self"],
         (0, 1): [],
     }
-    # by boundaries, whatever the span's label
+    # by its boundaries, whatever its label
     assert len(Span(doc, 0, 2, label="Other")._.relations) == 3
 
 
@@ -346,7 +346,7 @@ def test_scores_of_spancat_are_read(doc, dtype):
     n=st.integers(0, 4),
 )
 def test_attributes_of_foreign_groups(attrs, n):
-    # Whatever other code keeps in groups with our names is read, ignored, or refused with a number.
+    # Attributes of groups with our names are read, ignored, or refused with a numbered error.
     doc = make_doc(NLP.vocab, TEXT)
     spans = [Span(doc, i, i + 1, label="Per") for i in range(n)]
     for key in ("entities", "relations", "relations_scores", "qa"):
@@ -390,7 +390,7 @@ def test_registering_twice_changes_nothing(doc):
     ids=["default", "getter", "method"],
 )
 def test_extensions_of_others_are_not_overwritten(doc, kind, foreign):
-    # Other packages use the same short names.
+    # Other packages may use the same names.
     for mine in (Doc, Span):
         mine.remove_extension("relations")
     kind.set_extension("relations", **foreign)
@@ -422,7 +422,7 @@ def test_a_prefix_with_a_group_of_its_own(doc):
 
 @pytest.mark.usefixtures("fresh_extensions")
 def test_the_first_to_register_chooses_the_group(doc):
-    # The import registers all three names, for the first component to take over.
+    # The import registers all three names; the first component may take them over.
     for extension in relation_extensions():
         extension.owner.remove_extension(extension.name)
     register_defaults(relation_extensions())
@@ -471,7 +471,7 @@ def test_extensions_survive_pickling(doc):
     ],
 )
 def test_scores_of_other_components(scores: object, expected: list[float | None]) -> None:
-    """A span group that another component wrote serves as entities, whatever its attrs hold."""
+    """A span group of another component may hold the entities, whatever its attributes are."""
     doc = make_doc(NLP.vocab, TEXT, [(0, 2, "Per"), (4, 5, "Org")], [(0, 1, "works")])
     doc.spans["entities"] = SpanGroup(
         doc, spans=list(doc.ents), attrs={"scores": scores, "orig_id": [scores]}

@@ -190,7 +190,7 @@ def test_set_and_get(doc):
     first = found[0]
     assert (first.text, first.span.text, first.aligned) == ("John Smith", "John Smith", True)
     assert first.span.doc is doc
-    # The spans of all answers, for other code.
+    # The spans of the group are those of all answers.
     spans = [(span.start, span.end, span.label_) for span in doc.spans["qa"]]
     assert spans == [(0, 2, "who"), (4, 5, "who"), (6, 7, "7")]
 
@@ -264,7 +264,7 @@ def answer_rows(draw: st.DrawFn) -> list[tuple[Question, list[Part]]]:
 @settings(max_examples=20)
 @given(rows=answer_rows())
 def test_round_trips(trip: Callable[[Doc], Doc], rows):
-    # Span groups survive what drops extension data.
+    # Span groups are kept where extension data is dropped.
     doc = NLP.make_doc(TEXT)
     set_answers(doc, make(doc, *rows))
     assert rows_of(get_answers(doc)) == rows
@@ -288,14 +288,14 @@ def test_round_trips_give_no_none(trip):
 
 
 def test_worker_processes(doc):
-    # n_process sends Docs by bytes, with what was set on them.
+    # Worker processes get and return Docs as bytes.
     set_answers(doc, make(doc, *ROWS))
     (found,) = NLP.pipe([doc], n_process=2)
     assert rows_of(found._.answers) == ROWS
 
 
 def test_merged_docs_have_none(doc):
-    # spaCy leaves the attrs of span groups behind, and so the questions.
+    # spaCy drops the attributes of span groups, and so the questions.
     set_answers(doc, make(doc, *ROWS))
     merged = Doc.from_docs([doc, NLP.make_doc("x y")])
     assert merged._.answers == merged._.questions == ()
@@ -405,7 +405,7 @@ def test_text_is_what_the_offsets_say(text, data):
         assert found.text == text[start:end]
         assert found.aligned is (found.span.text == found.text)
     if found.text.strip():
-        # All of the answer but blanks is in its tokens, and no token without need.
+        # The tokens hold all of the answer but blanks, and none of them is there without need.
         assert found.text.strip() in found.span.text
         for token in (found.span[0], found.span[-1]):
             touched = text[max(start, token.idx) : min(end, token.idx + len(token))]
@@ -446,8 +446,7 @@ def test_empty_doc():
 
 
 def test_long_docs():
-    # Nothing builds the text of the Doc: making, setting and reading answers takes no longer than in
-    # a short one.
+    # Making, setting and reading answers takes no longer than in a short Doc.
     doc = Doc(NLP.vocab, words=["word"] * 20_000)
     questions = make_questions([f"What is {i}?" for i in range(20)])
     seconds = []
@@ -486,7 +485,7 @@ def test_to_dict(doc):
     ids=["default", "getter", "method"],
 )
 def test_extensions_of_others_are_not_overwritten(doc, name, foreign: dict[str, Any]):
-    # Other packages use the same short names.
+    # Other packages may use the same names.
     for mine in ("questions", "answers"):
         Doc.remove_extension(mine)
     Doc.set_extension(name, **foreign)

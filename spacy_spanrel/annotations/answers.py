@@ -90,20 +90,20 @@ class Answer:
 QuestionLike = str | Question | tuple[str, str] | Mapping[str, str]
 
 
-def make_questions(given: QuestionLike | Iterable[QuestionLike]) -> tuple[Question, ...]:
+def make_questions(items: QuestionLike | Iterable[QuestionLike]) -> tuple[Question, ...]:
     """Make questions with ids.
 
-    given: One question (a text, a `Question`, or a table with "text" or "question" and optionally
+    items: One question (a text, a `Question`, or a table with "text" or "question" and optionally
         "id"), or several: a list of these and of pairs (id, text). Questions without an id get "q1",
         "q2", ... by their position.
     RETURNS (tuple[Question, ...]): The questions, in the same order.
     RAISES (ValueError): If two questions have the same id, or something is not a question.
     """
-    if isinstance(given, (str, Question, Mapping)):
-        given = [given]
-    if not isinstance(given, Iterable):
-        raise ValueError(Errors.E106.format(found=given))
-    questions = tuple(_make_question(item, f"q{i}") for i, item in enumerate(given, start=1))
+    if isinstance(items, (str, Question, Mapping)):
+        items = [items]
+    if not isinstance(items, Iterable):
+        raise ValueError(Errors.E106.format(found=items))
+    questions = tuple(_make_question(item, f"q{i}") for i, item in enumerate(items, start=1))
     counts = Counter(question.id for question in questions)
     if len(counts) < len(questions):
         repeated = sorted(question_id for question_id, n in counts.items() if n > 1)

@@ -203,9 +203,9 @@ def squad_scores(
                 by_question[key] = (result.unanswered, result.unanswered)
     scores = _means(list(by_question.values()))
     for name, has_answer in (("HasAns", True), ("NoAns", False)):
-        part = [by_question[key] for key, r in results.items() if r.has_answer is has_answer]
-        if part:
-            scores.update({f"{name}_{key}": value for key, value in _means(part).items()})
+        group = [by_question[key] for key, r in results.items() if r.has_answer is has_answer]
+        if group:
+            scores.update({f"{name}_{key}": value for key, value in _means(group).items()})
     if na_probs is not None:
         # Equal numbers stay in their order, as in the official script.
         order = [key for key in sorted(na_probs, key=na_probs.__getitem__) if key in results]
@@ -233,8 +233,9 @@ def _results(
     }
 
 
-def _check_ids(wanted: Iterable[str], given: Mapping[str, Any], what: str) -> None:
-    ids = [key for key in wanted if key not in given]
+def _check_ids(wanted: Iterable[str], values: Mapping[str, Any], what: str) -> None:
+    """Refuse values that lack some ids. what (str): A name for the values."""
+    ids = [key for key in wanted if key not in values]
     if ids:
         raise ValueError(Errors.E852.format(n=len(ids), what=what, ids=", ".join(ids)))
 

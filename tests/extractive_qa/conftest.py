@@ -24,7 +24,7 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_path(tmp_path_factory: pytest.TempPathFactory, bert_checkpoint: Path) -> Path:
-    """A pipeline on disk that knows the answers of `util.ROWS` by heart. Not to be changed."""
+    """A saved pipeline that has memorized the answers of `util.ROWS`. Do not change it."""
     nlp, _ = make_nlp(bert_checkpoint, lang="en")
     examples = make_examples(nlp)
     initialize(nlp, examples)
@@ -41,7 +41,7 @@ def _trained(trained_path: Path) -> Language:
 
 @pytest.fixture
 def trained(_trained: Language) -> Language:
-    """The trained pipeline. Settings that a test changes in `cfg` are put back."""
+    """The trained pipeline. Changes to `cfg` are undone after each test."""
     pipe = _trained.get_pipe("extractive_qa")
     kept = dict(pipe.cfg)
     yield _trained

@@ -53,7 +53,7 @@ def test_questions_are_made_of_the_text(seed: int, count: int) -> None:
         made = make_clozes(doc, count, mentions, random.Random(seed))
         assert len(made) <= count
         assert [answer.question.id for answer in made] == [f"c{i}" for i in range(len(made))]
-        # By turns with an answer and without one.
+        # Every second question has no answer.
         assert [bool(answer) for answer in made] == [i % 2 == 0 for i in range(len(made))]
         for answer in made:
             (place,) = answer.alternatives if not answer else (answer,)
@@ -68,7 +68,7 @@ def test_questions_are_made_of_the_text(seed: int, count: int) -> None:
             if answer:
                 assert not foreign
             else:
-                # What was put in is not in the text as a whole, though its words may be.
+                # The text does not contain the inserted mention, though it may contain its words.
                 put_in = [m for m in (*mentions["name"], *mentions["number"]) if m not in doc.text]
                 assert all(any(word in m for m in put_in) for word in foreign)
         set_answers(doc, made)
@@ -94,7 +94,7 @@ def test_without_an_answer_the_question_says_what_the_text_does_not() -> None:
     without = [answer for answer in made if not answer]
     assert without
     known = re.compile("Lisbon|Mary|Stone|1877|52")
-    # A word of the question may be left out by chance, and what was put in with it.
+    # Words of the question are dropped at random, also those of the inserted mention.
     assert sum(bool(known.search(a.question.text)) for a in without) > 0.7 * len(without)
     assert not any(known.search(answer.question.text) for answer in made if answer)
 
@@ -115,7 +115,7 @@ def test_question_words_fit_the_answer() -> None:
 
 
 def test_annotation_is_used() -> None:
-    """Entities, sentence borders and the answers that people gave."""
+    """Entities, sentence boundaries and gold answers are used."""
     doc = docs()[2]
     doc.set_ents([Span(doc, 1, 2, "WATER"), Span(doc, 9, 12, "PLACES")])
     kinds = [(doc.text[m.start : m.end], m.kind) for m in find_mentions(doc, 0, len(doc.text))]
@@ -125,7 +125,7 @@ def test_annotation_is_used() -> None:
     set_answers(doc, [make_answer(doc, Question("a", "where ?"), start, start + 9)])
     made = make_clozes(doc, 1, MENTIONS, random.Random(1))
     assert [answer.text for answer in made] == ["the hills"]
-    # A border behind the answer: nothing from beyond is asked with it.
+    # A sentence boundary after the answer: no words from the next sentence are used.
     for i, token in enumerate(doc):
         token.is_sent_start = i in (0, 8)
     assert find_sentences(doc) == [(0, 38), (39, len(doc.text))]

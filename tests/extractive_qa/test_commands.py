@@ -96,12 +96,12 @@ def test_fill_config(checkpoint: Path, docs_path: Path, tmp_path: Path) -> None:
 
 
 def test_the_config_of_tests_is_complete() -> None:
-    """What `spacy init fill-config` adds is there already, so that `spacy train` takes it."""
+    """`spacy init fill-config` has nothing to add, so that `spacy train` accepts the config."""
     config = spacy.util.load_config(TEST_CONFIG, overrides={"paths.encoder": "some/bert"})
     nlp = spacy.util.load_model_from_config(config, auto_fill=True)
     filled = nlp.config.interpolate()["components"]["extractive_qa"]
     assert config.interpolate()["components"]["extractive_qa"] == filled
-    # An Example asks one question in training; a Doc has all of its own in evaluation.
+    # In training an Example has one question; in evaluation a Doc has all of its questions.
     assert config["corpora"]["train"]["@readers"] == "spacy-spanrel.QuestionCorpus.v1"
     assert config["corpora"]["dev"]["@readers"] == "spacy-spanrel.Corpus.v1"
 
@@ -120,7 +120,7 @@ def test_train(bert_checkpoint: Path, docs_path: Path, tmp_path: Path) -> None:
     assert pipe.to_bytes() != before
     performance = loaded.meta["performance"]
     assert performance["extractive_qa_loss"] > 0
-    # The gold questions were asked in evaluation, though the inputs have none.
+    # Evaluation asks the gold questions: the inputs have none.
     assert {"qa_exact", "qa_f1", "qa_no_ans_f1", "qa_best_f1"} <= set(performance)
     assert performance["qa_f1"] is not None
     assert "QA_F1" in (tmp_path / "log").read_text()
@@ -141,7 +141,7 @@ def test_question_corpus_gives_single_questions(docs_path: Path) -> None:
 
 
 def test_evaluate(scored_path: Path, docs_path: Path) -> None:
-    # The figures of `spacy evaluate` are those at run time.
+    # `spacy evaluate` scores the same predictions as a program would.
     scores = evaluate(str(scored_path), docs_path, silent=True)
     for name in ("qa_exact", "qa_f1", "qa_has_ans_f1", "qa_no_ans_exact", "qa_best_f1"):
         assert scores[name] == 1.0, name
@@ -156,7 +156,7 @@ def test_find_threshold(scored_path: Path, docs_path: Path) -> None:
 
 
 def test_package_requires_us(scored_path: Path, tmp_path: Path) -> None:
-    # Who installs the packaged pipeline gets this package with it, and its factories are found.
+    # The packaged pipeline requires this package, and its factories are found.
     package(scored_path, tmp_path, name="tiny", version="1.0.0", create_sdist=False)
     folder = tmp_path / "en_tiny-1.0.0"
     meta = srsly.read_json(folder / "meta.json")

@@ -90,7 +90,7 @@ def _readers(checkpoint: Path, roberta: Path) -> dict[str, ExtractiveQA]:
 
 @pytest.fixture
 def readers(_readers: dict[str, ExtractiveQA]) -> Iterator[dict[str, ExtractiveQA]]:
-    """Components with random weights. Settings that a test changes in `cfg` are put back."""
+    """Components with random weights. Changes to `cfg` are undone after each test."""
     kept = {kind: dict(pipe.cfg) for kind, pipe in _readers.items()}
     yield _readers
     for kind, pipe in _readers.items():
@@ -120,7 +120,7 @@ def test_overfits(trained: Language) -> None:
             assert bool(answer) == (answer.span is not None) == (answer.text != "")
             assert len(answer.alternatives) == (0 if answer else 1)
             assert answer.score > 0.5
-    # The spans of the group are the answers, for code that only looks at spans.
+    # The spans of the group are the answers.
     spans = [(span.text, span.label_) for span in docs[0].spans["qa"]]
     assert spans == [("John Smith", "who"), ("Paris", "where")]
 
@@ -145,7 +145,7 @@ PROGRAM = """
 import multiprocessing, sys, spacy
 
 if __name__ == "__main__":
-    # Another span group, and no prefix: the extensions go with it, into worker processes too.
+    # With another span group the extensions read that group, in worker processes too.
     nlp = spacy.load(sys.argv[1], config={"components.extractive_qa.qa_key": "mine"})
 
     def asking():
@@ -173,7 +173,7 @@ if __name__ == "__main__":
 
 @pytest.fixture
 def moved_path(tmp_path: Path) -> Path:
-    """A trained pipeline, made with device = "auto", whose checkpoint is gone."""
+    """A trained pipeline with device = "auto" whose checkpoint was deleted."""
     checkpoint = tiny_checkpoint(tmp_path / "bert")
     nlp, _ = make_nlp(checkpoint, model={"device": "auto"})
     examples = make_examples(nlp)
@@ -186,7 +186,7 @@ def moved_path(tmp_path: Path) -> Path:
 
 def test_another_process_that_imports_only_spacy(moved_path: Path, tmp_path: Path) -> None:
     """The pipeline loads, answers the same, and works with two processes, forked or spawned."""
-    # A file: worker processes that are spawned import the main module again.
+    # In a file, because spawned worker processes import the main module.
     script = tmp_path / "script.py"
     script.write_text(PROGRAM)
     lines = ["|".join([text, *(f"{key}={q}" for key, q, _ in asked)]) for text, asked in ROWS]
@@ -208,7 +208,7 @@ def test_same_seed_same_answers(bert_checkpoint: Path) -> None:
 
 
 def test_docbin_keeps_what_was_found(trained: Language) -> None:
-    # Span groups survive what drops extension data.
+    # Span groups are kept where extension data is dropped.
     the_pipe(trained).cfg["top_k"] = 3
     docs = answer_all(trained)
     data = DocBin(docs=docs).to_bytes()
@@ -263,7 +263,7 @@ def test_odd_question(reader: ExtractiveQA, name: str) -> None:
     reader.cfg["no_answer"] = False
     question = ODD_QUESTIONS[name]
     blank, asked = reader.ask(TEXTS[0], [question, WHO])
-    # A blank question asks nothing, even where everything has an answer.
+    # A blank question has no answer, even with no_answer = false.
     assert bool(blank) == bool(question.strip())
     assert blank.question == Question("q1", question)
     assert_same_answers([asked], [reader.ask(TEXTS[0], Question("q2", WHO))])
@@ -305,7 +305,7 @@ def test_long_question(checkpoint: Path, n_words: int) -> None:
         ) as caught:
             answer = pipe.ask(TEXTS[0], question)
         assert question[:80] in str(caught[0].message)
-        # Said once, not for every batch; a new training begins anew.
+        # The warning comes once, not for every batch, and again after the next initialization.
         pipe.ask(TEXTS[0], question)
         pipe.initialize()
         with pytest.warns(UserWarning, match="W_SR109"):
@@ -330,7 +330,7 @@ LONG_TEXT = FILLING * 20 + TEXTS[1] + " " + FILLING * 20
 
 
 def test_answer_in_the_middle_of_a_long_text(bert_checkpoint: Path) -> None:
-    # One window of many has the answer, and all others were taught that there is none.
+    # One of many windows has the answer; the others learn that they have none.
     nlp, pipe = make_nlp(bert_checkpoint)
     row: Row = (LONG_TEXT, [("who", WHO, "Mary"), ("none", "who was killed ?", None)])
     examples = make_examples(nlp, [row])
@@ -394,8 +394,8 @@ ALPHABET = [
 def takers(
     tmp_path_factory: pytest.TempPathFactory, checkpoint: Path, roberta: Path
 ) -> list[ExtractiveQA]:
-    """Components that answer everything; the tokenizers keep case and accents, drop them, and go
-    by bytes."""
+    """Components that always answer, with tokenizers that keep case and accents, that drop them, and
+    that work on bytes."""
     lower = qa_checkpoint(tmp_path_factory.mktemp("lower") / "bert", cased=False)
     return [ready(folder, no_answer=False, top_k=20) for folder in (checkpoint, lower, roberta)]
 
@@ -415,7 +415,7 @@ def test_offsets(takers: list[ExtractiveQA], text: str) -> None:
             assert part.span.doc is doc
             assert part.span.start_char <= start
             assert part.span.end_char >= end
-            # No token more than needed.
+            # No token is included without need.
             assert part.span[0].idx + len(part.span[0]) > start
             assert part.span[-1].idx < end
             borders = (part.span.start_char, part.span.end_char)
@@ -427,7 +427,7 @@ def test_offsets(takers: list[ExtractiveQA], text: str) -> None:
 def test_pieces_that_begin_with_a_blank(
     readers: dict[str, ExtractiveQA], roberta: Path, tmp_path: Path
 ) -> None:
-    """The answers of a tokenizer whose offsets hold the blank before a word have none."""
+    """Answers do not begin with the blank that some tokenizers add to a piece."""
     folder = shutil.copytree(roberta, tmp_path / "roberta")
     edit_json(folder / "tokenizer_config.json", trim_offsets=False)
     pipe, trimmed = ready(folder), readers["roberta"]
@@ -440,7 +440,7 @@ def test_pieces_that_begin_with_a_blank(
 
 
 def test_spanish_text(tmp_path: Path) -> None:
-    """Accents stay, and count as one character."""
+    """Accented letters are kept, and count as one character."""
     folder = lexicon_checkpoint(
         tmp_path / "bert",
         {"José": (8.0, 0.0), "Núñez": (0.0, 8.0), "nació": (-9.0, -9.0)},
@@ -453,7 +453,7 @@ def test_spanish_text(tmp_path: Path) -> None:
         assert answer.text == "José Núñez"
         assert (answer.start_char, answer.end_char) == (18, 28)
         assert answer.to_dict()["answer"] == "José Núñez"
-    # Decomposed, as macOS writes it: another text, whose offsets differ.
+    # Decomposed characters, as macOS writes them, have other offsets.
     decomposed = "Malaga\u0301. Jose\u0301 Núñez"
     part = ready(folder, lang="es").ask(decomposed, "¿Quién?")
     assert decomposed[part.start_char : part.end_char] == part.text
@@ -461,7 +461,7 @@ def test_spanish_text(tmp_path: Path) -> None:
 
 
 def test_aligned(tmp_path: Path) -> None:
-    """Whether the answer begins and ends on borders of spaCy's tokens."""
+    """`aligned` tells whether the answer begins and ends at token boundaries."""
     pipe = ready(lexicon_checkpoint(tmp_path / "bert", {"Mary": (8.0, 8.0)}))
     whole = Doc(pipe.vocab, words=["Mary", "'s", "city"], spaces=[False, True, False])
     cut = Doc(pipe.vocab, words=["Mary's", "city"], spaces=[True, False])
@@ -484,13 +484,13 @@ def test_a_place_is_one_answer(takers: list[ExtractiveQA], tmp_path: Path, kind:
 
 
 def _jamo(folder: Path) -> Path:
-    """A BERT that strips accents, and so takes Korean syllables to pieces."""
+    """A BERT that strips accents, and so decomposes Korean syllables."""
     letters = ["ᄒ", "##ᅡ", "##ᆫ"]
     return qa_checkpoint(folder / "bert", cased=False, vocab_words=letters)
 
 
 def test_longest_answer(tmp_path: Path) -> None:
-    # 25 tokens are no reason to cut an answer.
+    # An answer of 25 tokens is not cut.
     words = ["John", *["the"] * 23, "Mary", "in", "Paris"]
     folder = lexicon_checkpoint(tmp_path / "bert", {"John": (9.0, -9.0), "Mary": (-9.0, 9.0)})
     nlp = spacy.blank("en")
@@ -513,14 +513,14 @@ def test_ask(trained: Language) -> None:
     answer = pipe.ask(text, WHO)
     assert isinstance(answer, Answer)
     assert (answer.text, answer.question) == ("Mary", Question("q1", WHO))
-    # A Doc is left as it is, and the answer's span is one of its own.
+    # The Doc is not changed, and the span of the answer belongs to it.
     doc = trained.make_doc(text)
     before = doc.to_bytes()
     of_doc = pipe.ask(doc, WHO)
     assert_same_answers([of_doc], [answer])
     assert of_doc.span.doc is doc
     assert doc.to_bytes() == before
-    # One question with an id of its own, and several in any form.
+    # One question with an id, and several questions in every form.
     assert pipe.ask(text, Question("mine", WHO)).question.id == "mine"
     several: list[Any] = [
         [WHO, WHERE],
@@ -550,10 +550,10 @@ def test_ask_for_several_answers(reader: ExtractiveQA) -> None:
     for top_k in (1, 2, 7, 20):
         answer = pipe.ask(TEXTS[0], WHO, top_k=top_k)
         assert len(every(answer)) == top_k == 1 + len(answer.alternatives)
-        # The numbers are those among n_best, however many are kept.
+        # Probabilities are divided among n_best answers, however many are kept.
         assert_same_answers(every(answer)[1:], every(wanted)[1:top_k])
         assert answer.score == pytest.approx(wanted.score)
-    # More than n_best are found where they are asked for.
+    # top_k may be larger than n_best.
     more = pipe.ask(TEXTS[0], WHO, top_k=25)
     assert len(set(places(more))) == 25
     assert places(more)[:20] == places(wanted)
@@ -573,13 +573,13 @@ def test_ask_pipe(trained: Language) -> None:
         assert [[(a.question.id, a.text or None) for a in part] for part in answers] == GOLD
         for part, other in zip(answers, wanted, strict=True):
             assert_same_answers(part, other)
-    # Docs and texts, one question or several, also none; always a tuple.
+    # Docs and texts, with one, several or no questions: always a tuple.
     mixed = [(trained.make_doc(TEXTS[1]), WHO), (TEXTS[0], []), (TEXTS[1], (WHO, WHERE))]
     first, second, third = pipe.ask_pipe(mixed, top_k=2)
     assert (len(first), second, len(third)) == (1, (), 2)
     assert len(every(first[0])) == 2
     assert_same_answers(first, third[:1])
-    # It is a stream: the end of an endless one need not be seen.
+    # It is a stream, which may be endless.
     endless = pipe.ask_pipe(cycle(asked), batch_size=2)
     assert [a.text for part in islice(endless, 3) for a in part] == [
         *("John Smith", "Paris", "Mary", "", "John", "Berlin")
@@ -613,7 +613,7 @@ def test_fixed_questions_come_after_the_own_ones(trained: Language) -> None:
     doc = asking(trained, ROWS[1])
     own = doc._.questions
     doc = the_pipe(trained)(doc)
-    # "who" is taken by another question of the Doc, so the fixed one gives way.
+    # Another question of the Doc has the id "who", so the fixed question gets another id.
     fixed = (Question("fixed-who", "who was killed ?"), Question("resident", WHO))
     assert doc._.questions == (*own, *fixed)
     assert found(doc) == [*GOLD[1], ("fixed-who", None), ("resident", "Mary")]
@@ -717,7 +717,7 @@ def test_many_chunks_equal_one(trained: Language, monkeypatch: pytest.MonkeyPatc
 def test_many_questions_about_a_doc_are_read_in_chunks(
     reader: ExtractiveQA, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Memory is bounded also where one Doc has all the questions.
+    # Memory is bounded also if one Doc has all the questions.
     n_read: list[int] = []
     make_rows = model.make_qa_rows
 
@@ -758,7 +758,7 @@ def test_annotation_beside_it_stays(trained: Language) -> None:
 
 
 def test_asks_what_the_predicted_docs_ask(bert_checkpoint: Path) -> None:
-    """All gold questions, or those of the predicted Doc, as `QuestionCorpus` gives them."""
+    """Training asks the questions of the predicted Doc, or all gold questions if it has none."""
     nlp, pipe = make_nlp(bert_checkpoint)
     initialize(nlp, [])
     (row,) = ROWS[:1]
@@ -780,7 +780,7 @@ def test_asks_what_the_predicted_docs_ask(bert_checkpoint: Path) -> None:
 
 
 def test_gold_that_no_piece_covers(bert_checkpoint: Path) -> None:
-    # It is counted, not dropped silently.
+    # Such answers are counted and warned of.
     nlp, pipe = make_nlp(bert_checkpoint)
     initialize(nlp, [])
     questions = [
@@ -797,7 +797,7 @@ def test_gold_that_no_piece_covers(bert_checkpoint: Path) -> None:
         UserWarning, match=r"W_SR110\] Component '\w+': 2 gold answer.*'\\u200b' \(b\).*\(c\)"
     ):
         losses = pipe.update(examples)
-    # Left out, not taught as unanswerable.
+    # The questions are left out, not learned as unanswerable.
     assert losses["extractive_qa"] == pytest.approx(wanted, abs=1e-5)
     pipe.update(examples)  # said once
     only = make_examples(nlp, [(text, questions[1:2])])
@@ -805,7 +805,7 @@ def test_gold_that_no_piece_covers(bert_checkpoint: Path) -> None:
 
 
 def test_gold_within_tokens(bert_checkpoint: Path) -> None:
-    """Answers need not lie on borders of tokens, nor on the same white space."""
+    """Answers may begin inside tokens, and the white space of the predicted Doc may differ."""
     nlp, pipe = make_nlp(bert_checkpoint)
     initialize(nlp, [])
     gold = Doc(nlp.vocab, words=["John", "lives", "in", "London-Paris", "."])
@@ -828,7 +828,7 @@ def test_gold_within_tokens(bert_checkpoint: Path) -> None:
 
 
 def test_plausible_answers_teach_the_place(bert_checkpoint: Path) -> None:
-    """With them the best span is where an answer would be, and there still is none."""
+    """The best span is the plausible answer, though the question still has no answer."""
     found = {}
     for weight in (0.0, 1.0):
         nlp, pipe = make_nlp(bert_checkpoint, plausible_weight=weight)
@@ -847,7 +847,7 @@ def test_plausible_answers_teach_the_place(bert_checkpoint: Path) -> None:
 
 
 def test_targets_of_windows(bert_checkpoint: Path) -> None:
-    """A window that does not hold the whole answer has none."""
+    """A window that does not hold the whole answer learns "no answer"."""
     nlp, pipe = make_nlp(bert_checkpoint)
     initialize(nlp, [])
     answer = "born in the city . Mary lives in London . he was born in the city . he"
@@ -878,7 +878,7 @@ def test_losses_always_has_the_key(bert_checkpoint: Path) -> None:
     assert pipe.update([]) == {"extractive_qa": 0.0}
     empty = Example(Doc(nlp.vocab), Doc(nlp.vocab))
     assert pipe.update([empty], losses={"other": 2.0}) == {"other": 2.0, "extractive_qa": 0.0}
-    # Questions without gold answers teach nothing.
+    # Questions without gold answers are not learned.
     open_question = Example(nlp.make_doc(TEXTS[0]), asking(nlp, ROWS[0]))
     assert pipe.update([open_question], sgd=create_adamw()) == {"extractive_qa": 0.0}
     losses = pipe.update(make_examples(nlp))
@@ -909,7 +909,7 @@ def test_update_without_sgd_accumulates(bert_checkpoint: Path) -> None:
 def test_frozen_component_annotates(
     trained: Language, bert_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A frozen component answers its fixed questions while a second one learns."""
+    """A frozen component answers its fixed questions while another component is trained."""
     nlp, second = make_nlp(bert_checkpoint, name="second", qa_key="more", extension_prefix="more_")
     nlp.add_pipe("extractive_qa", source=trained, first=True)
     the_pipe(nlp).cfg["questions"] = {"who": WHO}
@@ -968,7 +968,7 @@ def scored(trained_path: Path) -> Language:
 
 
 def test_evaluate_asks_the_gold_questions(scored: Language) -> None:
-    # What `spacy evaluate` and `spacy train` do; the inputs are bare texts.
+    # As in `spacy evaluate` and `spacy train`, the predicted Docs have no annotation.
     examples = make_examples(scored)
     before = [example.predicted.to_bytes() for example in examples]
     scores = scored.evaluate(examples)
@@ -1053,7 +1053,7 @@ def test_analyze_pipes(trained: Language) -> None:
 def test_foreign_extension_is_not_overwritten(
     checkpoint: Path, fresh_extensions: Iterator[None]
 ) -> None:
-    # Other components use the same short names.
+    # Other packages may use the same names.
     for name in ("questions", "answers"):
         for ours in ("questions", "answers"):
             if Doc.has_extension(ours):
@@ -1070,11 +1070,11 @@ def test_foreign_extension_is_not_overwritten(
 
 
 def test_nothing_comes_from_the_question_answering_pipeline() -> None:
-    """Windows, decoding and scores are our own: later versions of transformers have none of it."""
+    """Nothing is used of the question-answering pipeline, which transformers 5.3 removed."""
     imported = set()
     for path in Path(spacy_spanrel.__file__).parent.rglob("*.py"):
         source = path.read_text(encoding="utf-8")
-        # (spacy_transformers.data_classes is another package.)
+        # The pattern does not match spacy_transformers.data_classes.
         assert not re.search(r"(?<![\w.])transformers\.(pipelines|data)\b", source)
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Import):

@@ -101,13 +101,13 @@ def test_ties_go_to_the_earlier_shorter_span() -> None:
     flat = window([1.0] * 4, [1.0] * 4)
     solid = np.ones(4, dtype=bool)
     assert spans(best_candidates([flat], solid, 5, 3)) == [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2]]
-    # In whatever order the windows come.
+    # The order of the windows does not matter.
     parts = [window([1.0] * 2, [1.0] * 2, start=start) for start in (2, 0)]
     assert spans(best_candidates(parts, solid, 3, 3)) == [[0, 0], [0, 1], [1, 1]]
 
 
 def test_a_span_begins_in_the_window_that_owns_it() -> None:
-    # Piece 1 is in both windows; what the first one says of its start does not count.
+    # Piece 1 is in both windows; the start logit of the first one does not count.
     first = window([0.0, 9.0], [0.0, 1.0], owned=[True, False])
     second = window([2.0, 0.0], [0.0, 1.0], start=1)
     found = best_candidates([first, second], np.ones(3, dtype=bool), 2, 5)
@@ -125,7 +125,7 @@ def test_a_span_ends_in_the_window_in_which_it_begins() -> None:
 
 
 def test_order_of_first_and_last() -> None:
-    # The best start stands behind the best end: no span of negative length.
+    # The best start is after the best end: a span never has a negative length.
     found = best_candidates([window([0.0, 9.0], [9.0, 0.0])], np.ones(2, dtype=bool), 9, 9)
     assert spans(found) == [[0, 0], [1, 1], [0, 1]]
 
@@ -139,7 +139,7 @@ def test_nothing_to_choose_from() -> None:
 
 
 def test_answer_in_window_3_of_5_while_the_others_prefer_none() -> None:
-    # The null score is the least of all windows, not that of any window, nor their mean.
+    # The null score is the lowest of all windows.
     placed = place_windows(30, 10, 5)
     assert len(placed.starts) == 5
     windows = []
@@ -163,7 +163,7 @@ def test_answer_in_window_3_of_5_while_the_others_prefer_none() -> None:
     st.none() | st.floats(-200, 200),
 )
 def test_probabilities(logits: list[float], null: float | None) -> None:
-    # Probability is divided once; a softmax a window would add up to more than 1.
+    # The probabilities of all windows together add up to 1.
     found = probabilities(np.asarray(logits, dtype=np.float64), null)
     assert len(found) == len(logits) + 1
     assert found.sum() == pytest.approx(1.0)
@@ -190,7 +190,7 @@ def test_no_token_beside_the_text_is_an_answer(tmp_path: Path, place: str) -> No
     )
     pipe = ready(folder, no_answer=False, top_k=30, n_best=30)
     short, long = "Mary in Paris", "Mary lives in Paris in Paris in Paris in Paris"
-    # Read in one batch, so that the short row is padded.
+    # Both are read in one batch, so that the short row is padded.
     answers = [found[0] for found in pipe.ask_pipe([(short, "who ?"), (long, "who ?")])]
     texts = [short, long]
     for text, answer in zip(texts, answers, strict=True):
@@ -198,7 +198,7 @@ def test_no_token_beside_the_text_is_an_answer(tmp_path: Path, place: str) -> No
         assert answer.logit == pytest.approx(4.0, abs=1e-4)
         assert len(every(answer)) == (6 if text == short else 30)
         assert all(0 <= start < end <= len(text) for start, end in places(answer))
-    # Among the special tokens only [CLS] counts, for "no answer".
+    # Of the special tokens only [CLS] counts, as "no answer".
     null = answers[0].null_score
     assert null == pytest.approx(28.0 if place == "[CLS]" else 0.0, abs=1e-4)
     pipe.cfg["no_answer"] = True
@@ -224,7 +224,7 @@ def pipe(checkpoint: Path) -> ExtractiveQA:
 def test_columns_beside_the_window_count_for_nothing(
     pipe: ExtractiveQA, seed: int, n_words: int, n_question: int
 ) -> None:
-    # They stay out whatever their logits are.
+    # They are never part of an answer, whatever their logits are.
     doc = pipe._make_doc(" ".join(["Mary", "in", "Paris"] * 20)[: 8 * n_words])
     rows = make_qa_rows(pipe.model, QAInput([doc], [[" ".join(["who"] * n_question)]]))
     random = np.random.default_rng(seed)
@@ -268,7 +268,7 @@ def lexicon(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_ten_answers_are_ten_different_ones(lexicon: Path) -> None:
-    # Windows overlap, and each span counts once.
+    # Windows overlap, but each span counts once.
     pipe = ready(lexicon, no_answer=False, max_answer_length=4)
     text = " ".join(["the city", "Mary", "the company"] * 20)
     answer = pipe.ask(text, "who ?", top_k=10)
@@ -277,7 +277,7 @@ def test_ten_answers_are_ten_different_ones(lexicon: Path) -> None:
     found = every(answer)
     assert len(set(places(answer))) == len(found) == 10
     assert [part.logit for part in found] == sorted((a.logit for a in found), reverse=True)
-    # The same text at ten places: ten answers, none of them more probable than it is alone.
+    # The same text at ten places gives ten answers, whose probabilities are not added up.
     assert [part.text for part in found] == ["Mary"] * 10
     every_mary = {match.start() for match in re.finditer("Mary", text)}
     assert len(every_mary) == 20
@@ -299,7 +299,7 @@ def test_scores_add_up_to_one(lexicon: Path) -> None:
     assert answer.null_score == pytest.approx(-8.0, abs=1e-3)
     assert scores == pytest.approx([math.exp(logit) / total for logit in logits])
     assert sum(scores) + null / total == pytest.approx(1.0)
-    # The same text at two places: two answers.
+    # The same text at two places gives two answers.
     twice = sorted(part.start_char for part in every(answer) if part.text == "John Smith")
     assert twice == [0, text.rindex("John")]
 

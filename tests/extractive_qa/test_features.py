@@ -22,13 +22,13 @@ from spacy_spanrel.extractive_qa.features import (
 # Ids of special tokens as in the tokenizers of `tests.util`; text has ids from 100 on.
 BERT = PairTemplate([2], [3], [3], [0], [0], [1], 0, 1)
 ROBERTA = PairTemplate([0], [2, 2], [2], [0], [0, 0], [0], 0, 0)
-# Everything at the end, as XLNet has it.
+# All special tokens at the end, as in XLNet.
 AT_THE_END = PairTemplate([], [4], [4, 3], [], [0], [1, 2], 0, 1)
 TEMPLATES = {"bert": BERT, "roberta": ROBERTA, "at the end": AT_THE_END}
 
 
 class Legal(NamedTuple):
-    """A legal setting with a question and a text."""
+    """Valid settings with a question and a text."""
 
     max_length: int
     doc_stride: int
@@ -104,7 +104,7 @@ def test_every_piece_is_in_a_window(case: Legal, name: str) -> None:
 def test_rows_are_as_long_as_allowed(case: Legal, name: str) -> None:
     rows = rows_of(case, TEMPLATES[name])
     assert all(len(row.ids) <= case.max_length for row in rows)
-    # All but the last one are full, and each starts one step after the one before.
+    # All but the last one are full, and each starts one step after the previous one.
     assert all(len(row.ids) == case.max_length for row in rows[:-1])
     assert [row.start for row in rows] == [i * case.doc_stride for i in range(len(rows))]
 
@@ -124,13 +124,13 @@ def test_windows_are_those_of_run_squad(n_pieces: int, capacity: int, stride: in
 
 
 def test_ownership_by_example() -> None:
-    # Two windows of 6 with 4 in common; piece 4 is as far from the border in both: the earlier one.
+    # Two windows of 6 pieces share 4. Piece 4 is as far from an end in both: the first one owns it.
     windows = place_windows(9, 6, 3)
     assert windows.starts.tolist() == [0, 3]
     assert windows.lengths.tolist() == [6, 6]
     assert windows.owner.tolist() == [0, 0, 0, 0, 0, 1, 1, 1, 1]
-    # A last window of 60 pieces has 2.4 less of the hundredths than one of 300: piece 275 is 24 from
-    # the border of the first one and 25 from that of the second.
+    # A hundredth of 60 pieces is 2.4 less than a hundredth of 300: piece 275 is 24 pieces from the end of
+    # the first window and 25 from that of the second, and the first one owns it.
     owner = place_windows(310, 300, 250).owner
     assert owner[[275, 276]].tolist() == [0, 1]
 
@@ -178,7 +178,7 @@ def test_question_and_window_stand_between_the_special_tokens(case: Legal, name:
 @given(legal())
 def test_casing_goes_with_its_pieces(case: Legal) -> None:
     question, text = 100 + np.arange(case.question), 1000 + np.arange(case.text)
-    # As if the letter case of a piece could be read off its id.
+    # The letter case of each piece is a function of its id here.
     rows = make_rows(
         question,
         text,
@@ -259,6 +259,6 @@ def test_pieces_of_a_range_by_example() -> None:
 
 
 def test_pieces_without_characters_cover_nothing() -> None:
-    # Some tokenizers have them. None can be predicted, so none may be a target.
+    # Empty pieces, which some tokenizers make, are never predicted and must not be targets.
     assert pieces_of_range(np.asarray([[3, 3], [3, 6]]), 2, 6) == (1, 1)
     assert pieces_of_range(np.asarray([[3, 3]]), 2, 5) is None

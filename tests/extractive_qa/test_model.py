@@ -1,4 +1,4 @@
-"""The network computes what transformers computes, whatever the checkpoint and the batches."""
+"""The network computes the same as transformers, for all checkpoints and batches."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ from .util import (
 
 LONG = " ".join(TEXTS * 4)
 QUESTIONS = ["who works for Google ?", "where ?", "who was killed in the city of Berlin by John ?"]
-# (text, question): one window and several.
+# (text, question): with one window and with several.
 ASKED = [(text, question) for text in (*TEXTS, "Mary", LONG) for question in QUESTIONS]
 MAX_LENGTH, DOC_STRIDE = 64, 16
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Path]:
-    """A checkpoint of each kind. Do not change their files."""
+    """One checkpoint of each kind. Do not change the files."""
     folder = tmp_path_factory.mktemp("kinds")
     return {kind: qa_checkpoint(folder / kind, kind) for kind in KINDS}
 
@@ -62,7 +62,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Kind, Path]:
 def original_inputs(
     folder: Path, question: str, text: str, max_length: int = MAX_LENGTH, stride: int = DOC_STRIDE
 ) -> Any:
-    """The rows of a question as the tokenizer of the checkpoint makes them by itself."""
+    """The rows of a question as the tokenizer of transformers makes them."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     n_question = len(tokenizer(question, add_special_tokens=False).input_ids)
     capacity = max_length - n_question - tokenizer.num_special_tokens_to_add(pair=True)
@@ -80,7 +80,7 @@ def original_inputs(
 
 
 def original_logits(folder: Path, question: str, text: str, **settings: int) -> list[Tensor]:
-    """Logits of each row from transformers alone, (length, 2), without padding."""
+    """The logits of each row, (length, 2), computed by transformers without padding."""
     network = AutoModelForQuestionAnswering.from_pretrained(folder).eval()
     encoded = original_inputs(folder, question, text, **settings)
     inputs = {
@@ -97,7 +97,7 @@ def original_logits(folder: Path, question: str, text: str, **settings: int) -> 
 def logits_of(
     pipe: ExtractiveQA, texts: Sequence[str], questions: Sequence[Sequence[str]]
 ) -> list[list[Tensor]]:
-    """Logits of the rows of each question, without padding."""
+    """The logits of the rows of each question, without padding."""
     output = output_of(pipe, texts, questions)
     found: list[list[Tensor]] = [[] for part in questions for _ in part]
     for row, number, logits in zip(
@@ -131,7 +131,7 @@ def test_logits_are_those_of_transformers(folders: dict[Kind, Path], kind: Kind)
         n_windows.add(len(one))
     assert min(n_windows) == 1
     assert max(n_windows) >= 4
-    # Not by chance: the numbers differ clearly between pieces, rows and columns.
+    # The comparison means something: the logits differ clearly between pieces, rows and columns.
     assert torch.cat([row for rows in wanted for row in rows]).std(dim=0).min() > 0.1
 
 
@@ -155,7 +155,7 @@ def test_rows_are_those_of_the_tokenizer(folders: dict[Kind, Path], kind: Kind) 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_batches_change_nothing(folders: dict[Kind, Path], kind: Kind) -> None:
-    # Batch 1 equals batch 64, in any order, and padding changes nothing.
+    # Batch size, order and padding change nothing.
     pipe = ready(folders[kind], model={"batch_pieces": 1})
     alone = {asked: logits_of(pipe, [asked[0]], [[asked[1]]])[0] for asked in ASKED}
     for batch_pieces in (1, 100, 100_000, "auto"):
@@ -168,7 +168,7 @@ def test_batches_change_nothing(folders: dict[Kind, Path], kind: Kind) -> None:
 
 
 def test_rows_of_one_batch_share_a_call(folders: dict[Kind, Path]) -> None:
-    """`batch_pieces` is obeyed, so the test above does compare different batches."""
+    """`batch_pieces` has an effect, so that the test above compares different batches."""
     for batch_pieces, n_calls in ((1, 8), (100_000, 1)):
         pipe = ready(folders["bert"], model={"batch_pieces": batch_pieces})
         calls: list[tuple[int, ...]] = []
@@ -229,7 +229,7 @@ def answers_like_the_original(folder: Path, name: str, **shape: Any) -> None:
     spanish = "Spanish" in name
     words = SPANISH if spanish else WORDS
     qa_checkpoint(folder, vocab_words=words, max_position=512, safetensors=False, **shape)
-    # As they are published: the old format of weights, and no tokenizer.json.
+    # Published like this: weights in the old format, and no tokenizer.json.
     assert (folder / "pytorch_model.bin").exists()
     (folder / "tokenizer.json").unlink()
     edit_json(folder / "tokenizer_config.json", model_max_length=None)
@@ -274,7 +274,7 @@ def test_published_shapes(tmp_path: Path, name: str) -> None:
 
 
 def test_accents_stay_with_a_cased_tokenizer(tmp_path: Path) -> None:
-    # S5: the vocabulary of a cased Spanish model has accents, and they must reach it.
+    # BETO: the vocabulary of the cased Spanish model has accents, which must not be stripped.
     folder = qa_checkpoint(tmp_path / "bert", vocab_words=SPANISH)
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").write_text("{}")  # nothing stated of case
@@ -288,7 +288,7 @@ def test_accents_stay_with_a_cased_tokenizer(tmp_path: Path) -> None:
 
 
 def test_tokenizer_of_another_name(tmp_path: Path) -> None:
-    # S2 is published without a tokenizer.
+    # SpanBERT is published without a tokenizer.
     whole = qa_checkpoint(tmp_path / "whole")
     bare, tokenizer = tmp_path / "bare", tmp_path / "tokenizer"
     bare.mkdir()
@@ -335,7 +335,7 @@ def test_encoder_without_a_head(bert_checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_fresh_head_on_the_same_encoder(folders: dict[Kind, Path], kind: Kind) -> None:
-    # pretrained = false keeps what the checkpoint knows of the language, and forgets the task.
+    # pretrained = false keeps the encoder of the checkpoint, and draws a new head.
     original = AutoModelForQuestionAnswering.from_pretrained(folders[kind])
     for pretrained in (True, False):
         pipe = ready(folders[kind], pretrained=pretrained)
@@ -346,7 +346,7 @@ def test_fresh_head_on_the_same_encoder(folders: dict[Kind, Path], kind: Kind) -
             assert same == (pretrained or not name.startswith("qa_outputs"))
             names.append(name)
         assert "qa_outputs.weight" in names
-    # What the optimizer takes for the head, and may give another learning rate.
+    # The parameters that the optimizer treats as the head, with a learning rate of its own.
     prefixes = tuple(get_shim(pipe.model).cfg["is_head"])
     heads = {n for n, _ in network_of(pipe).named_parameters() if n.startswith(prefixes)}
     assert heads == {f"encoder.transformer.qa_outputs.{part}" for part in ("weight", "bias")}
@@ -400,7 +400,7 @@ def beam_checkpoint(folder: Path, kind: str) -> Path:
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize("kind", ["xlnet", "xlm"])
 def test_xlnet_and_xlm_are_refused(tmp_path: Path, kind: str, pretrained: bool) -> None:
-    # They pad on the left, and put the special tokens elsewhere.
+    # These networks pad on the left, and put the special tokens elsewhere.
     folder = beam_checkpoint(tmp_path / kind, kind)
     with pytest.raises(ValueError, match="E_SR802") as error:
         ready(folder, pretrained=pretrained)
@@ -499,13 +499,13 @@ def test_saved_model(folders: dict[Kind, Path]) -> None:
 
 
 def test_casing_reaches_the_network(tmp_path: Path) -> None:
-    """An encoder of lower-cased text is told the letter case, of question and text."""
+    """An encoder of lower-cased text gets the letter case of question and text."""
     folder = qa_checkpoint(tmp_path / "bert", cased=False)
     plain = ready(folder)
     told = ready(folder, model={"casing": True})
     texts = ["John works in Paris", "john works in paris"]
     questions = [["who ?"], ["who ?"]]
-    # It starts at zero, so that nothing changes before training.
+    # The embedding starts at zero, so that nothing changes before training.
     for one, other in zip(
         logits_of(plain, texts, questions), logits_of(told, texts, questions), strict=True
     ):

@@ -79,7 +79,7 @@ def test_best_null_threshold_of_real_predictions(shared_dir: Path, name: str) ->
     known = golden(shared_dir, name)
     references = gold_texts(shared_dir, name)
     threshold, score = best_null_threshold(references, known["predictions"], known["na_probs"])
-    # In the middle of what gives the same answers as the official threshold.
+    # In the middle of the range that gives the same answers as the official threshold.
     official = known["squad_v2"]["best_f1_thresh"]
     above = min(d for d in known["na_probs"].values() if d > official)
     assert official < threshold
@@ -159,7 +159,7 @@ def test_f1_properties(one: str, other: str, references: list[str]) -> None:
     found = f1(one, references)
     assert 0 <= found <= 1
     assert exact_match(one, references) in (0, found)  # 1 only if F1 is
-    # More right answers can only help, if they say anything.
+    # More references never lower a score, unless they normalize to nothing.
     if any(normalize_answer(reference) for reference in references):
         assert f1(one, [*references, other]) >= found
 
@@ -217,7 +217,7 @@ def test_a_question_whose_answers_normalize_to_nothing_has_one() -> None:
 def test_threshold_takes_answers_back() -> None:
     na_probs = {"a": 0.7, "b": 0.7, "c": 0.2}
     assert squad_scores(REFERENCES, PREDICTIONS, na_probs)["exact"] == pytest.approx(200 / 3)
-    # Not at the threshold, only above it.
+    # A probability equal to the threshold does not exceed it.
     found = squad_scores(REFERENCES, PREDICTIONS, na_probs, na_threshold=0.7)
     assert found["NoAns_exact"] == 0
     found = squad_scores(REFERENCES, PREDICTIONS, na_probs, na_threshold=0.5)
@@ -225,7 +225,7 @@ def test_threshold_takes_answers_back() -> None:
 
 
 def test_equal_probabilities_are_moved_one_by_one() -> None:
-    # As in the official script, though no threshold gives this; best_null_threshold is honest.
+    # As in the official script, though no threshold gives this score; see best_null_threshold.
     na_probs = {"a": 0.7, "b": 0.7, "c": 0.2}
     found = squad_scores(REFERENCES, PREDICTIONS, na_probs)
     assert (found["best_exact"], found["best_exact_thresh"]) == (100, 0.7)
@@ -319,7 +319,7 @@ def test_best_null_threshold_against_all_thresholds(cases: list[Any], odd: list[
     exactly = squad_scores(references, texts, differences, na_threshold=threshold)
     assert score == exactly["f1"]
     if threshold:
-        # Not at an edge: the differences are 0.25 apart at least.
+        # The threshold is not close to a difference: they are at least 0.25 apart.
         for near in (threshold - 0.1, threshold + 0.1):
             assert squad_scores(references, texts, differences, na_threshold=near)["f1"] == score
     if by_threshold[0.0] == max(by_threshold.values()):
@@ -327,7 +327,7 @@ def test_best_null_threshold_against_all_thresholds(cases: list[Any], odd: list[
 
 
 def test_best_null_threshold_may_answer_nothing() -> None:
-    # The official rule says 0 here, where it answers both.
+    # The official threshold is 0, with which both are answered.
     references, texts, differences = {"a": [], "b": []}, {"a": "x", "b": "x"}, {"a": -5, "b": -3}
     threshold, score = best_null_threshold(references, texts, differences)
     assert (score, threshold) == (100, -6)
@@ -397,7 +397,7 @@ GOLD = {"a": ["Ann Lee", "Ann"], "b": [], "c": ["Oslo"]}
 
 
 def test_scores_as_predicted_and_best() -> None:
-    # "c" has the right answer, but the threshold takes it back.
+    # The right answer to "c" is lost because of the threshold.
     predicted = predicted_doc({"a": ("Ann Lee lives", -2.0), "b": ("Bo", 3.0), "c": ("Oslo", 1.0)})
     found = score((gold_doc(GOLD), predicted))
     assert found == {
@@ -500,7 +500,7 @@ def test_parts_of_answers() -> None:
     assert null_difference(gold) is None
     assert [x.text for x in reference_answers(gold)] == ["Ann Lee", "Ann"]
     assert reference_answers(b) == ()
-    # The n-best list of a prediction is no list of right answers.
+    # The alternatives of a predicted answer are not right answers.
     both = combined([a, gold])
     assert reference_answers(both) == (both,)
 
@@ -511,14 +511,14 @@ def test_registered() -> None:
 
 
 def test_scores_of_docs_are_those_of_the_exported_files(shared_dir: Path) -> None:
-    # The same figures as those of the official script.
+    # The same scores as the official script.
     path = shared_dir / "data" / "squad" / "en-v2-dev.json"
     examples, answered = [], []
     for doc in squad_to_docs(path, nlp=NLP):
         predicted = NLP.make_doc(doc.text)
         answers = []
         for i, gold in enumerate(get_answers(doc)):
-            # Some right ones, some longer, some wrong; some that were taken back.
+            # Some right answers, some longer, some wrong, and some below the threshold.
             token = predicted[(7 * i) % len(predicted)]
             start, end = token.idx, token.idx + len(token)
             if gold and i % 3:

@@ -1,4 +1,4 @@
-"""Every setting has an effect, is saved, and is refused if it is wrong (B30)."""
+"""Every setting has an effect, is saved, and is refused if it is wrong."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from .util import (
 GOLD = [expected(row) for row in ROWS]
 WHO = "who ?"
 SCORER = {"@scorers": "spacy-spanrel.qa_scorer.v1"}
-# Legal values that are no defaults.
+# Valid values other than the defaults.
 CHANGED: dict[str, Any] = {
     "qa_key": "links",
     "pretrained": False,
@@ -67,7 +67,7 @@ ARCHITECTURE: dict[str, Any] = {
     "precision": "bfloat16",
     "device": "cpu",
 }
-# These make the network that is saved; with another one it cannot be loaded.
+# Settings of the saved network, which cannot be loaded into another one.
 FIXED = {"name", "tokenizer", "casing"}
 
 
@@ -89,7 +89,7 @@ def _reader(lexicon: Path) -> ExtractiveQA:
 
 @pytest.fixture
 def reader(_reader: ExtractiveQA) -> ExtractiveQA:
-    """A component over `lexicon`. Settings that a test changes in `cfg` are put back."""
+    """A component over `lexicon`. Changes to `cfg` are undone after each test."""
     kept = dict(_reader.cfg)
     yield _reader
     _reader.cfg = kept
@@ -115,7 +115,7 @@ def test_key_and_prefix(checkpoint: Path) -> None:
     assert set(doc.spans) == {"links"}
     assert len(doc._.my_answers) == 1
     assert get_questions(doc, "links") == (Question("q1", WHO),)
-    # Questions under other keys are not its own.
+    # Questions in other span groups are ignored.
     other = nlp(asking(make_nlp(checkpoint)[0], ROWS[0]))
     assert "links" not in other.spans
 
@@ -134,7 +134,7 @@ def test_questions(reader: ExtractiveQA) -> None:
 
 
 def test_no_answer(reader: ExtractiveQA) -> None:
-    # John to Mary has the logit 3, no answer 4.
+    # The answer from John to Mary has the logit 3, no answer has 4.
     answer = reader.ask("John and Mary", WHO)
     assert not answer
     reader.cfg["no_answer"] = False
@@ -142,7 +142,7 @@ def test_no_answer(reader: ExtractiveQA) -> None:
     assert other.text == "John and Mary"
     (best,) = answer.alternatives
     assert best.text == other.text
-    # The probability that there is none is given to the answers.
+    # The answers get the probability of "no answer".
     assert other.score == pytest.approx(best.score / (1 - answer.score))
     assert other.null_score == pytest.approx(4.0)
     reader.cfg["null_threshold"] = -100.0
@@ -159,14 +159,14 @@ def test_null_threshold(reader: ExtractiveQA, threshold: float, there_is_one: bo
     assert answer.null_score == pytest.approx(4.0, abs=1e-5)
     (best,) = every(answer)
     assert (best.text, best.logit) == ("John and Mary", pytest.approx(3.0, abs=1e-5))
-    # Probabilities do not depend on it: six spans, and none.
+    # The probabilities do not depend on the threshold: six spans and "no answer".
     total = sum(math.exp(logit) for logit in (1, 2, 3, 0, 1, 0, 4))
     assert best.score == pytest.approx(math.exp(3) / total, abs=1e-5)
     assert answer.score == pytest.approx(math.exp(3 if answer else 4) / total, abs=1e-5)
 
 
 def test_null_threshold_is_exceeded_or_not(tmp_path: Path) -> None:
-    # Logits that floats hold exactly: no answer has 2, the word 1.
+    # Logits that are exact as floats: 2 for "no answer", 1 for the word.
     table = {"[CLS]": (1.0, 1.0), "Mary": (1.0, 0.0)}
     pipe = ready(lexicon_checkpoint(tmp_path / "bert", table))
     answer = pipe.ask("Mary", WHO)
@@ -188,7 +188,7 @@ def test_max_answer_length(reader: ExtractiveQA, longest: int) -> None:
 
 
 def test_n_best(reader: ExtractiveQA) -> None:
-    """Probability is divided among so many answers."""
+    """The probability is divided among n_best answers."""
     reader.cfg["no_answer"] = False
     logits = [part.logit for part in every(reader.ask("John and Mary", WHO, top_k=20))]
     assert logits == pytest.approx([3, 2, 1, 1, 0, 0], abs=1e-5)
@@ -211,7 +211,7 @@ def test_top_k(reader: ExtractiveQA, top_k: int) -> None:
 
 
 def test_language(lexicon: Path) -> None:
-    """MLQA's rules of a language take its articles away before answers are compared."""
+    """The rules of MLQA remove the articles of a language before answers are compared."""
     scores = {}
     for language in (None, "en", "es"):
         nlp, pipe = make_nlp(lexicon, lang="es", language=language, scorer=SCORER)
@@ -246,7 +246,7 @@ def test_windows(checkpoint: Path) -> None:
         rows = rows_of(pipe, text, WHO)
         assert max(len(row.ids) for row in rows) == max_length
         assert {b.start - a.start for a, b in zip(rows, rows[1:], strict=False)} == {doc_stride}
-    # A window is as long as its question leaves room for.
+    # A window fills the room that the question leaves.
     assert len(rows_of(pipe, text, WHO * 4)[0].owned) < len(rows_of(pipe, text, WHO)[0].owned)
 
 
@@ -302,7 +302,7 @@ def test_dropout_before_the_head(tmp_path: Path) -> None:
 
 
 def _losses(folder: Path, dropout: float | None, **model: Any) -> set[float]:
-    """Different losses that the same batch gives."""
+    """The number of different losses for the same batch."""
     nlp, _ = make_nlp(folder, model={"dropout": dropout, **model})
     examples = make_examples(nlp, ROWS[:2])
     initialize(nlp, examples)
@@ -347,7 +347,7 @@ def test_learns_in_bfloat16(bert_checkpoint: Path) -> None:
 
 
 def test_casing(tmp_path: Path) -> None:
-    """An encoder of lower-cased text learns what only the letter case tells."""
+    """An encoder of lower-cased text learns an answer that depends on the letter case."""
     folder = qa_checkpoint(tmp_path / "bert", cased=False, std=0.1)
     text = "mary MARY mary"
     row = (text, [("a", WHO, "MARY")])
@@ -376,7 +376,7 @@ def test_device(checkpoint: Path) -> None:
 
 @pytest.fixture(scope="module")
 def changed_path(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline on disk in which no setting is a default."""
+    """A saved pipeline in which no setting has its default value."""
     nlp, _ = make_nlp(checkpoint, scorer=None, model=ARCHITECTURE, **CHANGED)
     nlp.initialize()
     path = tmp_path_factory.mktemp("changed") / "pipeline"
@@ -400,7 +400,7 @@ def test_settings_survive(changed_path: Path, checkpoint: Path) -> None:
     config = nlp.config["components"]["extractive_qa"]
     assert {key: config["model"][key] for key in ARCHITECTURE} == ARCHITECTURE
     assert {key: config[key] for key in CHANGED} == CHANGED
-    # They are obeyed, too.
+    # The loaded settings have an effect.
     assert max(len(row.ids) for row in rows_of(pipe, " ".join(TEXTS * 3), WHO)) == 48
     dropout = network_of(pipe).encoder.transformer.config.hidden_dropout_prob
     assert dropout == 0.25
@@ -488,7 +488,7 @@ def test_override_of_the_architecture_at_load(changed_path: Path, key: str) -> N
 
 
 def test_a_name_at_load_is_not_looked_for(changed_path: Path) -> None:
-    """A saved pipeline holds everything."""
+    """A saved pipeline holds the network and the tokenizer."""
     config = {"components": {"extractive_qa": {"model": {"name": "nowhere/at-all"}}}}
     pipe = the_pipe(spacy.load(changed_path, config=config))
     assert_same_answers(
@@ -539,7 +539,7 @@ def test_bad_value(checkpoint: Path, setting: str, value: Any) -> None:
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_null_threshold_that_is_no_number(checkpoint: Path, value: float) -> None:
-    # No config can hold it.
+    # A config cannot hold such a table.
     nlp, pipe = make_nlp(checkpoint)
     settings = {**pipe.cfg, "null_threshold": value}
     with pytest.raises(ValueError, match=r"E_SR302.*'null_threshold' of component 'reader'"):
@@ -562,7 +562,7 @@ def test_null_threshold_that_is_no_number(checkpoint: Path, value: float) -> Non
     ],
 )
 def test_bad_kind(checkpoint: Path, setting: str, value: Any) -> None:
-    # Refused by spaCy's check of the config, or by ours; with the setting's name in any case.
+    # Refused by spaCy's check of the config or by ours, in any case with the name of the setting.
     with pytest.raises(ValueError, match=setting):
         make_nlp(checkpoint, **{setting: value})
 
@@ -597,7 +597,7 @@ def test_bad_kind_of_architecture(checkpoint: Path, setting: str, value: Any) ->
     ],
 )
 def test_windows_that_would_skip_text(checkpoint: Path, settings: dict[str, int]) -> None:
-    # When the pipeline is built, not in the middle of a corpus.
+    # The error comes when the pipeline is built.
     whole = {"max_length": 384, "doc_stride": 128, "max_question_length": 64, **settings}
     with pytest.raises(ValueError, match="E_SR801") as error:
         make_nlp(checkpoint, model=whole)

@@ -85,9 +85,9 @@ def make_nlp(
     lang: str = "xx",
     **settings: Any,
 ) -> tuple[Language, ExtractiveQA]:
-    """A blank pipeline with the component, not yet initialized, to be trained unless told.
+    """A blank pipeline with the component, not initialized; pretrained = false unless given.
 
-    Its tokenizer is the one of no language, which is made fastest.
+    The tokenizer is that of the language "xx", which loads fastest.
     """
     nlp = spacy.blank(lang)
     model = model_config(checkpoint, **(model or {}))
@@ -104,14 +104,14 @@ def the_pipe(nlp: Language) -> ExtractiveQA:
 
 
 def ready(checkpoint: Path | str, **settings: Any) -> ExtractiveQA:
-    """The component of an initialized pipeline that takes over a checkpoint's head."""
+    """The component of an initialized pipeline, with the head of the checkpoint."""
     nlp, pipe = make_nlp(checkpoint, **{"pretrained": True, **settings})
     nlp.initialize()
     return pipe
 
 
 def gold_doc(nlp: Language, row: Row) -> Doc:
-    """A Doc with the answers of a row. Questions are asked in its words."""
+    """A gold Doc with the questions and answers of a row."""
     text, questions = row
     doc = nlp.make_doc(text)
     answers = []
@@ -124,7 +124,7 @@ def gold_doc(nlp: Language, row: Row) -> Doc:
 
 
 def make_examples(nlp: Language, rows: Sequence[Row] = ROWS) -> list[Example]:
-    """Examples whose predicted Docs are bare."""
+    """Examples whose predicted Docs have no annotation."""
     return [Example(nlp.make_doc(row[0]), gold_doc(nlp, row)) for row in rows]
 
 
@@ -136,7 +136,7 @@ def asking(nlp: Language, row: Row) -> Doc:
 
 
 def answer_all(nlp: Language, rows: Sequence[Row] = ROWS) -> list[Doc]:
-    """Docs of rows, answered by the pipeline."""
+    """Docs of rows with the answers of the pipeline."""
     return list(nlp.pipe([asking(nlp, row) for row in rows]))
 
 
@@ -156,7 +156,7 @@ def expected(row: Row) -> Found:
 def assert_same_answers(
     found: Sequence[Answer], wanted: Sequence[Answer], tolerance: float = 1e-4
 ) -> None:
-    """Compare answers of Docs of the same text; their numbers but for rounding."""
+    """Compare answers about the same text, and their scores up to a tolerance."""
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
         assert one.question == other.question
@@ -170,7 +170,7 @@ def assert_same_answers(
 
 
 def every(answer: Answer) -> list[Answer]:
-    """The answers that stand in the text: the first one, if there is one, and the alternatives."""
+    """The answer and its alternatives, without "no answer"."""
     return [part for part in (answer, *answer.alternatives) if part]
 
 
@@ -268,7 +268,7 @@ def qa_checkpoint(
     if safetensors:
         network.save_pretrained(folder)
     else:
-        # transformers 5 does not write it any more.
+        # transformers 5 does not write this format.
         config.architectures = [network_type.__name__]
         config.save_pretrained(folder)
         torch.save(network.state_dict(), folder / "pytorch_model.bin")
@@ -276,7 +276,7 @@ def qa_checkpoint(
 
 
 def _hide_upper_case(folder: Path) -> None:
-    """Leave nothing in a vocabulary that a tokenizer which lower-cases can never use."""
+    """Remove from a vocabulary what a tokenizer that lower-cases can never use."""
     path = folder / "tokenizer.json"
     content = json.loads(path.read_text())
     vocabulary = content["model"]["vocab"]
@@ -304,7 +304,7 @@ def lexicon_checkpoint(
     max_position: int = 64,
     vocab_words: Sequence[str] = WORDS,
 ) -> Path:
-    """Save a real BERT, of no layer, that gives each piece the logits of a table wherever it stands.
+    """Save a BERT without layers that gives each piece the logits of a table, whatever its position.
 
     lexicon (Mapping[str, tuple[float, float]]): Start and end logit of vocabulary entries, from
         -20 to 20 and not both far out; 0 for all others.
@@ -326,7 +326,7 @@ def lexicon_checkpoint(
     for entry, index in entries.items():
         start, end = (value / LEXICON_SCALE for value in lexicon.get(entry, (0.0, 0.0)))
         rest = math.sqrt(3 - start**2 - end**2)
-        # Mean 0 and variance 1: the normalization leaves it as it is.
+        # Mean 0 and variance 1, so that the normalization changes nothing.
         vectors[index] = torch.tensor([start, -start, end, -end, rest, -rest])
     state["bert.embeddings.word_embeddings.weight"] = vectors
     state["bert.embeddings.LayerNorm.weight"] = torch.ones(6)
@@ -343,7 +343,7 @@ def network_of(pipe: ExtractiveQA) -> SpanNetwork:
 def output_of(
     pipe: ExtractiveQA, texts: Sequence[str], questions: Sequence[Sequence[str]]
 ) -> QAOutput:
-    """What the model says of questions about texts."""
+    """The output of the model for questions about texts."""
     docs = [pipe._make_doc(text) for text in texts]
     return pipe.model.predict(QAInput(docs, questions))
 
