@@ -37,10 +37,9 @@ from transformers import BertConfig, BertModel
 from spacy_spanrel import get_entities, get_relations
 from spacy_spanrel.converters import spert_to_docs, squad_to_docs
 from spacy_spanrel.encoding.checkpoint import load_tokenizer
-from spacy_spanrel.encoding.encoder import EncodedDocs
-from spacy_spanrel.encoding.shim import get_shim
-from spacy_spanrel.span_relation.candidates import tokens_to_doc_end
-from spacy_spanrel.span_relation.model import Selection, SpERTInput
+from spacy_spanrel.encoding.shim import get_module, get_shim
+from spacy_spanrel.pairing import text_ends
+from spacy_spanrel.span_relation.network import SpERTHeads
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "assets/sample"
@@ -82,23 +81,15 @@ def find_as_many_entities(nlp: Language, docs: list[Doc]) -> None:
     """Shift "no entity" of an untrained network so far that as many spans as the gold data has
     entities come before it."""
     pipe = speed.component(nlp)
-    margins: list[np.ndarray] = []
-
-    def measure(probabilities: np.ndarray, encoded: EncodedDocs) -> Selection:
-        inside = (
-            np.arange(probabilities.shape[1]) < tokens_to_doc_end(encoded.token_offsets)[:, None]
-        )
-        logs = np.log(probabilities[inside])
-        margins.append(logs[:, 1:].max(axis=1) - logs[:, 0])
-        nothing = np.zeros((0, 2), dtype=np.int64)
-        return Selection(nothing, nothing)
-
-    inputs = SpERTInput(speed.fresh_docs(nlp, docs), measure, pipe.cfg["max_span_size"])
-    pipe.model.predict(inputs)
+    encoded = pipe.model.predict(speed.fresh_docs(nlp, docs))
+    logits = get_module(pipe.model, SpERTHeads).predict_spans(encoded, pipe.cfg["max_span_size"])
+    ends = np.arange(encoded.n_tokens)[:, None] + np.arange(1, logits.shape[1] + 1)
+    logits = logits.cpu().numpy()[ends <= text_ends(encoded.token_offsets)[:, None]]
+    margins = logits[:, 1:].max(axis=1) - logits[:, 0]
     count = sum(len(get_entities(doc)) for doc in docs)
     with torch.no_grad():
         get_shim(pipe.model).module.entity_classifier.bias[0] += float(
-            np.partition(margins[0], -count)[-count]
+            np.partition(margins, -count)[-count]
         )
 
 

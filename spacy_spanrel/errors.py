@@ -215,7 +215,6 @@ class Errors:
         "[E_SR502] The corpus reader has no path. Give a .spacy file or a folder of such files, for "
         "example with --paths.train and --paths.dev."
     )
-    E503 = "[E_SR503] Nothing to backpropagate: the forward pass was a prediction."
 
     # relation_classifier
     E701 = (
@@ -544,6 +543,12 @@ class Warnings:
         "[W_SR151] {n} gold entities cross a sentence border and cannot be found by component "
         "'{name}', which reads each sentence by itself (scope = \"sentence\"). They are left out of "
         "training, and count as missed when it is scored. First of them: {examples}"
+    )
+    W152 = (
+        "[W_SR152] Component '{name}': {n} gold relation(s) have no label or the negative label "
+        "{negative!r}. They are neither learned as relations nor scored; their pairs may be drawn as "
+        "negative examples. If this label is a relation, set negative_label to another one or to null. "
+        "First of them: {examples}"
     )
     W140 = (
         "[W_SR140] Component '{name}': the corpus has no gold {what}, so there are no scores for them "

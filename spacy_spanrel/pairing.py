@@ -1,4 +1,4 @@
-"""Pairs of entities and the relations that they may have, shared by the components."""
+"""Pairs of entities: sentence borders, scope and distance, and the types that relations may have."""
 
 from __future__ import annotations
 
@@ -6,177 +6,77 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from spacy.tokens import Doc
 
 from .arrays import BoolArray, FloatArray, IntArray
 from .errors import Errors
 from .settings import Rule, survives_as_table
 
-
-def allowed_mask(
-    type_pairs: dict[str, list[tuple[str, str]]],
-    entity_types: list[str],
-    relation_types: list[str],
-) -> BoolArray:
-    """Tabulate which relations may hold between which entity types.
-
-    type_pairs (dict[str, list[tuple[str, str]]]): For each relation the allowed (head, tail)
-        types. A relation that is not named may hold between any types.
-    entity_types (list[str]): Names by class index, from index 0.
-    relation_types (list[str]): Names by class index.
-    RETURNS (bool array, (n_entity_types, n_entity_types, n_relation_types)): True where allowed.
-    """
-    mask = np.ones((len(entity_types), len(entity_types), len(relation_types)), dtype=bool)
-    index = {name: i for i, name in enumerate(entity_types)}
-    for r, relation in enumerate(relation_types):
-        if relation in type_pairs:
-            mask[:, :, r] = False
-            for head, tail in type_pairs[relation]:
-                if head in index and tail in index:
-                    mask[index[head], index[tail], r] = True
-    return mask
-
-
-def merge_symmetric(
-    pairs: IntArray, labels: IntArray, scores: FloatArray, spans: IntArray, symmetric: set[int]
-) -> tuple[IntArray, BoolArray]:
-    """Make one relation of both directions of a symmetric one: the better score stays.
-
-    pairs (int64 array, (n, 2)): Indices (head, tail) into `spans`.
-    labels (int64 array, (n,)): Relation types.
-    scores (float array, (n,)): Probabilities.
-    spans (int64 array, (m, 2)): Token ranges; arguments are put in the order of the text.
-    symmetric (set[int]): The symmetric types.
-    RETURNS (tuple[int64 array, bool array]): Pairs with arguments in order, (n, 2), and which
-        rows to keep, (n,).
-    """
-    pairs = pairs.copy()
-    keep = np.ones(len(pairs), dtype=bool)
-    best: dict[tuple[int, int, int], int] = {}
-    for i in np.flatnonzero(np.isin(labels, list(symmetric))).tolist():
-        head, tail = pairs[i].tolist()
-        if tuple(spans[tail].tolist()) < tuple(spans[head].tolist()):
-            head, tail = tail, head
-            pairs[i] = (head, tail)
-        key = (head, tail, int(labels[i]))
-        other = best.get(key)
-        if other is None or scores[i] > scores[other]:
-            best[key] = i
-            if other is not None:
-                keep[other] = False
-        else:
-            keep[i] = False
-    return pairs, keep
-
-
-def type_pair_table(
-    setting: Mapping[str, Sequence[Sequence[str]]] | Sequence[Sequence[str]],
-) -> dict[str, list[tuple[str, str]]]:
-    """Read which types of head and tail relations may have.
-
-    setting: A table {label: [[head, tail], ...]} or rows [[label, head, tail], ...].
-    RETURNS (dict[str, list[tuple[str, str]]]): The pairs of each label that is named.
-    """
-    if isinstance(setting, Mapping):
-        return {label: [(row[0], row[1]) for row in rows] for label, rows in setting.items()}
-    table: dict[str, list[tuple[str, str]]] = {}
-    for label, head, tail in setting:
-        table.setdefault(label, []).append((head, tail))
-    return table
-
-
-def _is_type_constraints(setting: object) -> bool:
-    if isinstance(setting, str):
-        return setting in ("off", "learned")
-    if isinstance(setting, Mapping):
-        return survives_as_table(setting) and all(
-            len(row) == 2 for rows in setting.values() for row in rows
-        )
-    return isinstance(setting, Sequence) and all(
-        not isinstance(row, str) and len(row) == 3 for row in setting
-    )
-
-
-# Which types of head and tail a relation may have; tables and rows are read by `type_pair_table`.
-TYPE_CONSTRAINTS = Rule(
-    "'off', 'learned', a table {label: [[head type, tail type], ...]}, or rows "
-    "[[label, head type, tail type], ...] (where a label has ':' or '=')",
-    _is_type_constraints,
-)
-
-
-def check_gold_label(name: str, what: str, label: str, known: Collection[str], text: str) -> None:
-    """Refuse gold annotation with a label that a component does not have.
-
-    name (str): Of the component.
-    what (str): "a relation" or "an entity type".
-    label (str): The label.
-    known (Collection[str]): All that the component has.
-    text (str): Where the label is.
-    RAISES (ValueError): If it is none of them.
-    """
-    if label not in known:
-        raise ValueError(
-            Errors.E306.format(name=name, what=what, label=label, text=text, labels=list(known))
-        )
-
-
-def check_label_settings(name: str, cfg: Mapping[str, Any], labels: Sequence[str]) -> None:
-    """Refuse settings that name relations which a component does not have.
-
-    name (str): Of the component.
-    cfg (Mapping[str, Any]): Its settings: "symmetric" and "type_constraints" are looked at.
-    labels (Sequence[str]): Its relation labels.
-    RAISES (ValueError): If a label is none of them.
-    """
-    named = {"symmetric": cfg["symmetric"]}
-    if not isinstance(cfg["type_constraints"], str):
-        named["type_constraints"] = list(type_pair_table(cfg["type_constraints"]))
-    for setting, names in named.items():
-        for label in names:
-            if label not in labels:
-                raise ValueError(
-                    Errors.E304.format(
-                        label=label, setting=setting, name=name, labels=", ".join(labels)
-                    )
-                )
-
-
-# Up to so many pairs of one Doc are simply all made and looked at.
+# Largest number of pairs of a Doc that are made at once and filtered afterwards.
 _FEW_PAIRS = 4096
 
 
-def text_ends(offsets: IntArray) -> IntArray:
-    """Return for each token the end (exclusive) of its Doc or sentence.
+def sentence_starts(doc: Doc) -> IntArray | None:
+    """Return the first token of each sentence of a Doc.
 
-    offsets (int64 array, (n_texts + 1,)): First token of each.
-    RETURNS (int64 array, (n_tokens,)): Tokens, counted through the batch.
+    doc (Doc): The Doc.
+    RETURNS (int64 array, (n_sentences,) | None): Ascending, the first one 0, also in a Doc without
+        tokens; None where no component has set sentence borders.
+    """
+    if len(doc) < 2:
+        return np.zeros(1, dtype=np.int64)
+    if not doc.has_annotation("SENT_START"):
+        return None
+    return np.asarray([sentence.start for sentence in doc.sents], dtype=np.int64)
+
+
+def sentence_of_tokens(doc: Doc) -> IntArray:
+    """Number the sentences of a Doc.
+
+    doc (Doc): The Doc.
+    RETURNS (int64 array, (n_tokens,)): The sentence of each token; all 0 where no component has set
+        sentence borders.
+    """
+    starts = sentence_starts(doc)
+    if starts is None:
+        return np.zeros(len(doc), dtype=np.int64)
+    return np.searchsorted(starts, np.arange(len(doc)), side="right") - 1
+
+
+def text_ends(offsets: IntArray) -> IntArray:
+    """Return the end (exclusive) of the text of each token.
+
+    offsets (int64 array, (n_texts + 1,)): First token of each text (Doc or sentence), and the end of
+        the last one.
+    RETURNS (int64 array, (n_tokens,)): Tokens, numbered through the batch.
     """
     return np.repeat(offsets[1:], np.diff(offsets))
 
 
 def window_ends(windows: IntArray, n_tokens: int) -> IntArray:
-    """Return for each token how far one can read from it on without leaving the window.
+    """Return the end (exclusive) of the last window that holds each token.
 
-    windows (int64 array, (n_windows, 2)): Token range of each window, counted through the batch.
-    n_tokens (int): Tokens of the batch.
-    RETURNS (int64 array, (n_tokens,)): The end (exclusive) of the farthest window that holds the
-        token; at most the token itself where none does.
+    windows (int64 array, (n_windows, 2)): Token range of each window, numbered through the batch.
+    n_tokens (int): Number of tokens of the batch.
+    RETURNS (int64 array, (n_tokens,)): The ends; for a token in no window, a number that is not
+        greater than the token's.
     """
     order = np.argsort(windows[:, 0], kind="stable")
-    # Behind the last one: for tokens before any window.
+    # Tokens before any window have the row -1, which is the 0 at the end.
     ends = np.append(np.maximum.accumulate(windows[order, 1]), 0)
-    found = np.searchsorted(windows[order, 0], np.arange(n_tokens), side="right") - 1
-    return ends[found]
+    rows = np.searchsorted(windows[order, 0], np.arange(n_tokens), side="right") - 1
+    return ends[rows]
 
 
 def in_scope(spans: IntArray, pairs: IntArray, reach: IntArray) -> BoolArray:
-    """Tell which pairs of spans lie in one text.
+    """Tell whether both spans of each pair lie in one text.
 
     spans (int64 array, (n, 2)): Token ranges.
     pairs (int64 array, (n_pairs, 2)): Rows of `spans`.
-    reach (int64 array, (n_tokens,)): From `text_ends` or `window_ends`: where the text ends that
-        may be read from a token on. It never falls from one token to the next.
-    RETURNS (bool array, (n_pairs,)): True where one text holds both spans.
+    reach (int64 array, (n_tokens,)): For each token, the end (exclusive) of its text, from
+        `text_ends` or `window_ends`. It never decreases.
+    RETURNS (bool array, (n_pairs,)): True where both spans end before the end of the text of the
+        first token of the earlier one.
     """
     head, tail = spans[pairs[:, 0]], spans[pairs[:, 1]]
     first = np.minimum(head[:, 0], tail[:, 0])
@@ -204,41 +104,48 @@ def entity_pairs(
 ) -> tuple[IntArray, IntArray]:
     """Return the ordered pairs of different spans within each Doc.
 
-    spans (int64 array, (n, 2)): Entities of a batch of Docs, the Docs in order.
-    docs (int64 array, (n,)): The Doc of each.
-    max_pairs (int): At most so many pairs a Doc, the nearest first (tokens between the spans;
-        ties: the earlier in the text). Bounds the work where an untrained or wrong model calls
-        everything an entity.
-    reach (int64 array, (n_tokens,) | None): As in `in_scope`, which must hold; None for all pairs
-        of a Doc.
-    max_distance (int | None): Most tokens between the spans; None for any number.
-    RETURNS (tuple[int64 array, int64 array]): Pairs as rows (head, tail) of indices into `spans`,
-        (n_pairs, 2), ordered by Doc, head, tail; and how many pairs of each Doc that lost any were
-        left out, as rows (Doc, out of scope, beyond `max_distance`, beyond `max_pairs`), (k, 4).
+    Time and memory grow with the number of spans and with `max_pairs`, not with the number of all
+    pairs, so that neither a long text nor a wrong model, which finds an entity everywhere, exhausts
+    them.
+
+    spans (int64 array, (n, 2)): Entities of a batch of Docs, in the order of the Docs.
+    docs (int64 array, (n,)): The Doc of each entity.
+    max_pairs (int): Largest number of pairs of a Doc. The nearest are taken (by the number of tokens
+        between the spans; of equally near ones those that are earlier in the text).
+    reach (int64 array, (n_tokens,) | None): As in `in_scope`; only pairs in scope are returned. None:
+        all pairs of a Doc are in scope.
+    max_distance (int | None): Largest number of tokens between the spans; None for any.
+    RETURNS (tuple[int64 array, int64 array]): Pairs as rows (head, tail) of `spans`, (n_pairs, 2),
+        ordered by Doc, head and tail; and the numbers of pairs that were left out, as rows (Doc, out
+        of scope, beyond `max_distance`, beyond `max_pairs`), (k, 4), for Docs that lost any.
     """
-    found: list[IntArray] = []
-    cut: list[tuple[int, int, int, int]] = []
+    pairs_of_docs = [np.zeros((0, 2), dtype=np.int64)]
+    left_out: list[tuple[int, int, int, int]] = []
     borders = np.flatnonzero(np.diff(docs)) + 1
     for first, last in zip([0, *borders.tolist()], [*borders.tolist(), len(docs)], strict=True):
         if last - first < 2:
             continue
-        own = spans[first:last]
-        pairs, lost = _pairs_of_doc(own, max_pairs, reach, max_distance)
-        if any(lost):
-            cut.append((int(docs[first]), *lost))
-        found.append(pairs + first)
-    every = np.concatenate([np.zeros((0, 2), dtype=np.int64), *found])
-    return every, np.asarray(cut, dtype=np.int64).reshape(-1, 4)
+        pairs, counts = pairs_of_doc(spans[first:last], max_pairs, reach, max_distance)
+        if any(counts):
+            left_out.append((int(docs[first]), *counts))
+        pairs_of_docs.append(pairs + first)
+    return np.concatenate(pairs_of_docs), np.asarray(left_out, dtype=np.int64).reshape(-1, 4)
 
 
-def _pairs_of_doc(
+def pairs_of_doc(
     spans: IntArray, max_pairs: int, reach: IntArray | None, max_distance: int | None
 ) -> tuple[IntArray, tuple[int, int, int]]:
+    """Return the ordered pairs of different spans of one Doc.
+
+    Arguments as in `entity_pairs`.
+    RETURNS (tuple[int64 array, tuple[int, int, int]]): Pairs, (n_pairs, 2), ordered by head and tail;
+        and the numbers of pairs out of scope, beyond `max_distance` and beyond `max_pairs`.
+    """
     n = len(spans)
     if n * (n - 1) <= min(max_pairs, _FEW_PAIRS):
         return _few_pairs(spans, reach, max_distance)
     ordered = _OrderedSpans(spans, reach)
-    n_all = n * (n - 1) - 2 * _equal_pairs(spans)
+    n_all = n * (n - 1) - 2 * _count_equal_pairs(spans)
     inside = 2 * ordered.count(ordered.widest)
     limit = ordered.widest if max_distance is None else min(max_distance, ordered.widest)
     near = 2 * ordered.count(limit)
@@ -250,30 +157,33 @@ def _pairs_of_doc(
 def _few_pairs(
     spans: IntArray, reach: IntArray | None, max_distance: int | None
 ) -> tuple[IntArray, tuple[int, int, int]]:
-    """All pairs in scope, and how many are out of it, too far apart, and too many (none)."""
+    """Do the same by making all pairs: for few spans this takes a tenth of the time."""
     pairs = np.argwhere(~np.eye(len(spans), dtype=bool))
     pairs = pairs[np.any(spans[pairs[:, 0]] != spans[pairs[:, 1]], axis=1)]
-    outside = far = 0
+    out_of_scope = too_far = 0
     if reach is not None:
         inside = in_scope(spans, pairs, reach)
-        outside = len(pairs) - int(inside.sum())
+        out_of_scope = len(pairs) - int(inside.sum())
         pairs = pairs[inside]
     if max_distance is not None:
         near = distances(spans, pairs) <= max_distance
-        far = len(pairs) - int(near.sum())
+        too_far = len(pairs) - int(near.sum())
         pairs = pairs[near]
-    return pairs, (outside, far, 0)
+    return pairs, (out_of_scope, too_far, 0)
 
 
-def _equal_pairs(spans: IntArray) -> int:
-    """How many pairs of rows are the same span (with several types), either direction."""
+def _count_equal_pairs(spans: IntArray) -> int:
+    """Count the pairs of rows, in one direction, that are the same span (with several types)."""
     counts = np.unique(spans, axis=0, return_counts=True)[1]
     return int((counts * (counts - 1)).sum()) // 2
 
 
 class _OrderedSpans:
-    """Spans of one Doc in the order of the text, where the partners of each stand right behind it:
-    pairs are counted, and the near ones made, without ever making all of n x n.
+    """Spans of one Doc in the order of the text, in which the partners of a span follow it.
+
+    Pairs are counted, and the near ones made, without making all n x n of them: the partners of a
+    span within a distance are a range of the order, found by binary search, without those that end
+    beyond the text.
 
     spans (int64 array, (n, 2)): Token ranges.
     reach (int64 array, (n_tokens,) | None): As in `in_scope`.
@@ -284,7 +194,7 @@ class _OrderedSpans:
     def __init__(self, spans: IntArray, reach: IntArray | None):
         order = np.lexsort((spans[:, 1], spans[:, 0]))
         if reach is not None:
-            # A span that leaves its text has no partners.
+            # A span that crosses the end of its text has no partners.
             order = order[spans[order, 1] <= reach[spans[order, 0]]]
         self.order = order
         self.starts, self.ends = spans[order, 0], spans[order, 1]
@@ -294,10 +204,10 @@ class _OrderedSpans:
         if reach is not None:
             self.reach = np.minimum(reach[self.starts], end)
         self._rank = np.arange(len(order))
-        self._n_equal = _equal_pairs(spans[order])
-        # Spans that begin within a text and end behind it are no partners there. Each is noted once
-        # for every border that it crosses, as border * base + start, in order. (They all stand
-        # behind the spans whose text ends at that border: their own text ends later.)
+        self._n_equal = _count_equal_pairs(spans[order])
+        # Spans that begin within a text and end beyond it are no partners there. Each has an entry
+        # border * base + start for every border that it crosses, in ascending order. (All of them
+        # follow the spans whose text ends at that border, because their own text ends later.)
         borders = np.unique(self.reach)
         first = np.searchsorted(borders, self.starts, side="right")
         n_crossed = np.maximum(0, np.searchsorted(borders, self.ends, side="left") - first)
@@ -309,11 +219,11 @@ class _OrderedSpans:
         self._crossing_before = np.searchsorted(self._crossing, self._border)
 
     def _last_start(self, distance: int) -> IntArray:
-        """Where a partner of each span may begin at the latest."""
+        """Return the last token at which a partner of each span may begin."""
         return np.minimum(self.ends + distance, self.reach - 1)
 
     def count(self, distance: int) -> int:
-        """Count the pairs (in one direction) with at most so many tokens between them."""
+        """Count the pairs, in one direction, with at most `distance` tokens between them."""
         latest = self._last_start(distance)
         behind = np.searchsorted(self.starts, latest, side="right") - self._rank - 1
         crossing = np.searchsorted(self._crossing, self._border + latest, side="right")
@@ -322,10 +232,11 @@ class _OrderedSpans:
     def nearest(self, distance: int, wanted: int) -> IntArray:
         """Return the nearest pairs, in both directions: first all of one, then all of the other.
 
-        distance (int): Most tokens between the spans.
-        wanted (int): Most pairs in one direction.
-        RETURNS (int64 array, (n_pairs, 2)): Indices into the spans that were given.
+        distance (int): Largest number of tokens between the spans.
+        wanted (int): Largest number of pairs in one direction.
+        RETURNS (int64 array, (n_pairs, 2)): Rows of the spans given to the constructor.
         """
+        # The smallest distance within which there are as many as wanted.
         low, high = 0, distance
         if self.count(distance) <= wanted:
             low = distance
@@ -351,5 +262,138 @@ class _OrderedSpans:
 
 
 def _within(counts: IntArray) -> IntArray:
-    """Count from 0 within groups of these sizes that stand one after the other."""
+    """Number the members of each of consecutive groups from 0, given the sizes of the groups."""
     return np.arange(int(counts.sum())) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
+# Types and labels
+
+
+def allowed_mask(
+    type_pairs: dict[str, list[tuple[str, str]]],
+    entity_types: list[str],
+    relation_types: list[str],
+) -> BoolArray:
+    """Tabulate the relations that may hold between entity types.
+
+    type_pairs (dict[str, list[tuple[str, str]]]): The allowed (head, tail) types of each relation. A
+        relation that is not named may hold between any types.
+    entity_types (list[str]): Names of the entity types, by class.
+    relation_types (list[str]): Names of the relations, by class.
+    RETURNS (bool array, (n_entity_types, n_entity_types, n_relation_types)): True where allowed.
+    """
+    mask = np.ones((len(entity_types), len(entity_types), len(relation_types)), dtype=bool)
+    index = {name: i for i, name in enumerate(entity_types)}
+    for r, relation in enumerate(relation_types):
+        if relation in type_pairs:
+            mask[:, :, r] = False
+            for head, tail in type_pairs[relation]:
+                if head in index and tail in index:
+                    mask[index[head], index[tail], r] = True
+    return mask
+
+
+def merge_symmetric(
+    pairs: IntArray, labels: IntArray, scores: FloatArray, spans: IntArray, symmetric: set[int]
+) -> tuple[IntArray, BoolArray]:
+    """Merge both directions of symmetric relations into one, which keeps the better score.
+
+    pairs (int64 array, (n, 2)): Rows (head, tail) of `spans`.
+    labels (int64 array, (n,)): Relation types.
+    scores (float array, (n,)): Probabilities.
+    spans (int64 array, (m, 2)): Token ranges.
+    symmetric (set[int]): The symmetric relation types.
+    RETURNS (tuple[int64 array, bool array]): The pairs, (n, 2), with the arguments of symmetric
+        relations in the order of the text; and True for the rows to keep, (n,).
+    """
+    pairs = pairs.copy()
+    keep = np.ones(len(pairs), dtype=bool)
+    best: dict[tuple[int, int, int], int] = {}
+    for i in np.flatnonzero(np.isin(labels, list(symmetric))).tolist():
+        head, tail = pairs[i].tolist()
+        if tuple(spans[tail].tolist()) < tuple(spans[head].tolist()):
+            head, tail = tail, head
+            pairs[i] = (head, tail)
+        key = (head, tail, int(labels[i]))
+        other = best.get(key)
+        if other is None or scores[i] > scores[other]:
+            best[key] = i
+            if other is not None:
+                keep[other] = False
+        else:
+            keep[i] = False
+    return pairs, keep
+
+
+def type_pair_table(
+    setting: Mapping[str, Sequence[Sequence[str]]] | Sequence[Sequence[str]],
+) -> dict[str, list[tuple[str, str]]]:
+    """Read the setting "type_constraints" in either of its forms.
+
+    setting (Mapping | Sequence): A table {label: [[head, tail], ...]} or rows [[label, head, tail],
+        ...].
+    RETURNS (dict[str, list[tuple[str, str]]]): The (head, tail) types of each label that is named.
+    """
+    if isinstance(setting, Mapping):
+        return {label: [(row[0], row[1]) for row in rows] for label, rows in setting.items()}
+    table: dict[str, list[tuple[str, str]]] = {}
+    for label, head, tail in setting:
+        table.setdefault(label, []).append((head, tail))
+    return table
+
+
+def _is_type_constraints(setting: object) -> bool:
+    if isinstance(setting, str):
+        return setting in ("off", "learned")
+    if isinstance(setting, Mapping):
+        return survives_as_table(setting) and all(
+            len(row) == 2 for rows in setting.values() for row in rows
+        )
+    return isinstance(setting, Sequence) and all(
+        not isinstance(row, str) and len(row) == 3 for row in setting
+    )
+
+
+# Types of head and tail that a relation may have; `type_pair_table` reads tables and rows.
+TYPE_CONSTRAINTS = Rule(
+    "'off', 'learned', a table {label: [[head type, tail type], ...]}, or rows "
+    "[[label, head type, tail type], ...] (where a label has ':' or '=')",
+    _is_type_constraints,
+)
+
+
+def check_gold_label(name: str, what: str, label: str, labels: Collection[str], text: str) -> None:
+    """Refuse gold annotation with a label that a component does not have.
+
+    name (str): Name of the component.
+    what (str): "a relation" or "an entity type".
+    label (str): The label of the annotation.
+    labels (Collection[str]): The labels of the component.
+    text (str): The annotated text.
+    RAISES (ValueError): If the component does not have the label.
+    """
+    if label not in labels:
+        raise ValueError(
+            Errors.E306.format(name=name, what=what, label=label, text=text, labels=list(labels))
+        )
+
+
+def check_label_settings(name: str, cfg: Mapping[str, Any], labels: Sequence[str]) -> None:
+    """Refuse settings that name relations which a component does not have.
+
+    name (str): Name of the component.
+    cfg (Mapping[str, Any]): Its settings; "symmetric" and "type_constraints" are checked.
+    labels (Sequence[str]): Its relation labels.
+    RAISES (ValueError): If one of them names another label.
+    """
+    named = {"symmetric": cfg["symmetric"]}
+    if not isinstance(cfg["type_constraints"], str):
+        named["type_constraints"] = list(type_pair_table(cfg["type_constraints"]))
+    for setting, names in named.items():
+        for label in names:
+            if label not in labels:
+                raise ValueError(
+                    Errors.E304.format(
+                        label=label, setting=setting, name=name, labels=", ".join(labels)
+                    )
+                )

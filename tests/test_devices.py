@@ -10,7 +10,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from spacy.language import Language
@@ -25,13 +24,14 @@ from spacy_spanrel.encoding import shim as shim_module
 from spacy_spanrel.encoding.shim import (
     TorchShim,
     computes_bfloat16,
+    get_module,
     get_shim,
     resolve_device,
     resolve_precision,
     torch_shims,
 )
 from spacy_spanrel.encoding.transfer import to_device
-from spacy_spanrel.span_relation.model import Selection, SpERTInput
+from spacy_spanrel.span_relation.network import SpERTHeads
 from spacy_spanrel.training.optimizer import create_adamw
 
 from .extractive_qa import util as qa
@@ -287,7 +287,8 @@ def test_shared_transformer_on_another_device(
     pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
     from .encoding.test_listener import shared_nlp, start, train_step
 
-    chosen = Selection(np.asarray([[0, 2], [4, 5], [6, 7]]), np.asarray([[0, 1], [1, 2], [2, 0]]))
+    spans = torch.tensor([[0, 2], [4, 5], [6, 7]])
+    pairs = torch.tensor([[0, 1], [1, 2], [2, 0]])
     made = []
     for has_cuda in (True, False):
         with pytest.MonkeyPatch.context() as patch:
@@ -300,7 +301,8 @@ def test_shared_transformer_on_another_device(
             losses = [train_step(nlp, examples, optimizer) for _ in range(3)]
             losses = [{k: v for k, v in step.items() if k != "transformer"} for step in losses]
             docs = list(nlp.get_pipe("transformer").pipe([nlp.make_doc(sr.TEXTS[0])]))
-            made.append((losses, model.predict(SpERTInput(docs, chosen, 4)).pair_logits.cpu()))
+            logits = get_module(model, SpERTHeads).predict_pairs(model.predict(docs), spans, pairs)
+            made.append((losses, logits.cpu()))
     assert_same_losses(made[0][0], made[1][0], 1e-3)
     torch.testing.assert_close(made[0][1], made[1][1], rtol=1e-3, atol=1e-3)
 

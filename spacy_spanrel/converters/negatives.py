@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import accumulate, permutations
+from itertools import permutations
 
 from spacy.tokens import Doc, Span
 
 from ..annotations import Relation, get_entities, get_relations, set_relations
+from ..pairing import sentence_of_tokens
 from ..reading import argument_error
 from .report import ConversionReport
 
@@ -47,8 +48,7 @@ def add_negatives(
         related.add((head, tail))
         if relation.label in symmetric:
             related.add((tail, head))
-    # Without sentence starts, all tokens are of one sentence.
-    sentences = list(accumulate(token.is_sent_start is True for token in doc))
+    sentences = sentence_of_tokens(doc)
     # A span that crosses a border is in no sentence.
     spans = {
         (span.start, span.end, span.label_): span

@@ -22,6 +22,7 @@ from ..annotations import (
     get_relations,
 )
 from ..annotations.relations import RecordId, get_orig_id
+from ..pairing import sentence_starts
 from .common import ENTITY, Edge, Entity
 from .report import ExportReport
 
@@ -142,8 +143,9 @@ def words_of(doc: Doc, report: ExportReport, *, has_sentences: bool = False) -> 
 
 def sentences_of(doc: Doc) -> list[tuple[int, int]]:
     """Return start and exclusive end of each sentence; one sentence if there are no borders."""
-    starts = [0, *(token.i for token in doc if token.i and token.is_sent_start)]
-    return list(zip(starts, [*starts[1:], len(doc)], strict=True)) if len(doc) else []
+    starts = sentence_starts(doc)
+    ends = [*([0] if starts is None else starts.tolist()), len(doc)]
+    return list(pairwise(ends)) if len(doc) else []
 
 
 def divide_words(words: Sequence[str], report: ExportReport) -> tuple[list[str], list[int]]:

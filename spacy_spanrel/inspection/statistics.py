@@ -18,10 +18,10 @@ from ..annotations.answers import reference_answers
 from ..encoding.alignment import SpanProjector, token_char_ranges, token_piece_ranges
 from ..encoding.windows import window_starts, window_tokens
 from ..extractive_qa.features import Windows, pieces_of_range, place_windows
-from ..pairing import entity_pairs
+from ..pairing import entity_pairs, sentence_of_tokens
 from ..relation_classifier.model import pair_ranges
-from ..relation_classifier.pairs import TypedPair, distance, sentence_of_tokens
-from ..span_relation.gold import known_reach
+from ..relation_classifier.pairs import TypedPair, distance
+from ..span_relation.reach import reach_before_encoding
 from .settings import ANY_TYPE, PairReading, QuestionReading, Readings, SpanReading
 
 # Number of cases to show of each finding.
@@ -496,7 +496,7 @@ def _read_spans(
     for (start, end), span in places.items():
         if end - start > reading.cfg["max_span_size"]:
             numbers.too_long.add(f"{span.text!r} ({span.label_}, {end - start} tokens)")
-    reach = known_reach(example, reading.cfg)
+    reach = reach_before_encoding(example, reading.cfg)
     if reading.pieces is not None:
         (text,) = reading.pieces([predicted.text])
         numbers.pieces.add(len(text.ids))
@@ -508,7 +508,7 @@ def _read_spans(
             numbers.windows.add(len(starts))
             first = end
         if reading.cfg["scope"] == "window":
-            reach = known_reach(
+            reach = reach_before_encoding(
                 example, reading.cfg, window_tokens(starts, reading.capacity, tokens)
             )
     bounds = sorted(places)

@@ -21,9 +21,10 @@ from ..encoding.rows import load_network, row_length, run_rows
 from ..encoding.shim import Precision, TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
 from ..errors import Errors
+from ..pairing import sentence_of_tokens
 from .markers import Marker, Mode, Range, assign_markers
 from .network import MarkerHead, PairNetwork
-from .pairs import TypedPair, sentence_of_tokens
+from .pairs import TypedPair
 
 
 @dataclass(frozen=True)

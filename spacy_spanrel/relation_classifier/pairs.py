@@ -14,6 +14,7 @@ from spacy.tokens import Doc, Span
 
 from ..annotations import RELATIONS_KEY, get_entities, get_relations
 from ..arrays import IntArray
+from ..pairing import sentence_of_tokens
 from ..settings import check_settings, optional, whole_number
 from .nearest import EntityIndex
 
@@ -337,17 +338,3 @@ def nearest_pairs(pairs: list[SpanPair], max_pairs: int) -> list[SpanPair]:
         return pairs
     order = np.argsort([distance(*pair) for pair in pairs], kind="stable")[:max_pairs]
     return [pairs[i] for i in sorted(order.tolist())]
-
-
-def sentence_of_tokens(doc: Doc) -> IntArray:
-    """Number the sentences of a Doc.
-
-    doc (Doc): The Doc.
-    RETURNS (int64 array, (n_tokens,)): The sentence of each token; all 0 where no component has set
-        sentence borders.
-    """
-    if not doc.has_annotation("SENT_START"):
-        return np.zeros(len(doc), dtype=np.int64)
-    starts = np.fromiter((bool(t.is_sent_start) for t in doc), dtype=np.int64, count=len(doc))
-    starts[:1] = 0
-    return np.cumsum(starts)

@@ -1,7 +1,7 @@
-"""Which spans and pairs are looked at. Arrays in, arrays out.
+"""Candidates: all spans of a text, and negative spans and pairs sampled for training.
 
-Spans are rows (start, end) of tokens, end exclusive. The tokens of all Docs of a batch are counted
-through, and `offsets` has the first token of each Doc, so one array serves the whole batch.
+Spans are rows (start, end) of tokens, end exclusive, numbered through the tokens of a batch or of one
+Doc. Arrays in, arrays out.
 """
 
 from __future__ import annotations
@@ -9,49 +9,39 @@ from __future__ import annotations
 import numpy as np
 
 from ..arrays import IntArray
-from ..pairing import _pairs_of_doc, text_ends
+from ..pairing import pairs_of_doc
 
 
-def all_spans(offsets: IntArray, max_size: int) -> IntArray:
-    """Return all spans of 1 to `max_size` tokens that lie within one Doc.
+def all_spans(text_ends: IntArray, max_size: int) -> IntArray:
+    """Return all spans of 1 to `max_size` tokens that lie within one text.
 
-    offsets (int64 array, (n_docs + 1,)): First token of each Doc.
+    text_ends (int64 array, (n_tokens,)): For each token, the end (exclusive) of its text.
     max_size (int): Largest number of tokens.
-    RETURNS (int64 array, (n_spans, 2)): Ordered by start, then by size.
+    RETURNS (int64 array, (n_spans, 2)): The spans, ordered by start, then by size.
     """
-    room = tokens_to_doc_end(offsets)
+    room = text_ends - np.arange(len(text_ends), dtype=np.int64)
     sizes = np.arange(1, max_size + 1)
     starts, columns = np.nonzero(sizes[None, :] <= room[:, None])
     return np.stack([starts, starts + sizes[columns]], axis=1).astype(np.int64)
 
 
-def tokens_to_doc_end(offsets: IntArray) -> IntArray:
-    """Return for each token how many tokens its Doc has from it on (itself included).
-
-    offsets (int64 array, (n_docs + 1,)): First token of each Doc.
-    RETURNS (int64 array, (n_tokens,)): Counts.
-    """
-    ends = text_ends(offsets)
-    return ends - np.arange(len(ends), dtype=np.int64)
-
-
 def sample_negative_spans(
     candidates: IntArray, gold: IntArray, count: int, rng: np.random.Generator
 ) -> IntArray:
-    """Draw spans that are no entities.
+    """Draw spans that are not entities.
 
     candidates (int64 array, (n, 2)): All spans of one Doc.
     gold (int64 array, (m, 2)): Its entities.
-    count (int): How many to draw; all there are, if there are fewer.
-    rng (Generator): Source of chance.
+    count (int): Number of spans to draw; if there are fewer, all are returned.
+    rng (Generator): The random generator.
     RETURNS (int64 array, (k, 2)): Different spans, none of them gold.
     """
     if not len(candidates):
         return candidates
     if len(gold):
         base = int(max(candidates.max(), gold.max())) + 1
-        known = np.isin(candidates @ [base, 1], gold @ [base, 1])
-        candidates = candidates[~known]
+        is_gold = np.isin(candidates @ [base, 1], gold @ [base, 1])
+        candidates = candidates[~is_gold]
     if count >= len(candidates):
         return candidates
     return candidates[rng.choice(len(candidates), size=count, replace=False)]
@@ -67,15 +57,15 @@ def sample_negative_pairs(
 ) -> IntArray:
     """Draw ordered pairs of different entities that are not related.
 
-    spans (int64 array, (n, 2)): Entities of one Doc, no two alike.
-    related (int64 array, (m, 2)): Pairs (head, tail), rows of `spans`, never to draw.
-    count (int): How many to draw; all there are, if there are fewer.
-    rng (Generator): Source of chance.
+    spans (int64 array, (n, 2)): Entities of one Doc, all different.
+    related (int64 array, (m, 2)): Pairs (head, tail) of rows of `spans` that are not drawn.
+    count (int): Number of pairs to draw; if there are fewer, all are returned.
+    rng (Generator): The random generator.
     reach (int64 array | None), max_distance (int | None): As in `entity_pairs`.
-    RETURNS (int64 array, (k, 2)): Different pairs (head, tail).
+    RETURNS (int64 array, (k, 2)): Different pairs (head, tail) of rows of `spans`.
     """
     n = len(spans)
-    pairs, _ = _pairs_of_doc(spans, n * n, reach, max_distance)
+    pairs, _ = pairs_of_doc(spans, n * n, reach, max_distance)
     if len(related):
         pairs = pairs[~np.isin(pairs @ [n, 1], related @ [n, 1])]
     if count >= len(pairs):

@@ -6,7 +6,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar, Literal, Optional, Union, cast
 
 import numpy as np
@@ -31,8 +30,9 @@ from ..annotations import (
 )
 from ..arrays import FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
-from ..encoding.encoder import EncodedDocs, SplitDocs
+from ..encoding.encoder import EncodedDocs, EncoderBackprop, SplitDocs
 from ..encoding.listener import check_training
+from ..encoding.shim import get_module
 from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings
 from ..pairing import (
@@ -42,6 +42,7 @@ from ..pairing import (
     check_label_settings,
     entity_pairs,
     merge_symmetric,
+    sentence_starts,
     text_ends,
     type_pair_table,
     window_ends,
@@ -50,14 +51,14 @@ from ..pipe import TorchPipe
 from ..scoring.relations import RelationScorer
 from ..settings import number, one_of, optional, whole_number
 from ..training.losses import class_loss, pair_loss
-from .candidates import all_spans, sample_negative_pairs, sample_negative_spans, tokens_to_doc_end
-from .decoding import (
-    best_spans,
-    likely_relations,
-    likely_spans,
-)
-from .gold import OutOfReach, Reach, Survey, read_gold, relation_text, sentence_starts
-from .model import Backprop, Choose, Selection, SpERTInput, SpERTModel, SpERTOutput
+from .candidates import all_spans, sample_negative_spans
+from .decoding import best_spans, likely_relations, likely_spans
+from .gold import Gold, read_gold, relation_text
+from .model import SpERTModel, begin_update_heads
+from .network import SpERTHeads
+from .reach import Reach, Unreachable
+from .survey import Survey
+from .targets import Targets, join_targets, look_up_relations, sample_pairs
 
 logger = logging.getLogger(__name__)
 
@@ -100,8 +101,8 @@ RULES = {
     "type_constraints": TYPE_CONSTRAINTS,
 }
 
-# Tokens of the Docs that are encoded and decoded together in prediction: many batches of similar
-# length can be made of them, and memory stays bounded however many Docs arrive at once.
+# Number of tokens that are encoded and decoded together in prediction: enough for many batches of
+# similar length, and few enough to bound memory, however many Docs arrive at once.
 _CHUNK_TOKENS = 8192
 
 
@@ -120,6 +121,7 @@ _CHUNK_TOKENS = 8192
         "overlaps": "best",
         "type_constraints": "learned",
         "symmetric": [],
+        "negative_label": "no_relation",
         "max_span_size": 10,
         "scope": "doc",
         "max_distance": None,
@@ -159,6 +161,7 @@ def make_span_relation(
         Literal["off", "learned"], dict[str, list[list[str]]], list[list[str]]
     ],
     symmetric: list[str],
+    negative_label: Optional[str],  # noqa: UP045
     max_span_size: int,
     scope: Scope,
     max_distance: Optional[int],  # noqa: UP045
@@ -170,34 +173,37 @@ def make_span_relation(
     """Make a `span_relation` component.
 
     spans_key (str): Span group for the entities.
-    relations_key (str): Span group behind `doc._.relations`.
-    extension_prefix (str): Put before the names of the extensions, where another package owns
-        `doc._.relations`.
-    set_ents (str): What becomes of `doc.ents`: "keep" adds the entities found, best score first,
-        where no entity is yet; "replace" removes what was there before; "off" touches nothing.
-    entities (str): "predict" finds entities; "doc" takes those that are there already (from an
-        NER, an entity ruler, a span group) and only relates them.
+    relations_key (str): Span group that holds the relations; `doc._.relations` reads it.
+    extension_prefix (str): Prefix of the names of the extensions, for pipelines in which another
+        package owns `doc._.relations`.
+    set_ents (str): Whether to write `doc.ents`: "keep" adds the predicted entities, best score
+        first, where there is no entity yet; "replace" removes the present ones first; "off" leaves
+        `doc.ents` alone.
+    entities (str): "predict" finds entities; "doc" takes those that the Doc has (from an NER, an
+        entity ruler, a span group) and finds relations only.
     entities_key (str | None): With entities = "doc": the span group to take them from; None for
         `doc.ents`.
     relation_threshold (float): Smallest probability of a relation.
     overlaps (str): "best" keeps the best-scored of overlapping entities; "allow" keeps all, as the
         original SpERT program does.
-    type_constraints (str | dict): Which types of head and tail a relation may have: "off" for any,
-        "learned" for those in the training data, or given as {label: [[head, tail], ...]} or, where
-        a label has ":" or "=", as rows [[label, head, tail], ...].
-    symmetric (list[str]): Relations whose direction means nothing.
-    max_span_size (int): Longest entity in tokens.
-    scope (str): Which entities may be related: "doc" any two of a Doc; "window" those that a window
-        of the encoder holds both; "sentence" those of one sentence. With "sentence" each sentence is
-        read by itself as if it were a Doc, and no entity crosses its borders (a shared transformer
-        reads what it reads; entities and pairs are bounded all the same). Something before it has
-        to set the borders: a sentencizer, senter or parser.
-    max_distance (int | None): Most tokens between the entities of a pair, whatever the scope; None
-        for any number.
-    max_pairs (int): Most pairs that are classified in a Doc, the nearest first.
-    neg_entity_count (int): Spans a Doc that are no entities, drawn in each training step.
-    neg_relation_count (int): Pairs of entities a Doc that are not related, drawn likewise.
+    type_constraints (str | dict | list): Types of head and tail that a relation may have: "off" for
+        any, "learned" for those in the training data, or a table {label: [[head, tail], ...]} or,
+        where a label has ":" or "=", rows [[label, head, tail], ...].
+    symmetric (list[str]): Relations without a direction.
+    negative_label (str | None): Label of annotated pairs that are not related. It is neither learned
+        nor predicted, and does not count in scores. None: every label is a relation.
+    max_span_size (int): Largest number of tokens in an entity.
+    scope (str): Entities that may be related: "doc", any two of a Doc; "window", those that lie in
+        one window of the encoder; "sentence", those of one sentence. With "sentence" each sentence
+        is read by itself as if it were a Doc, and no entity crosses its borders (a shared
+        transformer reads longer texts; the limits on entities and pairs are the same). An earlier
+        component must set the borders: a sentencizer, senter or parser.
+    max_distance (int | None): Largest number of tokens between the entities of a pair; None for any.
+    max_pairs (int): Largest number of pairs to classify in a Doc; the nearest are taken.
+    neg_entity_count (int): Number of negative spans to draw from each Doc in a training step.
+    neg_relation_count (int): Number of negative pairs of entities to draw likewise.
     scorer (Callable | None): The scoring method.
+    RETURNS (SpanRelation): The component.
     """
     return SpanRelation(
         nlp.vocab,
@@ -213,6 +219,7 @@ def make_span_relation(
         overlaps=overlaps,
         type_constraints=type_constraints,
         symmetric=symmetric,
+        negative_label=negative_label,
         max_span_size=max_span_size,
         scope=scope,
         max_distance=max_distance,
@@ -224,39 +231,48 @@ def make_span_relation(
 
 
 @dataclass(frozen=True)
-class EntitySelection(Selection):
-    """Entities of a batch of Docs and the pairs among them.
+class Entities:
+    """The entities of a batch of Docs, in the order of the Docs.
 
-    left_out (int64 array, (k, 4)): Docs some pairs of which were left out, as `entity_pairs` counts
-        them.
-    spans_left_out (int64 array, (n_docs, 2)): Entities of each Doc that a better one overlaps, and
-        that no sentence or window holds.
-    windows (int64 array, (n_docs,)): From how many windows each Doc was read.
-    bare_tokens (int64 array, (n_docs,)): Tokens of each Doc that the encoder does not see.
-    types (int64 array, (n_spans,)): Entity types; the number of types stands for an unknown one.
-    scores (float32 array, (n_spans,)): Probabilities.
-    docs (int64 array, (n_spans,)): The Doc of each.
+    spans (int64 array, (n, 2)): Token ranges, numbered through the batch.
+    types (int64 array, (n,)): Entity types; the number of types stands for an unknown one.
+    scores (float32 array, (n,)): Probabilities.
+    docs (int64 array, (n,)): The Doc of each entity.
+    overlapped (int64 array, (n_docs,)): Number of likely entities of each Doc that were left out for
+        a better one.
     """
 
+    spans: IntArray
     types: IntArray
     scores: FloatArray
     docs: IntArray
-    left_out: IntArray
-    spans_left_out: IntArray
-    windows: IntArray
-    bare_tokens: IntArray
+    overlapped: IntArray
+
+
+@dataclass(frozen=True)
+class Relations:
+    """The relations among the entities of a batch, in the order of the Docs.
+
+    pairs (int64 array, (n, 2)): Head and tail as rows of the entities.
+    labels (int64 array, (n,)): Relation types.
+    scores (float32 array, (n,)): Probabilities.
+    """
+
+    pairs: IntArray
+    labels: IntArray
+    scores: FloatArray
 
 
 @dataclass(frozen=True)
 class DocPrediction:
-    """What was found in one Doc.
+    """The prediction for one Doc.
 
-    spans (int64 array, (n, 2)): Entities as token ranges.
+    spans (int64 array, (n, 2)): Token ranges of the entities.
     types (list[str]): Their types.
     scores (list[float]): Their probabilities.
-    relations (list[tuple[int, int, str, float]]): Head and tail as indices into `spans`, label,
+    relations (list[tuple[int, int, str, float]]): Head and tail as rows of `spans`, label,
         probability.
-    report (dict): What becomes of `doc._.spanrel_report`.
+    report (dict): The component's record in `doc._.spanrel_report`.
     """
 
     spans: IntArray
@@ -266,23 +282,10 @@ class DocPrediction:
     report: Record
 
 
-@dataclass(frozen=True)
-class Targets(Selection):
-    """Sampled candidates of a batch with what is true of them.
-
-    span_labels (int64 array, (n_spans,) | None): Class of each span; None where entities are given.
-    pair_targets (float32 array, (n_pairs, n_relation_types)): 1 where the relation holds.
-    """
-
-    span_labels: IntArray | None
-    pair_targets: FloatArray
-
-
 class SpanRelation(TorchPipe):
     """Joint entity and relation extraction over spans (SpERT, Eberts and Ulges 2020).
 
-    Arguments as in `make_span_relation`. All settings live in `cfg`, are saved with the pipeline,
-    and may be changed there after training.
+    Arguments as in `make_span_relation`.
     """
 
     rules = RULES
@@ -314,18 +317,24 @@ class SpanRelation(TorchPipe):
 
     @staticmethod
     def register_extensions(settings: Mapping[str, Any]) -> None:
-        """Register `doc._.relations` and its kin. settings (Mapping[str, Any]): Of the config."""
+        """Register `doc._.relations` and `span._.relations`.
+
+        settings (Mapping[str, Any]): Settings of the config.
+        """
         register_extensions(settings["extension_prefix"], settings["relations_key"])
 
     def check_loaded(self) -> None:
-        """Refuse settings that name relations which the component does not have."""
+        """Refuse settings that name relations which the component does not have.
+
+        RAISES (ValueError): If there are such settings.
+        """
         check_label_settings(self.name, self.cfg, self.relation_labels)
 
     # Labels
 
     @property
     def entity_labels(self) -> tuple[str, ...]:
-        """Entity types in the order of the network's classes ("no entity", class 0, left out)."""
+        """Entity types in the order of the network's classes, without class 0, "no entity"."""
         return tuple(self.cfg["entity_labels"])
 
     @property
@@ -340,7 +349,7 @@ class SpanRelation(TorchPipe):
 
     @property
     def label_data(self) -> dict[str, Any]:
-        """What `spacy init labels` saves, and `initialize` takes as `labels`."""
+        """The labels as `spacy init labels` saves them and `initialize` takes them."""
         return {
             "entities": list(self.entity_labels),
             "relations": list(self.relation_labels),
@@ -356,12 +365,13 @@ class SpanRelation(TorchPipe):
         nlp: Language | None = None,
         labels: dict[str, Any] | None = None,
     ) -> None:
-        """Take labels from the data (all of it) or as given, and make the network.
+        """Take the labels from the data (all of it) or as given, and make the network.
 
         get_examples (Callable): Returns the training examples.
         nlp (Language | None): The pipeline.
         labels (dict | None): {"entities": [...], "relations": [...]}, in the order of the classes,
-            and optionally "type_pairs", {relation: [[head type, tail type], ...]}.
+            and optionally "type_pairs", {relation: [[head type, tail type], ...]}. The negative
+            label is left out.
         RAISES (ValueError): If there are no labels, or the data has others than those given.
         """
         validate_get_examples(get_examples, "SpanRelation.initialize")
@@ -369,9 +379,7 @@ class SpanRelation(TorchPipe):
             check_training(nlp, self.name, self.model)
         survey = Survey(self.cfg)
         for example in get_examples():
-            survey.add(
-                example, read_gold(example, self.cfg["spans_key"], self.cfg["relations_key"])
-            )
+            survey.add(example, read_gold(example, self.cfg))
         if labels is not None:
             if not isinstance(labels, dict) or not {"entities", "relations"} <= set(labels):
                 raise ValueError(Errors.E305.format(name=self.name, found=labels))
@@ -379,6 +387,8 @@ class SpanRelation(TorchPipe):
         else:
             entity_labels = _merge(self.cfg["entity_labels"], survey.entity_types)
             relation_labels = _merge(self.cfg["relation_labels"], survey.relation_types)
+        negative = self.cfg["negative_label"]
+        relation_labels = [label for label in relation_labels if label != negative]
         if not entity_labels and not relation_labels:
             raise ValueError(
                 Errors.E301.format(
@@ -391,7 +401,8 @@ class SpanRelation(TorchPipe):
         for label in [*entity_labels, *relation_labels]:
             self.vocab.strings.add(label)
         type_pairs = {
-            k: {tuple(v) for v in vs} for k, vs in (labels or {}).get("type_pairs", {}).items()
+            label: {tuple(pair) for pair in pairs}
+            for label, pairs in (labels or {}).get("type_pairs", {}).items()
         }
         for label, head, tail in survey.type_pairs:
             type_pairs.setdefault(label, set()).add((head, tail))
@@ -401,7 +412,6 @@ class SpanRelation(TorchPipe):
             label: sorted([head, tail] for head, tail in pairs)
             for label, pairs in sorted(type_pairs.items())
         }
-        survey.warn(self.name, bool(relation_labels))
         check_label_settings(self.name, self.cfg, self.relation_labels)
         self.model.set_dim("n_entity_types", len(entity_labels), force=True)
         self.model.set_dim("n_relation_types", len(relation_labels), force=True)
@@ -409,80 +419,90 @@ class SpanRelation(TorchPipe):
         # spaCy seeds numpy's global generator from [training] seed.
         self._rng = np.random.default_rng(np.random.randint(2**31))
         self._warned = set()
-        survey.out_of_reach.warn(self.warn_once, self.cfg)
+        survey.warn(self.name, bool(relation_labels), self.warn_once)
 
     # Prediction
 
     def predict(self, docs: Iterable[Doc]) -> list[DocPrediction]:
-        """Find entities and relations without touching the Docs.
+        """Find entities and relations without changing the Docs.
 
         docs (Iterable[Doc]): The Docs.
-        RETURNS (list[DocPrediction]): One for each.
+        RETURNS (list[DocPrediction]): One prediction for each Doc.
         """
         docs = list(docs)
-        found: list[DocPrediction] = []
-        for part in chunks_by_size([len(doc) for doc in docs], _CHUNK_TOKENS):
-            found.extend(self._predict_chunk(docs[part]))
-        return found
+        predictions: list[DocPrediction] = []
+        for chunk in chunks_by_size([len(doc) for doc in docs], _CHUNK_TOKENS):
+            predictions.extend(self._predict_chunk(self._split_into_texts(docs[chunk])))
+        return predictions
 
     def _predict_chunk(self, docs: list[Doc]) -> list[DocPrediction]:
-        docs = self._read(docs)
-        choose = self._given_entities if self._takes_entities else self._choose
-        largest = 0 if self._takes_entities else self.cfg["max_span_size"]
-        output = self.model.predict(SpERTInput(docs, partial(choose, docs), largest))
-        chosen = output.selection
-        assert isinstance(chosen, EntitySelection)
-        probabilities = torch.sigmoid(output.pair_logits).float().cpu().numpy()
-        pairs, labels, scores = self._decode_relations(chosen, probabilities)
-        return self._split(docs, chosen, pairs, labels, scores)
+        encoded = self.model.predict(docs)
+        heads = get_module(self.model, SpERTHeads)
+        reach = self._reach(docs, encoded)
+        if self._takes_entities:
+            entities = self._entities_of_docs(docs, encoded)
+        else:
+            logits = heads.predict_spans(encoded, self.cfg["max_span_size"])
+            probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
+            entities = self._choose_entities(probabilities, encoded, reach)
+        pairs, left_out = entity_pairs(
+            entities.spans,
+            entities.docs,
+            self.cfg["max_pairs"],
+            reach.pair_ends,
+            reach.max_distance,
+        )
+        logits = heads.predict_pairs(
+            encoded, torch.from_numpy(entities.spans), torch.from_numpy(pairs)
+        )
+        probabilities = torch.sigmoid(logits).float().cpu().numpy()
+        relations = self._choose_relations(entities, pairs, probabilities)
+        reports = _reports(docs, encoded, entities, pairs, left_out)
+        return self._by_doc(encoded.token_offsets, entities, relations, reports)
 
     @property
     def _takes_entities(self) -> bool:
         return bool(self.cfg["entities"] == "doc")
 
-    def _read(self, docs: list[Doc]) -> list[Doc]:
-        """Return the Docs as the encoder is to read them."""
+    def _split_into_texts(self, docs: list[Doc]) -> list[Doc]:
+        """Tell the encoder to read each sentence by itself, if that is the scope."""
         if self.cfg["scope"] != "sentence":
             return docs
-        starts = []
+        starts_of_docs = []
         for doc in docs:
-            found = sentence_starts(doc)
-            if found is None:
+            starts = sentence_starts(doc)
+            if starts is None:
                 raise ValueError(Errors.E310.format(name=self.name, text=doc.text[:80]))
-            starts.append(found)
-        return SplitDocs(docs, starts)
+            starts_of_docs.append(starts)
+        return SplitDocs(docs, starts_of_docs)
 
-    def _pair_ends(self, docs: list[Doc], encoded: EncodedDocs | None) -> IntArray | None:
-        """Where the text ends within which entities may be related, for each token; None for its
-        Doc. The encoded Docs are needed where windows count."""
+    def _reach(self, docs: list[Doc], encoded: EncodedDocs) -> Reach:
+        """Find out which entities and relations of a batch can be predicted."""
+        if isinstance(docs, SplitDocs):
+            ends = text_ends(docs.offsets)
+            return Reach(ends, ends, self.cfg["max_distance"])
+        pair_ends = None
         if self.cfg["scope"] == "window":
-            assert encoded is not None
-            return window_ends(encoded.window_ranges, encoded.n_tokens)
-        return text_ends(docs.offsets) if isinstance(docs, SplitDocs) else None
+            pair_ends = window_ends(encoded.window_ranges, encoded.n_tokens)
+        return Reach(text_ends(encoded.token_offsets), pair_ends, self.cfg["max_distance"])
 
-    def _choose(
-        self, docs: list[Doc], probabilities: FloatArray, encoded: EncodedDocs
-    ) -> EntitySelection:
-        """Choose entities from the probabilities of all spans, and pair them."""
+    def _choose_entities(
+        self, probabilities: FloatArray, encoded: EncodedDocs, reach: Reach
+    ) -> Entities:
+        """Choose entities by the probabilities of all spans, (n_tokens, max_size, 1 + n_types)."""
+        n_docs = len(encoded.token_offsets) - 1
         pieces = encoded.token_pieces.cpu().numpy()
-        spans, types, scores = likely_spans(
-            probabilities,
-            tokens_to_doc_end(_text_offsets(docs)),
-            pieces[:, 1] > pieces[:, 0],
-        )
-        doc_index = np.searchsorted(encoded.token_offsets, spans[:, 0], side="right") - 1
-        left_out = np.zeros(len(docs), dtype=np.int64)
-        if self.cfg["overlaps"] == "best":
-            keep = best_spans(spans, scores)
-            left_out = np.bincount(doc_index[~keep], minlength=len(docs))
-            spans, types, scores = spans[keep], types[keep], scores[keep]
-            doc_index = doc_index[keep]
-        return self._pair_up(docs, encoded, spans, types, scores, doc_index, left_out)
+        has_pieces = pieces[:, 1] > pieces[:, 0]
+        spans, types, scores = likely_spans(probabilities, reach.span_ends, has_pieces)
+        docs = np.searchsorted(encoded.token_offsets, spans[:, 0], side="right") - 1
+        if self.cfg["overlaps"] != "best":
+            return Entities(spans, types, scores, docs, np.zeros(n_docs, dtype=np.int64))
+        keep = best_spans(spans, scores)
+        overlapped = np.bincount(docs[~keep], minlength=n_docs)
+        return Entities(spans[keep], types[keep], scores[keep], docs[keep], overlapped)
 
-    def _given_entities(
-        self, docs: list[Doc], probabilities: FloatArray, encoded: EncodedDocs
-    ) -> EntitySelection:
-        """Take the entities that the Docs have, and pair them."""
+    def _entities_of_docs(self, docs: list[Doc], encoded: EncodedDocs) -> Entities:
+        """Take the entities that the Docs have."""
         index = {label: i for i, label in enumerate(self.entity_labels)}
         offsets = encoded.token_offsets.tolist()
         rows: list[tuple[int, int, int, int]] = []
@@ -492,65 +512,39 @@ class SpanRelation(TorchPipe):
                 rows.append((offsets[i] + span.start, offsets[i] + span.end, kind, i))
         table = np.asarray(rows, dtype=np.int64).reshape(-1, 4)
         scores = np.ones(len(table), dtype=np.float32)
-        none = np.zeros(len(docs), dtype=np.int64)
-        return self._pair_up(docs, encoded, table[:, :2], table[:, 2], scores, table[:, 3], none)
-
-    def _pair_up(
-        self,
-        docs: list[Doc],
-        encoded: EncodedDocs,
-        spans: IntArray,
-        types: IntArray,
-        scores: FloatArray,
-        doc_index: IntArray,
-        spans_left_out: IntArray,
-    ) -> EntitySelection:
-        pairs, left_out = entity_pairs(
-            spans,
-            doc_index,
-            self.cfg["max_pairs"],
-            self._pair_ends(docs, encoded),
-            self.cfg["max_distance"],
-        )
-        return EntitySelection(
-            spans,
-            pairs,
-            types,
-            scores,
-            doc_index,
-            left_out,
-            spans_left_out,
-            encoded.window_counts,
-            _bare_tokens(docs, encoded),
-        )
+        overlapped = np.zeros(len(docs), dtype=np.int64)
+        return Entities(table[:, :2], table[:, 2], scores, table[:, 3], overlapped)
 
     def _entities_of(self, doc: Doc) -> list[Span]:
         key = self.cfg["entities_key"]
         spans = list(doc.ents) if key is None else list(doc.spans.get(key, []))
         return [span for span in spans if len(span)]
 
-    def _decode_relations(
-        self, chosen: EntitySelection, probabilities: FloatArray
-    ) -> tuple[IntArray, IntArray, FloatArray]:
-        """Return pairs (n, 2), labels (n,) and scores (n,) of the relations that hold."""
+    def _choose_relations(
+        self, entities: Entities, pairs: IntArray, probabilities: FloatArray
+    ) -> Relations:
+        """Choose relations by the probabilities of pairs, (n_pairs, n_relation_types)."""
         allowed = None
         type_pairs = self._type_pairs()
         if type_pairs is not None:
-            # Class after the last one: types that the training data did not have.
+            # The class after the last one stands for types that the training data did not have.
             mask = allowed_mask(type_pairs, [*self.entity_labels, ""], list(self.relation_labels))
-            head, tail = chosen.types[chosen.pairs[:, 0]], chosen.types[chosen.pairs[:, 1]]
-            allowed = mask[head, tail]
+            allowed = mask[entities.types[pairs[:, 0]], entities.types[pairs[:, 1]]]
+        if self.cfg["negative_label"] in self.relation_labels:
+            # Learned by a version without this setting.
+            column = self.relation_labels.index(self.cfg["negative_label"])
+            probabilities[:, column] = -1.0
         rows, labels, scores = likely_relations(
             probabilities, self.cfg["relation_threshold"], allowed
         )
-        pairs = chosen.pairs[rows]
+        pairs = pairs[rows]
         symmetric = {
             i for i, label in enumerate(self.relation_labels) if label in self.cfg["symmetric"]
         }
         if symmetric and len(pairs):
-            pairs, keep = merge_symmetric(pairs, labels, scores, chosen.spans, symmetric)
+            pairs, keep = merge_symmetric(pairs, labels, scores, entities.spans, symmetric)
             pairs, labels, scores = pairs[keep], labels[keep], scores[keep]
-        return pairs, labels, scores
+        return Relations(pairs, labels, scores)
 
     def _type_pairs(self) -> TypePairs | None:
         setting = self.cfg["type_constraints"]
@@ -558,69 +552,66 @@ class SpanRelation(TorchPipe):
             return None
         return type_pair_table(self.cfg["learned_type_pairs"] if setting == "learned" else setting)
 
-    def _split(
+    def _by_doc(
         self,
-        docs: list[Doc],
-        chosen: EntitySelection,
-        pairs: IntArray,
-        labels: IntArray,
-        scores: FloatArray,
+        offsets: IntArray,
+        entities: Entities,
+        relations: Relations,
+        reports: Sequence[Record],
     ) -> list[DocPrediction]:
-        """Divide what was found in a batch among its Docs."""
-        entity_labels, relation_labels = self.entity_labels, self.relation_labels
-        offsets = np.cumsum([0, *map(len, docs)])
-        reports = _reports(chosen, len(docs))
-        borders = np.searchsorted(chosen.docs, np.arange(len(docs) + 1))
-        relation_borders = np.searchsorted(
-            chosen.docs[pairs[:, 0]] if len(pairs) else chosen.docs[:0], np.arange(len(docs) + 1)
-        )
-        found = []
-        for i in range(len(docs)):
-            first, last = borders[i], borders[i + 1]
+        """Divide the predictions for a batch among its Docs."""
+        entity_labels, relation_labels = (*self.entity_labels, ""), self.relation_labels
+        numbers = np.arange(len(reports) + 1)
+        entity_borders = np.searchsorted(entities.docs, numbers).tolist()
+        relation_borders = np.searchsorted(entities.docs[relations.pairs[:, 0]], numbers).tolist()
+        predictions = []
+        for i, report in enumerate(reports):
+            first, last = entity_borders[i], entity_borders[i + 1]
             rows = slice(relation_borders[i], relation_borders[i + 1])
-            local = (pairs[rows] - first).tolist()
-            found.append(
+            predictions.append(
                 DocPrediction(
-                    chosen.spans[first:last] - offsets[i],
-                    [
-                        entity_labels[t] if t < len(entity_labels) else ""
-                        for t in chosen.types[first:last].tolist()
-                    ],
-                    chosen.scores[first:last].tolist(),
+                    entities.spans[first:last] - offsets[i],
+                    [entity_labels[kind] for kind in entities.types[first:last].tolist()],
+                    entities.scores[first:last].tolist(),
                     [
                         (head, tail, relation_labels[label], score)
                         for (head, tail), label, score in zip(
-                            local, labels[rows].tolist(), scores[rows].tolist(), strict=True
+                            (relations.pairs[rows] - first).tolist(),
+                            relations.labels[rows].tolist(),
+                            relations.scores[rows].tolist(),
+                            strict=True,
                         )
                     ],
-                    reports[i],
+                    report,
                 )
             )
-        return found
+        return predictions
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Sequence[DocPrediction]) -> None:
-        """Write entities and relations on Docs.
+        """Write entities and relations to Docs.
 
         docs (Iterable[Doc]): The Docs that were given to `predict`.
-        predictions (Sequence[DocPrediction]): What it returned.
+        predictions (Sequence[DocPrediction]): Its result.
         """
-        for doc, found in zip(docs, predictions, strict=True):
+        for doc, prediction in zip(docs, predictions, strict=True):
             if self._takes_entities:
                 spans = self._entities_of(doc)
             else:
                 spans = [
                     Span(doc, start, end, label=label)
-                    for (start, end), label in zip(found.spans.tolist(), found.types, strict=True)
+                    for (start, end), label in zip(
+                        prediction.spans.tolist(), prediction.types, strict=True
+                    )
                 ]
-                set_entities(doc, spans, found.scores, self.cfg["spans_key"])
-                self._set_ents(doc, spans, found)
+                set_entities(doc, spans, prediction.scores, self.cfg["spans_key"])
+                self._set_ents(doc, spans, prediction)
             relations = [
                 Relation(spans[head], spans[tail], label, score)
-                for head, tail, label, score in found.relations
+                for head, tail, label, score in prediction.relations
             ]
             set_relations(doc, relations, self.cfg["relations_key"])
-            set_report(doc, self.name, found.report)
-            beyond = found.report["pairs_left_out"]["max_pairs"]
+            set_report(doc, self.name, prediction.report)
+            beyond = prediction.report["pairs_left_out"]["max_pairs"]
             if beyond:
                 doc.spans[self.cfg["relations_key"]].attrs[PAIRS_LEFT_OUT_ATTR] = beyond
                 logger.info(
@@ -631,7 +622,7 @@ class SpanRelation(TorchPipe):
                     len(doc),
                 )
 
-    def _set_ents(self, doc: Doc, spans: list[Span], found: DocPrediction) -> None:
+    def _set_ents(self, doc: Doc, spans: list[Span], prediction: DocPrediction) -> None:
         if self.cfg["set_ents"] == "off":
             return
         old = list(doc.ents) if self.cfg["set_ents"] == "keep" else []
@@ -640,254 +631,203 @@ class SpanRelation(TorchPipe):
             free[span.start : span.end] = False
         rows = [i for i, span in enumerate(spans) if free[span.start : span.end].all()]
         if self.cfg["overlaps"] != "best":
-            scores = np.asarray(found.scores, dtype=np.float32)[rows]
-            rows = [rows[i] for i in np.flatnonzero(best_spans(found.spans[rows], scores))]
+            scores = np.asarray(prediction.scores, dtype=np.float32)[rows]
+            rows = [rows[i] for i in np.flatnonzero(best_spans(prediction.spans[rows], scores))]
         doc.set_ents(old + [spans[i] for i in rows])
 
     # Training
 
     @property
     def loss_names(self) -> tuple[str, ...]:
-        """The component's name, and the parts `{name}_entities` (where entities are predicted) and
+        """The component's name, `{name}_entities` (where entities are predicted) and
         `{name}_relations`."""
         parts = ["relations"] if self._takes_entities else ["entities", "relations"]
         return (self.name, *(f"{self.name}_{part}" for part in parts))
 
     def learn(self, examples: Sequence[Example]) -> Sequence[float]:
-        """Learn spans and pairs; negatives are drawn for each Doc.
+        """Compute the losses of a batch and backpropagate them.
 
         examples (Sequence[Example]): The batch.
-        RETURNS (Sequence[float]): The sum of the losses, and the losses of spans (where entities are
-            predicted) and pairs.
+        RETURNS (Sequence[float]): The sum of the losses, the loss of spans (where entities are
+            predicted) and that of pairs.
+        RAISES (ValueError): If the gold data has labels that the component does not have.
         """
         if not examples:
             return ()
-        selection: Selection | Choose
-        if self.cfg["scope"] == "window":
-            # Which windows there are is known when the Docs are read.
-            selection = partial(self._targets_in_windows, examples)
-        else:
-            selection = self.make_targets(examples)
-        docs = self._read([example.predicted for example in examples])
-        output, backprop = self.model.begin_update(
-            SpERTInput(docs, selection, self.cfg["max_span_size"])
+        docs = self._split_into_texts([example.predicted for example in examples])
+        encoded, backprop = self.model.begin_update(docs)
+        targets = self.make_targets(examples, self._reach(docs, encoded))
+        logits, backprop_heads = begin_update_heads(
+            self.model, encoded, targets.spans, targets.pairs
         )
-        targets = output.selection
-        assert isinstance(targets, Targets)
-        parts, gradients = self.get_losses(targets, output)
-        cast(Backprop, backprop)(gradients)
-        return (sum(parts), *parts)
-
-    def get_loss(  # type: ignore[override]
-        self, targets: Targets, output: SpERTOutput
-    ) -> tuple[float, tuple[Tensor, Tensor]]:
-        """Sum of the span loss and the pair loss, each averaged over its candidates.
-
-        targets (Targets): From `make_targets`.
-        output (SpERTOutput): Logits of the same candidates.
-        RETURNS (tuple[float, tuple[Tensor, Tensor]]): The loss, and its gradients with respect to
-            span logits and pair logits.
-        """
-        parts, gradients = self.get_losses(targets, output)
-        return sum(parts), gradients
+        losses, gradients = self.get_losses(targets, *logits)
+        cast(EncoderBackprop, backprop)(*backprop_heads(gradients))
+        return (sum(losses), *losses)
 
     def get_losses(
-        self, targets: Targets, output: SpERTOutput
+        self, targets: Targets, span_logits: Tensor, pair_logits: Tensor
     ) -> tuple[list[float], tuple[Tensor, Tensor]]:
-        """Evaluate the parts of the loss.
+        """Compute the losses, each averaged over its spans or pairs, and their gradients.
 
-        Arguments as in `get_loss`.
-        RETURNS (tuple[list[float], tuple[Tensor, Tensor]]): The span loss (where entities are not
-            given) and the pair loss, and the gradients as `get_loss` returns them.
+        targets (Targets): From `make_targets`.
+        span_logits (Tensor): *Shape:* ``(n_spans, 1 + n_entity_types)``
+        pair_logits (Tensor): *Shape:* ``(n_pairs, n_relation_types)``
+        RETURNS (tuple[list[float], tuple[Tensor, Tensor]]): The loss of spans (where entities are
+            predicted) and that of pairs; and the gradients of their sum with respect to span logits
+            and pair logits.
         """
-        parts = []
-        assert output.span_logits is not None
-        device = output.span_logits.device
-        if targets.span_labels is None:
-            d_spans = torch.zeros_like(output.span_logits)
+        losses = []
+        if self._takes_entities:
+            d_spans = torch.zeros_like(span_logits)
         else:
-            labels = to_device(torch.from_numpy(targets.span_labels), device)
-            loss, d_spans = class_loss(output.span_logits, labels)
-            parts.append(loss)
-        truth = to_device(torch.from_numpy(targets.pair_targets), device)
-        loss, d_pairs = pair_loss(output.pair_logits, truth)
-        return [*parts, loss], (d_spans, d_pairs)
+            labels = to_device(torch.from_numpy(targets.span_labels), span_logits.device)
+            loss, d_spans = class_loss(span_logits, labels)
+            losses.append(loss)
+        truth = to_device(torch.from_numpy(targets.pair_targets), pair_logits.device)
+        loss, d_pairs = pair_loss(pair_logits, truth)
+        return [*losses, loss], (d_spans, d_pairs)
 
-    def _targets_in_windows(
-        self, examples: Sequence[Example], probabilities: FloatArray, encoded: EncodedDocs
-    ) -> Targets:
-        return self.make_targets(examples, encoded)
-
-    def make_targets(
-        self, examples: Sequence[Example], encoded: EncodedDocs | None = None
-    ) -> Targets:
-        """Draw candidates of a batch and tell what is true of them.
+    def make_targets(self, examples: Sequence[Example], reach: Reach) -> Targets:
+        """Sample spans and pairs of a batch, and label them with the truth.
 
         Spans are all gold entities and `neg_entity_count` others; pairs are all related gold
-        entities and `neg_relation_count` others. Where entities are given, the pairs are made of
-        those of the predicted Docs, and gold relations are looked up among them. All of them are
-        such as could be predicted within `scope` and `max_distance`.
+        entities and `neg_relation_count` others. Where the entities are those of the predicted Docs,
+        pairs are made of them, and the gold relations are looked up among them. Whatever cannot be
+        predicted is left out.
 
         examples (Sequence[Example]): The batch.
-        encoded (EncodedDocs | None): What the encoder made of its predicted Docs; needed with
-            scope = "window" only.
-        RETURNS (Targets): The candidates.
-        RAISES (ValueError): If the gold data has labels that the component does not know.
+        reach (Reach): What can be predicted.
+        RETURNS (Targets): The targets.
+        RAISES (ValueError): If the gold data has labels that the component does not have.
         """
-        entity_index = {label: i + 1 for i, label in enumerate(self.entity_labels)}
-        relation_index = {label: i for i, label in enumerate(self.relation_labels)}
-        spans: list[IntArray] = []
-        span_labels: list[IntArray] = []
-        pairs: list[IntArray] = []
-        truth: list[FloatArray] = []
-        docs = self._read([example.predicted for example in examples])
-        texts = _text_offsets(docs)
-        span_ends, bounds = text_ends(texts), self._pair_ends(docs, encoded)
-        n_tokens, n_spans, lost, unreachable = 0, 0, [], OutOfReach()
-        for doc, example in zip(docs, examples, strict=True):
-            gold = read_gold(example, self.cfg["spans_key"], self.cfg["relations_key"])
-            own_tokens = slice(n_tokens, n_tokens + len(doc))
-            reach = Reach(
-                span_ends[own_tokens] - n_tokens,
-                None if bounds is None else bounds[own_tokens] - n_tokens,
-                self.cfg["max_distance"],
-            )
-            self.skipped.update({"misaligned_spans": len(gold.misaligned)})
-            if self._takes_entities:
-                entities = sorted({(span.start, span.end) for span in self._entities_of(doc)})
-                labels = np.zeros(len(entities), dtype=np.int64)
-            else:
-                rows = unreachable.without(sorted(set(gold.entities)), doc, reach)
-                entities = [(start, end) for start, end, _ in rows]
-                labels = np.asarray(
-                    [
-                        self._class_of(entity_index, "an entity type", row[2], doc[row[0] : row[1]])
-                        for row in rows
-                    ],
-                    dtype=np.int64,
-                )
-            known = {span: i for i, span in enumerate(entities)}
-            related: dict[tuple[int, int], FloatArray] = {}
-            taken: set[tuple[int, int]] = set()
-            for head, tail, label in gold.relations:
-                column = self._class_of(relation_index, "a relation", label, doc[head[0] : head[1]])
-                if not unreachable.allows(head, tail, label, doc, reach):
-                    continue
-                if head not in known or tail not in known:
-                    lost.append(relation_text((head, tail, label), doc))
-                    continue
-                pair = (known[head], known[tail])
-                row = related.setdefault(pair, np.zeros(len(relation_index), dtype=np.float32))
-                row[column] = 1.0
-                taken.add(pair)
-                if label in self.cfg["symmetric"]:
-                    taken.add(pair[::-1])
-            # The same span with two types is one entity to the pair classifier.
-            unique = np.asarray(sorted(known.values()), dtype=np.int64)
-            own = np.asarray(entities, dtype=np.int64).reshape(-1, 2)
-            negative = unique[
-                sample_negative_pairs(
-                    own[unique],
-                    np.searchsorted(unique, np.asarray(sorted(taken), dtype=np.int64)).reshape(
-                        -1, 2
-                    ),
-                    self.cfg["neg_relation_count"],
-                    self._rng,
-                    reach.pair_ends,
-                    reach.max_distance,
-                )
-            ].reshape(-1, 2)
-            positive = np.asarray(list(related), dtype=np.int64).reshape(-1, 2)
+        unreachable = Unreachable()
+        without_entities: list[str] = []
+        parts = []
+        start = 0
+        for example in examples:
+            doc = example.predicted
+            doc_reach = reach.of_doc(start, start + len(doc))
+            start += len(doc)
+            gold = read_gold(example, self.cfg)
+            gold.relations = unreachable.take_out_relations(gold.relations, doc, doc_reach)
             if not self._takes_entities:
-                own_texts = texts[(texts >= n_tokens) & (texts <= n_tokens + len(doc))] - n_tokens
-                more = sample_negative_spans(
-                    self._candidates(doc, own_texts), own, self.cfg["neg_entity_count"], self._rng
-                )
-                own = np.concatenate([own, more])
-                labels = np.concatenate([labels, np.zeros(len(more), dtype=np.int64)])
-            spans.append(own + n_tokens)
-            span_labels.append(labels)
-            pairs.append(np.concatenate([positive, negative]) + n_spans)
-            truth.extend(related.values())
-            truth.append(np.zeros((len(negative), len(relation_index)), dtype=np.float32))
-            n_tokens += len(doc)
-            n_spans += len(own)
+                gold.entities = unreachable.take_out_entities(gold.entities, doc, doc_reach)
+            part, lost = self._targets_of_doc(doc, gold, doc_reach)
+            parts.append(part)
+            without_entities += lost
+            self.skipped.update(
+                misaligned_spans=len(gold.misaligned), negative_relations=len(gold.negative)
+            )
         self.skipped.update(
-            {
-                "relations_without_entities": len(lost),
-                "relations_out_of_scope": unreachable.outside,
-                "relations_beyond_max_distance": unreachable.far,
-                "entities_across_sentences": unreachable.n_entities,
-            }
+            relations_without_entities=len(without_entities),
+            relations_out_of_scope=unreachable.out_of_scope,
+            relations_beyond_max_distance=unreachable.too_far,
+            entities_across_sentences=unreachable.n_entities,
         )
-        self.warn_once(Warnings.W105, lost)
+        self.warn_once(Warnings.W105, without_entities)
         unreachable.warn(self.warn_once, self.cfg)
-        empty = np.zeros((0, 2), dtype=np.int64)
-        return Targets(
-            np.concatenate([empty, *spans]),
-            np.concatenate([empty, *pairs]),
-            None if self._takes_entities else np.concatenate([empty[:, 0], *span_labels]),
-            np.concatenate(
-                [np.zeros((0, len(relation_index)), dtype=np.float32)]
-                + [np.atleast_2d(rows) for rows in truth]
-            ),
+        lengths = [len(example.predicted) for example in examples]
+        return join_targets(parts, lengths, len(self.relation_labels))
+
+    def _targets_of_doc(self, doc: Doc, gold: Gold, reach: Reach) -> tuple[Targets, list[str]]:
+        """Return the targets of a Doc, and the relations whose arguments are not entities."""
+        columns = {label: i for i, label in enumerate(self.relation_labels)}
+        for head, _, label in gold.relations:
+            check_gold_label(self.name, "a relation", label, columns, doc[head[0] : head[1]].text)
+        if self._takes_entities:
+            ranges = sorted({(span.start, span.end) for span in self._entities_of(doc)})
+            labels = np.zeros(len(ranges), dtype=np.int64)
+        else:
+            entities = sorted(set(gold.entities))
+            ranges = [(start, end) for start, end, _ in entities]
+            labels = self._classes_of(entities, doc)
+        spans = np.asarray(ranges, dtype=np.int64).reshape(-1, 2)
+        row_of_span = {span: row for row, span in enumerate(ranges)}
+        related = look_up_relations(gold.relations, row_of_span, columns, self.cfg["symmetric"])
+        negative = sample_pairs(
+            spans,
+            list(row_of_span.values()),
+            related.not_negative,
+            self.cfg["neg_relation_count"],
+            reach,
+            self._rng,
         )
+        if not self._takes_entities:
+            no_entities = sample_negative_spans(
+                _solid_spans(doc, reach.span_ends, self.cfg["max_span_size"]),
+                spans,
+                self.cfg["neg_entity_count"],
+                self._rng,
+            )
+            spans = np.concatenate([spans, no_entities])
+            labels = np.concatenate([labels, np.zeros(len(no_entities), dtype=np.int64)])
+        none = np.zeros((len(negative), len(columns)), dtype=np.float32)
+        targets = Targets(
+            spans,
+            np.concatenate([related.pairs, negative]),
+            labels,
+            np.concatenate([related.targets, none]),
+        )
+        return targets, [relation_text(relation, doc) for relation in related.without_entities]
 
-    def _candidates(self, doc: Doc, offsets: IntArray) -> IntArray:
-        """All spans of a Doc that can be predicted (none begins or ends with white space), given the
-        first token of each of its texts, and its end."""
-        spans = all_spans(offsets, self.cfg["max_span_size"])
-        solid = np.asarray([not token.is_space for token in doc], dtype=bool)
-        return spans[solid[spans[:, 0]] & solid[spans[:, 1] - 1]] if len(spans) else spans
-
-    def _class_of(self, index: dict[str, int], what: str, label: str, span: Span) -> int:
-        check_gold_label(self.name, what, label, index, span.text)
-        return index[label]
+    def _classes_of(self, entities: Sequence[tuple[int, int, str]], doc: Doc) -> IntArray:
+        """Return the network's class of each gold entity."""
+        classes = {label: i + 1 for i, label in enumerate(self.entity_labels)}
+        for start, end, label in entities:
+            check_gold_label(self.name, "an entity type", label, classes, doc[start:end].text)
+        return np.asarray([classes[label] for _, _, label in entities], dtype=np.int64)
 
 
-def _text_offsets(docs: list[Doc]) -> IntArray:
-    """First token of each text that no entity may leave, and the end of the last one."""
-    if isinstance(docs, SplitDocs):
-        return docs.offsets
-    return np.cumsum([0, *map(len, docs)]).astype(np.int64)
+def _solid_spans(doc: Doc, span_ends: IntArray, max_size: int) -> IntArray:
+    """Return all spans of a Doc that can be predicted: none begins or ends with a whitespace token."""
+    spans = all_spans(span_ends, max_size)
+    solid = np.asarray([not token.is_space for token in doc], dtype=bool)
+    return spans[solid[spans[:, 0]] & solid[spans[:, 1] - 1]] if len(spans) else spans
 
 
-def _bare_tokens(docs: list[Doc], encoded: EncodedDocs) -> IntArray:
-    """Count the tokens of each Doc, other than white space, that have no word pieces."""
+def _tokens_without_pieces(docs: list[Doc], encoded: EncodedDocs) -> IntArray:
+    """Count the tokens of each Doc, other than whitespace tokens, that have no pieces."""
     pieces = encoded.token_pieces.cpu().numpy()
     bare = np.flatnonzero(pieces[:, 0] == pieces[:, 1])
     owner = np.searchsorted(encoded.token_offsets, bare, side="right") - 1
-    places = zip(owner.tolist(), (bare - encoded.token_offsets[owner]).tolist(), strict=True)
-    solid = np.asarray([not docs[i][token].is_space for i, token in places], dtype=bool)
+    tokens = zip(owner.tolist(), (bare - encoded.token_offsets[owner]).tolist(), strict=True)
+    solid = np.asarray([not docs[i][token].is_space for i, token in tokens], dtype=bool)
     return np.bincount(owner[solid], minlength=len(docs))
 
 
-def _reports(chosen: EntitySelection, n_docs: int) -> list[Record]:
-    """Make the records of the Docs of a batch."""
-    spans = np.bincount(chosen.docs, minlength=n_docs).tolist()
-    pairs = np.bincount(chosen.docs[chosen.pairs[:, 0]], minlength=n_docs).tolist()
-    lost = {row[0]: row[1:] for row in chosen.left_out.tolist()}
+def _reports(
+    docs: list[Doc],
+    encoded: EncodedDocs,
+    entities: Entities,
+    pairs: IntArray,
+    left_out: IntArray,
+) -> list[Record]:
+    """Make the records of the Docs of a batch; pairs and those left out come from `entity_pairs`."""
+    n_entities = np.bincount(entities.docs, minlength=len(docs))
+    n_pairs = np.bincount(entities.docs[pairs[:, 0]], minlength=len(docs))
+    left_out_of = {row[0]: row[1:] for row in left_out.tolist()}
+    settings = ("scope", "max_distance", "max_pairs")
+    columns = (
+        encoded.window_counts,
+        _tokens_without_pieces(docs, encoded),
+        n_entities,
+        entities.overlapped,
+        n_pairs,
+    )
     return [
         {
             "windows": windows,
             "tokens_without_pieces": bare,
-            "spans": spans[i],
+            "spans": n_spans,
             "spans_left_out": {"overlaps": overlapped},
-            "pairs": pairs[i],
-            "pairs_left_out": dict(
-                zip(("scope", "max_distance", "max_pairs"), lost.get(i, (0, 0, 0)), strict=True)
-            ),
+            "pairs": n,
+            "pairs_left_out": dict(zip(settings, left_out_of.get(i, (0, 0, 0)), strict=True)),
         }
-        for i, (windows, bare, overlapped) in enumerate(
-            zip(
-                chosen.windows.tolist(),
-                chosen.bare_tokens.tolist(),
-                chosen.spans_left_out.tolist(),
-                strict=True,
-            )
+        for i, (windows, bare, n_spans, overlapped, n) in enumerate(
+            zip(*(column.tolist() for column in columns), strict=True)
         )
     ]
 
 
-def _merge(known: list[str], counted: Counter[str]) -> list[str]:
-    return [*known, *sorted(label for label in counted if label not in known)]
+def _merge(labels: list[str], counted: Counter[str]) -> list[str]:
+    return [*labels, *sorted(label for label in counted if label not in labels)]

@@ -1,4 +1,4 @@
-"""From probabilities to entities and relations. Arrays in, arrays out."""
+"""Entities and relations by their probabilities. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..arrays import BoolArray, FloatArray, IntArray
 
 
 def best_spans(spans: IntArray, scores: FloatArray) -> BoolArray:
-    """Keep the best of overlapping spans: greedily by score, so the best one always stays.
+    """Choose among overlapping spans, greedily by score, so that the best one always stays.
 
     spans (int64 array, (n, 2)): Half-open token ranges.
     scores (float array, (n,)): Ties go to the longer span, then to the earlier one.
@@ -28,21 +28,21 @@ def best_spans(spans: IntArray, scores: FloatArray) -> BoolArray:
 
 
 def likely_spans(
-    probabilities: FloatArray, room: IntArray, usable: BoolArray
+    probabilities: FloatArray, text_ends: IntArray, usable: BoolArray
 ) -> tuple[IntArray, IntArray, FloatArray]:
     """Return the spans whose most probable class is an entity type.
 
-    probabilities (float array, (n_tokens, max_size, 1 + n_types)): Of the span of ``k + 1`` tokens
-        from token ``t`` on at ``[t, k]``; class 0 is "no entity".
-    room (int64 array, (n_tokens,)): Tokens from each one to the end of its Doc.
+    probabilities (float array, (n_tokens, max_size, 1 + n_types)): Those of the span of ``k + 1``
+        tokens that begins at token ``t`` are at ``[t, k]``; class 0 is "no entity".
+    text_ends (int64 array, (n_tokens,)): For each token, the end (exclusive) of its text.
     usable (bool array, (n_tokens,)): Tokens at which a span may begin and end.
     RETURNS (tuple): Spans as token ranges, int64 (n, 2), ordered by start and end; their types,
-        int64 (n,), counted from 0 without "no entity"; their probabilities, float32 (n,).
+        int64 (n,), numbered from 0 without "no entity"; their probabilities, float32 (n,).
     """
     best = probabilities.argmax(axis=-1)
     starts, columns = np.nonzero(best)
     ends = starts + columns + 1
-    inside = (columns < room[starts]) & usable[starts]
+    inside = (ends <= text_ends[starts]) & usable[starts]
     inside[inside] &= usable[ends[inside] - 1]
     starts, columns, ends = starts[inside], columns[inside], ends[inside]
     types = best[starts, columns]
@@ -55,11 +55,11 @@ def likely_relations(
 ) -> tuple[IntArray, IntArray, FloatArray]:
     """Return the relations that are probable enough.
 
-    probabilities (float array, (n_pairs, n_types)): Independent probabilities.
+    probabilities (float array, (n_pairs, n_types)): Probability of each relation.
     threshold (float): Smallest probability of a relation.
-    allowed (bool array, (n_pairs, n_types) | None): Relations that may hold at all.
-    RETURNS (tuple): Pair and type of each relation, int64 (n,) each, and its probability,
-        float32 (n,).
+    allowed (bool array, (n_pairs, n_types) | None): Relations that may hold; None for all.
+    RETURNS (tuple): Pair and type of each relation, int64 (n,) each, ordered by pair, then by type;
+        and their probabilities, float32 (n,).
     """
     likely = probabilities >= threshold
     if allowed is not None:

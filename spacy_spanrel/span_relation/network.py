@@ -1,10 +1,10 @@
-"""The heads of SpERT: tensors in, logits out (Eberts and Ulges 2020, "Span-based Joint Entity and
-Relation Extraction with Transformer Pre-training").
+"""The heads of SpERT (Eberts and Ulges 2020, "Span-based Joint Entity and Relation Extraction with
+Transformer Pre-training"): encoded Docs in, logits of spans and of pairs of spans out.
 
-Both classifiers are one linear layer over concatenated parts. In training the parts are put
-together as in the paper, with dropout. In prediction the layer is applied to each part by itself
-and the results are added, which is the same sum in another order: what all spans of a window (its
-context vector), all spans of a size, or all pairs of an entity share is computed once.
+Both classifiers are one linear layer over a concatenation of vectors. In training the vectors are
+concatenated as in the paper, with dropout. In prediction the layer is applied to each part of the
+concatenation alone and the results are added, which is the same sum in another order: what all spans
+of a window (its [CLS] vector), all spans of a size, or all pairs of an entity share is computed once.
 """
 
 from __future__ import annotations
@@ -15,23 +15,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..encoding.encoder import EncodedDocs
 from ..encoding.range_max import RangeMax
 from ..encoding.transfer import to_device
 
 # Rows of the size embedding, as in the original program: longer spans share the last one.
 SIZE_ROWS = 100
+# Number of pairs that are represented at once in prediction; bounds memory.
+_PAIR_BLOCK = 8192
 
 
 @dataclass(frozen=True)
 class HeadSettings:
-    """Everything that shapes the heads.
+    """The settings that determine the shapes of the heads.
 
     width (int): Width of the encoder's vectors.
-    n_entity_types (int): Entity types, "no entity" not counted.
-    n_relation_types (int): Relation types; there is no negative one.
+    n_entity_types (int): Number of entity types, without "no entity".
+    n_relation_types (int): Number of relation types; none of them is negative.
     size_embedding (int): Width of the embedding of a span's number of tokens.
-    dropout (float): On both concatenated representations.
-    boundaries (bool): Whether spans are also represented by their first and last token.
+    dropout (float): Dropout of both concatenations.
+    boundaries (bool): Whether spans are represented by their first and last token as well.
     """
 
     width: int
@@ -42,14 +45,15 @@ class HeadSettings:
     boundaries: bool
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the settings as JSON data."""
         return asdict(self)
 
 
 class SpERTHeads(nn.Module):
     """Span classifier and pair classifier.
 
-    settings (HeadSettings): Shapes.
-    relation_bias (float): Start of the relation classifier's biases.
+    settings (HeadSettings): The shapes.
+    relation_bias (float): Initial value of the relation classifier's biases.
     """
 
     def __init__(self, settings: HeadSettings, relation_bias: float = 0.0):
@@ -73,6 +77,79 @@ class SpERTHeads(nn.Module):
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.rel_classifier.bias, relation_bias)
 
+    def forward(self, encoded: EncodedDocs, spans: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+        """Classify given spans and pairs, as in the paper. Used in training.
+
+        encoded (EncodedDocs): The encoded Docs.
+        spans (Tensor): Token ranges, int64, on the CPU. *Shape:* ``(n_spans, 2)``
+        pairs (Tensor): Rows (head, tail) of `spans`, int64, on the CPU. *Shape:* ``(n_pairs, 2)``
+        RETURNS (tuple[Tensor, Tensor]): Logits. *Shapes:* ``(n_spans, 1 + n_entity_types)`` and
+            ``(n_pairs, n_relation_types)``
+        """
+        device = encoded.pieces.device
+        pairs_there = to_device(pairs, device)
+        ranges, between = _piece_ranges(encoded.token_pieces, spans, pairs)
+        table = RangeMax(encoded.pieces, _longest(ranges, between))
+        represented = self.represent(table, encoded.token_pieces, spans)
+        sizes = self.sizes(spans)
+        window = to_device(encoded.token_window[spans[:, 0]], device)
+        span_logits = self.classify_spans(
+            encoded.context.index_select(0, window), represented, sizes
+        )
+        pair_logits = self.classify_pairs(
+            table(between),
+            represented.index_select(0, pairs_there[:, 0]),
+            represented.index_select(0, pairs_there[:, 1]),
+            sizes.index_select(0, pairs_there[:, 0]),
+            sizes.index_select(0, pairs_there[:, 1]),
+        )
+        return span_logits, pair_logits
+
+    def predict_spans(self, encoded: EncodedDocs, max_size: int) -> Tensor:
+        """Classify every span of 1 to `max_size` tokens.
+
+        encoded (EncodedDocs): The encoded Docs.
+        max_size (int): Largest number of tokens.
+        RETURNS (Tensor): Logits, as `classify_all_spans` returns them.
+            *Shape:* ``(n_tokens, max_size, 1 + n_entity_types)``
+        """
+        with torch.no_grad():
+            return self.classify_all_spans(
+                encoded.context,
+                encoded.token_window,
+                encoded.pieces,
+                encoded.token_pieces,
+                max_size,
+            )
+
+    def predict_pairs(self, encoded: EncodedDocs, spans: Tensor, pairs: Tensor) -> Tensor:
+        """Classify pairs of entities, with memory that does not grow with the number of pairs.
+
+        encoded (EncodedDocs): The encoded Docs.
+        spans (Tensor): Token ranges of the entities, int64, on the CPU. *Shape:* ``(n_spans, 2)``
+        pairs (Tensor): Rows (head, tail) of `spans`, int64, on the CPU. *Shape:* ``(n_pairs, 2)``
+        RETURNS (Tensor): Logits. *Shape:* ``(n_pairs, n_relation_types)``
+        """
+        n_types = self.settings.n_relation_types
+        if not len(pairs) or not n_types:
+            return encoded.pieces.new_zeros((len(pairs), n_types))
+        pairs_there = to_device(pairs, encoded.pieces.device)
+        with torch.no_grad():
+            ranges, between = _piece_ranges(encoded.token_pieces, spans, pairs)
+            table = RangeMax(encoded.pieces, _longest(ranges, between))
+            represented = self.represent(table, encoded.token_pieces, spans)
+            sizes = self.sizes(spans)
+            blocks = [
+                self.classify_entity_pairs(
+                    table(between[start : start + _PAIR_BLOCK]),
+                    represented,
+                    sizes,
+                    pairs_there[start : start + _PAIR_BLOCK],
+                )
+                for start in range(0, len(pairs), _PAIR_BLOCK)
+            ]
+        return torch.cat(blocks)
+
     def sizes(self, spans: Tensor) -> Tensor:
         """Embed the numbers of tokens of spans.
 
@@ -85,10 +162,11 @@ class SpERTHeads(nn.Module):
         return embedded
 
     def represent(self, table: RangeMax, token_pieces: Tensor, spans: Tensor) -> Tensor:
-        """Represent spans by the maximum over their pieces (and their first and last token).
+        """Represent spans by the maximum over their pieces (and, with `boundaries`, by those over the
+        pieces of their first and of their last token).
 
-        table (RangeMax): Over the pieces.
-        token_pieces (Tensor): Piece range of each token, int64, on the CPU.
+        table (RangeMax): Range maxima over the pieces.
+        token_pieces (Tensor): Range of the pieces of each token, int64, on the CPU.
             *Shape:* ``(n_tokens, 2)``
         spans (Tensor): Token ranges, int64, on the CPU. *Shape:* ``(n_spans, 2)``
         RETURNS (Tensor): *Shape:* ``(n_spans, span_width)``
@@ -102,7 +180,7 @@ class SpERTHeads(nn.Module):
     def classify_spans(self, context: Tensor, represented: Tensor, sizes: Tensor) -> Tensor:
         """Classify given spans.
 
-        context (Tensor): Summary of each span's window. *Shape:* ``(n_spans, width)``
+        context (Tensor): [CLS] vector of each span's window. *Shape:* ``(n_spans, width)``
         represented (Tensor): From `represent`. *Shape:* ``(n_spans, span_width)``
         sizes (Tensor): From `sizes`. *Shape:* ``(n_spans, size_embedding)``
         RETURNS (Tensor): Logits. *Shape:* ``(n_spans, 1 + n_entity_types)``
@@ -120,18 +198,21 @@ class SpERTHeads(nn.Module):
         token_pieces: Tensor,
         max_size: int,
     ) -> Tensor:
-        """Classify every span of 1 to `max_size` tokens, without putting any together.
+        """Classify every span of 1 to `max_size` tokens, without concatenating any vectors.
 
-        Spans that start at the same token are maxima over one token more each, so each size is one
-        element-wise maximum of the size before with the tokens shifted by one.
+        The maximum over a span of k + 1 tokens is that over its first k tokens or that over its last
+        token, so the maxima of all spans of one size are one element-wise maximum away from those of
+        the size before.
 
-        context (Tensor): *Shape:* ``(n_windows, width)``
-        token_window (Tensor): int64, on the CPU. *Shape:* ``(n_tokens,)``
-        pieces (Tensor): *Shape:* ``(n_pieces, width)``
-        token_pieces (Tensor): int64, on the CPU. *Shape:* ``(n_tokens, 2)``
+        context (Tensor): [CLS] vector of each window. *Shape:* ``(n_windows, width)``
+        token_window (Tensor): Row of `context` of each token, int64, on the CPU.
+            *Shape:* ``(n_tokens,)``
+        pieces (Tensor): Vector of each piece. *Shape:* ``(n_pieces, width)``
+        token_pieces (Tensor): Range of the pieces of each token, int64, on the CPU.
+            *Shape:* ``(n_tokens, 2)``
         max_size (int): Largest number of tokens.
-        RETURNS (Tensor): Logits of the span of ``k + 1`` tokens from token ``t`` on at ``[t, k]``;
-            rows that run past the end of their text are without meaning.
+        RETURNS (Tensor): Logits; those of the span of ``k + 1`` tokens that begins at token ``t``
+            are at ``[t, k]``. They mean nothing where the span runs past the end of its text.
             *Shape:* ``(n_tokens, max_size, 1 + n_entity_types)``
         """
         width = self.settings.width
@@ -147,9 +228,9 @@ class SpERTHeads(nn.Module):
         tokens = _token_maxima(pieces, token_pieces)
         has_empty = bool((token_pieces[:, 0] == token_pieces[:, 1]).any())
         if self.settings.boundaries:
-            known = torch.nan_to_num(tokens, neginf=0.0) if has_empty else tokens
-            logits += (known @ weight[:, 2 * width : 3 * width].T)[:, None, :]
-            last = known @ weight[:, 3 * width : 4 * width].T
+            finite = torch.nan_to_num(tokens, neginf=0.0) if has_empty else tokens
+            logits += (finite @ weight[:, 2 * width : 3 * width].T)[:, None, :]
+            last = finite @ weight[:, 3 * width : 4 * width].T
             for k in range(min(max_size, n_tokens)):
                 logits[: n_tokens - k, k] += last[k:]
         span_weight = weight[:, width : 2 * width].T
@@ -161,8 +242,8 @@ class SpERTHeads(nn.Module):
                 if k:
                     shifted = tokens[start + k : start + k + block]
                     running = torch.maximum(running[: len(shifted)], shifted)
-                known = torch.nan_to_num(running, neginf=0.0) if has_empty else running
-                logits[start : start + len(running), k] += known @ span_weight
+                finite = torch.nan_to_num(running, neginf=0.0) if has_empty else running
+                logits[start : start + len(running), k] += finite @ span_weight
         return logits
 
     def classify_pairs(
@@ -183,12 +264,12 @@ class SpERTHeads(nn.Module):
     def classify_entity_pairs(
         self, between: Tensor, represented: Tensor, sizes: Tensor, pairs: Tensor
     ) -> Tensor:
-        """Classify pairs of a few spans, each projected once as head and once as tail.
+        """Classify many pairs of few spans: each span is projected once as head and once as tail.
 
-        between (Tensor): *Shape:* ``(n_pairs, width)``
-        represented (Tensor): *Shape:* ``(n_spans, span_width)``
-        sizes (Tensor): *Shape:* ``(n_spans, size_embedding)``
-        pairs (Tensor): Rows (head, tail) of spans, int64. *Shape:* ``(n_pairs, 2)``
+        between (Tensor): Maximum over the pieces between the spans. *Shape:* ``(n_pairs, width)``
+        represented (Tensor): From `represent`. *Shape:* ``(n_spans, span_width)``
+        sizes (Tensor): From `sizes`. *Shape:* ``(n_spans, size_embedding)``
+        pairs (Tensor): Rows (head, tail) of the spans, int64. *Shape:* ``(n_pairs, 2)``
         RETURNS (Tensor): Logits. *Shape:* ``(n_pairs, n_relation_types)``
         """
         width, span, size = self.settings.width, self.span_width, self.settings.size_embedding
@@ -202,7 +283,7 @@ class SpERTHeads(nn.Module):
 
 
 def _token_maxima(pieces: Tensor, token_pieces: Tensor) -> Tensor:
-    """Maximum over each token's pieces; -inf for tokens without any."""
+    """Return the maximum over the pieces of each token; -inf for tokens without pieces."""
     lengths = token_pieces[:, 1] - token_pieces[:, 0]
     longest = int(lengths.max()) if len(lengths) else 0
     out = RangeMax(pieces, longest)(token_pieces)
@@ -210,3 +291,19 @@ def _token_maxima(pieces: Tensor, token_pieces: Tensor) -> Tensor:
         empty = to_device((lengths == 0)[:, None], out.device)
         out = out.masked_fill(empty, float("-inf"))
     return out
+
+
+def _piece_ranges(token_pieces: Tensor, spans: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the ranges of the pieces of spans, and of those between the spans of pairs, on the CPU."""
+    ranges = torch.stack([token_pieces[spans[:, 0], 0], token_pieces[spans[:, 1] - 1, 1]], dim=1)
+    head, tail = ranges[pairs[:, 0]], ranges[pairs[:, 1]]
+    start = torch.minimum(head[:, 1], tail[:, 1])
+    end = torch.maximum(head[:, 0], tail[:, 0])
+    # There is nothing between overlapping spans: the range is empty, and its maximum the zero vector.
+    return ranges, torch.stack([start, torch.maximum(start, end)], dim=1)
+
+
+def _longest(*ranges: Tensor) -> int:
+    """Return the length of the longest range (at least 1)."""
+    lengths = [int((rows[:, 1] - rows[:, 0]).max()) for rows in ranges if rows.shape[0]]
+    return max([1, *lengths])

@@ -13,6 +13,7 @@ from spacy.tokens import Doc, Span
 from spacy.vocab import Vocab
 
 from spacy_spanrel import Relation, set_relations
+from spacy_spanrel.pairing import sentence_of_tokens
 from spacy_spanrel.relation_classifier.pairs import (
     EntityPairs,
     GivenPairs,
@@ -22,7 +23,6 @@ from spacy_spanrel.relation_classifier.pairs import (
     find_pairs,
     nearest_pairs,
     pair_key,
-    sentence_of_tokens,
 )
 
 from ..util import make_doc

@@ -13,7 +13,6 @@ from spacy_spanrel.span_relation.candidates import (
     all_spans,
     sample_negative_pairs,
     sample_negative_spans,
-    tokens_to_doc_end,
 )
 
 LENGTHS = st.lists(st.integers(0, 7), max_size=5)
@@ -46,20 +45,14 @@ def test_all_spans(lengths: list[int], max_size: int) -> None:
         for start in range(first, last)
         for end in range(start + 1, min(last, start + max_size) + 1)
     ]
-    assert to_tuples(all_spans(offsets, max_size)) == expected
-
-
-@given(LENGTHS)
-def test_tokens_to_doc_end(lengths: list[int]) -> None:
-    expected = [n - i for n in lengths for i in range(n)]
-    assert tokens_to_doc_end(to_offsets(lengths)).tolist() == expected
+    assert to_tuples(all_spans(text_ends(offsets), max_size)) == expected
 
 
 @given(st.integers(0, 8), st.integers(1, 4), SPANS, st.integers(0, 40), st.integers(0, 5))
 def test_negative_spans(
     n_tokens: int, max_size: int, gold: list[tuple[int, int]], count: int, seed: int
 ) -> None:
-    candidates = all_spans(np.asarray([0, n_tokens]), max_size)
+    candidates = all_spans(np.full(n_tokens, n_tokens), max_size)
     drawn = to_tuples(
         sample_negative_spans(candidates, to_array(gold), count, np.random.default_rng(seed))
     )
@@ -87,7 +80,7 @@ def test_negative_pairs(n: int, related: set[tuple[int, int]], count: int, seed:
 
 def test_negatives_are_drawn_from_everything() -> None:
     """Chance reaches every candidate, and the same seed draws the same."""
-    candidates = all_spans(np.asarray([0, 6]), 3)
+    candidates = all_spans(np.full(6, 6), 3)
     empty = to_array([])
     rng = np.random.default_rng(1)
     seen = {

@@ -4,6 +4,7 @@ import pickle
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spacy
@@ -29,6 +30,8 @@ from .util import (
     make_nlp,
     model_config,
     scores_of,
+    targets_of,
+    the_pipe,
 )
 
 GOLD = [expected(row) for row in ROWS]
@@ -228,7 +231,7 @@ def test_entities_from_a_span_group(checkpoint: Path) -> None:
     assert pipe.entity_labels == ("First", "Org", "Per", "Shop")
     # The relation's argument is the second type of the span.
     assert pipe.label_data["type_pairs"] == {"works": [["Per", "Shop"]]}
-    targets = pipe.make_targets(examples)
+    targets = targets_of(pipe, examples)
     n_gold = int((targets.span_labels > 0).sum())
     assert n_gold == 4
     head, tail = targets.pairs[0]
@@ -397,7 +400,7 @@ def test_misaligned_gold(checkpoint: Path) -> None:
     examples = [*make_examples(nlp), Example(predicted, gold)]
     with pytest.warns(UserWarning, match=r"W_SR101\] 1 gold span.*'Google' \(Org\)"):
         initialize(nlp, examples)
-    targets = pipe.make_targets(examples[-1:])
+    targets = targets_of(pipe, examples[-1:])
     assert int((targets.span_labels > 0).sum()) == 2
     assert targets.pair_targets.sum() == 0
 
@@ -583,3 +586,63 @@ def test_config_has_all_labels_settings(trained: Language) -> None:
     pipe = trained.get_pipe("span_relation")
     assert pipe.label_data["entities"] == LABELS["entities"]
     assert pipe.label_data["relations"] == LABELS["relations"]
+
+
+# The negative label
+
+
+NEGATIVE_ROW: Row = (
+    ROWS[0][0],
+    ROWS[0][1],
+    [*ROWS[0][2], (0, 2, "no_relation"), (2, 0, "no_relation")],
+)
+
+
+def test_negative_label_is_no_relation(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint)
+    examples = make_examples(nlp, [NEGATIVE_ROW, *ROWS[1:]])
+    with pytest.warns(UserWarning, match=r"W_SR152\].* 2 gold.*no_relation\(John Smith, Paris\)"):
+        initialize(nlp, examples)
+    assert pipe.relation_labels == tuple(RELATION_LABELS)
+    assert "no_relation" not in pipe.label_data["type_pairs"]
+    assert pipe.update(examples)["span_relation"] > 0
+    assert pipe.skipped["negative_relations"] == 2
+    # The annotated negative pairs are learned as what they are.
+    targets = targets_of(pipe, examples[:1])
+    assert len(targets.pairs) == 6
+    assert targets.pair_targets.sum() == 2
+
+
+def test_negative_label_may_be_a_relation(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint, negative_label=None)
+    initialize(nlp, make_examples(nlp, [NEGATIVE_ROW]))
+    assert "no_relation" in pipe.relation_labels
+
+
+def test_negative_label_of_an_old_pipeline_is_not_predicted(
+    trained: Language, tmp_path: Path
+) -> None:
+    """Version 0.1.0 learned it as a relation, and had no such setting."""
+    pipe = the_pipe(trained)
+    old = [label if label != "works" else "no_relation" for label in pipe.relation_labels]
+    pipe.cfg = {**pipe.cfg, "relation_labels": old, "type_constraints": "off"}
+    trained.to_disk(tmp_path / "pipeline")
+    for name in ("config.cfg", "span_relation/cfg"):
+        path = tmp_path / "pipeline" / name
+        lines = path.read_text().splitlines()
+        path.write_text("\n".join(line for line in lines if "negative_label" not in line))
+    loaded = spacy.load(tmp_path / "pipeline")
+    assert the_pipe(loaded).cfg["negative_label"] == "no_relation"
+    assert {r.label for r in loaded(TEXTS[0])._.relations} == {"based"}
+    the_pipe(loaded).cfg["negative_label"] = None
+    assert {r.label for r in loaded(TEXTS[0])._.relations} == {"based", "no_relation"}
+
+
+@pytest.mark.parametrize(
+    "setting", [{"symmetric": ["foo"]}, {"type_constraints": {"foo": [["Per", "Org"]]}}]
+)
+def test_settings_that_name_no_label_are_refused_on_loading(
+    trained_path: Path, setting: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=r"E_SR304\] 'foo'"):
+        spacy.load(trained_path, config={"components": {"span_relation": setting}})

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from spacy_spanrel.pairing import allowed_mask, merge_symmetric
+from spacy_spanrel.pairing import allowed_mask, merge_symmetric, text_ends
 from spacy_spanrel.span_relation.decoding import (
     best_spans,
     likely_relations,
@@ -60,16 +60,16 @@ def span_probabilities(draw: st.DrawFn) -> tuple[np.ndarray, list[int], np.ndarr
 @given(span_probabilities())
 def test_likely_spans(data: tuple[np.ndarray, list[int], np.ndarray]) -> None:
     probabilities, lengths, usable = data
-    room = np.asarray([n - i for n in lengths for i in range(n)], dtype=np.int64)
+    ends = text_ends(np.cumsum([0, *lengths]))
     expected = []
     for start in range(probabilities.shape[0]):
         for size in range(1, probabilities.shape[1] + 1):
             row = probabilities[start, size - 1].tolist()
             kind = row.index(max(row))
-            inside = size <= room[start]
+            inside = start + size <= ends[start]
             if kind and inside and usable[start] and usable[start + size - 1]:
                 expected.append((start, start + size, kind - 1, row[kind]))
-    spans, types, scores = likely_spans(probabilities, room, usable)
+    spans, types, scores = likely_spans(probabilities, ends, usable)
     found = [
         (*span, kind, score)
         for span, kind, score in zip(spans.tolist(), types.tolist(), scores.tolist(), strict=True)

@@ -15,12 +15,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spacy_spanrel.encoding.shim import torch_shims
-from spacy_spanrel.span_relation.component import SpanRelation, Targets
-from spacy_spanrel.span_relation.model import SpERTInput
+from spacy_spanrel.span_relation.component import SpanRelation
+from spacy_spanrel.span_relation.model import begin_update_heads
+from spacy_spanrel.span_relation.targets import Targets
 from spacy_spanrel.training.optimizer import create_adamw
 
 from ..util import initialize, make_doc, plain_adamw, train
-from .util import LABELS, ROWS, Row, copy_ents, make_examples, make_nlp, model_config, train_step
+from .util import (
+    ROWS,
+    Row,
+    copy_ents,
+    make_examples,
+    make_nlp,
+    model_config,
+    targets_of,
+    train_step,
+)
 
 NO_PAIRS: list[Row] = [("Mary lives in London .", [(0, 1, "Per")], []), ("he", [], [])]
 OVERLAPS: list[Row] = [
@@ -72,7 +82,7 @@ def whole_loss(pipe: SpanRelation, docs: list[Doc], targets: Targets) -> Tensor:
             return heads.size_embeddings.weight[end - start]
 
         loss = encoded.pieces.sum() * 0
-        if spans and targets.span_labels is not None:
+        if spans and pipe.cfg["entities"] == "predict":
             rows = [
                 torch.cat([encoded.context[encoded.token_window[s]], represent(s, e), size(s, e)])
                 for s, e in spans
@@ -118,7 +128,7 @@ def test_gradient_is_that_of_the_whole_loss(
         for example in examples:
             copy_ents(example)
     docs = [example.predicted for example in examples]
-    targets = pipe.make_targets(examples)
+    targets = targets_of(pipe, examples)
 
     loss = whole_loss(pipe, docs, targets)
     loss.backward()
@@ -126,11 +136,12 @@ def test_gradient_is_that_of_the_whole_loss(
     for shim in torch_shims(pipe.model):
         shim.module.zero_grad(set_to_none=True)
 
-    output, backprop = pipe.model.begin_update(SpERTInput(docs, targets, 4))
-    value, d_output = pipe.get_loss(targets, output)
-    backprop(d_output)
+    encoded, backprop = pipe.model.begin_update(docs)
+    logits, backprop_heads = begin_update_heads(pipe.model, encoded, targets.spans, targets.pairs)
+    losses, d_logits = pipe.get_losses(targets, *logits)
+    backprop(*backprop_heads(d_logits))
     found = gradients(pipe)
-    assert value == pytest.approx(float(loss.detach()), abs=1e-5)
+    assert sum(losses) == pytest.approx(float(loss.detach()), abs=1e-5)
     assert set(found) == set(expected)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-3, msg=name)
@@ -169,7 +180,7 @@ def test_training_equals_a_plain_loop(checkpoint: Path, correct_bias: bool) -> N
         found.append(train_step(nlp, batch, optimizer)["span_relation"])
         optimizer.step_schedules()
 
-        loss = whole_loss(plain, [eg.predicted for eg in batch], plain.make_targets(batch))
+        loss = whole_loss(plain, [eg.predicted for eg in batch], targets_of(plain, batch))
         loss.backward()
         expected.append(float(loss.detach()))
         torch.nn.utils.clip_grad_norm_(weights, clip)
@@ -250,14 +261,13 @@ def test_same_seed_same_losses(checkpoint: Path) -> None:
 def test_number_of_negatives(checkpoint: Path, spans: int, pairs: int) -> None:
     nlp, pipe = make_nlp(checkpoint, neg_entity_count=spans, neg_relation_count=pairs)
     examples = make_examples(nlp)
-    pipe.cfg["entity_labels"], pipe.cfg["relation_labels"] = LABELS["entities"], LABELS["relations"]
-    targets = pipe.make_targets(examples)
+    initialize(nlp, examples)
+    targets = targets_of(pipe, examples)
     lengths = [len(example.predicted) for example in examples]
     possible = sum(n - k for n in lengths for k in range(4) if n > k)
     n_gold = sum(len(row[1]) for row in ROWS)
     n_related = sum(len(row[2]) for row in ROWS)
     all_pairs = sum(len(row[1]) * (len(row[1]) - 1) for row in ROWS)
-    assert targets.span_labels is not None
     assert (targets.span_labels > 0).sum() == n_gold
     assert targets.pair_targets.sum() == n_related
     if spans == 1000:

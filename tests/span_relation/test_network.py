@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from spacy_spanrel.encoding.range_max import RangeMax
+from spacy_spanrel.pairing import text_ends
 from spacy_spanrel.span_relation.candidates import all_spans
 from spacy_spanrel.span_relation.network import SIZE_ROWS, HeadSettings, SpERTHeads
 
@@ -129,7 +130,7 @@ def test_all_spans_equal_given_spans_and_naive_spert(
 ) -> None:
     heads, batch = make_heads(boundaries), make_batch(pieces_of)
     offsets = np.cumsum([0, *map(len, pieces_of)])
-    spans = torch.from_numpy(all_spans(offsets, max_size))
+    spans = torch.from_numpy(all_spans(text_ends(offsets), max_size))
     everything = classify_all(heads, batch, spans, max_size)
     # A span without a single piece is the zero vector on both paths.
     torch.testing.assert_close(
@@ -145,7 +146,7 @@ def test_all_spans_across_blocks() -> None:
     """Spans that cross the borders of the blocks in which long texts are computed."""
     rng = np.random.default_rng(0)
     heads, batch = make_heads(), make_batch([rng.integers(0, 3, size=1100).tolist()])
-    spans = all_spans(np.asarray([0, 1100]), 6)
+    spans = all_spans(np.full(1100, 1100), 6)
     spans = torch.from_numpy(
         spans[((spans > 500) & (spans < 530)).any(axis=1) | (spans[:, 1] > 1020)]
     )
@@ -204,7 +205,7 @@ def test_half_precision_is_finite(dtype: torch.dtype, boundaries: bool) -> None:
     # Nothing between adjacent entities, and tokens without pieces, are no infinities.
     heads, batch = make_heads(boundaries).to(dtype), make_batch([[1, 0, 2], [0], [], [2, 2]])
     batch["pieces"], batch["context"] = batch["pieces"].to(dtype), batch["context"].to(dtype)
-    spans = torch.from_numpy(all_spans(np.asarray([0, 3, 4, 4, 6]), 3))
+    spans = torch.from_numpy(all_spans(text_ends(np.asarray([0, 3, 4, 4, 6])), 3))
     pairs = torch.tensor([[0, 1], [1, 0]])
     table = RangeMax(batch["pieces"], 5)
     represented = heads.represent(table, batch["token_pieces"], spans)

@@ -20,7 +20,17 @@ from spacy_spanrel import Relation, set_relations
 from spacy_spanrel.span_relation.component import SpanRelation
 
 from ..util import WORDS, initialize, tiny_checkpoint, train
-from .util import ROWS, TEXTS, expected, found, make_examples, make_nlp, model_config, scores_of
+from .util import (
+    ROWS,
+    TEXTS,
+    expected,
+    found,
+    make_examples,
+    make_nlp,
+    model_config,
+    scores_of,
+    targets_of,
+)
 
 GOLD = [expected(row) for row in ROWS]
 # Relations across sentences, and far ones: tokens 0, 6 | 9, 12.
@@ -308,7 +318,7 @@ def test_gold_relations_out_of_reach(
     counts = {"relations_out_of_scope": 2 * outside, "relations_beyond_max_distance": 2 * far}
     assert dict(+pipe.skipped) == {key: value for key, value in counts.items() if value}
     if known:
-        targets = pipe.make_targets([example])
+        targets = targets_of(pipe, [example])
         assert targets.pair_targets.sum() == len(RELATIONS) - n
         assert len(targets.pairs) == n_pairs
     # They count as missed.
@@ -348,7 +358,7 @@ def test_gold_entities_across_sentences(checkpoint: Path) -> None:
     gold.spans["entities"] = [*gold.ents, Span(gold, 7, 9, label="Odd")]
     with pytest.warns(UserWarning, match=r"W_SR151\] 1 gold entities.*'\. Mary' \(Odd\)"):
         initialize(nlp, [example])
-    targets = pipe.make_targets([example])
+    targets = targets_of(pipe, [example])
     assert pipe.skipped["entities_across_sentences"] == 1
     # No candidate crosses the border, gold or not; all others are there.
     spans = {tuple(row) for row in targets.spans.tolist()}

@@ -19,8 +19,8 @@ from transformers import AutoModel
 from spacy_spanrel import get_relations
 from spacy_spanrel.cli.spert_checkpoint import import_spert
 from spacy_spanrel.converters.spert import spert_to_docs
-from spacy_spanrel.span_relation.candidates import tokens_to_doc_end
-from spacy_spanrel.span_relation.model import Selection, SpERTInput
+from spacy_spanrel.encoding.shim import get_module
+from spacy_spanrel.span_relation.network import SpERTHeads
 
 from ..util import tiny_checkpoint
 from .util import TEXTS, found, scores_of
@@ -86,16 +86,11 @@ def test_golden_span_probabilities(imported: Language, predictions: dict[str, An
     pipe = imported.get_pipe("span_relation")
     for row in rows:
         doc = Doc(imported.vocab, words=row["tokens"])
-        kept: list[np.ndarray] = []
-
-        def nothing(probabilities: np.ndarray, encoded: Any, kept: Any = kept) -> Selection:
-            kept.append(probabilities)
-            none = np.zeros((0, 2), dtype=np.int64)
-            return Selection(none, none)
-
-        pipe.model.predict(SpERTInput([doc], nothing, predictions["max_span_size"]))
-        (probabilities,) = kept
-        room = tokens_to_doc_end(np.asarray([0, len(doc)]))
+        logits = get_module(pipe.model, SpERTHeads).predict_spans(
+            pipe.model.predict([doc]), predictions["max_span_size"]
+        )
+        probabilities = torch.softmax(logits, dim=-1).numpy()
+        room = len(doc) - np.arange(len(doc))
         assert len(row["span_probabilities"]) == np.minimum(room, 8).sum()
         for start, end, *values in row["span_probabilities"]:
             assert probabilities[start, end - start - 1].tolist() == pytest.approx(values, abs=1e-4)

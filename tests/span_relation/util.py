@@ -14,6 +14,7 @@ from spacy.util import fix_random_seed
 
 from spacy_spanrel import get_entities, get_relations
 from spacy_spanrel.span_relation.component import SpanRelation
+from spacy_spanrel.span_relation.targets import Targets
 
 from ..util import make_doc
 
@@ -94,6 +95,12 @@ def the_pipe(nlp: Language) -> SpanRelation:
     pipe = nlp.get_pipe("span_relation")
     assert isinstance(pipe, SpanRelation)
     return pipe
+
+
+def targets_of(pipe: SpanRelation, examples: list[Example]) -> Targets:
+    """The targets of a batch, as a training step makes them."""
+    docs = pipe._split_into_texts([example.predicted for example in examples])
+    return pipe.make_targets(examples, pipe._reach(docs, pipe.model.predict(docs)))
 
 
 def start(nlp: Language) -> list[Example]:

@@ -1,0 +1,142 @@
+"""Training targets: gold and sampled spans and pairs of a batch, with their true labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..arrays import FloatArray, IntArray
+from .candidates import sample_negative_pairs
+from .gold import GoldRelation
+from .reach import Reach
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Spans and pairs to classify in training, and the truth about them.
+
+    spans (int64 array, (n_spans, 2)): Token ranges.
+    pairs (int64 array, (n_pairs, 2)): Rows (head, tail) of `spans`.
+    span_labels (int64 array, (n_spans,)): Class of each span; 0 is "no entity".
+    pair_targets (float32 array, (n_pairs, n_relation_types)): 1 where the relation holds.
+    """
+
+    spans: IntArray
+    pairs: IntArray
+    span_labels: IntArray
+    pair_targets: FloatArray
+
+
+@dataclass(frozen=True)
+class RelatedPairs:
+    """The related pairs of one Doc.
+
+    pairs (int64 array, (n, 2)): Rows (head, tail) of the Doc's entities, each once.
+    targets (float32 array, (n, n_relation_types)): 1 where the relation holds.
+    not_negative (int64 array, (m, 2)): Pairs that are not drawn as negatives: the related ones, and
+        the other direction of symmetric relations.
+    without_entities (list[GoldRelation]): Relations of which an argument is not among the entities.
+    """
+
+    pairs: IntArray
+    targets: FloatArray
+    not_negative: IntArray
+    without_entities: list[GoldRelation]
+
+
+def look_up_relations(
+    relations: Sequence[GoldRelation],
+    row_of_span: Mapping[tuple[int, int], int],
+    columns: Mapping[str, int],
+    symmetric: Collection[str],
+) -> RelatedPairs:
+    """Look the relations of a Doc up among its entities.
+
+    relations (Sequence[GoldRelation]): The relations.
+    row_of_span (Mapping[tuple[int, int], int]): Row of each entity span.
+    columns (Mapping[str, int]): Class of each relation label.
+    symmetric (Collection[str]): Relations without a direction.
+    RETURNS (RelatedPairs): The related pairs.
+    """
+    targets: dict[tuple[int, int], FloatArray] = {}
+    not_negative: set[tuple[int, int]] = set()
+    without_entities = []
+    for relation in relations:
+        head, tail, label = relation
+        if head not in row_of_span or tail not in row_of_span:
+            without_entities.append(relation)
+            continue
+        pair = (row_of_span[head], row_of_span[tail])
+        row = targets.setdefault(pair, np.zeros(len(columns), dtype=np.float32))
+        row[columns[label]] = 1.0
+        not_negative.add(pair)
+        if label in symmetric:
+            not_negative.add(pair[::-1])
+    return RelatedPairs(
+        _as_rows(list(targets)),
+        np.asarray(list(targets.values()), dtype=np.float32).reshape(len(targets), len(columns)),
+        _as_rows(sorted(not_negative)),
+        without_entities,
+    )
+
+
+def sample_pairs(
+    spans: IntArray,
+    rows: Sequence[int],
+    not_negative: IntArray,
+    count: int,
+    reach: Reach,
+    rng: np.random.Generator,
+) -> IntArray:
+    """Draw pairs of entities of a Doc that are not related.
+
+    spans (int64 array, (n, 2)): The entities; a span may occur several times, with several types.
+    rows (Sequence[int]): One row of each different span: to the pair classifier it is one entity.
+    not_negative (int64 array, (m, 2)): Pairs of those rows that are not drawn.
+    count (int): Number of pairs to draw; if there are fewer, all are returned.
+    reach (Reach): Limits of the pairs.
+    rng (Generator): The random generator.
+    RETURNS (int64 array, (k, 2)): Rows (head, tail) of `spans`.
+    """
+    unique = np.asarray(sorted(rows), dtype=np.int64)
+    drawn = sample_negative_pairs(
+        spans[unique],
+        np.searchsorted(unique, not_negative),
+        count,
+        rng,
+        reach.pair_ends,
+        reach.max_distance,
+    )
+    return unique[drawn].reshape(-1, 2)
+
+
+def join_targets(
+    parts: Sequence[Targets], lengths: Sequence[int], n_relation_types: int
+) -> Targets:
+    """Join the targets of the Docs of a batch.
+
+    parts (Sequence[Targets]): The targets of each Doc, in tokens of the Doc.
+    lengths (Sequence[int]): Number of tokens of each Doc.
+    n_relation_types (int): Number of relation types.
+    RETURNS (Targets): Those of the batch, with tokens numbered through the batch.
+    """
+    first_token = np.cumsum([0, *lengths]).tolist()
+    first_span = np.cumsum([0, *(len(part.spans) for part in parts)]).tolist()
+    empty = np.zeros((0, 2), dtype=np.int64)
+    return Targets(
+        np.concatenate([empty, *(p.spans + i for p, i in zip(parts, first_token, strict=False))]),
+        np.concatenate([empty, *(p.pairs + i for p, i in zip(parts, first_span, strict=False))]),
+        np.concatenate([empty[:, 0], *(part.span_labels for part in parts)]),
+        np.concatenate(
+            [
+                np.zeros((0, n_relation_types), dtype=np.float32),
+                *(part.pair_targets for part in parts),
+            ]
+        ),
+    )
+
+
+def _as_rows(pairs: Sequence[tuple[int, int]]) -> IntArray:
+    return np.asarray(pairs, dtype=np.int64).reshape(-1, 2)
