@@ -639,7 +639,7 @@ def test_negative_label_of_an_old_pipeline_is_not_predicted(
 
 
 @pytest.mark.parametrize(
-    "setting", [{"symmetric": ["foo"]}, {"type_constraints": {"foo": [["Per", "Org"]]}}]
+    "setting", [{"symmetric": ["foo"]}, {"type_constraints": [["foo", "Per", "Org"]]}]
 )
 def test_settings_that_name_no_label_are_refused_on_loading(
     trained_path: Path, setting: dict[str, Any]
