@@ -154,19 +154,19 @@ def annotate(
         raise argument_error("--unit", repr(unit), "'line' or 'file'")
     files = find_source(path, input_format)
     output_format = check_output_format(output, output_format)
-    _check_output(path, output, output_format)
+    _check_output(path, output, output_format, None if isinstance(model, Language) else model)
     refuse_old_run(output)
     if files.format == "parquet":
         import_parquet()  # before anything is begun
     with Workplace(output) as workplace:
         writer = make_writer(workplace, output_format)
+        _check_errors_file(beside(output, ERRORS_ENDING))
         if restart:
             workplace.clear()
         saved = Progress.load(workplace.progress_path)
         done = saved is not None and saved.stage == MERGED and writer.published
         if output.exists() and not (force or restart or done):
             raise FileExistsError(Errors.E920.format(output=output))
-        _check_errors_file(beside(output, ERRORS_ENDING))
 
         nlp = model if isinstance(model, Language) else spacy.load(model)
         with _set_up(nlp, components, disable, max_chars):
@@ -526,13 +526,13 @@ def _check_numbers(numbers: dict[str, int | None]) -> None:
             raise argument_error(name, str(value), "a whole number of at least 1")
 
 
-def _check_output(source: Path, output: Path, output_format: str) -> None:
+def _check_output(source: Path, output: Path, output_format: str, model: str | Path | None) -> None:
     """Refuse an output that would take the place of something else."""
-    check_output(output, source)
+    check_output(output, source, model)
     if source.is_dir() and source.resolve() in output.resolve().parents:
         raise argument_error("OUTPUT", f"'{output}'", f"a place outside of the input '{source}'")
     if is_folder(output, output_format):
-        check_folder(output)
+        check_folder(output, source, model)
     elif output.exists() and not output.is_file():
         found = "folder" if output.is_dir() else "device or pipe"
         raise FileExistsError(Errors.E953.format(path=output, found=found, expected="file"))

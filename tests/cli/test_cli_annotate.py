@@ -35,7 +35,7 @@ def read_jsonl(path: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
-    """A saved pipeline that finds names by rules."""
+    """Return the folder of a pipeline that finds names by rules."""
     nlp = spacy.blank("en")
     nlp.add_pipe("entity_ruler").add_patterns([{"label": "Per", "pattern": "John"}])
     nlp.add_pipe("sentencizer")
@@ -63,7 +63,7 @@ def test_annotate(model, source, tmp_path):
     assert result.exit_code == 0, result.output
     assert [(row["id"], len(row["entities"])) for row in read_jsonl(output)] == [("1", 1), ("2", 0)]
     assert "2 rows annotated" in " ".join(result.stdout.split())
-    # What failed is told in any case.
+    # Failed rows are reported in any case.
     errors = tmp_path / "new" / "x.jsonl.errors.jsonl"
     assert f"1of3rowsfailed,see{errors}" in one_line(result.stderr)
     assert "3 fields" in result.stderr
@@ -149,7 +149,7 @@ def test_stopped_by_errors(model, tmp_path):
 @pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_is_killed(model, tmp_path, kind):
     source = tmp_path / "in.jsonl"
-    # More than it can do until it hears the signal, also where processes have to wait for their turn.
+    # More rows than it can do before the signal arrives, on a busy machine, too.
     n = 3000
     source.write_text("".join(f'{{"id": {i}, "text": "John {i} came."}}\n' for i in range(n)))
     whole, output = tmp_path / "whole.jsonl", tmp_path / "x.jsonl"

@@ -16,14 +16,14 @@ from .util import PATTERNS, rules
 
 @pytest.fixture(scope="session")
 def ruler() -> Language:
-    """A pipeline that finds entities by rules."""
+    """Return a pipeline that finds entities by rules."""
     return rules()
 
 
 @pytest.fixture(scope="session")
 def full_path(tmp_path_factory: pytest.TempPathFactory, bert_checkpoint: Path) -> Path:
-    """A saved pipeline: entities by rules, a relation for every pair of them, and answers, both by
-    networks that were never trained. Not to be changed."""
+    """Return the folder of a saved pipeline, not to be changed: entities by rules, a relation for every
+    pair of them, and answers, the latter two by untrained networks."""
     folder = tmp_path_factory.mktemp("full")
     nlp = spacy.blank("en")
     nlp.add_pipe("entity_ruler")

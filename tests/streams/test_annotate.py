@@ -37,7 +37,7 @@ def out(tmp_path) -> Path:
     return tmp_path / "out"
 
 
-# What comes out
+# The output
 
 
 def test_records(full_path, tmp_path, out):
@@ -49,7 +49,7 @@ def test_records(full_path, tmp_path, out):
     report = annotate(full_path, write_jsonl(tmp_path / "in.jsonl", rows), out / "x.jsonl")
     first, second, third = read_jsonl(out / "x.jsonl")
     assert names(out) == ["x.jsonl"]
-    # The row's own keys, beside or, where the name is taken, below.
+    # The other keys of the row stay beside the results or, if the name is taken, go under "meta".
     assert list(first) == [
         *("row", "id", "year", "questions", "text", "entities", "relations", "answers")
     ]
@@ -79,7 +79,7 @@ def test_records(full_path, tmp_path, out):
     assert (answer["id"], answer["question"]) == ("q1", "Who was born?")
     assert answer["text"]
     assert 0 < answer["score"] <= 1
-    # The text of tokens is the tokens; another one is a key like any other.
+    # The text of a row with tokens is made from them; a given text is a key like any other.
     assert third["text"] == "Mary in Berlin "
     assert third["tokens"] == rows[2]["tokens"]
     assert third["meta"] == {"text": "Mary in  Berlin"}
@@ -107,7 +107,7 @@ def test_scores_of_entities_and_those_of_other_components(ruler, tmp_path):
     def tests_keys(doc: Doc) -> Doc:
         return doc
 
-    tests_keys.cfg = {"spans_key": "entities"}  # what components say of themselves
+    tests_keys.cfg = {"spans_key": "entities"}  # where the component says that it writes entities
     nlp = spacy.blank("en")
     nlp.add_pipe("tests_keys")
     annotate(nlp, tmp_path / "in.spacy", tmp_path / "y.jsonl")
@@ -197,7 +197,7 @@ def test_docs_of_a_full_pipeline(full_path, tmp_path):
     ]
     assert [a.text for a in get_answers(doc)] == [a["text"] for a in row["answers"]]
     assert doc.user_data["meta"] == {"id": 3, "questions": ("Who?",), "day": (1, {"a": None})}
-    # Its shards are an input again, and what was known of the row is still.
+    # Docs that were written are an input again, and the keys of the row come with them.
     annotate(full_path, tmp_path / "x.spacy", tmp_path / "again.jsonl")
     (again,) = read_jsonl(tmp_path / "again.jsonl")
     assert again == row
@@ -300,7 +300,7 @@ def test_components(full_path, ruler, tmp_path):
     assert found("a.jsonl") == [True, True, True]
     assert found("b.jsonl", disable=["span_relation"]) == [True, False, True]
     assert found("c.jsonl", components=["extractive_qa"]) == [False, False, True]
-    # Nothing answers: that is said.
+    # Nothing answers the question, which is worth a warning.
     with pytest.warns(UserWarning, match="W_SR135.*entity_ruler"):
         assert found("d.jsonl", components=["entity_ruler"]) == [True, False, False]
     for option in ("components", "disable"):
@@ -440,13 +440,13 @@ def test_when_every_row_fails(ruler, tmp_path, out, chunk_size):
     source = write_jsonl(tmp_path / "in.jsonl", [{"body": text} for text in numbered(4)])
     with pytest.raises(ValueError, match=r"E_SR925.*All of 4 rows failed, from row 1.*'body'"):
         annotate(ruler, source, out / "x.jsonl", chunk_size=chunk_size)
-    # Nothing stands in the way of another attempt.
+    # Nothing is in the way of another attempt.
     assert names(out) == ["x.jsonl.errors.jsonl"]
     assert len(read_jsonl(out / "x.jsonl.errors.jsonl")) == 4
     report = annotate(ruler, source, out / "x.jsonl", chunk_size=chunk_size, text_key="body")
     assert report.annotated == 4
     assert names(out) == ["x.jsonl"]
-    # A limit of one's own counts instead.
+    # A given limit replaces this rule.
     report = annotate(ruler, source, out / "y.jsonl", chunk_size=chunk_size, max_errors=4)
     assert (report.annotated, report.failed) == (0, 4)
     assert names(out) == ["x.jsonl", "y.jsonl", "y.jsonl.errors.jsonl"]
@@ -458,7 +458,7 @@ def test_when_every_row_of_a_chunk_fails(tmp_path, out):
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     with pytest.raises(ValueError, match=r"E_SR925.*100 rows failed, from row 101.*The 100 rows"):
         annotate(nlp, source, out / "x.jsonl", chunk_size=100)
-    # Once the pipeline is right again (as the same one), it goes on there.
+    # With the same pipeline the run continues there.
     nlp.replace_pipe("raise_on_boom", "sentencizer")
     nlp.rename_pipe("raise_on_boom", "other")
     with pytest.raises(ValueError, match="E_SR921.*the pipeline"):
@@ -469,7 +469,7 @@ def test_when_every_row_of_a_chunk_fails(tmp_path, out):
     assert (report.resumed_at, report.annotated, report.failed) == (100, 110, 100)
 
 
-# Outputs that are there, and runs that were begun
+# Complete outputs and unfinished runs
 
 
 def test_a_complete_output_is_not_replaced_unasked(ruler, tmp_path, out):
@@ -520,7 +520,7 @@ def test_folders_of_shards_are_replaced_whole(ruler, tmp_path, out):
 
 @pytest.fixture
 def begun(ruler, tmp_path, out):
-    """An input, and an output of which some rows are done."""
+    """Return an input, and an output of which some rows are done."""
     source = write_jsonl(tmp_path / "in.jsonl", numbered(9))
     output = out / "x.jsonl"
     assert killed(lambda: annotate(ruler, source, output, chunk_size=2), 12)
@@ -583,7 +583,7 @@ def test_changed_weights_are_another_pipeline(full_path, tmp_path):
     assert model_fingerprint(nlp) != model_fingerprint(spacy.load(full_path))
 
 
-def test_what_others_may_have_done_to_the_files(ruler, begun):
+def test_changed_files_of_an_unfinished_run_are_refused(ruler, begun):
     source, output = begun
     rows, progress = Workplace(output).rows_path, Workplace(output).progress_path
     kept = rows.read_bytes()
@@ -671,6 +671,18 @@ def test_wrong_places(ruler, tmp_path, out):
     (out / "elsewhere").mkdir()
     with pytest.raises(FileExistsError, match="E_SR953.*is a folder"):
         annotate(ruler, source, out / "elsewhere", output_format="jsonl")
+
+
+def test_the_pipeline_is_not_overwritten(full_path, tmp_path):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(2))
+    for output, message in (
+        (full_path, "E_SR951"),
+        (full_path.parent, "E_SR952"),
+        (full_path / "shards", "E_SR952"),
+    ):
+        for option in ({}, {"force": True}, {"restart": True}):
+            with pytest.raises(ValueError, match=message):
+                annotate(full_path, source, output, output_format="spacy", **option)
 
 
 def test_parquet_without_pyarrow(ruler, tmp_path, out, monkeypatch):
@@ -958,7 +970,7 @@ def test_chunks_have_a_limit_of_bytes(ruler, tmp_path, out, monkeypatch):
 
 
 def contents(path: Path) -> object:
-    """What an output says, byte by byte where nothing else is written into it."""
+    """Return the bytes of an output: a file, or the files of a folder."""
     if path.is_dir():
         return {file.name: file.read_bytes() for file in sorted(path.iterdir())}
     return path.read_bytes()
@@ -983,7 +995,7 @@ def test_a_kill_at_any_step(ruler, tmp_path, name, tear):
 
         if not killed(run, at, tear):
             break
-        # The same command again. If the run was killed when it had nothing left to do, that says so.
+        # The same command again. If the run was killed when all was done, it says that OUTPUT exists.
         with suppress(FileExistsError):
             run()
         assert names(folder) == names(whole)

@@ -24,7 +24,7 @@ from spacy_spanrel.streams.rows import BadRow, Row
 from .util import TEXTS, read_all, simple
 
 NLP = spacy.blank("en")
-# Everything that UTF-8 can hold.
+# All characters that UTF-8 can encode.
 texts = st.text(st.characters(exclude_categories=("Cs",)))
 words = st.lists(texts.filter(bool), max_size=4)
 
@@ -49,7 +49,7 @@ def test_lines_of_text(tmp_path_factory, rows):
     path.write_bytes("".join(f"{row}\r\n" for row in rows).encode())
     found = read_all(path)
     expected = [row.removeprefix("\ufeff") if i == 0 else row for i, row in enumerate(rows)]
-    # A byte order mark at the beginning of a file is none of the text.
+    # A byte order mark at the beginning of a file is not part of the text.
     assert [row.text for row in found] == [row for row in expected if row.strip()]
 
 
@@ -154,7 +154,7 @@ def test_a_text_a_file(save):
     last = read_all(folder, unit="file", max_bytes=20)[-1]
     assert isinstance(last, BadRow)
     assert "20 bytes" in last.message
-    # A line each.
+    # Each line is a text.
     assert [row.text for row in read_all(folder) if isinstance(row, Row)][:3] == [
         "first",
         "second",
@@ -289,7 +289,7 @@ def test_a_quote_without_its_end(save):
     assert found[0].text == "a"
     assert isinstance(found[1], BadRow)
     assert len(found) == 2
-    # It takes in no more than a row may have.
+    # It takes in no more bytes than a row may have.
     found = read_all(save("x.csv", data), max_bytes=8)
     assert [row.text for row in found[2:]] == ["c"] * 7
 

@@ -1,4 +1,4 @@
-"""Pipelines, inputs and killed runs for the tests of `streams`."""
+"""Pipelines, inputs and killed runs for the tests of annotating files."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ VOCAB = spacy.blank("en").vocab
 
 @Language.component("raise_on_boom")
 def raise_on_boom(doc: Doc) -> Doc:
-    """A component that cannot take some texts."""
+    """Raise for some texts."""
     if "boom" in doc.text:
         raise RuntimeError(f"cannot take {doc.text!r}")
     return doc
 
 
 def rules(*more: str) -> Language:
-    """A pipeline without weights that finds entities."""
+    """Make a pipeline without weights that finds entities."""
     nlp = spacy.blank("en")
     nlp.add_pipe("entity_ruler").add_patterns(PATTERNS)
     for name in more:
@@ -73,12 +73,12 @@ def read_docs(path: Path) -> list[Doc]:
 
 
 def read_all(path: Path, input_format: str | None = None, **settings: Any) -> list[Row | BadRow]:
-    """All rows of an input."""
+    """Return all rows of an input."""
     return list(find_source(path, input_format).read(ReadSettings(VOCAB, **settings)))
 
 
 def simple(row: Row | BadRow) -> Any:
-    """A row as data that can be compared."""
+    """Return a row as data that can be compared."""
     if isinstance(row, BadRow):
         return row
     doc = None if row.doc is None else (row.doc.text, [t.text for t in row.doc])
@@ -86,12 +86,12 @@ def simple(row: Row | BadRow) -> Any:
 
 
 def killed(run: Callable[[], object], at: int, tear: bool = False) -> bool:
-    """Run something in a process that is killed at its `at`-th step that changes files for good.
+    """Run a function in a process that is killed just before its `at`-th lasting change of files.
 
-    run (Callable): What to run.
-    at (int): Which step, from 0: a file is flushed, renamed or removed.
-    tear (bool): What is being flushed loses its last bytes, as if half-written.
-    RETURNS (bool): Whether the kill came; else the run has ended by itself.
+    run (Callable): The function.
+    at (int): The number of the change, from 0: a file is flushed, renamed or removed.
+    tear (bool): Let the file that is being flushed lose its last bytes, as if half-written.
+    RETURNS (bool): Whether the process was killed; False if the function returned before.
     """
     child = os.fork()
     if child:
