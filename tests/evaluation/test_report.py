@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import configparser
 import re
 import shutil
 import subprocess
@@ -119,6 +120,18 @@ def test_the_page_needs_nothing_else() -> None:
     assert "@import" not in page
     policy = next(n for n in root.iter(f"{HTML}meta") if n.get("http-equiv"))
     assert policy.get("content").startswith("default-src 'none'")
+
+
+def test_templates_are_in_the_wheel() -> None:
+    root = Path(__file__).parents[2]
+    config = configparser.ConfigParser()
+    config.read(root / "setup.cfg", encoding="utf-8")
+    package = root / "spacy_spanrel"
+    patterns = config["options.package_data"]["spacy_spanrel"].split()
+    packaged = {path for pattern in patterns for path in package.glob(pattern)}
+    templates = set(package.rglob("*.j2"))
+    assert templates
+    assert templates <= packaged
 
 
 def test_everything_is_escaped() -> None:
