@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ..files import save_whole
+from ..files import check_folder, save_whole
 from ..reading import JsonValue, Place, argument_error, parse_json, read_json
 from ._app import Printer, app, nothing_written
 
@@ -148,19 +148,18 @@ def write_hf_pipeline(
     labels, markers (str | Path | None): JSON files of what `import_hf` takes.
     force (bool): Replace the folder if it exists.
     **arguments (Any): As in `import_hf`.
-    RAISES (FileExistsError): If the folder exists and `force` is not set.
+    RAISES (FileExistsError): If the folder exists and `force` is not set, or if it holds anything
+        that no command of this package put there.
     RAISES (OSError, ValueError): As in `import_hf`, or if a file is wrong.
     """
-    output = Path(output)
-    if output.exists() and not force:
-        raise FileExistsError(f"{output} exists already. Use --force to replace it.")
+    check_folder(output, checkpoint, labels, markers, force=force)
     nlp = import_hf(
         checkpoint,
         labels=None if labels is None else read_json(labels).raw,
         markers=None if markers is None else _read_markers(markers),
         **arguments,
     )
-    save_whole(nlp, output)
+    save_whole(nlp, output, inputs=(checkpoint, labels, markers))
 
 
 def _read_markers(path: str | Path) -> dict[str, str]:

@@ -157,10 +157,10 @@ def test_an_old_folder_is_kept(qa: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "--force" in result.stderr
     assert os.listdir(output) == ["mine"]
-    # A checkpoint that cannot be read replaces nothing.
+    # The folder is looked at before the checkpoint.
     result = run(tmp_path / "none", output, "-t", "extractive_qa", "--force")
     assert result.exit_code == 1
-    assert "E_SR202" in result.stderr
+    assert "E_SR641" in result.stderr
     assert os.listdir(output) == ["mine"]
     # Not even --force replaces what no command of ours made.
     result = run(qa, output, "-t", "extractive_qa", "-s", SHORT, "--force")
@@ -171,6 +171,11 @@ def test_an_old_folder_is_kept(qa: Path, tmp_path: Path) -> None:
     for _ in range(2):
         assert run(qa, output, "-t", "extractive_qa", "-s", SHORT, "--force").exit_code == 0
         assert (output / "config.cfg").exists()
+    # A checkpoint that cannot be read replaces nothing.
+    result = run(tmp_path / "none", output, "-t", "extractive_qa", "--force")
+    assert result.exit_code == 1
+    assert "E_SR202" in result.stderr
+    assert (output / "config.cfg").exists()
 
 
 def test_nothing_is_guessed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from spacy.training import Example
 from transformers import AutoModel
 
 from spacy_spanrel import get_relations
-from spacy_spanrel.cli.spert_checkpoint import import_spert
+from spacy_spanrel.cli.import_spert import import_spert, write_pipeline
 from spacy_spanrel.converters.spert import spert_to_docs
 from spacy_spanrel.encoding.shim import get_module
 from spacy_spanrel.span_relation.network import SpERTHeads
@@ -231,3 +232,32 @@ def test_wrong_types_file(tmp_path: Path) -> None:
     types.write_text(json.dumps([1, 2]))
     with pytest.raises(ValueError, match=str(types)):
         import_spert(folder, types)
+
+
+def test_a_folder_of_others_is_not_replaced(tmp_path: Path):
+    output, checkpoint, types = tmp_path / "out", tmp_path / "checkpoint", tmp_path / "types.json"
+    output.mkdir()
+    (output / "mine").write_text("x")
+    checkpoint.mkdir()
+    types.write_text("{}")
+    with pytest.raises(FileExistsError, match="E_SR641"):
+        write_pipeline(checkpoint, output, types=types, force=True)
+    assert (output / "mine").read_text() == "x"
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff" * 100])
+def test_damaged_weights_are_an_error_with_the_path(tmp_path: Path, bert_checkpoint: Path, data):
+    checkpoint = Path(shutil.copytree(bert_checkpoint, tmp_path / "checkpoint"))
+    (checkpoint / "model.safetensors").write_bytes(data)
+    types = tmp_path / "types.json"
+    types.write_text(
+        json.dumps(
+            {
+                "entities": {"Per": {"short": "Per", "verbose": "Per"}},
+                "relations": {"In": {"short": "In", "verbose": "In", "symmetric": False}},
+            }
+        )
+    )
+    with pytest.raises(OSError, match="E_SR202") as caught:
+        import_spert(checkpoint, types)
+    assert str(checkpoint) in str(caught.value)
