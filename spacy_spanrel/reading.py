@@ -249,7 +249,7 @@ class JsonValue:
         return words
 
 
-# A place, or a value that can tell its own: what makes errors and has a name in reports.
+# The subject of an error or of a line in a report: a place, or a value, which knows its place.
 Where = Place | JsonValue
 
 

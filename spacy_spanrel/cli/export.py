@@ -65,7 +65,7 @@ NULL_ODDS_SUFFIX = "_null_odds.json"
 INFINITE = 1e300
 
 
-# How records become files. Each function writes everything or nothing.
+# Writing records to files. Each function writes everything or nothing.
 
 
 def write_json_list(records: Iterable[Any], path: Path) -> None:
@@ -145,7 +145,7 @@ def write_folder(records: Iterable[BratDocument], folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Writer:
-    """How a format is written.
+    """The writer of a format.
 
     about (str): The format, in words.
     records (Callable[..., Iterable[Any]]): Makes records of Docs, and adds to a report.

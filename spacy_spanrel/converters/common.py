@@ -1,4 +1,4 @@
-"""How a gold Doc is made: the same for all formats.
+"""Making gold Docs, the same way for all formats.
 
 A gold Doc is stored in the terms of ``annotations``:
 

@@ -95,7 +95,7 @@ class QuotedSpan:
     where: Where
 
 
-# How well a quote fits.
+# Grades of how a quote fits.
 _EXACTLY, _BUT_FOR_BLANKS, _NOT_AT_ALL = 2, 1, 0
 
 

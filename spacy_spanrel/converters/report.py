@@ -24,7 +24,7 @@ class Finding:
 
 @dataclass
 class ConversionReport:
-    """What a conversion did; several inputs may add to one report.
+    """The results of a conversion; several inputs may add to one report.
 
     max_span_size (int | None): Entities of more tokens are listed as too long.
     docs, tokens (int): The Docs and tokens that were made.
@@ -96,7 +96,7 @@ class ConversionReport:
 
 @dataclass
 class ExportReport:
-    """What an export did; several outputs may add to one report.
+    """The results of an export; several outputs may add to one report.
 
     docs (int): Docs of which something was written.
     entities, relations, questions (int): The numbers of those that were written.

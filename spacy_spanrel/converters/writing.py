@@ -1,4 +1,4 @@
-"""How the writers of formats read a Doc, and how they count what a format cannot hold.
+"""Reading Docs for the writers of formats, and counting whatever a format cannot hold.
 
 This is the way back from the gold Docs of ``common``. A writer is a generator
 ``docs_to_<format>(docs, report)`` of plain records. Whatever its format cannot hold it changes or

@@ -222,7 +222,7 @@ def test_fragments_at_a_line_end_are_one_entity(pair, nlp, line):
 def test_misaligned_entities(pair, nlp):
     report = ConversionReport()
     (doc,) = brat_to_docs(pair("T1\tX 1 8\tnn Lee \nT2\tX 21 23\t. \n"), nlp=nlp, report=report)
-    # What ends where tokens do stays as it is, be it a line end.
+    # An entity that ends at a token border stays as it is, even if the last token is a line end.
     assert [e.text for e in get_entities(doc)] == ["Ann Lee", ".\n"]
     assert [f.text for f in report.misaligned] == ["'nn Lee' (X) widened to 'Ann Lee'"]
     assert report.notes == {"entities with blanks around them, cut off": 1}
@@ -252,7 +252,7 @@ def test_line_without_its_text(pair, nlp):
         ("e\u0301a Ann\u2028Bo", "T1\tX 4 7\tAnn\nT2\tX 8 10\tBo\n", None),
     ],
 )
-def test_what_offsets_count(pair, nlp, text, ann, unit):
+def test_units_of_offsets(pair, nlp, text, ann, unit):
     report = ConversionReport()
     (doc,) = brat_to_docs(pair(ann, text), nlp=nlp, report=report)
     assert doc.text == text
@@ -379,7 +379,7 @@ def test_equivalences_are_written_without_direction(tmp_path, nlp):
     assert triples(back) == [("Ann", "Equiv", "Bo"), ("Ann", "Equiv", "Ann")]
 
 
-def test_what_brat_cannot_hold_is_counted(tmp_path, nlp):
+def test_losses_of_brat_are_counted(tmp_path, nlp):
     doc = nlp("\nAnn\r\n\nLee\tBo\n x")
     tokens = [token.text for token in doc]
     assert tokens == ["\n", "Ann", "\r\n\n", "Lee", "\t", "Bo", "\n ", "x"]
@@ -442,7 +442,7 @@ LINE_ENDS = "\n\r\u2028"
 
 
 def expected_view(doc):
-    """What remains of a Doc: entities lose blanks with line ends at their borders."""
+    """Return the content that brat keeps: entities lose blanks with line ends at their borders."""
     kept = {}
     for span in get_entities(doc):
         start, end, label = bounds(span)

@@ -237,7 +237,7 @@ def test_misaligned_regions(write, nlp):
     assert report.notes == {"entities with blanks around them, cut off": 1}
 
 
-# Which text
+# The annotated text
 
 
 def test_text_that_the_results_name(write, nlp):
@@ -419,7 +419,7 @@ def count_as_utf16(record):
             for key in ("start", "end"):
                 place[key] = len(text[: place[key]].encode("utf-16-le")) // 2
             changes += text[place["start"] : place["end"]] != place["text"]
-    # Where all quotes fit as they are, nobody can tell.
+    # If all quotes fit in code points too, the unit cannot be told.
     assume(changes)
 
 

@@ -395,7 +395,7 @@ def test_any_text_keeps_its_answers(text, data):
     (found,) = get_answers(doc)
     assert found.text == answer.strip()
     assert doc.text[found.start_char : found.end_char] == found.text
-    # Where it was said to be.
+    # At the offset that the file gives.
     assert found.start_char == start + len(answer) - len(answer.lstrip())
 
 
@@ -424,13 +424,13 @@ def test_predictions(reload):
 
 
 def test_predicted_answers_as_gold():
-    # What was second best is not right.
+    # The second best answer is not a right one.
     (article,) = docs_to_squad([predicted()])["data"]
     found = [(q["answers"], q["is_impossible"]) for q in article["paragraphs"][0]["qas"]]
     assert found == [([{"text": "Ann Lee", "answer_start": 0}], False), ([], True), ([], True)]
 
 
-def test_what_cannot_be_exported():
+def test_docs_that_cannot_be_exported():
     asked = NLP.make_doc(CONTEXT)
     set_questions(asked, ["Who?"])
     gold = NLP.make_doc(CONTEXT)

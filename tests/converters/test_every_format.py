@@ -1,4 +1,4 @@
-"""What every reader does alike; the details of a format are tested in the file of that format."""
+"""Behaviour that all readers share; the file of a format tests the details of that format."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ WITH_TYPES = sorted(set(CONVERTERS) - {"squad"})
 
 
 def gold(name: str) -> Doc:
-    """A Doc that every format can hold: ADE's only relation, and a question."""
+    """Make a Doc that every format can hold: the only relation of ADE, and a question."""
     doc = NLP.make_doc("Ann had a rash after zinc")
     spans = [Span(doc, 3, 4, "Adverse-Effect"), Span(doc, 5, 6, "Drug")]
     annotate(doc, spans, name)
@@ -60,7 +60,7 @@ def save(data_format: str, docs: list[Doc], folder: Path) -> Path:
 
 
 def read(data_format: str, path: Path, **options: Any) -> list[dict[str, Any]]:
-    """What the Docs of a file hold."""
+    """Return the content of the Docs of a file."""
     docs = CONVERTERS[data_format](path, **{"nlp": NLP, **options})
     return [{**view(doc), "answers": [a.text for a in get_answers(doc)]} for doc in docs]
 

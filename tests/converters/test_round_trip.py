@@ -51,7 +51,7 @@ TEXT = st.text(CHARS | st.sampled_from(' \n\t|"<>/().'), min_size=1, max_size=40
 
 @st.composite
 def entities_of(draw, n, *, overlaps=True, types=TYPES, max_size=5):
-    """Some entities in n tokens, of different places and types."""
+    """Draw some entities in n tokens, with different places or types."""
     found = []
     for _ in range(draw(st.integers(0, max_size))):
         start = draw(st.integers(0, n - 1))
@@ -86,7 +86,7 @@ def gold_text(text, entities, edges, name=None) -> Doc:
 
 
 def facts(doc, *, in_order=False) -> dict:
-    """All that a format may keep of a gold Doc."""
+    """Return everything that a format may keep of a gold Doc."""
     arrange = list if in_order else sorted
 
     def key(span):
@@ -122,14 +122,14 @@ def there_and_back(data_format, docs, path, **options) -> tuple[list[Doc], Count
         len(again),
         sum(len(get_relations(d)) for d in again),
     )
-    # What was read is what the format can hold: it does not change any more.
+    # After one round trip, nothing changes any more.
     before = path.read_bytes()
     write(data_format, again, path, **options)
     assert path.read_bytes() == before
     return again, report.notes
 
 
-# What a format can hold comes back, without a note.
+# A format gives back everything that it can hold, without a note.
 
 
 @EXAMPLES
@@ -283,7 +283,7 @@ def test_ade(data, tmp_path):
     assert [doc.text for doc in again] == [doc.text for doc in docs]
 
 
-# And of anything else, what is lost is noted.
+# Everything else that is lost is noted.
 
 TROUBLES = [
     "text",
@@ -301,7 +301,7 @@ TROUBLES = [
 
 @st.composite
 def any_doc(draw, data_format, number):
-    """A Doc with up to two things that some format cannot hold."""
+    """Draw a Doc with up to two properties that some format cannot hold."""
     has = draw(st.sets(st.sampled_from(TROUBLES), max_size=2))
     words = draw(st.lists(PLAIN_WORD, min_size=2, max_size=8))
     if "tokens" in has:
@@ -500,7 +500,7 @@ def test_parts_of_speech_of_conll04(tmp_path):
     assert not report.notes
 
 
-# What happens to the rest
+# Notes on losses
 
 
 def notes_of(data_format, *docs, **options) -> dict[str, int]:
@@ -652,7 +652,7 @@ def test_white_space_between_tokens(tmp_path):
         (["x", "y"], " r"),
     ],
 )
-def test_what_would_break_the_lines_is_left_out(data_format, words, label):
+def test_relations_that_would_break_the_lines_are_left_out(data_format, words, label):
     doc = gold(words, *one_relation(A, B, label), "d")
     report = ExportReport()
     assert not list(WRITERS[data_format].records([doc], report))

@@ -1,4 +1,4 @@
-"""Random gold Docs for the formats that keep a text and, beside it, spans by offsets."""
+"""Random gold Docs for the formats of annotation tools: a text and the offsets of spans in it."""
 
 from __future__ import annotations
 
@@ -78,12 +78,12 @@ def annotate(doc: Doc, spans: list[Span], orig_id: str | int | None = None) -> N
 
 
 def bounds(span: Span) -> tuple[int, int, str]:
-    """Return where a span is in the text, and its label."""
+    """Return the offsets of a span in the text, and its label."""
     return span.start_char, span.end_char, span.label_
 
 
 def view(doc: Doc) -> dict[str, Any]:
-    """Return what a format has to keep."""
+    """Return the content of a Doc that every format has to keep."""
     return {
         "id": get_orig_id(doc),
         "text": doc.text,
@@ -106,7 +106,7 @@ def write_lines(path: Path, records: Iterable[Any]) -> Path:
 
 
 def predicted_doc() -> Doc:
-    """A Doc as a component makes it: scores, no id, unknown spaces, an argument without a type."""
+    """Make a Doc as components do: scores, no id, unknown spaces, an argument without a type."""
     doc = Doc(NLP.vocab, words=["Ann", "Lee", "lives", "in", "Oslo"])
     ann, oslo = Span(doc, 0, 2, label="PERSON"), Span(doc, 4, 5, label="CITY")
     doc.spans["entities"] = SpanGroup(
@@ -135,7 +135,7 @@ PREDICTED_VIEW = {
 
 
 def check_predicted_report(report: ExportReport) -> None:
-    """What is lost of `predicted_doc` is counted."""
+    """Check that everything that `predicted_doc` loses is counted."""
     assert (report.docs, report.entities, report.relations) == (1, 3, 2)
     assert report.notes["scores of entities, left out"] == 2
     assert report.notes["scores of relations, left out"] >= 2
