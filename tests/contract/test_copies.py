@@ -17,6 +17,7 @@ from spacy.vocab import Vocab
 
 from ..encoders.util import (
     ROWS,
+    SETTINGS,
     annotations_of,
     assert_same,
     make_pipeline,
@@ -140,9 +141,10 @@ def test_renamed(loaded: Language, trained: Trained, component: str, tmp_path: P
 
 
 def test_same_seed_same_training(folder: Path, component: str) -> None:
+    model = dict(SETTINGS[component]["model"], dropout=0.1)
     runs = []
     for _ in range(2):
-        nlp = make_pipeline(folder, [component])
+        nlp = make_pipeline(folder, [component], **{component: {"model": model}})
         runs.append((train(nlp, steps=3), predictions(nlp)))
     assert runs[0] == runs[1]
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import ast
-import pickle
 import random
 import re
 import shutil
@@ -16,7 +15,7 @@ import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
@@ -36,7 +35,7 @@ from spacy_spanrel.extractive_qa.model import QAInput, make_qa_rows
 from spacy_spanrel.extractive_qa.targets import find_gold, make_targets
 from spacy_spanrel.training.optimizer import create_adamw
 
-from ..util import WORDS, initialize, run_python, tiny_checkpoint, train
+from ..util import WORDS, initialize, train
 from .util import (
     N_QUESTIONS,
     ROWS,
@@ -50,11 +49,9 @@ from .util import (
     expected,
     found,
     gold_doc,
-    gradients,
     lexicon_checkpoint,
     make_examples,
     make_nlp,
-    network_of,
     output_of,
     places,
     qa_checkpoint,
@@ -123,112 +120,6 @@ def test_overfits(trained: Language) -> None:
     # The spans of the group are the answers.
     spans = [(span.text, span.label_) for span in docs[0].spans["qa"]]
     assert spans == [("John Smith", "who"), ("Paris", "where")]
-
-
-def test_every_copy_answers_the_same(trained: Language, tmp_path: Path) -> None:
-    wanted = answers_of(answer_all(trained))
-    trained.to_disk(tmp_path / "pipeline")
-    blank = spacy.util.load_model_from_config(trained.config)
-    copies = {
-        "disk": spacy.load(tmp_path / "pipeline"),
-        "bytes": blank.from_bytes(trained.to_bytes()),
-        "pickle": pickle.loads(pickle.dumps(trained)),
-    }
-    for nlp in copies.values():
-        assert_same_answers(answers_of(answer_all(nlp)), wanted, 1e-6)
-        assert_same_answers(
-            [the_pipe(nlp).ask(TEXTS[1], WHO)], [the_pipe(trained).ask(TEXTS[1], WHO)]
-        )
-
-
-PROGRAM = """
-import multiprocessing, sys, spacy
-
-if __name__ == "__main__":
-    # With another span group the extensions read that group, in worker processes too.
-    nlp = spacy.load(sys.argv[1], config={"components.extractive_qa.qa_key": "mine"})
-
-    def asking():
-        for line in sys.argv[2:]:
-            text, *questions = line.split("|")
-            doc = nlp.make_doc(text)
-            doc._.questions = [tuple(question.split("=")) for question in questions]
-            yield doc
-
-    for method in (None, "fork", "spawn"):
-        multiprocessing.set_start_method(method, force=True)
-        n_process = 2 if method else 1
-        for doc in nlp.pipe(asking(), n_process=n_process, batch_size=2):
-            print([(a.question.id, a.text or None) for a in doc._.answers])
-            assert set(doc.spans) == {"mine"}
-    print({str(shim.device) for shim in nlp.get_pipe("extractive_qa").model.shims})
-    print("spacy_spanrel.extractive_qa.component" in sys.modules, type(doc._.answers[0].score))
-    try:
-        nlp.add_pipe("extractive_qa", name="second")
-    except ValueError as error:
-        print("E_SR101" in str(error), "span group 'mine'" in str(error))
-    nlp.add_pipe("extractive_qa", name="third", config={"qa_key": "mine"})
-"""
-
-
-@pytest.fixture
-def moved_path(tmp_path: Path) -> Path:
-    """A trained pipeline with device = "auto" whose checkpoint was deleted."""
-    checkpoint = tiny_checkpoint(tmp_path / "bert")
-    nlp, _ = make_nlp(checkpoint, model={"device": "auto"})
-    examples = make_examples(nlp)
-    initialize(nlp, examples)
-    train(nlp, examples, 40)
-    nlp.to_disk(tmp_path / "pipeline")
-    shutil.rmtree(checkpoint)
-    return tmp_path / "pipeline"
-
-
-def test_another_process_that_imports_only_spacy(moved_path: Path, tmp_path: Path) -> None:
-    """The pipeline loads, answers the same, and works with two processes, forked or spawned."""
-    # In a file, because spawned worker processes import the main module.
-    script = tmp_path / "script.py"
-    script.write_text(PROGRAM)
-    lines = ["|".join([text, *(f"{key}={q}" for key, q, _ in asked)]) for text, asked in ROWS]
-    printed = run_python(script, moved_path, *lines, cwd=tmp_path, CUDA_VISIBLE_DEVICES="")
-    wanted = [str(row) for row in GOLD] * 3
-    assert printed.splitlines() == [*wanted, "{'cpu'}", "True <class 'float'>", "True True"]
-
-
-def test_same_seed_same_answers(bert_checkpoint: Path) -> None:
-    runs = []
-    for seed in (1, 1, 2):
-        nlp, _ = make_nlp(bert_checkpoint, model={"dropout": 0.1})
-        examples = make_examples(nlp)
-        initialize(nlp, examples, seed)
-        losses = train(nlp, examples, 5)
-        runs.append((losses, [answer.score for answer in answers_of(answer_all(nlp))]))
-    assert runs[0] == runs[1]
-    assert runs[0] != runs[2]
-
-
-def test_docbin_keeps_what_was_found(trained: Language) -> None:
-    # Span groups are kept where extension data is dropped.
-    the_pipe(trained).cfg["top_k"] = 3
-    docs = answer_all(trained)
-    data = DocBin(docs=docs).to_bytes()
-    restored = DocBin().from_bytes(data).get_docs(trained.vocab)
-    for doc, other in zip(docs, restored, strict=True):
-        again = Doc(trained.vocab).from_bytes(doc.to_bytes())
-        pickled = pickle.loads(pickle.dumps(doc))
-        for copy in (other, again, pickled):
-            assert_same_answers(copy._.answers, doc._.answers, 1e-9)
-            assert copy._.questions == doc._.questions
-            assert [a.to_dict() for a in copy._.answers] == [a.to_dict() for a in doc._.answers]
-
-
-def test_not_initialized(bert_checkpoint: Path) -> None:
-    nlp, pipe = make_nlp(bert_checkpoint)
-    assert not pipe.is_initialized
-    with pytest.raises(ValueError, match="E_SR203"):
-        pipe.ask("Mary", "who ?")
-    nlp.initialize()
-    assert pipe.is_initialized
 
 
 def test_needs_no_data(checkpoint: Path) -> None:
@@ -735,15 +626,6 @@ def test_many_questions_about_a_doc_are_read_in_chunks(
     assert max(n_read) == 7
 
 
-def test_prediction_does_not_touch_docs(trained: Language) -> None:
-    docs = docs_to_ask(trained, 0)
-    before = [doc.to_bytes() for doc in docs]
-    predictions = the_pipe(trained).predict(docs)
-    assert [doc.to_bytes() for doc in docs] == before
-    for doc, prediction in zip(docs, predictions, strict=True):
-        assert len(prediction.answers) == prediction.report["questions"] == len(doc._.questions)
-
-
 def test_annotation_beside_it_stays(trained: Language) -> None:
     doc = asking(trained, ROWS[0])
     doc.spans["other"] = [doc[0:2]]
@@ -887,25 +769,6 @@ def test_losses_always_has_the_key(bert_checkpoint: Path) -> None:
     assert losses["extractive_qa"] == pytest.approx(2 * once)
 
 
-def test_update_without_sgd_accumulates(bert_checkpoint: Path) -> None:
-    nlp, pipe = make_nlp(bert_checkpoint)
-    examples = make_examples(nlp)
-    initialize(nlp, examples)
-    weights = {name: value.clone() for name, value in network_of(pipe).state_dict().items()}
-    pipe.update(examples)
-    once = gradients(network_of(pipe))
-    pipe.update(examples)
-    for name, gradient in gradients(network_of(pipe)).items():
-        assert gradient.allclose(2 * once[name], atol=1e-5, rtol=1e-4)
-    for name, value in network_of(pipe).state_dict().items():
-        assert value.equal(weights[name])
-    pipe.finish_update(create_adamw(learn_rate=1e-3))
-    state = network_of(pipe).state_dict()
-    moved = [name for name, value in state.items() if not value.equal(weights[name])]
-    assert "encoder.transformer.qa_outputs.weight" in moved
-    assert "encoder.transformer.bert.embeddings.word_embeddings.weight" in moved
-
-
 def test_frozen_component_annotates(
     trained: Language, bert_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1030,16 +893,6 @@ def test_two_instances(trained: Language, checkpoint: Path, tmp_path: Path) -> N
         assert [a.question.id for a in doc._.other_answers] == ["a"]
         assert doc._.other_answers == get_answers(doc, "links")
         assert doc._.other_answers[0]
-
-
-def test_renamed(trained_path: Path, tmp_path: Path) -> None:
-    nlp = spacy.load(trained_path)
-    nlp.rename_pipe("extractive_qa", "reader")
-    nlp.to_disk(tmp_path / "pipeline")
-    loaded = spacy.load(tmp_path / "pipeline")
-    assert loaded.pipe_names == ["reader"]
-    assert [found(doc) for doc in answer_all(loaded)] == GOLD
-    assert list(loaded.update(make_examples(loaded))) == ["reader"]
 
 
 def test_analyze_pipes(trained: Language) -> None:

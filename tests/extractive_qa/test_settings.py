@@ -605,12 +605,6 @@ def test_windows_that_would_skip_text(checkpoint: Path, settings: dict[str, int]
         assert f"{key} = {value}" in str(error.value)
 
 
-def test_float16_is_not_for_the_cpu(checkpoint: Path) -> None:
-    pipe = ready(checkpoint, model={"precision": "float16"})
-    with pytest.raises(ValueError, match=r"E_SR208.*'cpu'"):
-        pipe.ask(TEXTS[0], WHO)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_float16_does_not_train(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint, model={"precision": "float16", "device": "cuda"})

@@ -766,14 +766,6 @@ def test_precision(trained_path: Path) -> None:
     assert answers["bfloat16"] == pytest.approx(answers["float32"], abs=0.05)
 
 
-def test_float16_is_not_for_the_cpu(trained_path: Path) -> None:
-    override = {"components": {"relation_classifier": {"model": {"precision": "float16"}}}}
-    nlp = spacy.load(trained_path, config=override)
-    for use in (lambda: nlp(TEXTS[0]), lambda: nlp.update(make_examples(nlp))):
-        with pytest.raises(ValueError, match=r"E_SR208.*'cpu'"):
-            use()
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_float16_does_not_train(checkpoint: Path) -> None:
     model = model_config(checkpoint, precision="float16", device="cuda")

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-import pickle
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import spacy
 from spacy.language import Language
-from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
-from spacy_spanrel import Relation, get_relations, set_relations
+from spacy_spanrel import get_relations, set_relations
 
 from ..util import initialize, make_doc, run_python, tiny_checkpoint, train
 from .util import (
@@ -28,7 +26,6 @@ from .util import (
     found,
     make_examples,
     make_nlp,
-    model_config,
     scores_of,
     targets_of,
     the_pipe,
@@ -61,71 +58,6 @@ def test_overfits(trained: Language) -> None:
         assert {e.label_ for e in doc.ents} <= set(ENTITY_LABELS)
         assert [(e.start, e.end, e.label_) for e in doc.ents] == found(doc)[0]
         assert doc._.relations == get_relations(doc)
-
-
-def test_every_copy_predicts_the_same(trained: Language, tmp_path: Path) -> None:
-    expected_scores = [scores_of(doc) for doc in trained.pipe(TEXTS)]
-    trained.to_disk(tmp_path / "pipeline")
-    blank = spacy.util.load_model_from_config(trained.config)
-    copies = {
-        "disk": spacy.load(tmp_path / "pipeline"),
-        "bytes": blank.from_bytes(trained.to_bytes()),
-        "pickle": pickle.loads(pickle.dumps(trained)),
-    }
-    for name, nlp in copies.items():
-        docs = list(nlp.pipe(TEXTS))
-        assert [found(doc) for doc in docs] == GOLD, name
-        assert [scores_of(doc) for doc in docs] == expected_scores, name
-
-
-def test_loads_where_only_spacy_was_imported(tmp_path: Path) -> None:
-    # The checkpoint's folder is gone, and nothing of ours is imported by hand.
-    checkpoint = tiny_checkpoint(tmp_path / "bert")
-    nlp, _ = make_nlp(checkpoint)
-    examples = make_examples(nlp)
-    initialize(nlp, examples)
-    train(nlp, examples, 80)
-    nlp.to_disk(tmp_path / "pipeline")
-    shutil.rmtree(checkpoint)
-    printed = run_python(
-        "import sys, spacy\n"
-        "nlp = spacy.load(sys.argv[1])\n"
-        "for doc in nlp.pipe(sys.argv[2:]):\n"
-        "    relations = [((r.head.start, r.head.end), (r.tail.start, r.tail.end), r.label)\n"
-        "        for r in doc._.relations]\n"
-        "    entities = [(s.start, s.end, s.label_) for s in doc.spans['entities']]\n"
-        "    print((sorted(entities), sorted(relations)))\n",
-        tmp_path / "pipeline",
-        *TEXTS,
-        cwd=tmp_path,
-    )
-    assert printed.splitlines() == [str(row) for row in GOLD]
-
-
-def test_same_seed_same_scores(checkpoint: Path) -> None:
-    runs = []
-    for _ in range(2):
-        nlp, _ = make_nlp(checkpoint, neg_entity_count=5)
-        examples = make_examples(nlp)
-        initialize(nlp, examples, seed=3)
-        train(nlp, examples, 10)
-        runs.append([scores_of(doc) for doc in nlp.pipe(TEXTS)])
-    assert runs[0] == runs[1]
-
-
-def test_docbin_keeps_what_was_found(trained: Language) -> None:
-    # Span groups survive what drops extension data.
-    docs = list(trained.pipe(TEXTS))
-    data = DocBin(docs=docs).to_bytes()
-    restored = list(DocBin().from_bytes(data).get_docs(trained.vocab))
-    for doc, other in zip(docs, restored, strict=True):
-        again = Doc(trained.vocab).from_bytes(doc.to_bytes())
-        for copy in (other, again):
-            assert found(copy) == found(doc)
-            assert scores_of(copy) == scores_of(doc)
-            assert [r.to_dict() for r in copy._.relations] == [r.to_dict() for r in doc._.relations]
-    merged = Doc.from_docs(docs)
-    assert len(get_relations(merged)) == sum(len(relations) for _, relations in GOLD)
 
 
 # Labels
@@ -204,13 +136,6 @@ def test_data_with_other_labels_than_those_given(checkpoint: Path) -> None:
             pipe.initialize(lambda: examples, nlp=nlp, labels=fewer)
 
 
-def test_not_initialized(checkpoint: Path) -> None:
-    nlp, pipe = make_nlp(checkpoint)
-    assert not pipe.is_initialized
-    with pytest.raises(ValueError, match="E_SR203"):
-        nlp("Mary")
-
-
 def test_initialize_looks_at_all_examples(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint)
     rows: list[Row] = [("he was born", [], [])] * 12 + ROWS
@@ -255,26 +180,6 @@ def test_odd_text(trained: Language, name: str) -> None:
         assert len(doc) > 5 * 62
         starts = [s.start // 8 for s in doc.spans["entities"] if s.label_ == "Org"]
         assert len(set(starts)) > 30
-
-
-@pytest.mark.parametrize("name", ODD_TEXTS)
-def test_learns_from_odd_text(checkpoint: Path, name: str) -> None:
-    nlp, pipe = make_nlp(checkpoint)
-    initialize(nlp, make_examples(nlp))
-    doc = nlp.make_doc(ODD_TEXTS[name])
-    gold = doc.copy()
-    if len(gold):
-        gold.spans["entities"] = [
-            Span(gold, 0, 1, label="Per"),
-            Span(gold, len(gold) - 1, len(gold), label="Loc"),
-        ]
-        head, tail = gold.spans["entities"]
-        set_relations(gold, [Relation(head, tail, "lives")])
-    for losses in (
-        train(nlp, [Example(doc, gold)], 2),
-        train(nlp, [*make_examples(nlp), Example(doc, gold)], 2),
-    ):
-        assert all(0 <= loss < 100 for loss in losses)
 
 
 def test_tokens_without_pieces_keep_alignment(trained: Language) -> None:
@@ -340,52 +245,6 @@ def test_many_chunks_equal_one(trained: Language, monkeypatch: pytest.MonkeyPatc
     for doc, other in zip(docs, trained.pipe(TEXTS * 3), strict=True):
         assert found(doc) == found(other)
         assert scores_of(other) == pytest.approx(scores_of(doc), abs=1e-5)
-
-
-PROCESSES = """
-import multiprocessing, sys, spacy, torch
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    multiprocessing.set_start_method(sys.argv[1])
-    nlp = spacy.load(sys.argv[2])
-    texts = sys.argv[3:]
-    docs = list(nlp.pipe(texts * 4, n_process=2, batch_size=3))
-    assert [doc.text for doc in docs] == texts * 4
-    for doc in docs[:len(texts)]:
-        relations = [
-            ((r.head.start, r.head.end), (r.tail.start, r.tail.end), r.label)
-            for r in doc._.relations
-        ]
-        print((sorted((s.start, s.end, s.label_) for s in doc.spans["entities"]), sorted(relations)))
-"""
-
-
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_two_processes(trained_path: Path, tmp_path: Path, method: str) -> None:
-    # A file: worker processes that are spawned import the main module again.
-    script = tmp_path / "script.py"
-    script.write_text(PROCESSES)
-    printed = run_python(script, method, trained_path, *TEXTS, cwd=tmp_path)
-    assert printed.splitlines() == [str(row) for row in GOLD]
-
-
-def test_loads_without_a_gpu(checkpoint: Path, tmp_path: Path) -> None:
-    # The config says "auto", as on the machine with a GPU that trained it.
-    nlp, _ = make_nlp(checkpoint, model=model_config(checkpoint, {"device": "auto"}))
-    initialize(nlp, make_examples(nlp))
-    nlp.to_disk(tmp_path / "pipeline")
-    printed = run_python(
-        "import sys, spacy\n"
-        "nlp = spacy.load(sys.argv[1])\n"
-        "nlp('Mary lives in London .')\n"
-        "nodes = nlp.get_pipe('span_relation').model.walk()\n"
-        "print({str(shim.device) for node in nodes for shim in node.shims})\n",
-        tmp_path / "pipeline",
-        cwd=tmp_path,
-        CUDA_VISIBLE_DEVICES="",
-    )
-    assert printed.strip() == "{'cpu'}"
 
 
 # Gold annotation that does not fit
@@ -532,18 +391,6 @@ def test_two_instances(trained: Language, checkpoint: Path, tmp_path: Path) -> N
         assert [r.label for r in doc._.other_relations] == ["r"]
         assert doc._.relations == get_relations(doc, "relations")
         assert [r.label for r in doc[3:4]._.other_relations] == ["r"]
-
-
-def test_renamed(trained_path: Path, tmp_path: Path) -> None:
-    nlp = spacy.load(trained_path)
-    nlp.rename_pipe("span_relation", "joint")
-    assert found(nlp(TEXTS[0])) == GOLD[0]
-    nlp.to_disk(tmp_path / "pipeline")
-    loaded = spacy.load(tmp_path / "pipeline")
-    assert loaded.pipe_names == ["joint"]
-    assert found(loaded(TEXTS[0])) == GOLD[0]
-    losses = loaded.update(make_examples(loaded))
-    assert set(losses) == {"joint", "joint_entities", "joint_relations"}
 
 
 def test_analyze_pipes(trained: Language) -> None:

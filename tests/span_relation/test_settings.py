@@ -352,13 +352,6 @@ def test_label_that_does_not_exist(checkpoint: Path, setting: str, value: Any) -
         initialize(nlp, make_examples(nlp))
 
 
-def test_float16_is_not_for_the_cpu(checkpoint: Path) -> None:
-    nlp, _ = make_nlp(checkpoint, model=model_config(checkpoint, {"precision": "float16"}))
-    initialize(nlp, make_examples(nlp))
-    with pytest.raises(ValueError, match=r"E_SR208.*'cpu'"):
-        nlp(TEXTS[0])
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_float16_does_not_train(checkpoint: Path) -> None:
     encoder = {"precision": "float16", "device": "cuda"}
