@@ -435,7 +435,9 @@ def _span_keys(cfg: dict[str, Any]) -> Callable[[Doc, str], ScoredKeys]:
 
     def keys(doc: Doc, metric: str) -> ScoredKeys:
         undirected = frozenset(cfg["symmetric"])
-        annotations = Annotations(doc, cfg["spans_key"], cfg["relations_key"], undirected)
+        annotations = Annotations(
+            doc, cfg["spans_key"], cfg["relations_key"], undirected, cfg["negative_label"]
+        )
         strict = metric.startswith("rel_strict")
         rows = annotations.strict_relations if strict else annotations.relations
         return list(zip(rows, annotations.scores, strict=True))

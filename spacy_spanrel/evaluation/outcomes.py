@@ -180,6 +180,7 @@ def relation_outcomes(
     spans_key: str = ENTITIES_KEY,
     relations_key: str = RELATIONS_KEY,
     entities: str = "predict",
+    negative_label: str | None = "no_relation",
     symmetric: Iterable[str] = (),
     **cfg: Any,
 ) -> Iterator[Outcome]:
@@ -194,9 +195,13 @@ def relation_outcomes(
         texts = _Texts(number, example)
         entity_items, relation_items = [], []
         for doc in (example.reference, example.predicted):
-            keys = Annotations(doc, spans_key, relations_key, undirected)
+            keys = Annotations(doc, spans_key, relations_key, undirected, negative_label)
             entity_items.append(_entities(doc, spans_key, keys.entities, texts))
-            relations = get_relations(doc, relations_key)
+            relations = [
+                relation
+                for relation in get_relations(doc, relations_key)
+                if not _is_negative(relation, negative_label)
+            ]
             rows = zip(relations, keys.relations, keys.strict_relations, strict=True)
             relation_items.append([_relation(*row, texts) for row in rows])
         if entities != "doc":

@@ -41,6 +41,7 @@ def score_relations(
     spans_key: str = ENTITIES_KEY,
     relations_key: str = RELATIONS_KEY,
     entities: str = "predict",
+    negative_label: str | None = "no_relation",
     symmetric: Iterable[str] = (),
     **cfg: Any,
 ) -> dict[str, Any]:
@@ -50,15 +51,18 @@ def score_relations(
     spans_key (str): Span group of the entities, in both; `doc.ents` where a Doc lacks it.
     relations_key (str): Span group of the relations, in both.
     entities (str): With "doc" the entities are another component's, and are not scored here.
-    symmetric (Iterable[str]): Relations whose direction means nothing.
+    negative_label (str | None): The label of pairs that are not related; they do not count.
+    symmetric (Iterable[str]): Relations without a direction.
     RETURNS (dict[str, Any]): `ents_*`, `rel_*` and `rel_strict_*`, each with micro p, r, f,
         macro_p, macro_r, macro_f and per_type; values from 0 to 1, None where there is no gold.
     """
     undirected = frozenset(symmetric)
     ents, rel, rel_strict = LabelledCounts(), LabelledCounts(), LabelledCounts()
     for example in examples:
-        gold = Annotations(example.reference, spans_key, relations_key, undirected)
-        predicted = Annotations(example.predicted, spans_key, relations_key, undirected)
+        gold = Annotations(example.reference, spans_key, relations_key, undirected, negative_label)
+        predicted = Annotations(
+            example.predicted, spans_key, relations_key, undirected, negative_label
+        )
         ents.add(gold.entities, predicted.entities)
         rel.add(gold.relations, predicted.relations)
         rel_strict.add(gold.strict_relations, predicted.strict_relations)
@@ -75,12 +79,21 @@ class Annotations:
 
     doc (Doc): The Doc.
     spans_key, relations_key (str): As in `score_relations`.
-    undirected (frozenset[str]): Relations whose direction means nothing.
+    undirected (frozenset[str]): Relations without a direction.
+    negative (str | None): The label of pairs that are not related; they are left out, as are
+        relations without a label.
 
-    `relations`, `strict_relations` and `scores` stand in the order of the Doc's relations.
+    `relations`, `strict_relations` and `scores` are in the order of the Doc's relations.
     """
 
-    def __init__(self, doc: Doc, spans_key: str, relations_key: str, undirected: frozenset[str]):
+    def __init__(
+        self,
+        doc: Doc,
+        spans_key: str,
+        relations_key: str,
+        undirected: frozenset[str],
+        negative: str | None,
+    ):
         counts = non_space_offsets(doc.text).tolist()
 
         def place(span: Span) -> tuple[int, int]:
@@ -91,6 +104,8 @@ class Annotations:
         self.strict_relations: list[tuple[Any, ...]] = []
         self.scores: list[float | None] = []
         for relation in get_relations(doc, relations_key):
+            if relation.label in ("", negative):
+                continue
             head = (place(relation.head), relation.head.label_)
             tail = (place(relation.tail), relation.tail.label_)
             if relation.label in undirected:

@@ -458,6 +458,9 @@ def test_negative_label_is_no_relation(checkpoint: Path) -> None:
     targets = targets_of(pipe, examples[:1])
     assert len(targets.pairs) == 6
     assert targets.pair_targets.sum() == 2
+    # Nor does it count in scores.
+    right = Example(make_doc(nlp.vocab, *ROWS[0]), examples[0].reference)
+    assert pipe.score([right])["rel_f"] == pipe.score([right])["rel_strict_f"] == 1.0
 
 
 def test_negative_label_may_be_a_relation(checkpoint: Path) -> None:
