@@ -258,6 +258,12 @@ class Errors:
         "its own, which a setting cannot change. Found: mode = '{mode}', other markers for {markers}. "
         "Leave both settings as they were saved."
     )
+    E710 = (
+        "[E_SR710] Component '{name}' learns pairs without a gold relation as '{negative}' "
+        "(train_pairs = 'predicted'), which is not among its labels {labels}. Add it to the labels in "
+        "[initialize.components.{name}.labels], set negative_label to the label that means 'no "
+        "relation', or set negative_label = null to learn no such pairs."
+    )
 
     # extractive_qa
     E801 = (

@@ -57,7 +57,7 @@ from .entity_types import (
 )
 from .gold import Survey, read_gold
 from .markers import HEAD, MARKER_TABLE, MODES, TAIL, Mode, marker_names, uses_types
-from .model import Backprop, PairInput, PairModel, Scheme, make_marker
+from .model import Backprop, PairInput, PairModel, Scheme, initialize, make_marker
 from .network import PairNetwork
 from .pairs import (
     DocPairs,
@@ -441,19 +441,18 @@ class RelationClassifier(TorchPipe):
         negative = self.cfg["negative_label"]
         if survey.labels and negative is not None and negative not in chosen:
             warn(Warnings.W111.format(name=self.name, negative=negative))
-        self.model.set_dim("nO", len(chosen), force=True)
-        self.model.attrs["scheme"] = Scheme(
-            mode=cast(Mode, mode),
-            n_labels=len(chosen),
-            markers=[] if pretrained else marker_names(cast(Mode, mode), head_types, tail_types),
-            vocabulary=vocabulary,
-            pretrained=pretrained,
+        initialize(
+            self.model,
+            Scheme(
+                mode=cast(Mode, mode),
+                n_labels=len(chosen),
+                markers=[]
+                if pretrained
+                else marker_names(cast(Mode, mode), head_types, tail_types),
+                vocabulary=vocabulary,
+                pretrained=pretrained,
+            ),
         )
-        try:
-            self.model.initialize()
-        finally:
-            # Saved pipelines have its outcome, not the plan.
-            del self.model.attrs["scheme"]
         self._warned = set()
 
     def _labels_of_data(self, survey: Survey) -> list[str]:
@@ -813,7 +812,14 @@ class RelationClassifier(TorchPipe):
         self.skipped.update(
             {"relations_without_entities": len(lost), "pairs_beyond_max_pairs": chosen.n_beyond}
         )
-        return [(pair, labels.get(pair_key(pair), negative)) for pair in chosen.pairs], lost
+        labelled = [(pair, labels.get(pair_key(pair), negative)) for pair in chosen.pairs]
+        # The gold data has no label of these pairs, so it cannot have a wrong one.
+        needs_negative = any(pair_key(pair) not in labels for pair in chosen.pairs)
+        if needs_negative and negative is not None and negative not in self.labels:
+            raise ValueError(
+                Errors.E710.format(name=self.name, negative=negative, labels=list(self.labels))
+            )
+        return labelled, lost
 
     def _warn_too_long(
         self, docs: Sequence[Doc], pairs: list[list[TypedPair]], kept: IntArray

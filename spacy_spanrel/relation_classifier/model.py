@@ -1,4 +1,4 @@
-"""The thinc model of `relation_classifier`: Docs and pairs to logits."""
+"""The thinc model of `relation_classifier`: from Docs and pairs to logits."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from .pairs import TypedPair
 
 @dataclass(frozen=True)
 class Scheme:
-    """How pairs are shown to the network; set before initialization.
+    """The form in which pairs are shown to the network, settled at initialization.
 
     mode (str): The input mode.
     n_labels (int): Number of labels.
-    markers (list[str]): Names of the markers that are needed.
-    vocabulary (dict[str, str]): Entries of the vocabulary for markers where they are known.
-    pretrained (bool): Take over the checkpoint's own classifier.
+    markers (list[str]): Names of the markers that the mode needs.
+    vocabulary (dict[str, str]): Vocabulary entries of the markers for which they are known.
+    pretrained (bool): Whether to use the classifier of the checkpoint, not a new one.
     """
 
     mode: Mode
@@ -50,9 +50,9 @@ class PairInput:
     """A batch for the model.
 
     docs (list[Doc]): The Docs.
-    pairs (list[list[TypedPair]]): The pairs of each.
-    context (str): What is read of a Doc for a pair: "sentence" (from the first to the last sentence
-        that it touches) or "doc".
+    pairs (list[list[TypedPair]]): The pairs of each Doc.
+    context (str): The text that is read for a pair: "sentence" (from the first to the last sentence
+        that the pair touches) or "doc".
     """
 
     docs: list[Doc]
@@ -62,12 +62,12 @@ class PairInput:
 
 @dataclass(frozen=True)
 class PairOutput:
-    """What the model returns.
+    """The output of the model.
 
     logits (Tensor): On the model's device, float32. *Shape:* ``(n_rows, n_labels)``
-    rows (int64 array, (n_rows,)): The pair of each row, counted through the batch. Pairs whose
-        arguments are longer than a row have none.
-    cut (bool array, (n_rows,)): Rows that do not show all of the text that is read for a pair.
+    rows (int64 array, (n_rows,)): The pair of each row, numbered through the batch. Pairs whose
+        arguments are longer than a row have no row.
+    cut (bool array, (n_rows,)): Whether the row leaves out some of the text that is read for its pair.
     """
 
     logits: Tensor
@@ -100,17 +100,17 @@ def PairClassifier(
     precision: Precision = "auto",
     device: str = "auto",
 ) -> PairModel:
-    """Classifier of pairs in marked sentences: a Hugging Face sequence classifier, or with the mode
-    `typed_markers` an encoder with a head on the markers.
+    """Make a classifier of pairs in marked sentences: a Hugging Face sequence classifier or, with the
+    mode `typed_markers`, an encoder with a head on the markers.
 
-    name (str): A folder, a hub name, or an installed package that carries a model. Needed for
-        initialization only: a saved pipeline holds everything.
-    tokenizer (str | None): Name of the tokenizer, where the checkpoint has none.
-    max_length (int | "auto"): Longest row in pieces, special tokens and markers included; "auto" is
-        what the network takes.
-    batch_pieces (int | "auto"): Padded pieces in a batch.
-    dropout (float | None): Dropout inside the network in training; None keeps the checkpoint's.
-        As name, tokenizer and casing it is settled at initialization.
+    name (str): A folder, a name on the hub, or an installed package with a model. Needed for
+        initialization only: a saved pipeline holds the network.
+    tokenizer (str | None): Name of the tokenizer, if the checkpoint has none.
+    max_length (int | "auto"): Largest number of pieces in a row, special tokens and markers included;
+        "auto" is the limit of the network.
+    batch_pieces (int | "auto"): Number of pieces in a batch, padding included.
+    dropout (float | None): Dropout inside the network in training; None keeps that of the checkpoint.
+        Like name, tokenizer and casing it is settled at initialization.
     attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. See
         `load_checkpoint`.
     head_dropout (float): Dropout of the head on the markers.
@@ -123,7 +123,6 @@ def PairClassifier(
     return Model(
         "pair_classifier",
         forward,
-        init=_init,
         dims={"nO": None},
         shims=[TorchShim(build_pair_network, device=device, precision=precision)],
         attrs={
@@ -140,10 +139,10 @@ def PairClassifier(
 
 
 def initialize(model: PairModel, scheme: Scheme) -> None:
-    """Load the checkpoint and fit it to a scheme.
+    """Load the checkpoint, fit it to a scheme, and put the network into the model.
 
-    model (Model): Made by `PairClassifier`.
-    scheme (Scheme): How pairs are shown.
+    model (Model): A model made by `PairClassifier`.
+    scheme (Scheme): The form in which pairs are shown.
     RAISES (OSError): If there is no such checkpoint.
     RAISES (ValueError): If it does not fit the scheme or the settings.
     """
@@ -186,8 +185,7 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
         HEAD: heads,
     }
     get_shim(model).set_module(network, settings, files)
-    if not model.has_dim("nO"):
-        model.set_dim("nO", scheme.n_labels)
+    model.set_dim("nO", scheme.n_labels, force=True)
     marker = make_marker(model)
     if marker.least_length > marker.max_length:
         raise ValueError(
@@ -195,15 +193,8 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
         )
 
 
-def _init(model: PairModel, X: Any = None, Y: Any = None) -> None:
-    scheme = model.attrs.get("scheme")
-    if not isinstance(scheme, Scheme):
-        raise ValueError(Errors.E203)
-    initialize(model, scheme)
-
-
 def make_marker(model: PairModel) -> Marker:
-    """Return what splices the markers of an initialized model."""
+    """Return the `Marker` that makes the rows of a model. model (Model): An initialized model."""
     encoder = get_module(model, PairNetwork).encoder
     cfg = get_shim(model).cfg
     return Marker(
@@ -216,7 +207,14 @@ def make_marker(model: PairModel) -> Marker:
 
 
 def forward(model: PairModel, X: PairInput, is_train: bool) -> tuple[PairOutput, Backprop]:
-    """Mark the pairs, and classify the rows in batches sorted by length."""
+    """Mark the pairs, and classify the rows in batches sorted by length.
+
+    model (Model): An initialized model.
+    X (PairInput): Docs and pairs.
+    is_train (bool): Whether to run in training mode and to record gradients.
+    RETURNS (tuple[PairOutput, Callable]): The output, and the function that takes the gradient of the
+        logits and accumulates the gradients of the weights.
+    """
     encoder = get_module(model, PairNetwork).encoder
     rows = marked_rows(model, X)
     columns = {"ids": (rows.ids, encoder.pieces.pad_id)}
@@ -239,10 +237,10 @@ class MarkedRows:
     """Rows for the network.
 
     ids (list[int64 array]): Piece ids of each row.
-    casing (list[int64 array]): Letter case of the same pieces, where the network is told it.
+    casing (list[int64 array]): Letter case of the same pieces; empty if the network does not use it.
     positions (int64 array, (n_rows, 2)): Columns of the first markers of head and tail.
-    pairs (int64 array, (n_rows,)): The pair of each row, counted through the batch.
-    cut (bool array, (n_rows,)): Rows that lack some of their context.
+    pairs (int64 array, (n_rows,)): The pair of each row, numbered through the batch.
+    cut (bool array, (n_rows,)): Whether the row leaves out some of its context.
     """
 
     ids: list[IntArray]
@@ -253,11 +251,11 @@ class MarkedRows:
 
 
 def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
-    """Word-piece each Doc once, and splice the markers of each of its pairs in.
+    """Split each Doc into pieces once, and splice the markers of each of its pairs into them.
 
     model (Model): An initialized model.
     X (PairInput): Docs and pairs.
-    RETURNS (MarkedRows): The rows. Pairs whose arguments are longer than a row have none.
+    RETURNS (MarkedRows): The rows. Pairs whose arguments are longer than a row have no row.
     """
     encoder = get_module(model, PairNetwork).encoder
     marker = make_marker(model)
@@ -297,13 +295,13 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
 def pair_ranges(
     tokens: IntArray, n_pieces: int, sentence: IntArray | None, pair: TypedPair
 ) -> tuple[Range, Range, Range]:
-    """Say which pieces of a text a pair concerns.
+    """Return the ranges of pieces of a pair: its context and its arguments.
 
     tokens (int64 array, (n_tokens, 2)): The pieces of each token.
-    n_pieces (int): Pieces of the text.
-    sentence (int64 array, (n_tokens,) | None): The sentence of each token; None to read all.
+    n_pieces (int): Number of pieces of the text.
+    sentence (int64 array, (n_tokens,) | None): The sentence of each token; None to read the whole text.
     pair (TypedPair): The pair.
-    RETURNS (tuple[Range, Range, Range]): What is read, head and tail.
+    RETURNS (tuple[Range, Range, Range]): The context, the head and the tail.
     """
     head, tail = (_pieces(tokens, span) for span in (pair.head, pair.tail))
     if sentence is None or not sentence[-1]:
@@ -312,14 +310,14 @@ def pair_ranges(
 
 
 def _pieces(tokens: IntArray, span: tuple[int, int]) -> Range:
-    """Pieces of a token range: from its first token that has pieces to its last one."""
+    """Return the pieces of a token range, from those of its first token to those of its last."""
     return Range(int(tokens[span[0], 0]), int(tokens[span[1] - 1, 1]))
 
 
 def _sentences(
     sentence: IntArray, tokens: IntArray, pair: TypedPair, arguments: tuple[Range, Range]
 ) -> Range:
-    """Pieces from the first to the last sentence that a pair touches."""
+    """Return the pieces from the first to the last sentence that a pair touches."""
     first = min(pair.head[0], pair.tail[0])
     last = max(pair.head[1], pair.tail[1]) - 1
     found = _pieces(
@@ -329,7 +327,7 @@ def _sentences(
             int(np.searchsorted(sentence, sentence[last], side="right")),
         ),
     )
-    # A piece that straddles a border of the sentence belongs to both sides.
+    # A piece that lies across the border of two sentences belongs to both.
     return Range(
         min(found.start, *(r.start for r in arguments)), max(found.end, *(r.end for r in arguments))
     )

@@ -578,6 +578,18 @@ def test_train_pairs(checkpoint: Path) -> None:
         assert len(targets) == n_pairs
 
 
+def test_given_labels_without_the_negative_one(checkpoint: Path) -> None:
+    """The gold data has no such label, so the error does not say that it has."""
+    nlp, pipe = make_nlp(checkpoint, train_pairs="predicted")
+    labels = {"labels": ["works", "based"], "head_types": ["PER", "ORG", "LOC"]}
+    pipe.initialize(nlp=nlp, labels={**labels, "tail_types": labels["head_types"]})
+    example = Example(make_doc(nlp.vocab, *ROWS[0][:2]), make_doc(nlp.vocab, *ROWS[0][:2]))
+    with pytest.raises(ValueError, match=r"E_SR710.*'no_relation'.*\['works', 'based'\]"):
+        pipe.update([example])
+    pipe.cfg["negative_label"] = None
+    assert pipe.update([example]) == {pipe.name: 0.0}
+
+
 def test_pairs_beyond_max_pairs_are_counted_in_training(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted", max_pairs=2)
     initialize(nlp, make_examples(nlp))
@@ -997,6 +1009,17 @@ def test_label_that_does_not_exist(checkpoint: Path, setting: str, value: Any) -
         ValueError, match=rf"E_SR304\] 'maries' in setting '{setting}'.*no_relation, based"
     ):
         initialize(nlp, make_examples(nlp))
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("symmetric", ["maries"]), ("type_constraints", [["maries", "PER", "PER"]])],
+)
+def test_label_that_does_not_exist_on_loading(trained_path: Path, setting: str, value: Any) -> None:
+    with pytest.raises(
+        ValueError, match=rf"E_SR304\] 'maries' in setting '{setting}'.*no_relation, based"
+    ):
+        spacy.load(trained_path, config={f"components.relation_classifier.{setting}": value})
 
 
 def test_several_labels_of_one_pair(checkpoint: Path) -> None:
