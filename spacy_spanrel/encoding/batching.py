@@ -1,4 +1,4 @@
-"""Rows of different length into padded batches: sorted by length, under a budget."""
+"""Padded batches of rows that differ in length, and runs of items of limited size."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from torch import Tensor
 from ..arrays import IntArray
 from .transfer import to_device
 
-# Padded pieces in a batch. On a CPU small batches stay in its caches: 512 to 1,024 were fastest
-# for encoders from 22 M to 110 M parameters; a GPU wants to be filled.
+# The budget "auto", in padded pieces, by type of device. On a CPU small batches stay in its caches:
+# 512 to 1,024 pieces were fastest for encoders of 22 M to 110 M parameters. A GPU must be filled.
 _BATCH_PIECES = {"cpu": 768, "cuda": 32768}
-# What a call of the network costs besides its pieces, in pieces.
+# Fixed cost of a call of the network, as a number of pieces that take the same time.
 _CALL_PIECES = {"cpu": 32, "cuda": 2048}
 
 
 def length_sorted_batches(
     lengths: Sequence[int] | IntArray, budget: int, overhead: int = 0
 ) -> Iterator[IntArray]:
-    """Group rows so that each padded batch stays under a budget and the whole costs least.
+    """Group rows into padded batches within a budget, at the least total cost.
 
-    Rows are sorted by length. A batch costs its padded pieces plus `overhead`, and the partition of
-    the sorted rows with the least sum of costs is found by dynamic programming: few batches where
-    calls are dear, little padding where pieces are.
+    Rows are sorted by length. A batch costs its padded pieces plus `overhead`, and dynamic
+    programming finds the partition of the sorted rows with the least sum of costs: few batches if
+    calls are dear, little padding if pieces are.
 
     lengths (Sequence[int]): Length of each row, at least 1.
-    budget (int): Largest number of padded pieces (rows x longest row) in a batch. A single row
-        that is longer than the budget makes a batch of its own.
-    overhead (int): What a batch costs besides, in pieces.
+    budget (int): Largest number of padded pieces (rows x longest row) in a batch. A row that is
+        longer than that makes a batch of its own.
+    overhead (int): Fixed cost of a batch, in pieces.
     YIELDS (int64 array): Indices of the rows of a batch, longest first; every row exactly once.
     """
     sizes = np.asarray(lengths, dtype=np.int64)
-    # Longest first: memory is at its peak at once, and the allocator re-uses it.
+    # Longest first: the first batch takes the most memory, and the allocator uses it again.
     order = np.argsort(-sizes, kind="stable")
     ranked = sizes[order]
     n = len(order)
-    # cost[i]: least cost of the first i rows; their last batch begins at row begin[i].
+    # cost[i] is the least cost of the first i rows, whose last batch begins at row begin[i].
     cost = np.zeros(n + 1, dtype=np.int64)
     begin = np.zeros(n + 1, dtype=np.int64)
     counts = np.arange(n, 0, -1)
     low = 0
     for i in range(1, n + 1):
-        # Rows j .. i - 1 as one batch: its longest row is the first one.
+        # The last batch holds rows j .. i - 1 for some j from low on; its longest row is row j.
         while low < i - 1 and ranked[low] * (i - low) > budget:
             low += 1
         costs = cost[low:i] + ranked[low:i] * counts[n - i + low :]
@@ -59,11 +59,11 @@ def length_sorted_batches(
 
 
 def chunks_by_size(sizes: Sequence[int], budget: int) -> Iterator[slice]:
-    """Cut a sequence into runs of neighbours whose sizes add up to at most `budget`.
+    """Cut a sequence into chunks of neighbours whose sizes add up to at most `budget`.
 
     sizes (Sequence[int]): Size of each item.
-    budget (int): Largest sum of a run; a single larger item makes a run of its own.
-    YIELDS (slice): Non-empty slices that cover the sequence in order.
+    budget (int): Largest total size of a chunk. A larger item makes a chunk of its own.
+    YIELDS (slice): The chunks, in order; none is empty, and they cover the sequence.
     """
     start, total = 0, 0
     for i, size in enumerate(sizes):
@@ -79,13 +79,13 @@ def pad_rows(rows: Sequence[IntArray], value: int) -> IntArray:
     """Put rows of different length into one array.
 
     rows (Sequence[int64 array]): The rows.
-    value (int): Fills up the shorter ones, on the right.
+    value (int): The value that fills up shorter rows, on the right.
     RETURNS (int64 array, (n_rows, longest)): The array.
     """
-    out = np.full((len(rows), max(map(len, rows), default=0)), value, dtype=np.int64)
+    padded = np.full((len(rows), max(map(len, rows), default=0)), value, dtype=np.int64)
     for i, row in enumerate(rows):
-        out[i, : len(row)] = row
-    return out
+        padded[i, : len(row)] = row
+    return padded
 
 
 def padded_batches(
@@ -95,10 +95,10 @@ def padded_batches(
 ) -> Iterator[tuple[IntArray, list[Tensor]]]:
     """Put rows of pieces into padded batches on a device.
 
-    columns (Sequence[tuple[Sequence[int64 array], int]]): The piece ids of all rows, then whatever
-        else goes with each piece, each with the value that pads it.
-    budget (int | "auto"): Largest number of padded pieces in a batch.
-    device (torch.device): Where the batches go.
+    columns (Sequence[tuple[Sequence[int64 array], int]]): The piece ids of all rows, then other
+        values of each piece (segment ids, say), each with the value that pads shorter rows.
+    budget (int | "auto"): Largest number of padded pieces in a batch; "auto" depends on the device.
+    device (torch.device): The device of the batches.
     YIELDS (tuple[int64 array, list[Tensor]]): Indices of the rows; their ids, the mask (1 for
         pieces, 0 for padding), and the other columns, int64. *Shape:* ``(batch, longest)`` each
     """
@@ -111,5 +111,6 @@ def padded_batches(
         longest = int(lengths[batch].max())
         mask = (np.arange(longest) < lengths[batch][:, None]).astype(np.int64)
         first, *others = (pad_rows([rows[i] for i in batch], value) for rows, value in columns)
-        parts = torch.from_numpy(np.stack([first, mask, *others]))
-        yield batch, list(to_device(parts, device).unbind())
+        # One array, so that there is one copy to the device.
+        stacked = torch.from_numpy(np.stack([first, mask, *others]))
+        yield batch, list(to_device(stacked, device).unbind())

@@ -1,4 +1,4 @@
-"""Hugging Face checkpoints as torch modules: found by name, loaded, made again from plain data."""
+"""Hugging Face checkpoints: loading them by name, and rebuilding their networks from saved files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .shim import check_finite, library_errors
 
 _DEFAULT_MAX_LENGTH = 512
 
-# What a checkpoint is read as: the encoder alone, or with the head of a task.
+# The class of transformers that reads a checkpoint: the encoder alone, or with the head of a task.
 Kind = Literal["AutoModel", "AutoModelForSequenceClassification", "AutoModelForQuestionAnswering"]
 
 
@@ -27,17 +27,17 @@ class HFModule(nn.Module):
 
     transformer (PreTrainedModel): The network, with or without the head of a task.
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
-    name (str): For messages.
-    casing (bool): Whether the network is told the letter case of each piece (`piece_casing`), by an
-        embedding that is added to its input. It starts at zero, so that nothing changes before
-        training. Gives encoders of lower-cased text back what names look like.
+    name (str): The name of the checkpoint in messages.
+    casing (bool): Add an embedding of the letter case of each piece (`piece_casing`) to the input, so
+        that encoders of lower-cased text can tell names from other words. It starts at zero: nothing
+        changes before training.
     """
 
     def __init__(self, transformer: nn.Module, tokenizer: Any, name: str, casing: bool = False):
         super().__init__()
         self.transformer = transformer
         self.pieces = PieceTokenizer(tokenizer, name)
-        # Heads here use the vectors of pieces; a pooler would be trained by nothing.
+        # No component uses the output of a pooler, so nothing would train one.
         if "add_pooling_layer" in inspect.signature(type(transformer).__init__).parameters:
             transformer.pooler = None  # type: ignore[assignment]
         self.casing: nn.Embedding | None = None
@@ -52,7 +52,7 @@ class HFModule(nn.Module):
 
     @property
     def max_length(self) -> int:
-        """Pieces (special tokens included) that both the network and the tokenizer take."""
+        """The largest number of pieces (special tokens included) that network and tokenizer take."""
         limits = [self.pieces.max_length, _position_limit(self.transformer)]
         return min([limit for limit in limits if limit] or [_DEFAULT_MAX_LENGTH])
 
@@ -67,24 +67,24 @@ class HFModule(nn.Module):
 
         ids (Tensor): Piece ids, int64. *Shape:* ``(batch, length)``
         mask (Tensor): 1 for pieces, 0 for padding, int64. *Shape:* ``(batch, length)``
-        casing (Tensor | None): Letter case of each piece, int64, where the network is told it.
+        casing (Tensor | None): Letter case of each piece, int64; needed if the module has the
+            embedding `casing`. *Shape:* ``(batch, length)``
+        types (Tensor | None): Segment ids, int64; None for the default of the network.
             *Shape:* ``(batch, length)``
-        types (Tensor | None): Segment ids, int64; None for the network's own default.
-            *Shape:* ``(batch, length)``
-        RETURNS (ModelOutput): As transformers defines it for this network.
+        RETURNS (ModelOutput): The output, as transformers defines it for this network.
         """
-        more = {} if types is None else {"token_type_ids": types}
+        segments = {} if types is None else {"token_type_ids": types}
         if self.casing is None:
-            return self.transformer(input_ids=ids, attention_mask=mask, **more)
+            return self.transformer(input_ids=ids, attention_mask=mask, **segments)
         embedded = self.transformer.get_input_embeddings()(ids)  # type: ignore[operator]
         embedded = embedded + self.casing(casing)
-        return self.transformer(inputs_embeds=embedded, attention_mask=mask, **more)
+        return self.transformer(inputs_embeds=embedded, attention_mask=mask, **segments)
 
     def forward(self, ids: Tensor, mask: Tensor, casing: Tensor | None = None) -> Tensor:
         """Return the first output of the network: hidden states, or the logits of a task.
 
-        Arguments as in `outputs`.
-        RETURNS (Tensor): float32. *Shape:* ``(batch, length, width)`` for an encoder
+        ids, mask, casing: As in `outputs`.
+        RETURNS (Tensor): The output, float32. *Shape:* ``(batch, length, width)`` for an encoder
         """
         first: Tensor = self.outputs(ids, mask, casing)[0]
         return first.float()
@@ -96,7 +96,7 @@ def _position_limit(transformer: nn.Module) -> int | None:
     if not isinstance(limit, int) or limit <= 0:
         return None
     for name, module in transformer.named_modules():
-        # RoBERTa and its kin count positions from padding_idx + 1 on.
+        # RoBERTa and its relatives count positions from padding_idx + 1 on.
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
             padding = module.padding_idx
             limit = limit if padding is None else min(limit, module.num_embeddings - padding - 1)
@@ -104,17 +104,18 @@ def _position_limit(transformer: nn.Module) -> int | None:
 
 
 def locate_checkpoint(name: str) -> str:
-    """Find out what an encoder's name stands for.
+    """Turn the name of a checkpoint into a folder, or into a name of the Hugging Face hub.
 
     name (str): A folder, the import name of an installed package that carries a model (in its
-        folder or in `model/` below), or a name of the Hugging Face hub.
-    RETURNS (str): What `from_pretrained` takes.
+        folder or in `model/` below), or a name of the hub.
+    RETURNS (str): A path or name for `from_pretrained`. A name that is neither a folder nor a package
+        is returned as it is.
     """
     if Path(name).is_dir() or "/" in name or "." in name:
         return name
     spec = find_spec(name) if name.isidentifier() else None
-    for place in (spec.submodule_search_locations or []) if spec else []:
-        for folder in (Path(place), Path(place) / "model"):
+    for package in (spec.submodule_search_locations or []) if spec else []:
+        for folder in (Path(package), Path(package) / "model"):
             if (folder / "config.json").is_file():
                 return str(folder)
     return name
@@ -122,7 +123,7 @@ def locate_checkpoint(name: str) -> str:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from logging anything below an error, and from progress bars."""
+    """Silence the warnings and progress bars of transformers, but not its errors."""
     from transformers import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -147,56 +148,55 @@ def load_checkpoint(
     n_labels: int | None = None,
     fresh_head: bool = False,
 ) -> tuple[HFModule, dict[str, Any], dict[str, bytes]]:
-    """Load a pretrained network.
+    """Load a pretrained network and its tokenizer.
 
-    name (str): As in `locate_checkpoint`.
-    tokenizer (str | None): Name of its tokenizer where that is another one.
-    dropout (float | None): Dropout inside the network; None keeps the checkpoint's own.
+    name (str): The checkpoint, as in `locate_checkpoint`.
+    tokenizer (str | None): Name of another checkpoint that has the tokenizer; None if this one has it.
+    dropout (float | None): Dropout inside the network; None for that of the checkpoint.
     casing (bool): As in `HFModule`.
-    attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. Torch
-        has no fast kernel for it on the CPU: with rows of some hundred pieces 0.0 saves more than
-        half of the time of training.
-    kind (str): What to read it as.
-    n_labels (int | None): With a task's head: its number of classes; None for the checkpoint's.
-    fresh_head (bool): Draw the weights of the head anew, whatever the checkpoint has.
-    RETURNS: The module, and the settings and files that `build_hf_module` makes its like from.
-    RAISES (OSError): If there is no such checkpoint, with the advice what a name can be.
-    RAISES (ValueError): If its head is missing or has another number of classes.
+    attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. Torch has
+        no fast kernel for it on the CPU: with rows of some hundred pieces, 0.0 more than halves the
+        time of training.
+    kind (str): Class of transformers that reads the checkpoint.
+    n_labels (int | None): Number of classes of the head, if any; None for that of the checkpoint.
+    fresh_head (bool): Start with random weights of the head, even if the checkpoint has some.
+    RETURNS: The module, and the settings and files from which `build_hf_module` builds it again.
+    RAISES (OSError): If there is no such checkpoint. The message lists the kinds of names.
+    RAISES (ValueError): If the head is missing or has another number of classes.
     """
     import transformers
 
-    place = locate_checkpoint(name)
-    settings = _dropout_settings(place, dropout, attention_dropout)
+    settings = _dropout_settings(name, dropout, attention_dropout)
     if n_labels is not None:
         settings["num_labels"] = n_labels
     if fresh_head:
         settings["ignore_mismatched_sizes"] = True
-    # What the log would say of new and missing weights is what was asked for, or raised below.
+    # The warnings are about new and missing weights: intended, or an error below.
     with reading(name, n_labels), quiet_transformers():
         network, info = getattr(transformers, kind).from_pretrained(
-            place, output_loading_info=True, trust_remote_code=False, **settings
+            locate_checkpoint(name), output_loading_info=True, trust_remote_code=False, **settings
         )
     check_finite(network.named_parameters())
     with reading(name):
-        tok = load_tokenizer(tokenizer or name)
-        files = hf_files(network, tok)
+        fast_tokenizer = load_tokenizer(tokenizer or name)
+        files = hf_files(network, fast_tokenizer)
     if kind != "AutoModel" and not fresh_head and info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"]))
         raise ValueError(Errors.E210.format(name=name, kind=kind, missing=missing))
     if fresh_head:
         _draw_head(network)
-    module = HFModule(network.float(), tok, name, casing)
+    module = HFModule(network.float(), fast_tokenizer, name, casing)
     return module, hf_settings(module, name, kind), files
 
 
 @contextmanager
 def reading(name: str, n_labels: int | None = None) -> Iterator[None]:
-    """Turn whatever libraries raise about a checkpoint into one error with its name.
+    """Turn any error of a library while it reads a checkpoint into one that names the checkpoint.
 
     name (str): Name or path of the checkpoint.
-    n_labels (int | None): The number of classes asked for.
-    RAISES (OSError): If it cannot be read, with the advice what a name can be.
-    RAISES (ValueError): If it has another number of classes.
+    n_labels (int | None): The number of classes that the head should have.
+    RAISES (OSError): If the checkpoint cannot be read. The message lists the kinds of names.
+    RAISES (ValueError): If its head has another number of classes.
     """
 
     def explain(error: BaseException) -> Exception:
@@ -204,7 +204,7 @@ def reading(name: str, n_labels: int | None = None) -> Iterator[None]:
         if isinstance(error, RuntimeError) and ("size mismatch" in text or "mismatched" in text):
             return ValueError(Errors.E211.format(name=name, n_labels=n_labels, error=error))
         if not isinstance(error, OSError | ValueError):
-            # What a library did not expect is often no sentence ('added_tokens').
+            # The message of an unexpected error may be a mere key ('added_tokens').
             text = f"{type(error).__name__}: {text}"
         return OSError(Errors.E202.format(name=name, error=text))
 
@@ -213,28 +213,28 @@ def reading(name: str, n_labels: int | None = None) -> Iterator[None]:
 
 
 def load_tokenizer(name: str) -> Any:
-    """Load a tokenizer.
+    """Load a tokenizer, and keep upper case if its vocabulary has upper-case letters.
 
-    A BERT checkpoint without `tokenizer_config.json` is lower-cased by default, which makes a cased
-    vocabulary useless: where nothing is stated, the vocabulary decides.
+    For a BERT checkpoint without `tokenizer_config.json` transformers lower-cases all text, so that
+    most of a cased vocabulary is never used. If no setting decides, the vocabulary does.
 
-    name (str): As in `locate_checkpoint`.
-    RETURNS (PreTrainedTokenizerBase): A fast tokenizer where there is one.
+    name (str): The checkpoint, as in `locate_checkpoint`.
+    RETURNS (PreTrainedTokenizerBase): A fast tokenizer if there is one.
     RAISES (OSError, ValueError): If there is no such tokenizer.
     """
     from transformers import AutoTokenizer
     from transformers.models.auto.tokenization_auto import get_tokenizer_config
 
-    place = locate_checkpoint(name)
-    tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True, trust_remote_code=False)
-    # Where no file is found, transformers 5 makes a tokenizer that knows nothing.
+    source = locate_checkpoint(name)
+    tokenizer = AutoTokenizer.from_pretrained(source, use_fast=True, trust_remote_code=False)
+    # If there are no files, transformers 5 makes a tokenizer with an empty vocabulary.
     if not set(tokenizer.get_vocab()) - {*tokenizer.all_special_tokens, "▁"}:
         raise OSError(Errors.E217.format(name=name))
     if not _wastes_case(tokenizer):
         return tokenizer
-    if "do_lower_case" not in get_tokenizer_config(place):
+    if "do_lower_case" not in get_tokenizer_config(source):
         cased = AutoTokenizer.from_pretrained(
-            place, use_fast=True, do_lower_case=False, trust_remote_code=False
+            source, use_fast=True, do_lower_case=False, trust_remote_code=False
         )
         if not _wastes_case(cased):
             return cased
@@ -243,7 +243,7 @@ def load_tokenizer(name: str) -> Any:
 
 
 def _wastes_case(tokenizer: Any) -> bool:
-    """Tell whether a tokenizer lower-cases text though its vocabulary has upper-case letters."""
+    """Check whether a tokenizer lower-cases text although its vocabulary has upper-case letters."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or backend.normalizer is None:
         return False
@@ -257,9 +257,9 @@ def _wastes_case(tokenizer: Any) -> bool:
 
 
 def read_config(name: str) -> Any:
-    """Read a checkpoint's configuration alone.
+    """Read the configuration of a checkpoint, without its weights.
 
-    name (str): As in `locate_checkpoint`.
+    name (str): The checkpoint, as in `locate_checkpoint`.
     RETURNS (PretrainedConfig): The configuration.
     RAISES (OSError): If there is no such checkpoint.
     """
@@ -270,22 +270,27 @@ def read_config(name: str) -> Any:
 
 
 def head_names(network: nn.Module) -> list[str]:
-    """Names of the parts of a Hugging Face network that are its task's head, not the encoder."""
+    """Return the names of the submodules that form the head of a Hugging Face network.
+
+    network (PreTrainedModel): The network.
+    RETURNS (list[str]): All submodules but the encoder; none for an encoder without a head.
+    """
     base = getattr(network, "base_model_prefix", "")
     return [name for name, _ in network.named_children() if hasattr(network, base) and name != base]
 
 
 def _draw_head(network: nn.Module) -> None:
+    """Give all linear layers of a head new random weights."""
     std = getattr(network.config, "initializer_range", 0.02)
     for name in head_names(network):
-        for part in network.get_submodule(name).modules():
-            if isinstance(part, nn.Linear):
-                nn.init.normal_(part.weight, std=std)
-                if part.bias is not None:
-                    nn.init.zeros_(part.bias)
+        for layer in network.get_submodule(name).modules():
+            if isinstance(layer, nn.Linear):
+                nn.init.normal_(layer.weight, std=std)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
 
 
-# What configurations call it.
+# Names of the dropout rates in the configurations of all kinds of networks.
 _DROPOUT = (
     "hidden_dropout_prob",
     "dropout",
@@ -299,33 +304,43 @@ _ATTENTION_DROPOUT = ("attention_probs_dropout_prob", "attention_dropout")
 
 
 def _dropout_settings(
-    place: str, dropout: float | None, attention_dropout: float | None
-) -> dict[str, Any]:
+    name: str, dropout: float | None, attention_dropout: float | None
+) -> dict[str, float]:
+    """Return the dropout rates that the configuration of a checkpoint has, with new values."""
     if attention_dropout is None:
         attention_dropout = dropout
-    wanted = {
+    if attention_dropout is None:
+        return {}
+    rates = {
         **dict.fromkeys(_DROPOUT, dropout),
         **dict.fromkeys(_ATTENTION_DROPOUT, attention_dropout),
     }
-    wanted = {name: value for name, value in wanted.items() if value is not None}
-    if not wanted:
-        return {}
-    config = read_config(place)
-    return {name: value for name, value in wanted.items() if hasattr(config, name)}
+    config = read_config(name)
+    return {key: rate for key, rate in rates.items() if rate is not None and hasattr(config, key)}
 
 
 def hf_settings(module: HFModule, name: str, kind: Kind = "AutoModel") -> dict[str, Any]:
-    """Return the settings from which, with `hf_files`, a module can be made again."""
+    """Return the settings from which `build_hf_module` builds a module again.
+
+    module (HFModule): The module.
+    name (str): The checkpoint, for messages.
+    kind (str): Class of transformers for the network.
+    RETURNS (dict[str, Any]): The settings.
+    """
     return {"name": name, "casing": module.casing is not None, "kind": kind}
 
 
 def hf_files(network: Any, tokenizer: Any) -> dict[str, bytes]:
-    """Return the files from which network and tokenizer can be made again (weights excluded)."""
+    """Return the files from which `build_hf_module` builds a module again, without the weights.
+
+    network (PreTrainedModel), tokenizer (PreTrainedTokenizerFast): As in `HFModule`.
+    RETURNS (dict[str, bytes]): Contents of the files by name.
+    """
     return {**tokenizer_to_files(tokenizer), **_config_file(network)}
 
 
-# What transformers 4 calls settings that transformers 5 writes elsewhere. It would take its defaults
-# instead, without a word.
+# Settings by their names in transformers 4, and the places in which transformers 5 writes them. Without
+# the old names transformers 4 would silently use its defaults.
 _OLDER_NAMES = {
     "rope_theta": ("rope_parameters", "rope_theta"),
     "global_rope_theta": ("rope_parameters", "full_attention", "rope_theta"),
@@ -334,7 +349,7 @@ _OLDER_NAMES = {
 
 
 def _config_file(network: Any) -> dict[str, bytes]:
-    """Return the configuration of a network as a file that transformers 4 and 5 read alike."""
+    """Return the configuration file of a network, with the same meaning in transformers 4 and 5."""
     settings = json.loads(network.config.to_json_string())
     for name, path in _OLDER_NAMES.items():
         value: Any = settings
@@ -346,10 +361,15 @@ def _config_file(network: Any) -> dict[str, bytes]:
 
 
 def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
-    """Make a network with fresh weights from what `load_checkpoint` returned."""
+    """Build a network with random weights from the settings and files of a saved pipeline.
+
+    cfg (dict[str, Any]): The settings, from `hf_settings`.
+    files (dict[str, bytes]): Contents of the files by name, from `hf_files`.
+    RETURNS (HFModule): The network and its tokenizer.
+    """
     import transformers
 
-    # From memory: loading a pipeline writes no file, and no code that comes with a checkpoint runs.
+    # Built in memory, so that loading a pipeline writes no file and runs no code of a checkpoint.
     settings = json.loads(files["config.json"])
     config = transformers.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
     kind = getattr(transformers, cfg.get("kind", "AutoModel"))
@@ -358,12 +378,13 @@ def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
 
 
 def resize_embeddings(module: HFModule, n_new: int) -> tuple[int, dict[str, bytes]]:
-    """Add rows for new symbols to a network's input embeddings.
+    """Add rows for new symbols to the input embeddings of a network.
 
-    module (HFModule): The network; its tokenizer knows nothing of the new rows, so no text can be
-        mistaken for them.
-    n_new (int): How many.
-    RETURNS (tuple[int, dict[str, bytes]]): Index of the first new row; the changed `config.json`.
+    The tokenizer stays as it is, so no text can contain a new symbol.
+
+    module (HFModule): The network.
+    n_new (int): Number of new rows.
+    RETURNS (tuple[int, dict[str, bytes]]): Index of the first new row, and the changed `config.json`.
     """
     network: Any = module.transformer
     first = int(network.get_input_embeddings().weight.shape[0])

@@ -302,7 +302,7 @@ def forward(
         outputs.append(hidden.reshape(-1, width))
         window_base[batch] = base + np.arange(count) * longest
         base += count * longest
-    position = module.pieces.context_position
+    position = module.pieces.cls_position
     lengths = np.asarray([len(row) for row in layout.rows])
     context_rows = window_base + (position if position >= 0 else lengths + position)
     piece_rows = window_base[layout.piece_window] + layout.piece_column

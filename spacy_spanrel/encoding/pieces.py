@@ -1,4 +1,4 @@
-"""Docs to word pieces with character offsets, through a fast Hugging Face tokenizer."""
+"""Tokenization of texts into subword pieces with character offsets, by fast Hugging Face tokenizers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _UNUSED = re.compile(r"\[unused\d+\]")
 
 @dataclass(frozen=True)
 class TextPieces:
-    """The word pieces of one text, without special tokens.
+    """The subword pieces of one text, without special tokens.
 
     ids (int64 array, (n_pieces,)): Vocabulary ids.
     chars (int64 array, (n_pieces, 2)): Character range of each piece in the text (end exclusive).
@@ -33,11 +33,12 @@ class TextPieces:
 
 @dataclass(frozen=True)
 class PairTemplate:
-    """What a tokenizer puts around two texts, as ids and as segment ids.
+    """The special tokens around a pair of texts, and the segments of both.
 
-    prefix, middle, suffix (list[int]): Special tokens before, between and behind the texts.
-    prefix_types, middle_types, suffix_types (list[int]): Their segments.
-    first_type, second_type (int): The segments of the texts.
+    prefix, middle, suffix (list[int]): Ids of the special tokens before, between and behind the
+        texts.
+    prefix_types, middle_types, suffix_types (list[int]): Segment ids of these special tokens.
+    first_type, second_type (int): Segment ids of the texts.
     """
 
     prefix: list[int]
@@ -51,21 +52,22 @@ class PairTemplate:
 
     @property
     def n_special(self) -> int:
-        """Special tokens around a pair."""
+        """The number of special tokens around a pair."""
         return len(self.prefix) + len(self.middle) + len(self.suffix)
 
 
 class PieceTokenizer:
-    """A fast tokenizer, reduced to what the components need and made safe.
+    """A fast tokenizer that gives the pieces of a text, all of them and nothing else.
 
-    - Truncation and padding that a tokenizer.json carries along are switched off: windows and
-      batches are made by us, and nothing is cut.
+    - Truncation and padding that tokenizer.json asks for are switched off: long texts are read in
+      windows, never cut, and batches are padded later.
     - Literal special tokens in a text ("[SEP]", "<s>") are ordinary characters.
-    - The special tokens around a sequence are probed, so BERT and RoBERTa differ in data only.
+    - The special tokens around a text are read off an example, so that BERT and RoBERTa need no
+      code of their own.
 
-    tokenizer (PreTrainedTokenizerFast): From transformers. Its backend is taken over and changed:
-        what is to be saved of it must be saved before.
-    name (str): What to call it in messages.
+    tokenizer (PreTrainedTokenizerFast): A tokenizer of transformers. Its backend is changed, so save
+        the tokenizer before.
+    name (str): The name of the tokenizer in messages.
     RAISES (ValueError): If it is not a fast tokenizer.
     """
 
@@ -88,7 +90,7 @@ class PieceTokenizer:
             self._backend.encode_special_tokens = True
         added = self._backend.get_added_tokens_decoder().values()
         self._break_up(token.content for token in added if token.special)
-        # Free entries that were added as words would be found in texts.
+        # Unused entries that are added tokens would match in texts.
         self.hide_from_text(i for word, i in self.vocabulary.items() if _UNUSED.fullmatch(word))
         limit = getattr(tokenizer, "model_max_length", None)
         self.max_length: int | None = int(limit) if limit and limit < 1_000_000 else None
@@ -96,52 +98,54 @@ class PieceTokenizer:
         self.pad_id: int = 0 if pad_id is None else int(pad_id)
 
     def hide_from_text(self, ids: Iterable[int]) -> None:
-        """Let no text be word-pieced to certain entries: what it holds of them is spelt.
+        """Keep some entries out of texts: split their names into other pieces, like any word.
 
-        ids (Iterable[int]): Ids of entries.
+        ids (Iterable[int]): Ids of the entries.
         """
-        wanted = set(ids)
+        hidden = set(ids)
         added = self._backend.get_added_tokens_decoder()
-        words = [token.content for i, token in added.items() if i in wanted and not token.special]
+        words = [token.content for i, token in added.items() if i in hidden and not token.special]
         if words:
-            # Special tokens in a text are ordinary characters.
+            # The tokenizer takes special tokens in a text for ordinary characters.
             self._backend.add_special_tokens(words)
             self._break_up(words)
 
     def _break_up(self, words: Iterable[str]) -> None:
-        """Part the first character of some words from the rest wherever they stand in a text: the
-        vocabularies of SentencePiece models hold the special tokens as well, and would find them."""
-        ends = "|".join(re.escape(word) for word in words if len(word) > 1)
-        if not ends:
+        """Split some words in texts after the first character, so that none can become one piece.
+
+        The vocabularies of SentencePiece models contain their special tokens as ordinary pieces too.
+        """
+        choices = "|".join(re.escape(word) for word in words if len(word) > 1)
+        if not choices:
             return
-        apart = pre_tokenizers.Split(Regex(f"(?={ends})."), "isolated")
+        splitter = pre_tokenizers.Split(Regex(f"(?={choices})."), "isolated")
         before = self._backend.pre_tokenizer
         self._backend.pre_tokenizer = (
-            apart if before is None else pre_tokenizers.Sequence([before, apart])
+            splitter if before is None else pre_tokenizers.Sequence([before, splitter])
         )
 
     @property
     def vocabulary(self) -> dict[str, int]:
-        """Ids of all entries, added tokens included."""
+        """The ids of all entries by name, added tokens included."""
         entries: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
         return entries
 
     @property
     def n_special(self) -> int:
-        """Special tokens around each sequence."""
+        """The number of special tokens around a text."""
         return len(self.prefix) + len(self.suffix)
 
     @property
-    def context_position(self) -> int:
-        """Position of the sequence's summary ([CLS], <s>): the first special token, or the last
-        one for tokenizers that put all of them at the end (counted from the end, negative)."""
+    def cls_position(self) -> int:
+        """The position of [CLS] (or <s>) in a row: the first special token. For tokenizers that put
+        all special tokens at the end it is the last one (-1)."""
         return 0 if self.prefix or not self.suffix else -1
 
     def __call__(self, texts: Sequence[str]) -> list[TextPieces]:
-        """Word-piece texts.
+        """Split texts into pieces.
 
         texts (Sequence[str]): The texts.
-        RETURNS (list[TextPieces]): One for each, in order.
+        RETURNS (list[TextPieces]): The pieces of each text, in order.
         """
         encodings = self._backend.encode_batch(list(texts), add_special_tokens=False)
         return [
@@ -172,62 +176,67 @@ def _probe_pair(backend: Any) -> PairTemplate:
     )
 
 
-# Letter case of a piece: no letters, all lower, first letter upper, all upper (two or more), mixed.
+# Number of classes of `piece_casing`.
 N_CASINGS = 5
 
 
 def piece_casing(text: str, chars: IntArray) -> IntArray:
-    """Classify the letter case of word pieces as they stand in the text.
+    """Classify pieces by their letter case in the text.
 
     text (str): The text.
     chars (int64 array, (n_pieces, 2)): Character ranges of the pieces.
-    RETURNS (int64 array, (n_pieces,)): 0 without letters that have a case, 1 all lower, 2 only the
-        first letter upper, 3 all upper (two letters at least), 4 anything else.
+    RETURNS (int64 array, (n_pieces,)): 0 for no letters that have a case, 1 for all lower, 2 for only
+        the first letter upper, 3 for all upper (at least two letters), 4 for anything else.
     """
-    upper = np.fromiter(map(str.isupper, text), dtype=np.int64, count=len(text))
-    lower = np.fromiter(map(str.islower, text), dtype=np.int64, count=len(text))
+    # The extra character stands in for the start of an empty piece at the end of the text.
+    padded = text + "\0"
+    upper, lower, space = (
+        np.fromiter(map(test, padded), dtype=np.int64, count=len(padded))
+        for test in (str.isupper, str.islower, str.isspace)
+    )
     n_upper, n_lower = (
         sums[chars[:, 1]] - sums[chars[:, 0]]
         for sums in (np.concatenate([[0], np.cumsum(flags)]) for flags in (upper, lower))
     )
-    # Pieces may begin with the space before them: look for the first cased character.
-    first = np.minimum(chars[:, 0], max(0, len(text) - 1))
-    if len(text):
-        spaced = np.fromiter(map(str.isspace, text), dtype=bool, count=len(text))[first]
-        first = np.minimum(first + spaced, len(text) - 1)
-    starts_upper = upper[first] == 1 if len(text) else np.zeros(len(chars), dtype=bool)
-    out = np.full(len(chars), 4, dtype=np.int64)
-    out[(n_upper == 1) & starts_upper] = 2
-    out[(n_upper > 1) & (n_lower == 0)] = 3
-    out[n_upper == 0] = 1
-    out[(n_upper == 0) & (n_lower == 0)] = 0
-    return out
+    # The space before a word may be part of its first piece.
+    first = chars[:, 0] + space[chars[:, 0]]
+    classes = np.full(len(chars), 4, dtype=np.int64)
+    classes[(n_upper == 1) & (upper[first] == 1)] = 2
+    classes[(n_upper > 1) & (n_lower == 0)] = 3
+    classes[n_upper == 0] = 1
+    classes[n_upper + n_lower == 0] = 0
+    return classes
 
 
 def tokenizer_to_files(tokenizer: Any) -> dict[str, bytes]:
-    """Return the files of a tokenizer: `PreTrainedTokenizerFast(tokenizer_object=...)` alone loses
-    the special tokens and the length limit."""
+    """Return the files of a tokenizer, as `save_pretrained` writes them.
+
+    tokenizer.json alone lacks the padding token and the length limit.
+
+    tokenizer (PreTrainedTokenizerBase): The tokenizer.
+    RETURNS (dict[str, bytes]): Contents of the files by name.
+    """
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
 def tokenizer_from_files(files: dict[str, bytes]) -> Any:
-    """Make a tokenizer from what `tokenizer_to_files` returned, exactly as it was saved.
+    """Make a tokenizer from the files of `tokenizer_to_files`, exactly as it was saved.
 
-    The tokenizers library reads it, and not the tokenizer's class in transformers: in transformers 5
-    most classes build everything but the vocabulary anew, and in transformers 4 some names of
-    classes (and forms of settings) that transformers 5 writes are unknown.
+    The tokenizers library reads tokenizer.json, and no tokenizer class of transformers is used: in
+    transformers 5 most classes keep the vocabulary alone and build the rest anew, and transformers
+    4 does not know all names of classes and forms of settings that transformers 5 writes.
 
-    files (dict[str, bytes]): By name.
-    RETURNS (PreTrainedTokenizerFast): With the pieces, special tokens around texts, padding and
-        length limit of the tokenizer that was saved.
+    files (dict[str, bytes]): Contents of the files by name.
+    RETURNS (PreTrainedTokenizerFast): A tokenizer with the pieces, special tokens around texts,
+        padding and length limit of the saved one.
     """
     from transformers import PreTrainedTokenizerFast
 
-    settings = json.loads(files["tokenizer_config.json"])
-    known = {name: settings[name] for name in ("pad_token", "model_max_length") if name in settings}
-    if isinstance(known.get("pad_token"), dict):
-        known["pad_token"] = known["pad_token"]["content"]
+    config = json.loads(files["tokenizer_config.json"])
+    settings = {name: config[name] for name in ("pad_token", "model_max_length") if name in config}
+    if isinstance(settings.get("pad_token"), dict):
+        settings["pad_token"] = settings["pad_token"]["content"]
     backend = Tokenizer.from_str(files["tokenizer.json"].decode("utf-8"))
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **known)
+    return PreTrainedTokenizerFast(tokenizer_object=backend, **settings)

@@ -1,4 +1,4 @@
-"""Small arrays of numbers on their way to the device that computes."""
+"""Copies of small tensors to the device that computes."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def to_device(values: Tensor, device: torch.device) -> Tensor:
-    """Send what was worked out on the CPU to a device, without waiting for the device.
+    """Copy a tensor from the CPU to a device, without waiting for the device.
 
-    values (Tensor): On the CPU.
-    device (torch.device): Where it is needed.
-    RETURNS (Tensor): The same values there.
+    values (Tensor): A tensor on the CPU.
+    device (torch.device): The device that needs it.
+    RETURNS (Tensor): The same values on that device.
     """
     if device.type == "cuda":
-        # From ordinary memory the copy would wait until all that was launched before it is done;
-        # the blocks of pinned memory are kept by torch, and used again.
+        # A copy from ordinary memory waits until the device has done all its work so far. Pinned
+        # memory costs little: torch keeps its blocks and uses them again.
         return values.pin_memory().to(device, non_blocking=True)
     return values.to(device)

@@ -1,4 +1,4 @@
-"""Text longer than the encoder takes, as overlapping windows of word pieces."""
+"""Overlapping windows over the subword pieces of a text that is too long for the encoder."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..errors import Errors
 
 
 def check_window_settings(max_length: int, special: int, overlap: int) -> int:
-    """Return how many pieces of text fit a window.
+    """Check the settings of windows, and return how many pieces of text fit one window.
 
-    max_length (int): Pieces that the encoder takes, special tokens included.
+    max_length (int): Largest number of pieces in a window, special tokens included.
     special (int): Special tokens in each window.
     overlap (int): Pieces that neighbouring windows share.
     RETURNS (int): Pieces of text in a full window.
-    RAISES (ValueError): If windows could not move on.
+    RAISES (ValueError): If no text fits a window, or only the overlap does.
     """
     capacity = max_length - special
     if overlap < 0 or capacity < 1 or capacity <= overlap:
@@ -26,16 +26,16 @@ def check_window_settings(max_length: int, special: int, overlap: int) -> int:
 
 
 def window_starts(n_pieces: int, capacity: int, overlap: int) -> IntArray:
-    """Place windows over a sequence so that each piece is in at least one.
+    """Place windows over a sequence so that each piece is in at least one of them.
 
     The last window is moved back to the end of the sequence, so all windows of a long sequence are
     full and the last one has as much context as the others.
 
     n_pieces (int): Length of the sequence.
     capacity (int): Pieces in a full window, greater than `overlap`.
-    overlap (int): Pieces that neighbouring windows share at least.
-    RETURNS (int64 array, (n_windows,)): First piece of each window, ascending; one window for an
-        empty sequence too.
+    overlap (int): Smallest number of pieces that neighbouring windows share.
+    RETURNS (int64 array, (n_windows,)): First piece of each window, ascending. An empty sequence has
+        one window as well.
     """
     if n_pieces <= capacity:
         return np.zeros(1, dtype=np.int64)
@@ -47,29 +47,30 @@ def window_starts(n_pieces: int, capacity: int, overlap: int) -> IntArray:
 
 
 def owned_ranges(starts: IntArray, n_pieces: int, capacity: int) -> IntArray:
-    """Divide the pieces among the windows: each piece goes to the window that gives it most context.
+    """Assign each piece to the window that gives it most context.
 
-    The context of a piece in a window is its distance to the nearer border of the window (the
-    rule of BERT's `run_squad`). Between two windows that is the middle of what they share.
+    The context of a piece in a window is its distance to the nearer border of the window (the rule
+    of BERT's `run_squad`). So two neighbours meet in the middle of the pieces that they share.
 
     starts (int64 array, (n_windows,)): From `window_starts`.
     n_pieces (int): Length of the sequence.
     capacity (int): Pieces in a full window.
-    RETURNS (int64 array, (n_windows, 2)): Half-open ranges that partition 0..n_pieces.
+    RETURNS (int64 array, (n_windows, 2)): The pieces of each window, end exclusive. The
+        ranges follow each other and cover the sequence.
     """
-    # Window w shares pieces [starts[w + 1], starts[w] + capacity) with its right neighbour; on a
-    # tie the earlier window wins.
+    # Windows w and w + 1 share the pieces [starts[w + 1], starts[w] + capacity). The piece in the
+    # middle of an odd number goes to window w.
     cuts = (starts[1:] + starts[:-1] + capacity + 1) // 2
     borders = np.concatenate([[0], cuts, [n_pieces]])
     return np.stack([borders[:-1], borders[1:]], axis=1).astype(np.int64)
 
 
 def window_tokens(starts: IntArray, capacity: int, token_pieces: IntArray) -> IntArray:
-    """Return the tokens that each window holds as a whole.
+    """Return the tokens of which each window holds all pieces.
 
     starts (int64 array, (n_windows,)): From `window_starts`.
     capacity (int): Pieces in a full window.
-    token_pieces (int64 array, (n_tokens, 2)): The pieces of each token, from
+    token_pieces (int64 array, (n_tokens, 2)): Range of each token's pieces, from
         `token_piece_ranges`.
     RETURNS (int64 array, (n_windows, 2)): Token ranges, end exclusive.
     """

@@ -33,7 +33,7 @@ def test_prefix_and_suffix_are_probed(bert_checkpoint, roberta_checkpoint):
     assert (bert.prefix, bert.suffix, bert.pad_id) == ([2], [3], 0)
     assert (roberta.prefix, roberta.suffix, roberta.pad_id) == ([0], [2], 1)
     assert bert.n_special == roberta.n_special == 2
-    assert bert.context_position == roberta.context_position == 0
+    assert bert.cls_position == roberta.cls_position == 0
     assert bert.max_length == roberta.max_length == 64
 
 
@@ -46,7 +46,7 @@ def test_special_tokens_at_the_end_only(bert_checkpoint, tmp_path):
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     pieces = load(folder)
-    assert (pieces.prefix, pieces.suffix, pieces.context_position) == ([], [3], -1)
+    assert (pieces.prefix, pieces.suffix, pieces.cls_position) == ([], [3], -1)
 
 
 def test_no_length_limit(bert_checkpoint):
