@@ -1,11 +1,12 @@
-"""`spanrel annotate` on a large input: speed, memory, and a check that kills change nothing.
+"""`spanrel annotate` on a large input: speed, memory, and a check that killed runs resume correctly.
 
     python benchmarks/annotate.py [--rows 100000] [--kills 3] [--model PIPELINE] [--output FILE]
 
-The input repeats the texts of the sample corpus, each with its number added, so that new words keep
-coming. Without `--model` the pipeline is a small one: entities by rules, and `span_relation` with a
-tiny untrained encoder. Each run is a process of its own. Some runs are killed (SIGKILL) at random
-moments and resumed, and their output is compared, byte by byte, with that of an uninterrupted run.
+The input repeats the texts of the sample corpus, each with a number appended, so that every text
+contains a new word. The default pipeline is small: it finds entities by rules, and its
+`span_relation` has a tiny untrained encoder. Each run is a separate process. Some runs are killed
+(SIGKILL) at random moments and resumed, and their output is compared byte by byte with the output of
+an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ from spacy_spanrel.streams.progress import Workplace
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "assets/sample"
 FEW_ROWS = 1000
-# How many chunks a run has, so that there is something to lose in a short one, too.
+# The number of chunks in a run, chosen so that kills also matter in short runs.
 CHUNKS = 100
 
 
 def sample_texts() -> list[str]:
-    """Return sentences, and the longer texts of the question data."""
+    """Return the sentences of the sample corpus, and the longer texts of its questions."""
     texts = (SAMPLE / "new.txt").read_text("utf-8").splitlines()
     for name in ("train", "dev", "test"):
         texts += [doc.text.strip() for doc in spert_to_docs(SAMPLE / f"{name}.json")]
@@ -65,7 +66,7 @@ def write_input(path: Path, rows: int) -> Path:
 
 
 def tiny_checkpoint(folder: Path) -> Path:
-    """Save a BERT of two small layers, whose pieces are the ASCII characters and the words used here."""
+    """Save a tiny BERT with the ASCII characters and the words of the sample corpus as pieces."""
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     chars = [char for char in string.printable if not char.isspace()]
     vocabulary = [*special, *chars, *(f"##{char}" for char in chars)]
@@ -100,12 +101,12 @@ def tiny_checkpoint(folder: Path) -> Path:
 
 
 def small_pipeline(folder: Path) -> Path:
-    """Save a pipeline that finds the names of the sample corpus, and relations between them."""
+    """Save a pipeline that finds the names in the sample corpus, and relations between them."""
     nlp = spacy.blank("en")
     gold = list(spert_to_docs(SAMPLE / "train.json", nlp=nlp))
     ruler = nlp.add_pipe("entity_ruler")
-    # In bfloat16, torch's caches grow by an entry for each new shape of a batch; the memory of the
-    # command is to be measured here.
+    # With bfloat16, torch caches an entry for each new batch shape, which would distort the memory
+    # measured for the command.
     encoder = {"name": str(tiny_checkpoint(folder / "checkpoint")), "precision": "float32"}
     config = {"entities": "doc", "relation_threshold": 0.12, "model": {"encoder": encoder}}
     nlp.add_pipe("span_relation", config=config)
@@ -120,7 +121,7 @@ def small_pipeline(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Run:
-    """The settings that all runs share; called, it annotates in a process of its own."""
+    """The settings shared by all runs; a call annotates in a new process."""
 
     model: Path
     threads: int
@@ -169,7 +170,7 @@ def kill_runs(
     for number in range(1, kills + 1):
         process = subprocess.Popen(run.command(source, output), stdout=subprocess.DEVNULL)
         seen = progress.stat().st_mtime_ns if progress.exists() else None
-        # From its first commit on: before that there is nothing to lose.
+        # Wait for the first commit, before which there is nothing to lose.
         while process.poll() is None and (
             not progress.exists() or progress.stat().st_mtime_ns == seen
         ):
@@ -199,7 +200,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Iterator[dict[str, Any]]:
         f"{args.rows} rows, {size:.1f} MiB, chunks of {run.chunk_size}; {args.threads} threads, "
         f"torch {torch.__version__}"
     )
-    first = run(few, folder / "few_found.jsonl")
+    first = run(few, folder / "few_annotated.jsonl")
     yield {"what": "few rows", **first}
     whole = folder / "whole.jsonl"
     result = run(many, whole)
@@ -224,13 +225,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--kills", type=int, default=3)
-    parser.add_argument("--seed", type=int, default=0, help="seed of the moments of the kills")
-    parser.add_argument("--model", type=Path, help="a pipeline, instead of the small one")
-    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
-        "--output", type=Path, help="also write the results to this file, as JSON lines"
+        "--seed", type=int, default=0, help="random seed for the moments of the kills"
     )
-    parser.add_argument("--chunk-size", type=int, help="default: a hundredth of the rows")
+    parser.add_argument("--model", type=Path, help="pipeline to use instead of the small one")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, help="JSON Lines file for the results")
+    parser.add_argument(
+        "--chunk-size", type=int, help="rows per chunk (default: a hundredth of all rows)"
+    )
     parser.add_argument("--one", nargs=2, type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)

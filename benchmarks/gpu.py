@@ -4,10 +4,11 @@
 
 The baselines are those of `speed.py`, `speed_pairs.py` and `speed_qa.py`: the encoder's forward pass
 over the same rows, sorted by length, at its best batch size, on the same device and in the same
-precision; in training its optimizer steps. The texts are the sample corpus, as often as it takes
-to fill the device. Weights do not matter for speed: the networks are initialized, not trained, but
-`span_relation` is made to find as many entities as there are, because its time depends on that.
-Results are appended to `--output`, row by row. `--device cpu --limit 16` tries the script out.
+precision; for training, its optimizer steps. The texts of the sample corpus are repeated until there
+are enough for the device. The networks are initialized but not trained, because weights do not matter
+for speed. The time of `span_relation` depends on the number of entities, so it is adjusted to predict
+as many as the gold data has. Results are appended to `--output` row by row. Use
+`--device cpu --limit 16` to try out the script.
 """
 
 from __future__ import annotations
@@ -49,24 +50,24 @@ ENCODERS = {"minilm": "MiniLM", "bert-base": "BERT base"}
 
 
 def machine(device: torch.device) -> dict[str, str]:
-    """What the results depend on."""
-    found = {"device": "CPU", "torch": torch.__version__}
+    """Describe the device and the software on which the results depend."""
+    description = {"device": "CPU", "torch": torch.__version__}
     if device.type == "cuda":
         command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
         driver = "unknown"
         if shutil.which(command[0]):
             lines = subprocess.run(command, capture_output=True, text=True, check=False).stdout
             driver = (lines.split() or [driver])[0]
-        found |= {
+        description |= {
             "device": torch.cuda.get_device_name(device),
             "cuda": str(torch.version.cuda or torch.version.hip),
             "driver": driver,
         }
-    return found
+    return description
 
 
 def find_encoder(name: str, folder: Path) -> str:
-    """Return a checkpoint: MiniLM, a random one of the shape of BERT base, or what is named."""
+    """Return a checkpoint: MiniLM, a random network of the size of BERT base, or `name` itself."""
     if name == "minilm":
         return MINILM
     if name != "bert-base":
@@ -77,9 +78,9 @@ def find_encoder(name: str, folder: Path) -> str:
     return str(folder)
 
 
-def find_as_many_entities(nlp: Language, docs: list[Doc]) -> None:
-    """Shift "no entity" of an untrained network so far that as many spans as the gold data has
-    entities come before it."""
+def match_number_of_entities(nlp: Language, docs: list[Doc]) -> None:
+    """Shift the bias of "no entity" so that an untrained network predicts as many entities as the
+    gold data has."""
     pipe = speed.component(nlp)
     encoded = pipe.model.predict(speed.fresh_docs(nlp, docs))
     logits = get_module(pipe.model, SpERTHeads).predict_spans(encoded, pipe.cfg["max_span_size"])
@@ -99,7 +100,7 @@ def joint(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     nlp.add_pipe("span_relation", config={"model": {"encoder": settings}})
     gold = list(spert_to_docs(args.data, nlp=nlp))
     nlp.initialize(lambda: [Example(doc.copy(), doc) for doc in gold])
-    find_as_many_entities(nlp, gold)
+    match_number_of_entities(nlp, gold)
     docs = list(islice(cycle(gold), args.limit))
     words_per_doc = sum(map(len, docs)) / len(docs)
     for row in speed.prediction(nlp, docs, args.rounds):
@@ -130,11 +131,11 @@ def questions(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]
     settings = {"name": encoder, "device": args.device}
     nlp.add_pipe("extractive_qa", config={"pretrained": False, "model": settings})
     nlp.initialize()
-    asked = speed_qa.one_window_questions(nlp, args.qa_data)
-    if not asked:
-        sys.exit(f"{args.qa_data} has no question whose text fits one window.")
-    asked = list(islice(cycle(asked), args.limit))
-    yield from speed_qa.prediction(nlp, asked, None, args.rounds)
+    question_rows = speed_qa.one_window_questions(nlp, args.qa_data)
+    if not question_rows:
+        sys.exit(f"{args.qa_data} has no question whose text fits into one window.")
+    question_rows = list(islice(cycle(question_rows), args.limit))
+    yield from speed_qa.prediction(nlp, question_rows, None, args.rounds)
     gold = list(islice(cycle(squad_to_docs(args.qa_data, nlp=nlp)), args.limit))
     yield from speed_qa.training(nlp, gold, args.rounds)
 
@@ -157,10 +158,10 @@ def main() -> None:
     parser.add_argument(
         "--components", nargs="+", choices=list(COMPONENTS), default=list(COMPONENTS)
     )
-    parser.add_argument("--limit", type=int, default=4096, help="Docs, and questions")
+    parser.add_argument("--limit", type=int, default=4096, help="number of Docs and of questions")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument(
-        "--output", type=Path, help="JSON lines; default: docs/results/gpu.jsonl, for a GPU"
+        "--output", type=Path, help="JSON Lines file (default on a GPU: docs/results/gpu.jsonl)"
     )
     args = parser.parse_args()
     device = torch.device(args.device)

@@ -1,12 +1,11 @@
-"""KBP37 dev scores of `relation_classifier`, one row a recipe, mean of some seeds.
+"""KBP37 dev scores of `relation_classifier`: one row per recipe, averaged over seeds.
 
     python benchmarks/kbp37.py --data ../shared/data/kbp37 --seeds 1 2 3 --variants typed_markers text
 
-The data is KBP37 in TACRED's JSON (`train.json`, `dev.json`). Each recipe trains with `spacy train`
+The data is KBP37 in TACRED's JSON format (`train.json`, `dev.json`). Each recipe trains with `spacy train`
 and the config `configs/relation_classifier_minilm.cfg` on 4,000 sentences (shuffled with seed 0) or
 on all of them, and the last model is scored on dev: micro F1 over all labels but `no_relation`.
-Results are appended to `--output` as JSON lines, so that an interrupted run goes on where it
-stopped.
+Results are appended to `--output` as JSON Lines, so that an interrupted benchmark can be resumed.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ MODES = ("text", "ner", "text_ner", "ner_text")
 
 # name: (epochs, learning rate, learning rate of the head, all sentences?, other overrides)
 VARIANTS: dict[str, tuple[int, float, float | None, bool, dict[str, Any]]] = {
-    # configs/relation_classifier_minilm.cfg as it is.
+    # configs/relation_classifier_minilm.cfg unchanged.
     "typed_markers": (5, 3e-4, 1e-3, False, {}),
     **{mode: (5, 3e-4, 1e-3, False, {f"{PIPE}.mode": mode}) for mode in MODES},
     "typed_markers, head no faster": (5, 3e-4, None, False, {}),
@@ -44,38 +43,38 @@ VARIANTS: dict[str, tuple[int, float, float | None, bool, dict[str, Any]]] = {
 
 
 def prepare(data: Path, folder: Path) -> dict[str, Path]:
-    """Convert the data: all training sentences, the subset, and dev."""
+    """Convert all training sentences, the subset, and dev."""
     records = json.loads((data / "train.json").read_text(encoding="utf-8"))
     docs = list(tacred_to_docs(data / "train.json"))
     order = list(range(len(records)))
     random.seed(0)
     random.shuffle(order)
-    parts = {
+    splits = {
         "all": docs,
         "subset": [docs[i] for i in order[:SUBSET]],
         "dev": list(tacred_to_docs(data / "dev.json")),
     }
     paths = {}
-    for name, part in parts.items():
+    for name, split in splits.items():
         paths[name] = folder / f"{name}.spacy"
-        DocBin(docs=part).to_disk(paths[name])
+        DocBin(docs=split).to_disk(paths[name])
     return paths
 
 
 def run(variant: str, seed: int, paths: dict[str, Path], n_docs: dict[str, int]) -> Row:
     """Train one recipe with one seed, and score it on dev."""
     epochs, lr, head_lr, everything, overrides = VARIANTS[variant]
-    part = "all" if everything else "subset"
+    split = "all" if everything else "subset"
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         train(
             CONFIG,
             folder,
             overrides={
-                "paths.train": str(paths[part]),
+                "paths.train": str(paths[split]),
                 "paths.dev": str(paths["dev"]),
                 "system.seed": seed,
-                **linear_schedule(epochs, BATCH, n_docs[part], lr, head_lr),
+                **linear_schedule(epochs, BATCH, n_docs[split], lr, head_lr),
                 **overrides,
             },
         )
@@ -85,7 +84,7 @@ def run(variant: str, seed: int, paths: dict[str, Path], n_docs: dict[str, int])
     return {
         "variant": variant,
         "seed": seed,
-        "sentences": n_docs[part],
+        "sentences": n_docs[split],
         "epochs": epochs,
         "learn_rate": lr,
         "train_seconds": round(seconds),
@@ -94,17 +93,17 @@ def run(variant: str, seed: int, paths: dict[str, Path], n_docs: dict[str, int])
 
 
 def table(rows: list[Row]) -> str:
-    """A Markdown table of means and standard deviations over seeds."""
+    """Return a Markdown table of means and standard deviations over seeds."""
     lines = [
         "| recipe | sentences | epochs | seeds | P | R | micro F1 | training |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for (variant,), found in groups_of(rows, "variant").items():
-        cells = [mean_and_spread(found, key) for key in ("rel_p", "rel_r", "rel_f")]
-        seconds = statistics.mean(row["train_seconds"] for row in found)
-        first = found[0]
+    for (variant,), group in groups_of(rows, "variant").items():
+        cells = [mean_and_spread(group, key) for key in ("rel_p", "rel_r", "rel_f")]
+        seconds = statistics.mean(row["train_seconds"] for row in group)
+        first = group[0]
         lines.append(
-            f"| {variant} | {first['sentences']} | {first['epochs']} | {len(found)} "
+            f"| {variant} | {first['sentences']} | {first['epochs']} | {len(group)} "
             f"| {' | '.join(cells)} | {seconds:.0f} s |"
         )
     return "\n".join(lines)

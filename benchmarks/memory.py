@@ -1,8 +1,8 @@
-"""Peak memory of loading and saving a pipeline, beside the size of its weights.
+"""Peak memory of loading and saving a pipeline, compared with the size of its weights.
 
-Each figure is the peak of a process of its own: `import spacy` alone, the imports that loading needs
-with no pipeline, loading, and loading and saving. What loading and saving take is the difference to
-the imports; the copies are that difference divided by the size of the weights.
+Each figure is the peak of a separate process: `import spacy` alone, all imports that loading needs,
+loading a pipeline, and loading and saving it. The memory for loading and saving is the difference from
+the imports; the number of copies is that difference divided by the size of the weights.
 
     python benchmarks/memory.py [--append docs/results/memory.jsonl]
 """
@@ -32,7 +32,7 @@ STEPS = {
     "load": IMPORTS + "nlp = spacy.load(sys.argv[1])\n",
     "load and save": IMPORTS + "nlp = spacy.load(sys.argv[1])\nnlp.to_disk(sys.argv[2])\n",
 }
-# VmHWM and not ru_maxrss: that one begins with the peak of the parent process.
+# VmHWM is used because ru_maxrss starts with the peak of the parent process.
 PEAK = (
     "for line in open('/proc/self/status'):\n"
     "    if line.startswith('VmHWM'):\n"
@@ -54,13 +54,13 @@ nlp.to_disk(sys.argv[1])
 
 
 def run(code: str, *arguments: str) -> str:
-    """Run a program in a process of its own, and return what it prints."""
+    """Run a program in a separate process, and return its output."""
     command = [sys.executable, "-c", "import sys\n" + code, *arguments]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def processor() -> str:
-    """Name of the processor."""
+    """Return the name of the processor."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -69,7 +69,7 @@ def processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--append", type=Path, help="JSON Lines file that gets the row")
+    parser.add_argument("--append", type=Path, help="JSON Lines file to append the row to")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         saved, again = str(Path(folder) / "saved"), str(Path(folder) / "again")

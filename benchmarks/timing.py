@@ -1,4 +1,4 @@
-"""What the speed benchmarks share: the bare encoder, and how two programs are timed in turns."""
+"""Tools shared by the speed benchmarks: the bare encoder, and the timing of two programs in turns."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Rows = Sequence[Sequence[int]]
 
 
 def padded(rows: Rows, pad: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask of rows as one batch, sent to the device in one piece."""
+    """Return ids and mask of rows as one padded batch, copied to the device at once."""
     ids = pad_rows([np.asarray(row) for row in rows], pad)
     mask = np.arange(ids.shape[1]) < np.asarray([[len(row)] for row in rows])
     sent = to_device(torch.from_numpy(np.stack([ids, mask.astype(np.int64)])), device)
@@ -44,7 +44,7 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
 def bare_forward(
     module: HFModule, rows: Rows, precision: str, device: torch.device, batch: int
 ) -> float:
-    """Seconds of the network's own forward pass over rows sorted by length."""
+    """Return the seconds of the bare network's forward pass over rows sorted by length."""
     start = clock(device)
     with torch.inference_mode():
         for i in range(0, len(rows), batch):
@@ -73,8 +73,10 @@ def best_bare_forward(
 def bare_steps(
     module: HFModule, batches: Sequence[Rows], precision: str, device: torch.device
 ) -> Callable[[], float]:
-    """A closure that takes one optimizer step a batch on a copy of the network: forward, backward
-    of a mean, fused AdamW with one global clip."""
+    """Return a function that trains a copy of the network for one step per batch, and times it.
+
+    A step is a forward pass, the backward pass of a mean, and fused AdamW with global clipping.
+    """
     copied = copy.deepcopy(module)
     copied.train()
     parameters = [p for p in copied.parameters() if p.requires_grad]
@@ -98,10 +100,10 @@ def bare_steps(
 def alternate(
     a: Callable[[], float], b: Callable[[], float], rounds: int
 ) -> tuple[float, float, float]:
-    """Return medians of a's time, b's time, and of the ratio a / b."""
+    """Run two programs in turns, and return the medians of a's time, b's time, and the ratio a / b."""
     times = []
     for i in range(rounds):
-        # Who goes first takes turns too: whatever warms up or cools down hits both.
+        # The order alternates, so that warming up or cooling down affects both.
         first, second = (a, b) if i % 2 else (b, a)
         x, y = first(), second()
         times.append((x, y) if i % 2 else (y, x))

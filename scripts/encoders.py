@@ -131,10 +131,10 @@ def render(rows: list[Row]) -> str:
         return ", ".join(parts)
 
     lines = [
-        f"Versions of transformers: {' and '.join(versions)}. A cell names the major versions with "
-        "which all checks pass.",
+        f"Versions of transformers: {' and '.join(versions)}. Each cell lists the major versions "
+        "with which all checks pass.",
         "",
-        f"| Encoder | Its tokenizer | As published in | {' | '.join(COLUMNS)} |",
+        f"| Encoder | Tokenizer | Published example | {' | '.join(COLUMNS)} |",
         "|---" * (3 + len(COLUMNS)) + "|",
     ]
     for encoder in ENCODERS:

@@ -1,10 +1,10 @@
-"""A CUDA device that is none: its tensors live in ordinary memory, and every operation is watched.
+"""A simulated CUDA device whose tensors live in ordinary memory, and which watches every operation.
 
-Inside `SimulatedCuda` the device "cuda:0" exists. Its tensors say so, cannot be turned into arrays,
-and refuse to compute with tensors of the CPU, as those of a real device do; the numbers are real. What
-a real device would make the program wait for is counted: values that Python reads, copies from the
-device, copies to it from memory that is not pinned, and operations whose result has as many rows as
-the values say.
+Inside the context `SimulatedCuda`, the device "cuda:0" exists. As on a real device, its tensors report
+that device, cannot be converted to arrays, and cannot be combined with tensors on the CPU; results
+are real. The simulation counts everything for which a program has to wait on a real device: values
+that Python reads, copies from the device, copies to it from unpinned memory, and operations whose
+number of rows depends on values.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 aten = torch.ops.aten
 CUDA = torch.device("cuda", 0)
 _CPU = torch.device("cpu")
-# Their result depends on values, which must be read first.
+# Operations whose result depends on values, which must be read first.
 _READING = {
     aten._local_scalar_dense.default: "a value is read",
     aten.nonzero.default: "nonzero",
@@ -38,10 +38,13 @@ _INDEXED = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default)
 
 
 class CudaTensor(torch.Tensor):
-    """A tensor of the simulated device. values (Tensor): What it holds."""
+    """A tensor of the simulated device.
+
+    values (Tensor): Its contents, on the CPU.
+    """
 
     values: torch.Tensor
-    # To torch's own code it is on "meta", which needs no driver.
+    # Inside torch, the tensor is on "meta", which needs no driver.
     device = property(lambda self: CUDA)  # type: ignore[assignment]
     is_cuda = property(lambda self: True)  # type: ignore[assignment]
     is_meta = property(lambda self: False)  # type: ignore[assignment]
@@ -49,7 +52,7 @@ class CudaTensor(torch.Tensor):
 
     @staticmethod
     def __new__(cls, values: torch.Tensor) -> CudaTensor:
-        made = torch.Tensor._make_wrapper_subclass(
+        tensor = torch.Tensor._make_wrapper_subclass(
             cls,
             values.size(),
             strides=values.stride(),
@@ -58,19 +61,19 @@ class CudaTensor(torch.Tensor):
             layout=values.layout,
             device="meta",
         )
-        made.values = values
-        return made
+        tensor.values = values
+        return tensor
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        raise AssertionError(f"{func} on a tensor of a device that is gone")
+        raise AssertionError(f"{func} on a tensor outside of its SimulatedCuda context")
 
 
 class SimulatedCuda(TorchDispatchMode):
-    """The device, as long as the context lasts.
+    """A context in which the simulated device exists.
 
-    waits (Counter[str]): What the program had to wait for, and how often.
-    operations (Counter[str]): Operations on the device, by name.
+    waits (Counter[str]): How often the program had to wait, by reason.
+    operations (Counter[str]): Number of operations on the device, by name.
     """
 
     def __init__(self) -> None:
@@ -78,22 +81,22 @@ class SimulatedCuda(TorchDispatchMode):
         self.waits: Counter[str] = Counter()
         self.operations: Counter[str] = Counter()
         self._pinned: set[int] = set()
-        self._kept: list[torch.Tensor] = []  # so that no id comes back
+        self._kept: list[torch.Tensor] = []  # so that no id is reused
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = dict(kwargs or {})
         tensors = [x for x in tree_leaves((args, kwargs)) if isinstance(x, torch.Tensor)]
-        there = [x for x in tensors if isinstance(x, CudaTensor)]
-        here = [x for x in tensors if not isinstance(x, CudaTensor)]
+        on_device = [x for x in tensors if isinstance(x, CudaTensor)]
+        on_cpu = [x for x in tensors if not isinstance(x, CudaTensor)]
         wanted = kwargs.get("device")
         wanted = None if wanted is None else torch.device(wanted)
         if func is aten._pin_memory.default:
             return self._pin(args[0])
         if func is aten.is_pinned.default:
             return id(args[0]) in self._pinned
-        result_there = bool(there) if wanted is None else wanted.type in ("cuda", "meta")
-        self._look(func, args, kwargs, there, here, result_there)
-        if result_there:
+        result_on_device = bool(on_device) if wanted is None else wanted.type in ("cuda", "meta")
+        self._check(func, args, kwargs, on_device, on_cpu, result_on_device)
+        if result_on_device:
             self.operations[str(func.overloadpacket)] += 1
         if wanted is not None:
             kwargs["device"] = _CPU
@@ -103,12 +106,12 @@ class SimulatedCuda(TorchDispatchMode):
             if func._schema.returns and len(func._schema.returns) == 1:
                 return kwargs.get("out", args[0])
             return None
-        if not result_there:
+        if not result_on_device:
             return out
         return tree_map(lambda x: CudaTensor(x) if isinstance(x, torch.Tensor) else x, out)
 
     def forget(self) -> None:
-        """Begin to count anew."""
+        """Reset all counts."""
         self.waits.clear()
         self.operations.clear()
 
@@ -118,27 +121,29 @@ class SimulatedCuda(TorchDispatchMode):
         self._kept.append(pinned)
         return pinned
 
-    def _look(
+    def _check(
         self,
         func: Any,
         args: Any,
         kwargs: dict[str, Any],
-        there: list[CudaTensor],
-        here: list[torch.Tensor],
-        result_there: bool,
+        on_device: list[CudaTensor],
+        on_cpu: list[torch.Tensor],
+        result_on_device: bool,
     ) -> None:
-        """Count what has to be waited for, and refuse what a device refuses."""
+        """Count waits, and raise an error where a real device would."""
         if func is aten._to_copy.default or func is aten.copy_.default:
             source = args[1] if func is aten.copy_.default else args[0]
-            onto = isinstance(args[0], CudaTensor) if func is aten.copy_.default else result_there
-            if isinstance(source, CudaTensor) and not onto:
+            to_device = (
+                isinstance(args[0], CudaTensor) if func is aten.copy_.default else result_on_device
+            )
+            if isinstance(source, CudaTensor) and not to_device:
                 self.waits["copy from the device"] += 1
-            if not isinstance(source, CudaTensor) and onto and source.numel():
-                free = kwargs.get("non_blocking") or (len(args) > 2 and args[2])
-                if not (free and id(source) in self._pinned):
+            if not isinstance(source, CudaTensor) and to_device and source.numel():
+                asynchronous = kwargs.get("non_blocking") or (len(args) > 2 and args[2])
+                if not (asynchronous and id(source) in self._pinned):
                     self.waits["copy to the device"] += 1
             return
-        if not there:
+        if not on_device:
             return
         if func in _READING:
             self.waits[_READING[func]] += 1
@@ -149,17 +154,17 @@ class SimulatedCuda(TorchDispatchMode):
             if any(not isinstance(x, CudaTensor) for x in indices):
                 self.waits["index from the CPU"] += 1
             return
-        if any(x.dim() for x in here):
+        if any(x.dim() for x in on_cpu):
             raise RuntimeError(f"{func}: tensors on cuda:0 and on the CPU")
 
 
 @pytest.fixture
 def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedCuda]:
-    """The simulated device, for a test."""
+    """Provide the simulated device."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
-    found = SimpleNamespace(major=9, minor=0)
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: found)
+    properties = SimpleNamespace(major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: properties)
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
     with SimulatedCuda() as device:
         yield device

@@ -1,4 +1,4 @@
-"""All components on a CUDA device: on a simulated one everywhere, on a real one where there is one."""
+"""All components on a CUDA device: always on a simulated one, and on a real one if available."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from .relation_classifier import util as rc
 from .simulated_cuda import CUDA, CudaTensor, SimulatedCuda, cuda  # noqa: F401 (a fixture)
 from .span_relation import util as sr
 
-HAS_CUDA = torch.cuda.is_available()  # before a test pretends that there is
+HAS_CUDA = torch.cuda.is_available()  # before a test simulates a device
 real_cuda = pytest.mark.skipif(not HAS_CUDA, reason="no CUDA device")
 real_cupy = pytest.mark.skipif(
     not HAS_CUDA or CupyOps.xp is None, reason="no CUDA device, or no CuPy"
@@ -49,13 +49,14 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Case:
-    """A component as the tests use it.
+    """A component with the settings and data of the tests.
 
-    make (Callable[[Path, dict], Language]): Makes its pipeline with some settings of the encoder,
-        not initialized.
-    prepare (Callable[[Example], None]): Gives the predicted Doc of an Example what it needs.
+    make (Callable[[Path, dict], Language]): Makes the pipeline with settings of the encoder, without
+        initializing it.
+    examples (Callable[[Language], list[Example]]): Makes Examples for training and prediction.
+    prepare (Callable[[Example], None]): Adds the component's inputs to the predicted Doc.
     fetches (int): How often logits are fetched in a prediction.
-    losses (int): Losses that training shows, each read once.
+    losses (int): Number of losses that training reports, each read once.
     """
 
     make: Callable[[Path, dict[str, Any]], Language]
@@ -67,7 +68,7 @@ class Case:
 
 def _joint(folder: Path, encoder: dict[str, Any], **settings: Any) -> Language:
     model = sr.model_config(folder, encoder=encoder, boundaries=True)
-    # So low that an untrained network finds relations.
+    # With a threshold this low, an untrained network predicts relations.
     return sr.make_nlp(folder, model=model, relation_threshold=0.01, **settings)[0]
 
 
@@ -107,15 +108,15 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory, bert_checkpoint: Path) -> dict[int, bytes]:
-    """Bytes of a pipeline of each case that has learned a little, made on the CPU."""
-    found = {}
+    """The bytes of a pipeline of each case, trained for a few steps on the CPU."""
+    pipelines = {}
     for case in CASES.values():
         nlp = case.make(bert_checkpoint, {"device": "cpu"})
         fix_random_seed(0)
         nlp.initialize(lambda case=case, nlp=nlp: case.examples(nlp))
         train(case, nlp, steps=25, learn_rate=5e-3)
-        found[id(case)] = nlp.to_bytes()
-    return found
+        pipelines[id(case)] = nlp.to_bytes()
+    return pipelines
 
 
 def load(case: Case, saved: dict[int, bytes], folder: Path, **encoder: Any) -> Language:
@@ -144,12 +145,12 @@ def train(
     return losses
 
 
-Found = list[tuple[Any, list[float]]]
+Annotations = list[tuple[Any, list[float]]]
 
 
-def found(docs: list[Doc]) -> Found:
-    """What stands on Docs, and its scores."""
-    rows: Found = []
+def annotations_of(docs: list[Doc]) -> Annotations:
+    """Return the predicted annotations of each Doc, and their scores."""
+    rows: Annotations = []
     for doc in docs:
         answers = [a for first in get_answers(doc) for a in (first, *first.alternatives)]
         plain = (sr.found(doc), [(a.question.id, a.start_char, a.end_char) for a in answers])
@@ -158,8 +159,8 @@ def found(docs: list[Doc]) -> Found:
     return rows
 
 
-def assert_alike(one: Found, other: Found, tolerance: float) -> None:
-    assert any(scores for _, scores in one), "nothing was found: nothing was compared"
+def assert_alike(one: Annotations, other: Annotations, tolerance: float) -> None:
+    assert any(scores for _, scores in one), "there are no predictions to compare"
     for (mine, my_scores), (theirs, their_scores) in zip(one, other, strict=True):
         assert mine == theirs
         assert my_scores == pytest.approx(their_scores, abs=tolerance)
@@ -176,7 +177,7 @@ def assert_same_losses(
 # The simulated device
 
 
-def test_simulation_watches(cuda: SimulatedCuda) -> None:  # noqa: F811
+def test_simulation_counts_waits(cuda: SimulatedCuda) -> None:  # noqa: F811
     x = torch.arange(6.0).reshape(3, 2).to(CUDA)
     assert isinstance(x, CudaTensor)
     assert x.device == CUDA
@@ -198,7 +199,7 @@ def test_simulation_watches(cuda: SimulatedCuda) -> None:  # noqa: F811
         y + torch.ones(2)
 
 
-def test_predicts_the_same(
+def test_predictions_equal_those_on_the_cpu(
     case: Case,
     saved: dict[int, bytes],
     bert_checkpoint: Path,
@@ -209,7 +210,7 @@ def test_predicts_the_same(
     theirs = load(case, saved, bert_checkpoint, device="cpu", **settings)
     assert all(isinstance(value, CudaTensor) for value in _parameters(ours))
     assert not any(isinstance(value, CudaTensor) for value in _parameters(theirs))
-    assert_alike(found(predict(case, ours)), found(predict(case, theirs)), 1e-5)
+    assert_alike(annotations_of(predict(case, ours)), annotations_of(predict(case, theirs)), 1e-5)
 
 
 def _parameters(nlp: Language) -> list[torch.Tensor]:
@@ -217,7 +218,7 @@ def _parameters(nlp: Language) -> list[torch.Tensor]:
     return [value for shim in torch_shims(pipe.model) for value in shim.module.parameters()]
 
 
-def test_learns_the_same_and_loads_without_the_device(
+def test_training_equals_that_on_the_cpu_and_loads_without_the_device(
     case: Case,
     saved: dict[int, bytes],
     bert_checkpoint: Path,
@@ -230,7 +231,7 @@ def test_learns_the_same_and_loads_without_the_device(
     assert cuda.operations["aten._fused_adamw_"]
     again = case.make(bert_checkpoint, {"device": "cpu"}).from_bytes(ours.to_bytes())
     assert not any(isinstance(value, CudaTensor) for value in _parameters(again))
-    assert_alike(found(predict(case, again)), found(predict(case, theirs)), 1e-3)
+    assert_alike(annotations_of(predict(case, again)), annotations_of(predict(case, theirs)), 1e-3)
 
 
 def test_waits_do_not_grow_with_the_batch(
@@ -240,25 +241,25 @@ def test_waits_do_not_grow_with_the_batch(
     cuda: SimulatedCuda,  # noqa: F811
 ) -> None:
     nlp = load(case, saved, bert_checkpoint, device="auto", precision="float32")
-    seen = []
+    counts = []
     for copies in (1, 8):
         docs = [example.predicted for example in batch(case, nlp, copies)]
         cuda.forget()
         nlp.get_pipe(nlp.pipe_names[0]).predict(docs)
         waits, launched = Counter(cuda.waits), cuda.operations.total()
-        # The encoders of transformers look once a call whether there is padding; nothing else does.
+        # In each call, the encoders of transformers check once for padding; nothing else does.
         assert waits.pop("a value is read", 0) <= 1
         assert waits == Counter({"copy from the device": case.fetches})
         optimizer = create_adamw(learn_rate=1e-3)
-        nlp.update(batch(case, nlp, copies), sgd=optimizer)  # makes the optimizer's state
+        nlp.update(batch(case, nlp, copies), sgd=optimizer)  # creates the state of the optimizer
         cuda.forget()
         nlp.update(batch(case, nlp, copies), sgd=optimizer)
         waits = Counter(cuda.waits)
         assert waits.pop("a value is read") <= 1 + case.losses
         assert waits == Counter()
-        seen.append((launched, cuda.operations.total()))
-    (few, few_trained), (many, many_trained) = seen
-    # One more level of the table of maxima, or one more padded batch; no loop over Docs.
+        counts.append((launched, cuda.operations.total()))
+    (few, few_trained), (many, many_trained) = counts
+    # There may be one more level of range maxima or one more padded batch, but no loop over Docs.
     assert many <= 1.5 * few
     assert many_trained <= 1.5 * few_trained
 
@@ -273,9 +274,9 @@ def test_waits_for_a_padded_batch(
     examples = batch(case, nlp)
     cuda.forget()
     nlp.get_pipe(nlp.pipe_names[0]).predict([example.predicted for example in examples])
-    assert cuda.operations["aten.embedding"] > 2 * len(examples), "rows were read together"
+    assert cuda.operations["aten.embedding"] > 2 * len(examples), "rows were batched"
     waits = Counter(cuda.waits)
-    waits.pop("a value is read", 0)  # the encoder's, once a call
+    waits.pop("a value is read", 0)  # the encoder's check for padding, once per call
     assert waits == Counter({"copy from the device": case.fetches})
 
 
@@ -283,13 +284,13 @@ def test_shared_transformer_on_another_device(
     bert_checkpoint: Path,
     cuda: SimulatedCuda,  # noqa: F811
 ) -> None:
-    # Without CuPy spacy-transformers computes on the CPU, and the heads on torch's own CUDA.
+    # Without CuPy, spacy-transformers runs on the CPU, and the heads run on torch's CUDA device.
     pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
     from .encoding.test_listener import shared_nlp, start, train_step
 
     spans = torch.tensor([[0, 2], [4, 5], [6, 7]])
     pairs = torch.tensor([[0, 1], [1, 2], [2, 0]])
-    made = []
+    results = []
     for has_cuda in (True, False):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.cuda, "is_available", lambda has_cuda=has_cuda: has_cuda)
@@ -302,20 +303,20 @@ def test_shared_transformer_on_another_device(
             losses = [{k: v for k, v in step.items() if k != "transformer"} for step in losses]
             docs = list(nlp.get_pipe("transformer").pipe([nlp.make_doc(sr.TEXTS[0])]))
             logits = get_module(model, SpERTHeads).predict_pairs(model.predict(docs), spans, pairs)
-            made.append((losses, logits.cpu()))
-    assert_same_losses(made[0][0], made[1][0], 1e-3)
-    torch.testing.assert_close(made[0][1], made[1][1], rtol=1e-3, atol=1e-3)
+            results.append((losses, logits.cpu()))
+    assert_same_losses(results[0][0], results[1][0], 1e-3)
+    torch.testing.assert_close(results[0][1], results[1][1], rtol=1e-3, atol=1e-3)
 
 
 # Which device, which precision
 
 
-def test_auto_takes_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_device(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     for cuda_works, cupy_installed, ops, expected in (
         (False, False, NumpyOps(), CPU),
         (False, True, NumpyOps(), CPU),
-        (True, False, NumpyOps(), CUDA),  # torch's own CUDA: nothing to install or to say
+        (True, False, NumpyOps(), CUDA),  # torch's CUDA device is used without any setting
         (True, True, NumpyOps(), CPU),  # spaCy was not told to use the GPU
         (True, True, CupyOps(), CUDA),
     ):
@@ -334,7 +335,7 @@ def test_cupy_with_a_torch_without_cuda_is_refused(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(HAS_CUDA, reason="there is a CUDA device")
-def test_cuda_that_is_not_there_is_refused() -> None:
+def test_missing_cuda_is_refused() -> None:
     with pytest.raises(ValueError, match="E_SR209.*'cuda'"):
         resolve_device("cuda")
 
@@ -342,11 +343,11 @@ def test_cuda_that_is_not_there_is_refused() -> None:
 @pytest.mark.parametrize(
     ("capability", "native"), [((7, 5), False), ((8, 0), True), ((9, 0), True), ((12, 0), True)]
 )
-def test_bfloat16_where_it_is_native(
+def test_bfloat16_is_used_where_it_is_native(
     monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], native: bool
 ) -> None:
-    found = SimpleNamespace(major=capability[0], minor=capability[1])
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: found)
+    properties = SimpleNamespace(major=capability[0], minor=capability[1])
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(torch.version, "hip", None)
     assert computes_bfloat16(CUDA) == native
     expected = torch.bfloat16 if native else torch.float32
@@ -354,7 +355,7 @@ def test_bfloat16_where_it_is_native(
     assert resolve_precision("float32", CUDA) == torch.float32
 
 
-def test_autocast_is_of_the_device(cuda: SimulatedCuda) -> None:  # noqa: F811
+def test_autocast_uses_the_device(cuda: SimulatedCuda) -> None:  # noqa: F811
     shim = TorchShim(lambda cfg, files: torch.nn.Linear(1, 1), device="auto")
     context = shim.autocast()
     assert (context.device, context.fast_dtype) == ("cuda", torch.bfloat16)
@@ -377,7 +378,7 @@ def real(request: pytest.FixtureRequest) -> Any:
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("float32", 1e-3), ("auto", 5e-2)])
-def test_real_device_predicts_the_same(
+def test_real_device_equals_the_cpu(
     case: Case,
     saved: dict[int, bytes],
     bert_checkpoint: Path,
@@ -388,7 +389,7 @@ def test_real_device_predicts_the_same(
     ours = load(case, saved, bert_checkpoint, device=real, precision=precision)
     theirs = load(case, saved, bert_checkpoint, device="cpu", precision="float32")
     assert all(value.is_cuda for value in _parameters(ours))
-    mine, wanted = found(predict(case, ours)), found(predict(case, theirs))
+    mine, wanted = annotations_of(predict(case, ours)), annotations_of(predict(case, theirs))
     if precision == "float32":
         assert_alike(mine, wanted, tolerance)
     assert_same_losses(train(case, ours), train(case, theirs), 10 * tolerance)

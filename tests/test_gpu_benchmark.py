@@ -1,4 +1,4 @@
-"""The benchmark for GPUs runs, on the CPU too, and says so where there is no GPU."""
+"""The GPU benchmark also runs on the CPU, and without a GPU says how."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ QUESTIONS = {"version": "v2.0", "data": [{"title": "a", "paragraphs": [TEXT]}]}
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Runs the script in this process, as the imports of another one would take longer."""
+    """Run the script in this process, because a new process would spend its time on imports."""
     monkeypatch.syspath_prepend(SCRIPT.parent)
 
     def main(*args: str | Path) -> None:
         monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, args)])
-        known = set(sys.modules)
+        loaded = set(sys.modules)
         try:
             runpy.run_path(str(SCRIPT), run_name="__main__")
         finally:
-            for name in set(sys.modules) - known:
+            for name in set(sys.modules) - loaded:
                 if Path(getattr(sys.modules[name], "__file__", None) or "").parent == SCRIPT.parent:
                     del sys.modules[name]
 
@@ -63,7 +63,7 @@ def test_without_a_gpu_it_says_what_to_do(run: Callable[..., None]) -> None:
     assert isinstance(info.value.code, str)  # printed, with exit code 1
 
 
-def test_rows_of_all_components(run: Callable[..., None], tmp_path: Path) -> None:
+def test_writes_rows_of_all_components(run: Callable[..., None], tmp_path: Path) -> None:
     encoder = tiny_checkpoint(tmp_path / "tiny", max_position=400)
     output = tmp_path / "rows.jsonl"
     output.write_text('{"kept": true}\n')
@@ -75,7 +75,7 @@ def test_rows_of_all_components(run: Callable[..., None], tmp_path: Path) -> Non
     kept, *rows = [json.loads(line) for line in output.read_text().splitlines()]
     assert kept == {"kept": True}
     units = {"span_relation": "docs", "relation_classifier": "pairs", "extractive_qa": "questions"}
-    seen = set()
+    measured = set()
     for row in rows:
         component, name, what = row["what"].split(", ", 2)
         assert name == str(encoder)
@@ -84,8 +84,8 @@ def test_rows_of_all_components(run: Callable[..., None], tmp_path: Path) -> Non
         assert row[f"{units[component]}_per_s"] > 0
         assert row[f"baseline_{units[component]}_per_s"] > 0
         assert row["ratio"] > 0
-        seen.add((component, what.split(",")[0], row["precision"]))
-    assert seen == {
+        measured.add((component, what.split(",")[0], row["precision"]))
+    assert measured == {
         (component, what, precision)
         for component in units
         for what in ("prediction", "training")

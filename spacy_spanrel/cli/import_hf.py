@@ -1,4 +1,4 @@
-"""`python -m spacy spanrel import-hf`: a Hugging Face checkpoint to a pipeline."""
+"""`python -m spacy spanrel import-hf`: turn a Hugging Face checkpoint into a pipeline."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Task(str, Enum):
-    """Components that a checkpoint may become."""
+    """Components that a checkpoint can be turned into."""
 
     relation_classifier = "relation_classifier"
     extractive_qa = "extractive_qa"
@@ -27,22 +27,24 @@ class Task(str, Enum):
 @app.command("import-hf", no_args_is_help=True)
 def import_hf_cli(
     checkpoint: Annotated[
-        str, typer.Argument(help="Folder, hub name, or package of the checkpoint")
+        str, typer.Argument(help="Folder, hub name or Python package of the checkpoint")
     ],
     output: Annotated[Path, typer.Argument(help="Folder of the pipeline to write")],
     task: Annotated[
-        Task, typer.Option("--task", "-t", help="The component that the checkpoint becomes")
+        Task, typer.Option("--task", "-t", help="The component to make from the checkpoint")
     ],
     preset: Annotated[
         str | None,
         typer.Option(
-            "--preset", "-p", help="relation_classifier: a known scheme, such as spanbert-tacred"
+            "--preset",
+            "-p",
+            help="relation_classifier: a predefined scheme, such as spanbert-tacred",
         ),
     ] = None,
     mode: Annotated[
         str | None,
         typer.Option(
-            "--mode", help="relation_classifier: how its training showed pairs (ner, text, ...)"
+            "--mode", help="relation_classifier: how pairs were marked in training (ner, text, ...)"
         ),
     ] = None,
     labels: Annotated[
@@ -50,40 +52,40 @@ def import_hf_cli(
         typer.Option(
             "--labels",
             help="relation_classifier: JSON list of labels in the order of the classes, or a file "
-            "of `spacy init labels`; if not given, by the checkpoint's own names or the preset",
+            "from `spacy init labels` (default: the names in the checkpoint, or the preset's)",
         ),
     ] = None,
     markers: Annotated[
         Path | None,
         typer.Option(
             "--markers",
-            help='relation_classifier: JSON table of markers, {"SUBJ_START": "[unused1]", ...}',
+            help='relation_classifier: JSON object of markers, {"SUBJ_START": "[unused1]", ...}',
         ),
     ] = None,
     no_answer: Annotated[
         bool | None,
         typer.Option(
             "--no-answer/--always-answer",
-            help="extractive_qa: whether it was trained to say that a text has no answer "
-            "(default: yes; for SQuAD 1.1 give --always-answer)",
+            help="extractive_qa: whether the checkpoint was trained on questions without an answer "
+            "(default: yes; use --always-answer for SQuAD 1.1)",
         ),
     ] = None,
     always_answer: Annotated[
-        # The name of --always-answer in version 0.1.0.
+        # The name that --always-answer had in version 0.1.0.
         bool, typer.Option("--no-no-answer", hidden=True)
     ] = False,
     tokenizer: Annotated[
         str | None,
-        typer.Option("--tokenizer", help="Where its tokenizer is, if it is not in the checkpoint"),
+        typer.Option("--tokenizer", help="Checkpoint to take the tokenizer from, if not this one"),
     ] = None,
     lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the tokenizer")] = "en",
     name: Annotated[
-        str | None, typer.Option("--name", "-n", help="Name of the component (the task's)")
+        str | None, typer.Option("--name", "-n", help="Name of the component (default: the task)")
     ] = None,
     settings: Annotated[
         str | None,
         typer.Option(
-            "--settings", "-s", help="JSON object of other settings of the component, and its model"
+            "--settings", "-s", help="JSON object of other settings of the component and its model"
         ),
     ] = None,
     force: Annotated[
@@ -92,9 +94,9 @@ def import_hf_cli(
 ) -> None:
     """Turn a fine-tuned Hugging Face checkpoint into a spaCy pipeline.
 
-    The pipeline has one component, which takes over the checkpoint's own head; an NER that
-    relation_classifier may need is added later. What a checkpoint does not say is never guessed:
-    mode, markers and labels are given, or a preset that knows them.
+    The pipeline has one component, which uses the checkpoint's head. If relation_classifier needs an
+    NER component, add that later. Information that is missing in a checkpoint is never guessed: give
+    mode, markers and labels, or a preset that defines them.
 
     Examples:
 
@@ -121,7 +123,7 @@ def import_hf_cli(
             settings=None if settings is None else _parse_settings(settings),
             force=force,
         )
-    # spaCy raises ImportError where it does not know a language.
+    # spaCy raises ImportError for an unknown language.
     except (OSError, ValueError, ImportError) as error:
         nothing_written(output, error)
     typer.echo(Printer(no_print=True).good(f"Saved pipeline to {output}"))
@@ -141,16 +143,16 @@ def write_hf_pipeline(
     force: bool = False,
     **arguments: Any,
 ) -> None:
-    """Import a checkpoint and save the pipeline; on any failure the output stays as it was.
+    """Import a checkpoint and save the pipeline; after any failure the output is as it was before.
 
     checkpoint (str | Path): As in `import_hf`.
     output (str | Path): The folder to write.
-    labels, markers (str | Path | None): JSON files of what `import_hf` takes.
+    labels, markers (str | Path | None): JSON files with the arguments of `import_hf`.
     force (bool): Replace the folder if it exists.
     **arguments (Any): As in `import_hf`.
-    RAISES (FileExistsError): If the folder exists and `force` is not set, or if it holds anything
-        that no command of this package put there.
-    RAISES (OSError, ValueError): As in `import_hf`, or if a file is wrong.
+    RAISES (FileExistsError): If the folder exists and `force` is not set, or if it contains anything
+        that was not written by a command of this package.
+    RAISES (OSError, ValueError): As in `import_hf`, or if a file cannot be read or is invalid.
     """
     check_folder(output, checkpoint, labels, markers, force=force)
     nlp = import_hf(
@@ -180,47 +182,49 @@ def import_hf(
     name: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Language:
-    """Make a pipeline of a fine-tuned Hugging Face checkpoint.
+    """Make a pipeline from a fine-tuned Hugging Face checkpoint.
 
-    checkpoint (str | Path): Folder, hub name, or installed package that carries it.
-    task (str): "relation_classifier" (a sequence classifier) or "extractive_qa".
+    checkpoint (str | Path): Folder, hub name, or installed package that contains it.
+    task (str): "relation_classifier" (for a sequence classifier) or "extractive_qa".
     preset (str | None), mode (str | None): Settings of `relation_classifier`.
     labels (Sequence[str] | Mapping | None): For `relation_classifier`: labels in the order of the
-        classes, or a table as its `initialize` takes it; None for the names in the checkpoint, else
-        those of the preset.
+        classes, or a table in the form that its `initialize` accepts; None for the names in the
+        checkpoint or, if it has none, those of the preset.
     markers (Mapping[str, str] | None): For `relation_classifier`: vocabulary entry of each marker.
     no_answer (bool | None): Setting of `extractive_qa`; None for its default.
-    tokenizer (str | None): Name of its tokenizer where that is another one.
+    tokenizer (str | None): Checkpoint to take the tokenizer from, if not this one.
     lang (str): Language of the pipeline's tokenizer.
-    name (str | None): Name of the component; None for the task's.
-    settings (Mapping | None): Other settings of the component, "model" among them.
+    name (str | None): Name of the component; None for the name of the task.
+    settings (Mapping | None): Other settings of the component, including "model".
     RETURNS (Language): A blank pipeline with the component, ready to predict, save or train on.
-    RAISES (ValueError): If an argument does not belong to the task, or something about the
-        checkpoint's training is not known or does not fit it.
+    RAISES (ValueError): If an argument does not belong to the task, or if information about the
+        checkpoint's training is missing or contradicts the checkpoint.
     RAISES (OSError): If there is no such checkpoint.
     """
     import spacy
 
-    known = [item.value for item in Task]
-    if task not in known:
-        raise argument_error("--task", repr(task), "one of " + ", ".join(known))
-    own = {"preset": preset, "mode": mode, "labels": labels, "markers": markers}
-    others = {"no_answer": no_answer} if task == Task.relation_classifier else own
+    tasks = [item.value for item in Task]
+    if task not in tasks:
+        raise argument_error("--task", repr(task), "one of " + ", ".join(tasks))
+    relation_arguments = {"preset": preset, "mode": mode, "labels": labels, "markers": markers}
+    others = {"no_answer": no_answer} if task == Task.relation_classifier else relation_arguments
     for argument, value in others.items():
         if value is not None:
             raise argument_error(
                 f"--{argument.replace('_', '-')}", f"--task {task}", "the other task"
             )
-    given = dict(settings or {})
-    model = {**given.pop("model", {}), "name": str(checkpoint)}
+    other_settings = dict(settings or {})
+    model = {**other_settings.pop("model", {}), "name": str(checkpoint)}
     if tokenizer is not None:
         model["tokenizer"] = tokenizer
-    config: dict[str, Any] = {**given, "pretrained": True, "model": model}
+    config: dict[str, Any] = {**other_settings, "pretrained": True, "model": model}
     if task == Task.extractive_qa:
         if no_answer is not None:
             config["no_answer"] = no_answer
     else:
-        config |= {key: own[key] for key in ("preset", "mode") if own[key] is not None}
+        config |= {
+            name: value for name, value in (("preset", preset), ("mode", mode)) if value is not None
+        }
         if markers is not None:
             config["markers"] = [list(row) for row in markers.items()]
     nlp = spacy.blank(lang)

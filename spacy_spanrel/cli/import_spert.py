@@ -1,4 +1,4 @@
-"""`python -m spacy spanrel import-spert`: a checkpoint of the original SpERT program to a pipeline."""
+"""`python -m spacy spanrel import-spert`: turn a checkpoint of the original SpERT program into a pipeline."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from spacy.language import Language
     from torch import Tensor
 
-# Prediction as the original program does it.
+# Settings with which predictions equal those of the original program.
 ORIGINAL_SETTINGS: dict[str, Any] = {
     "overlaps": "allow",
     "type_constraints": "off",
@@ -28,11 +28,12 @@ ORIGINAL_SETTINGS: dict[str, Any] = {
 @app.command("import-spert", no_args_is_help=True)
 def import_spert_cli(
     checkpoint: Annotated[
-        Path, typer.Argument(help="Folder of the checkpoint: config.json, weights, tokenizer")
+        Path,
+        typer.Argument(help="Folder of the checkpoint, with config.json, weights and tokenizer"),
     ],
     output: Annotated[Path, typer.Argument(help="Folder of the pipeline to write")],
     types: Annotated[
-        Path, typer.Option("--types", "-t", help="The types file of the checkpoint's training")
+        Path, typer.Option("--types", "-t", help="The types file used to train the checkpoint")
     ],
     lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the tokenizer")] = "en",
     name: Annotated[
@@ -42,7 +43,7 @@ def import_spert_cli(
         bool | None,
         typer.Option(
             "--lowercase/--cased",
-            help="Whether the tokenizer lower-cases; as the checkpoint says if not given",
+            help="Whether the tokenizer lowercases text (default: as set in the checkpoint)",
         ),
     ] = None,
     settings: Annotated[
@@ -59,8 +60,8 @@ def import_spert_cli(
 ) -> None:
     """Turn a checkpoint of the original SpERT program into a spaCy pipeline.
 
-    The pipeline predicts what that program predicts. Overlapping entities and relations between
-    any types are kept, as there; a better decoding is a matter of settings.
+    The pipeline makes the same predictions as that program: it keeps overlapping entities and
+    relations between any types. Use --settings for better decoding.
 
     Examples:
 
@@ -98,13 +99,13 @@ def write_pipeline(
     settings: dict[str, object] | None = None,
     force: bool = False,
 ) -> None:
-    """Import a checkpoint and save the pipeline; on any failure the output stays as it was.
+    """Import a checkpoint and save the pipeline; after any failure the output is as it was before.
 
     output (str | Path): The folder to write.
     force (bool): Replace the folder if it exists.
     Other arguments as in `import_spert`.
-    RAISES (FileExistsError): If the folder exists and `force` is not set, or if it holds anything
-        that no command of this package put there.
+    RAISES (FileExistsError): If the folder exists and `force` is not set, or if it contains anything
+        that was not written by a command of this package.
     """
     check_folder(output, checkpoint, types, force=force)
     nlp = import_spert(
@@ -124,21 +125,22 @@ def import_spert(
     precision: str = "auto",
     device: str = "auto",
 ) -> Language:
-    """Make a pipeline of a checkpoint of the original SpERT program (version 1.x).
+    """Make a pipeline from a checkpoint of the original SpERT program (version 1.x).
 
     checkpoint (str | Path): Folder with config.json, weights and the tokenizer's files.
-    types (str | Path): The types file of its training; its order is that of the classes.
+    types (str | Path): The types file it was trained with, whose order is that of the classes.
     lang (str): Language of the pipeline's tokenizer.
     name (str): Name of the component.
-    lowercase (bool | None): Whether the tokenizer lower-cases; None as the checkpoint says.
-    settings (dict | None): Settings of `span_relation`. What is not given is as in the original
-        program (overlapping entities allowed, no type constraints, threshold 0.4, 10 tokens).
+    lowercase (bool | None): Whether the tokenizer lowercases text; None for the setting of the
+        checkpoint.
+    settings (dict | None): Settings of `span_relation`. The defaults are those of the original program
+        (overlapping entities allowed, no type constraints, threshold 0.4, spans of up to 10 tokens).
     precision (str), device (str): As in "spacy-spanrel.HFEncoder.v1".
     RETURNS (Language): A blank pipeline with the component, ready to predict, save or train on.
-    RAISES (ValueError): If the folder is no such checkpoint, or the types file is not one or does
-        not fit it.
+    RAISES (ValueError): If the folder is not such a checkpoint, or if the types file is invalid or
+        does not match the checkpoint.
     """
-    # Heavy imports wait until they are needed: spaCy loads this module for every command.
+    # Heavy imports are delayed, because spaCy loads this module for every command.
     import spacy
 
     from ..converters import read_types
@@ -161,10 +163,10 @@ def import_spert(
         ),
         ("relation types", "rel_classifier", len(relation_labels)),
     ):
-        found = weights[f"{key}.bias"].shape[0]
-        if found != expected:
+        n_classes = weights[f"{key}.bias"].shape[0]
+        if n_classes != expected:
             raise ValueError(
-                Errors.E402.format(path=checkpoint, found=found, what=what, expected=expected)
+                Errors.E402.format(path=checkpoint, found=n_classes, what=what, expected=expected)
             )
     heads = SpERTHeads(
         HeadSettings(
@@ -195,7 +197,7 @@ def import_spert(
     for label in relation_labels:
         pipe.add_label(label, "relation")
     encoder = pipe.model.get_ref("encoder")
-    # Before the tokenizer is taken over and changed.
+    # Saved first, because HFModule changes the tokenizer.
     files = hf_files(transformer, tokenizer)
     module = HFModule(transformer.float(), tokenizer, checkpoint.name)
     set_encoder(
@@ -240,7 +242,7 @@ def _load(checkpoint: Path, lowercase: bool | None) -> tuple[Any, Any, dict[str,
         )
     prefix = "bert."
     body = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
-    # The original uses the vectors of pieces only; some checkpoints have a pooler, some do not.
+    # The original uses only the vectors of the pieces; a checkpoint may or may not have a pooler.
     body = {k: v for k, v in body.items() if not k.startswith("pooler.")}
     if hasattr(transformer, "pooler"):
         transformer.pooler = None
@@ -260,7 +262,7 @@ def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
         with reading(str(checkpoint)):
             return load_file(safe)
     if pickled.is_file():
-        # weights_only: tensors are read, no code is run.
+        # With weights_only, only tensors are read and no code is run.
         with reading(str(checkpoint)):
             weights: dict[str, Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
             return weights

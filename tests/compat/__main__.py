@@ -1,7 +1,7 @@
-"""Pipelines that are saved under one version of transformers and loaded under another.
+"""Save pipelines under one version of transformers, and check them under another.
 
-    python -m tests.compat save FOLDER     in the one environment
-    python -m tests.compat check FOLDER    in the other one
+    python -m tests.compat save FOLDER     in one environment
+    python -m tests.compat check FOLDER    in the other
 
 `make compat` does this with transformers 4 and 5, in both directions.
 """
@@ -13,7 +13,7 @@ import os
 import sys
 from pathlib import Path
 
-# Before transformers is imported: nothing may reach for the network.
+# Set before transformers is imported, so that nothing is downloaded.
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 from tests.compat.pipelines import check_all, save_all
@@ -23,11 +23,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.compat")
     parser.add_argument("action", choices=["save", "check"])
     parser.add_argument("folder", type=Path)
-    given = parser.parse_args()
-    if given.action == "save":
-        save_all(given.folder)
+    args = parser.parse_args()
+    if args.action == "save":
+        save_all(args.folder)
         return 0
-    problems = check_all(given.folder)
+    problems = check_all(args.folder)
     print("\n".join(problems), file=sys.stderr)
     return 1 if problems else 0
 

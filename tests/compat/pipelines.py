@@ -1,4 +1,4 @@
-"""Saving pipelines with what they predict, and comparing that with what they predict elsewhere."""
+"""Save pipelines with their predictions, and compare these with predictions made elsewhere."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PREDICTIONS, VERSIONS = "predictions.json", "versions.json"
 
 
 def save_all(folder: Path, encoders: Iterable[Encoder] = tuple(ENCODERS)) -> None:
-    """Save a trained pipeline of all components on each encoder, and what it says.
+    """Save a trained pipeline of all components on each encoder, and its predictions.
 
-    folder (Path): Is made; what is there is overwritten.
-    encoders (Iterable[Encoder]): The encoders.
+    folder (Path): Folder to create; existing files are overwritten.
+    encoders (Iterable[Encoder]): Encoders to use.
     """
     torch.set_num_threads(1)
     for encoder in encoders:
@@ -39,11 +39,11 @@ def save_all(folder: Path, encoders: Iterable[Encoder] = tuple(ENCODERS)) -> Non
 
 
 def save(nlp: Language, folder: Path, encoder: Encoder) -> None:
-    """Save a pipeline and what it says.
+    """Save a pipeline and its predictions.
 
     nlp (Language): From `make_pipeline`.
-    folder (Path): That of all pipelines.
-    encoder (Encoder): Its encoder.
+    folder (Path): Folder of all pipelines.
+    encoder (Encoder): The encoder of the pipeline.
     """
     place = folder / encoder.slug
     place.mkdir(parents=True, exist_ok=True)
@@ -54,10 +54,10 @@ def save(nlp: Language, folder: Path, encoder: Encoder) -> None:
 
 
 def check_all(folder: Path) -> list[str]:
-    """Load what `save_all` left, and compare what the pipelines say here.
+    """Load the pipelines saved by `save_all`, and compare their predictions with the saved ones.
 
-    folder (Path): That of `save_all`.
-    RETURNS (list[str]): What differs.
+    folder (Path): Folder given to `save_all`.
+    RETURNS (list[str]): A message for each pipeline that fails or predicts something else.
     RAISES (FileNotFoundError): If nothing was saved there.
     """
     torch.set_num_threads(1)

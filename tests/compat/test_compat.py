@@ -1,4 +1,4 @@
-"""The comparison across versions of transformers finds differences. (`make compat` runs it.)"""
+"""The comparison across versions of transformers, run by `make compat`, detects differences."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def _saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def saved(_saved: Path) -> Path:
-    """A folder with one pipeline. The file of predictions is put back."""
+    """A folder with one pipeline, whose file of predictions is restored after the test."""
     path = _saved / ROBERTA.slug / PREDICTIONS
-    kept = path.read_text(encoding="utf-8")
+    original = path.read_text(encoding="utf-8")
     yield _saved
-    path.write_text(kept, encoding="utf-8")
+    path.write_text(original, encoding="utf-8")
 
 
-def test_what_is_equal(saved: Path) -> None:
+def test_equal_predictions(saved: Path) -> None:
     assert check_all(saved) == []
     assert set(json.loads((saved / VERSIONS).read_text())) == {
         "torch",
@@ -39,32 +39,32 @@ def test_what_is_equal(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["places", "numbers"])
-def test_what_differs(saved: Path, what: str) -> None:
+def test_different_predictions_are_reported(saved: Path, what: str) -> None:
     path = saved / ROBERTA.slug / PREDICTIONS
-    found = json.loads(path.read_text(encoding="utf-8"))
+    saved_predictions = json.loads(path.read_text(encoding="utf-8"))
     if what == "places":
-        found[0]["places"][0][0] += 1
+        saved_predictions[0]["places"][0][0] += 1
     else:
-        found[0]["numbers"][0] += 1e-3
-    path.write_text(json.dumps(found), encoding="utf-8")
+        saved_predictions[0]["numbers"][0] += 1e-3
+    path.write_text(json.dumps(saved_predictions), encoding="utf-8")
     (problem,) = check_all(saved)
     assert problem.startswith("roberta: ")
 
 
-def test_what_does_not_load(saved: Path) -> None:
+def test_pipeline_that_does_not_load_is_reported(saved: Path) -> None:
     path = saved / ROBERTA.slug / "pipeline" / "extractive_qa" / "model"
-    kept = path.read_bytes()
-    known = b'"model_type": "roberta"'
-    assert known in kept
-    path.write_bytes(kept.replace(known, b'"model_type": "unheard"'))
+    original = path.read_bytes()
+    model_type = b'"model_type": "roberta"'
+    assert model_type in original
+    path.write_bytes(original.replace(model_type, b'"model_type": "unheard"'))
     try:
         (problem,) = check_all(saved)
     finally:
-        path.write_bytes(kept)
+        path.write_bytes(original)
     assert problem.startswith("roberta: [E_SR218]")
     assert "unheard" in problem
 
 
-def test_nothing_there(tmp_path: Path) -> None:
+def test_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         check_all(tmp_path)

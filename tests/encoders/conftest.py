@@ -20,16 +20,16 @@ ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
-class Made:
-    """A trained pipeline of all components, and the losses of its training."""
+class TrainedPipeline:
+    """A trained pipeline of all components, and its training losses."""
 
     nlp: Language
     losses: dict[str, list[float]]
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _own_extensions() -> Iterator[None]:
-    """Take back the extensions of a component with a prefix of its own."""
+def _remove_extensions() -> Iterator[None]:
+    """Remove the extensions of the component with an extension prefix."""
     yield
     for kind in (Doc, Span):
         if kind.has_extension("classified_relations"):
@@ -46,45 +46,45 @@ def encoder(request: pytest.FixtureRequest) -> Encoder:
 
 @pytest.fixture(scope="session")
 def save_encoder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Encoder], Path]:
-    """Save an encoder, once."""
+    """Return a function that saves each encoder once."""
     folder = tmp_path_factory.mktemp("encoders")
     return cache(lambda encoder: encoder.save(folder / encoder.slug))
 
 
 @pytest.fixture(scope="session")
-def make(save_encoder: Callable[[Encoder], Path]) -> Callable[[Encoder], Made]:
-    """Make and train the pipeline of an encoder, once."""
+def make(save_encoder: Callable[[Encoder], Path]) -> Callable[[Encoder], TrainedPipeline]:
+    """Return a function that makes and trains the pipeline of each encoder once."""
 
-    def made(encoder: Encoder) -> Made:
+    def make_and_train(encoder: Encoder) -> TrainedPipeline:
         nlp = make_pipeline(save_encoder(encoder))
-        return Made(nlp, train(nlp))
+        return TrainedPipeline(nlp, train(nlp))
 
-    return cache(made)
+    return cache(make_and_train)
 
 
 @pytest.fixture
 def checkpoint(encoder: Encoder, save_encoder: Callable[[Encoder], Path]) -> Path:
-    """The encoder's folder. Not to be changed."""
+    """The encoder's folder, which tests must not change."""
     return save_encoder(encoder)
 
 
 @pytest.fixture
-def own(checkpoint: Path) -> Any:
-    """The encoder's tokenizer, loaded without the package."""
+def hf_tokenizer(checkpoint: Path) -> Any:
+    """The encoder's tokenizer, loaded by transformers alone."""
     return AutoTokenizer.from_pretrained(checkpoint)
 
 
 @pytest.fixture
-def trained(encoder: Encoder, make: Callable[[Encoder], Made]) -> Made:
-    """The pipeline. Not to be changed."""
+def trained(encoder: Encoder, make: Callable[[Encoder], TrainedPipeline]) -> TrainedPipeline:
+    """The trained pipeline of the encoder, which tests must not change."""
     return make(encoder)
 
 
 @pytest.fixture(scope="session")
 def fresh_process(
-    make: Callable[[Encoder], Made], tmp_path_factory: pytest.TempPathFactory
+    make: Callable[[Encoder], TrainedPipeline], tmp_path_factory: pytest.TempPathFactory
 ) -> list[str]:
-    """What a process that loads the pipelines of all encoders from disk says of each."""
+    """The output of a process that loads the pipelines of all encoders and compares predictions."""
     folder = tmp_path_factory.mktemp("saved")
     for encoder in ENCODERS:
         save(make(encoder).nlp, folder, encoder)

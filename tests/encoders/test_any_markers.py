@@ -18,37 +18,37 @@ from .util import LENGTH, MODES, ROWS, make_pipeline, train, with_entities
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_markers(checkpoint: Path, own: Any, mode: str) -> None:
-    """In each of the five modes: rows are the tokenizer's own build with markers at (or in the place
-    of) the arguments; markers are entries that no text can spell; two steps of training."""
+def test_markers(checkpoint: Path, hf_tokenizer: Any, mode: str) -> None:
+    """In each of the five modes, rows equal those of the tokenizer with markers around (or instead of)
+    the arguments, markers are entries that no text can produce, and two training steps work."""
     settings = {"mode": mode}
     nlp = make_pipeline(checkpoint, ["relation_classifier"], relation_classifier=settings)
     model = nlp.get_pipe("relation_classifier").model
     encoder, table = get_module(model, PairNetwork).encoder, model.shims[0].cfg["markers"]
-    rows = encoder.transformer.get_input_embeddings().weight.shape[0]
+    n_rows = encoder.transformer.get_input_embeddings().weight.shape[0]
     assert len(set(table.values())) == len(table)
-    assert max(table.values()) < rows
-    (spelt,) = encoder.pieces([" ".join([*encoder.pieces.vocabulary, *table])])
-    assert not set(table.values()) & set(spelt.ids.tolist())
+    assert max(table.values()) < n_rows
+    (spelled_out,) = encoder.pieces([" ".join([*encoder.pieces.vocabulary, *table])])
+    assert not set(table.values()) & set(spelled_out.ids.tolist())
 
     separator, compared = encoder.pieces.suffix, 0
     for row in ROWS:
         doc = with_entities(nlp, row)
-        (head, tail), ids = doc.ents[:2], own(doc.text, add_special_tokens=False).input_ids
+        (head, tail), ids = doc.ents[:2], hf_tokenizer(doc.text, add_special_tokens=False).input_ids
         pair = TypedPair((head.start, head.end), (tail.start, tail.end), head.label_, tail.label_)
         tokens = token_piece_ranges(
             token_char_ranges(doc), encoder.pieces([doc.text])[0].chars
         ).tolist()
         spans = [(tokens[e.start][0], tokens[e.end - 1][1]) for e in (head, tail)]
         if spans[0][1] > spans[1][0]:
-            continue  # a piece of both
+            continue  # both arguments share a piece
         around = [
             _at(mode, table, role, e.label_) for role, e in zip(_ROLES, (head, tail), strict=True)
         ]
         pieces = [ids[start:end] for start, end in spans]
         shown = [
-            [*before, *([] if mode.startswith("ner") else part), *after]
-            for part, (before, after) in zip(pieces, around, strict=True)
+            [*before, *([] if mode.startswith("ner") else argument), *after]
+            for argument, (before, after) in zip(pieces, around, strict=True)
         ]
         wanted = [
             *encoder.pieces.prefix,
@@ -65,11 +65,11 @@ def test_markers(checkpoint: Path, own: Any, mode: str) -> None:
         if mode == "ner_text":
             wanted += [*pieces[0], *separator, *pieces[1], *separator]
         if len(wanted) > LENGTH:
-            continue  # is cut
+            continue  # the row would be cut
         compared += 1
-        made = marked_rows(model, PairInput([doc], [[pair]], "doc"))
-        assert made.ids[0].tolist() == wanted
-        places = made.positions[0].tolist()
+        marked = marked_rows(model, PairInput([doc], [[pair]], "doc"))
+        assert marked.ids[0].tolist() == wanted
+        places = marked.positions[0].tolist()
         assert [wanted[place] for place in places] == [before[0] for before, _ in around]
 
     assert compared >= 2
@@ -82,7 +82,7 @@ _ROLES = ("SUBJ", "OBJ")
 
 
 def _at(mode: str, table: dict[str, int], role: str, label: str) -> tuple[list[int], list[int]]:
-    """Markers before and behind an argument."""
+    """Markers before and after an argument."""
     if mode.startswith("ner"):
         return [table[f"{role}={label}"]], []
     typed = f"={label}" if mode == "typed_markers" else ""

@@ -1,4 +1,4 @@
-"""Text to vectors on every encoder: pieces, windows, special tokens."""
+"""Checks of pieces, windows, special tokens and vectors on every encoder."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ ODD = [
     "العَرَبِيَّة ـــ",
     "",
 ]
-# Letters that the tokenizers know, and some that they do not or change.
+# Letters that are in the vocabularies, and others that are unknown or normalized.
 _ALPHABET = sorted(set("".join(TEXTS))) + list(" \n\u00a0\u0301\ufb01½ﷺ한☂\U0001f600[]<>'")
 
 
 def _overlapping(token: np.ndarray, chars: np.ndarray) -> set[int]:
-    """The pieces with characters of a token, looked at one by one."""
+    """The pieces that overlap a token, found by brute force."""
     return {i for i, (start, end) in enumerate(chars) if max(start, token[0]) < min(end, token[1])}
 
 
-def test_alignment(checkpoint: Path, own: Any) -> None:
-    """Each token owns the pieces that have characters of it, and these cover all of it; odd texts
-    (accents apart, ligatures, emoji, special tokens spelt out, only white space) too."""
-    tokenizer = PieceTokenizer(own, "tiny")
+def test_alignment(checkpoint: Path, hf_tokenizer: Any) -> None:
+    """Each token gets exactly the pieces that overlap it, and they cover it, also in unusual texts
+    (combining accents, ligatures, emoji, spelled-out special tokens, only white space)."""
+    tokenizer = PieceTokenizer(hf_tokenizer, "tiny")
 
     @settings(max_examples=40)
     @given(st.text(_ALPHABET, max_size=20))
@@ -78,12 +78,12 @@ def test_alignment(checkpoint: Path, own: Any) -> None:
             assert set(range(*token)) <= covered
 
 
-def test_special_tokens(own: Any) -> None:
-    """Ids of a text, and of a pair of texts with their segments, are those of the tokenizer's own
-    build; special tokens that a text spells out are ordinary characters."""
-    single = [own(text).input_ids for text in TEXTS]
-    pairs = [own(TEXTS[0], text, return_token_type_ids=True) for text in TEXTS]
-    tokenizer = PieceTokenizer(own, "tiny")
+def test_special_tokens(hf_tokenizer: Any) -> None:
+    """Ids of a text, and ids and segments of a pair of texts, equal those of the tokenizer; special
+    tokens spelled out in a text are ordinary characters."""
+    single = [hf_tokenizer(text).input_ids for text in TEXTS]
+    pairs = [hf_tokenizer(TEXTS[0], text, return_token_type_ids=True) for text in TEXTS]
+    tokenizer = PieceTokenizer(hf_tokenizer, "tiny")
     texts = tokenizer(TEXTS)
     template = tokenizer.pair
     first = texts[0].ids.tolist()
@@ -100,14 +100,19 @@ def test_special_tokens(own: Any) -> None:
         ]
         assert built == pair.input_ids
         assert types == pair.token_type_ids
-    special = {own.cls_token_id, own.sep_token_id, own.mask_token_id, own.pad_token_id}
-    (spelt,) = tokenizer([" ".join(own.all_special_tokens)])
-    assert not special & set(spelt.ids.tolist())
+    special = {
+        hf_tokenizer.cls_token_id,
+        hf_tokenizer.sep_token_id,
+        hf_tokenizer.mask_token_id,
+        hf_tokenizer.pad_token_id,
+    }
+    (spelled_out,) = tokenizer([" ".join(hf_tokenizer.all_special_tokens)])
+    assert not special & set(spelled_out.ids.tolist())
 
 
 def test_position_limit(checkpoint: Path) -> None:
-    """The longest row is what the network's positions take (two less where they are counted from
-    two on), and such a row is computed; a longer one is refused when the pipeline is made."""
+    """The length limit is the network's number of positions (minus two if they start at two), and a
+    row of that length works; a larger max_length is refused when the pipeline is made."""
     module, _, _ = load_checkpoint(str(checkpoint))
     assert module.max_length == LENGTH
     ids = torch.full((1, LENGTH), module.pieces.suffix[0])
@@ -118,8 +123,8 @@ def test_position_limit(checkpoint: Path) -> None:
 
 
 def test_windows(checkpoint: Path) -> None:
-    """A text five times as long as a window: each piece has the vector of the window that gives it
-    most context."""
+    """In a text five times as long as a window, each piece has the vector from the window that gives
+    it most context."""
     encoder = tiny_encoder(checkpoint, window_overlap=8)
     module = encoder.shims[0].module
     doc = NLP.make_doc(" ".join(TEXTS * 9))
@@ -133,19 +138,19 @@ def test_windows(checkpoint: Path) -> None:
         rows = module(ids, torch.ones_like(ids)).numpy()
     encoded = encoder.predict([doc])
     ranges = token_piece_ranges(token_char_ranges(doc), pieces.chars)
-    for own_range, (first, last) in zip(encoded.token_pieces.tolist(), ranges, strict=True):
-        found = encoded.pieces[slice(*own_range)].numpy()
+    for piece_range, (first, last) in zip(encoded.token_pieces.tolist(), ranges, strict=True):
+        vectors = encoded.pieces[slice(*piece_range)].numpy()
         context = [
             np.minimum(np.arange(first, last) - s, s + capacity - 1 - np.arange(first, last))
             for s in starts
         ]
         best = np.argmax(context, axis=0)
         column = np.arange(first, last) - starts[best] + len(prefix)
-        np.testing.assert_allclose(found, rows[best, column], atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(vectors, rows[best, column], atol=1e-5, rtol=1e-5)
 
 
 def test_batches(checkpoint: Path) -> None:
-    """Vectors in a batch of one and in a padded batch of eight are equal."""
+    """A batch of one and a padded batch of eight give equal vectors."""
     encoder = tiny_encoder(checkpoint)
     docs = [NLP.make_doc(text) for text in [*TEXTS, "Mary", "", "Mary lives in London ."]]
     together = encoder.predict(docs).pieces
@@ -154,7 +159,7 @@ def test_batches(checkpoint: Path) -> None:
 
 
 def test_casing(checkpoint: Path) -> None:
-    """With casing = true, where the network is given vectors instead of ids, nothing changes before
+    """casing = true, with which the network gets vectors instead of ids, changes nothing before
     training."""
     docs = [NLP.make_doc(text) for text in [*TEXTS, "Mary"]]
     plain = tiny_encoder(checkpoint).predict(docs)
@@ -164,9 +169,9 @@ def test_casing(checkpoint: Path) -> None:
 
 
 def test_dropout(checkpoint: Path) -> None:
-    """The settings dropout and attention_dropout reach every part of the network that drops."""
+    """The settings dropout and attention_dropout reach every dropout layer of the network."""
     module, _, _ = load_checkpoint(str(checkpoint), dropout=0.25)
-    rates = {part.p for part in module.modules() if isinstance(part, nn.Dropout)}
+    rates = {layer.p for layer in module.modules() if isinstance(layer, nn.Dropout)}
     assert rates == {0.25}
     off, _, _ = load_checkpoint(str(checkpoint), dropout=0.0)
     ids = torch.tensor([[*off.pieces.prefix, 9, 10, 11, *off.pieces.suffix]])
@@ -175,10 +180,10 @@ def test_dropout(checkpoint: Path) -> None:
 
 
 def test_loads_by_name(encoder: Encoder, checkpoint: Path) -> None:
-    """A saved pipeline needs the folder of the encoder no more."""
+    """A saved pipeline no longer needs the folder of the encoder."""
     data = tiny_encoder(checkpoint).to_bytes()
     again = HFEncoder("gone", precision="float32", device="cpu").from_bytes(data)
     docs = [NLP.make_doc(text) for text in TEXTS]
-    found, wanted = again.predict(docs), tiny_encoder(checkpoint).predict(docs)
-    torch.testing.assert_close(found.pieces, wanted.pieces, atol=0, rtol=0)
+    loaded, wanted = again.predict(docs), tiny_encoder(checkpoint).predict(docs)
+    torch.testing.assert_close(loaded.pieces, wanted.pieces, atol=0, rtol=0)
     assert again.shims[0].module.max_length == LENGTH

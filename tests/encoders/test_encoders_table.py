@@ -1,4 +1,4 @@
-"""The table of the documentation says what is tried here, and nothing else."""
+"""The table in docs/encoders.md matches the checks in this folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_columns() -> None:
 
 
 @pytest.mark.parametrize("major", ["4", "5"])
-def test_results_are_those_of_all_encoders_and_checks(major: str) -> None:
+def test_results_cover_all_encoders_and_checks(major: str) -> None:
     rows = [row for row in ROWS if row["transformers"].startswith(f"{major}.")]
     assert sorted((row["encoder"], row["component"]) for row in rows) == sorted(
         (encoder.name, column) for encoder in ENCODERS for column in script.COLUMNS
@@ -35,7 +35,7 @@ def test_results_are_those_of_all_encoders_and_checks(major: str) -> None:
         assert row["failed"] == []
 
 
-def test_every_check_says_what_it_tries() -> None:
+def test_every_check_has_a_description() -> None:
     assert all(text for group in script.checks().values() for text in group.values())
 
 

@@ -1,4 +1,4 @@
-"""Encoders that cannot be used are refused by name, with what to do."""
+"""Unsupported encoders are refused with an error that names them and says what to do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .util import ENCODERS, HIDDEN, LENGTH
 
 
 def save_canine(folder: Path) -> Path:
-    """A network whose only tokenizer is written in Python."""
+    """Save a network whose only tokenizer is written in Python."""
     config = transformers.CanineConfig(
         hidden_size=HIDDEN,
         num_hidden_layers=1,
@@ -58,9 +58,7 @@ def test_slow_tokenizer_in_a_component(tmp_path: Path, name: str) -> None:
         nlp.initialize()
 
 
-def test_sentencepiece_model_without_what_reads_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_sentencepiece_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (xlm,) = [encoder for encoder in ENCODERS if encoder.name == "xlm-roberta"]
     folder = xlm.save(tmp_path / "xlm")
     (folder / "tokenizer.json").unlink()
@@ -77,7 +75,7 @@ def test_missing_tokenizer(tmp_path: Path) -> None:
         tiny_encoder(folder)
 
 
-def test_network_that_searches_answers_with_beams(tmp_path: Path) -> None:
+def test_network_with_beam_search_for_answers(tmp_path: Path) -> None:
     folder = tiny_checkpoint(tmp_path / "xlnet")
     (folder / "model.safetensors").unlink()
     vocab_size = json.loads((folder / "config.json").read_text())["vocab_size"]

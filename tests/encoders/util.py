@@ -1,4 +1,4 @@
-"""Tiny encoders of every family, with real tokenizers, and a pipeline of all components on each."""
+"""Tiny encoders of every family, with real tokenizers, and pipelines of all components on them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from spacy_spanrel.annotations import make_answer
 from spacy_spanrel.encoding.shim import get_shim
 from spacy_spanrel.training.optimizer import create_adamw
 
-# Pieces that every one of these encoders takes, special tokens included.
+# The longest input of each of these encoders in pieces, including special tokens.
 LENGTH = 64
 HIDDEN = 16
 
@@ -49,11 +49,11 @@ HIDDEN = 16
 class Row(NamedTuple):
     """A sentence.
 
-    lang (str): Its language.
-    sentence (str): Its tokens, with spaces between them.
-    spaced (bool): Whether these spaces are in the text.
+    lang (str): Language.
+    sentence (str): Tokens, separated by spaces.
+    spaced (bool): Whether these spaces are part of the text.
     entities, relations: As in `tests.util.make_doc`.
-    questions: Texts and answers; None where there is no answer.
+    questions: Questions and answers; None if there is no answer.
     """
 
     lang: str
@@ -115,18 +115,20 @@ ROWS = [
     ),
 ]
 TEXTS = [row.text for row in ROWS]
-_CORPUS = [text for row in ROWS for text in (row.text, *(asked for asked, _ in row.questions))]
+_CORPUS = [
+    text for row in ROWS for text in (row.text, *(question for question, _ in row.questions))
+]
 
 
 @dataclass(frozen=True, eq=False)
 class Encoder:
     """A family of encoders.
 
-    name (str): Its `model_type`, or a name for one of its tokenizers.
+    name (str): The `model_type`, with an addition if that has several kinds of tokenizers.
     like (str): A published model of this kind.
-    tokenizer (Callable[[], Tokenizer]): Makes a small tokenizer of the same parts.
-    names (dict[str, str]): Its special tokens.
-    tokenizer_class (str): As the published tokenizer_config.json has it.
+    tokenizer (Callable[[], Tokenizer]): Makes a small tokenizer with the same components.
+    names (dict[str, str]): The special tokens.
+    tokenizer_class (str): The class named in the published tokenizer_config.json.
     config (Callable[[Tokenizer], PretrainedConfig]): Makes the configuration of a tiny network.
     pieces (str): The kind of tokenizer, in words.
     """
@@ -141,11 +143,11 @@ class Encoder:
 
     @property
     def slug(self) -> str:
-        """The name, for folders and tests."""
+        """The name in folder names and test ids."""
         return self.name.replace(", ", "-")
 
     def save(self, folder: Path) -> Path:
-        """Save a random network with its tokenizer, as `from_pretrained` reads it."""
+        """Save a random network and its tokenizer in the format of `from_pretrained`."""
         folder.mkdir(parents=True)
         tokenizer = self.tokenizer()
         tokenizer.save(str(folder / "tokenizer.json"))
@@ -160,7 +162,7 @@ class Encoder:
         return folder
 
 
-# They lower-case text unless told.
+# These lowercase text unless `do_lower_case` is false.
 _CASED_BY_SETTING = ("BertTokenizer", "ElectraTokenizer", "DistilBertTokenizer", "MPNetTokenizer")
 
 # Tokenizers
@@ -192,8 +194,8 @@ _GEMMA = {
 
 
 def _around(tokenizer: Tokenizer, single: str, pair: str) -> Tokenizer:
-    """Put special tokens around texts, and keep them from being cut."""
-    special = sorted({part.split(":")[0] for part in pair.split() if not part.startswith("$")})
+    """Set the template that puts special tokens around texts."""
+    special = sorted({token.split(":")[0] for token in pair.split() if not token.startswith("$")})
     tokenizer.post_processor = processors.TemplateProcessing(
         single=single,
         pair=pair,
@@ -207,7 +209,7 @@ _ROBERTA_AROUND = ("<s> $A </s>", "<s> $A </s> </s> $B </s>")
 
 
 def _add_special(tokenizer: Tokenizer, special: Sequence[str], mask: str) -> None:
-    # As published: the space before a mask goes with it.
+    # As in the published tokenizers, the mask includes the space before it.
     tokenizer.add_special_tokens(
         [AddedToken(token, lstrip=token == mask, normalized=False) for token in special]
     )
@@ -218,7 +220,7 @@ def _wordpiece(special: Sequence[str], unk: str) -> Tokenizer:
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
-    # Not all Chinese characters: some are unknown, as they are to BERT.
+    # The alphabet excludes some Chinese characters, as BERT's does.
     trainer = trainers.WordPieceTrainer(
         vocab_size=300,
         special_tokens=[*special, "[unused1]", "[unused2]", "[unused3]"],
@@ -226,7 +228,7 @@ def _wordpiece(special: Sequence[str], unk: str) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_CORPUS, trainer)
-    # The trainer's special tokens, less the free entries, which BERT has as plain words.
+    # Free entries are ordinary words in BERT's vocabulary, not special tokens.
     content = json.loads(tokenizer.to_str())
     content["added_tokens"] = [t for t in content["added_tokens"] if t["content"] in special]
     return Tokenizer.from_str(json.dumps(content))
@@ -294,7 +296,7 @@ def _xlm_roberta() -> Tokenizer:
 
 
 def _camembert() -> Tokenizer:
-    # The special tokens do not come first, as in the vocabulary of the published model.
+    # As in the published vocabulary, the special tokens do not come first.
     special = [
         "<s>NOTUSED",
         "<pad>",
@@ -310,22 +312,22 @@ def _camembert() -> Tokenizer:
 
 def _deberta() -> Tokenizer:
     special = ["[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]"]
-    # Without the split at white space: pieces take the space before them along.
+    # Without the split at white space, pieces include the space before them.
     return _around(_unigram(special, "[UNK]", "[MASK]", split=False), *_BERT_AROUND)
 
 
 def _gemma() -> Tokenizer:
-    """SentencePiece's other kind: BPE that spells unknown characters in bytes."""
+    """A SentencePiece BPE tokenizer that encodes unknown characters as bytes."""
     special = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>"]
     learned = Tokenizer(models.BPE(unk_token="<unk>"))
     learned.normalizer = normalizers.Replace(" ", "▁")
     learned.pre_tokenizer = pre_tokenizers.Split("▁", "merged_with_next")
     trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=special, show_progress=False)
-    # Some characters are left to the bytes.
+    # Other characters are encoded as bytes.
     learned.train_from_iterator([text for text in _CORPUS if max(text) < "ı"], trainer)
     content = json.loads(learned.to_str())
-    known = [word for word in content["model"]["vocab"] if word not in special]
-    entries = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *known]
+    learned_words = [word for word in content["model"]["vocab"] if word not in special]
+    entries = [*special, *(f"<0x{byte:02X}>" for byte in range(256)), *learned_words]
     content["model"]["vocab"] = {word: i for i, word in enumerate(entries)}
     content["model"] |= {"byte_fallback": True, "fuse_unk": True}
     tokenizer = Tokenizer.from_str(json.dumps(content))
@@ -371,14 +373,14 @@ def _plain(kind: str, **settings: Any) -> Callable[[Tokenizer], Any]:
 
 
 def _like_roberta(kind: str, **settings: Any) -> Callable[[Tokenizer], Any]:
-    # Positions are counted from padding_idx + 1 = 2 on.
+    # Positions start at padding_idx + 1 = 2.
     return lambda tokenizer: _config(
         kind, tokenizer, _ROBERTA, max_position_embeddings=LENGTH + 2, **settings
     )
 
 
 def _modern(names: dict[str, str], **settings: Any) -> Callable[[Tokenizer], Any]:
-    # Every second layer sees eight pieces to each side.
+    # Every second layer attends to eight pieces on each side.
     return lambda tokenizer: _config(
         "modernbert",
         tokenizer,
@@ -487,7 +489,7 @@ ENCODERS = [
         _gemma,
         _GEMMA,
         "PreTrainedTokenizerFast",
-        # Not the defaults, so that losing them would be seen.
+        # These differ from the defaults, so that a test would notice if they were lost.
         _modern(_GEMMA, global_rope_theta=160000.0, local_rope_theta=160000.0),
         "SentencePiece BPE with bytes",
     ),
@@ -502,7 +504,7 @@ NEGATIVE = "no_relation"
 MODES = ("ner", "text", "text_ner", "ner_text", "typed_markers")
 COMPONENTS = ("span_relation", "relation_classifier", "extractive_qa")
 _COMPUTES = {"dropout": 0.0, "precision": "float32", "device": "cpu"}
-# Everything that could be said is said, so that there is something to compare.
+# With thresholds this low, every component predicts something to compare.
 SETTINGS: dict[str, dict[str, Any]] = {
     "span_relation": {
         "model": {
@@ -519,7 +521,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "relation_classifier": {
         "model": {**_COMPUTES, "max_length": "auto", "head_dropout": 0.0},
-        # Beside what the other component finds. The fixtures clean up.
+        # Keys that do not clash with those of span_relation; a fixture removes the extensions.
         "relations_key": "classified",
         "extension_prefix": "classified_",
         "negative_label": NEGATIVE,
@@ -538,11 +540,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 def make_pipeline(
     folder: Path, names: Sequence[str] = COMPONENTS, **settings: dict[str, Any]
 ) -> Language:
-    """An initialized pipeline of components, each with an encoder of its own.
+    """Make and initialize a pipeline of components, each with its own encoder.
 
-    folder (Path): The encoder.
-    names (Sequence[str]): The components.
-    settings: Of a component, by its name, that differ from `SETTINGS`.
+    folder (Path): Checkpoint of the encoder.
+    names (Sequence[str]): Names of the components.
+    settings: For each component by name, the settings that differ from `SETTINGS`.
     RETURNS (Language): The pipeline.
     """
     nlp = spacy.blank("xx")
@@ -560,7 +562,7 @@ def make_pipeline(
 
 
 def with_entities(nlp: Language, row: Row) -> Doc:
-    """The tokens of a row with their entities, and its questions without their answers."""
+    """Make a Doc of a row with its tokens, entities and questions, but without answers."""
     doc = Doc(nlp.vocab, words=row.words, spaces=[row.spaced] * (len(row.words) - 1) + [False])
     doc.set_ents([Span(doc, start, end, label=label) for start, end, label in row.entities])
     doc._.questions = [(str(i), text) for i, (text, _) in enumerate(row.questions)]
@@ -568,30 +570,30 @@ def with_entities(nlp: Language, row: Row) -> Doc:
 
 
 def gold_doc(nlp: Language, row: Row) -> Doc:
-    """A Doc with all that a row says."""
+    """Make a Doc with all annotations of a row."""
     doc = with_entities(nlp, row)
     relations = [Relation(doc.ents[h], doc.ents[t], label) for h, t, label in row.relations]
     set_relations(doc, relations)
-    known = {(r.head, r.tail) for r in relations}
-    pairs = [(h, t) for h in doc.ents for t in doc.ents if h != t and (h, t) not in known]
+    related = {(r.head, r.tail) for r in relations}
+    pairs = [(h, t) for h in doc.ents for t in doc.ents if h != t and (h, t) not in related]
     relations += [Relation(h, t, NEGATIVE) for h, t in pairs]
     set_relations(doc, relations, "classified")
     answers = []
     for number, (text, answer) in enumerate(row.questions):
         start = doc.text.index(answer) if answer else 0
-        asked = Question(str(number), text)
-        answers.append(make_answer(doc, asked, start, start + len(answer or "")))
+        question = Question(str(number), text)
+        answers.append(make_answer(doc, question, start, start + len(answer or "")))
     set_answers(doc, answers)
     return doc
 
 
 def make_examples(nlp: Language) -> list[Example]:
-    """Examples whose predicted Docs have entities, as an NER before the components finds them."""
+    """Make Examples whose predicted Docs have entities, as if an NER component came first."""
     return [Example(with_entities(nlp, row), gold_doc(nlp, row)) for row in ROWS]
 
 
 def train(nlp: Language, steps: int = 8, rate: float = 1e-2) -> dict[str, list[float]]:
-    """Train on all rows at once. Returns the losses of each component."""
+    """Train on all rows in each step, and return the losses of each component."""
     optimizer = create_adamw(learn_rate=rate, weight_decay=0.0)
     losses: dict[str, list[float]] = {name: [] for name in nlp.pipe_names}
     for _ in range(steps):
@@ -605,30 +607,32 @@ def train(nlp: Language, steps: int = 8, rate: float = 1e-2) -> dict[str, list[f
 
 
 def find_something(nlp: Language) -> None:
-    """Make it less and less likely to a `span_relation` that a span is no entity, until it finds one
-    in every row: what so short a training learns depends on its vocabulary and on rounding."""
+    """Lower the bias of "no entity" in `span_relation` until it predicts an entity in every row.
+
+    Training is so short that its result depends on the vocabulary and on rounding.
+    """
     pipe = nlp.get_pipe("span_relation")
     docs = [with_entities(nlp, row) for row in ROWS]
     bias = get_shim(pipe.model).module.entity_classifier.bias
     for _ in range(100):
-        if all(found.types for found in pipe.predict(docs)):
+        if all(prediction.types for prediction in pipe.predict(docs)):
             return
         with torch.no_grad():
             bias[0] -= 0.25
-    raise AssertionError("It finds nothing.")
+    raise AssertionError("span_relation predicts no entities.")
 
 
 def predictions(nlp: Language, batch_size: int = 8, n_process: int = 1) -> list[dict[str, Any]]:
-    """What a pipeline says of the rows, and of all of them as one text, as plain data.
+    """Predict the rows, and all of them as one text, and return the annotations as plain data.
 
     nlp (Language): From `make_pipeline`.
     batch_size (int): Docs in a batch.
-    n_process (int): Processes that predict.
-    RETURNS (list[dict[str, Any]]): For each Doc the places (compared as they are) and the numbers
-        (compared but for rounding) of what each component found.
+    n_process (int): Number of processes that predict.
+    RETURNS (list[dict[str, Any]]): For each Doc, the "places" of the annotations (which must be
+        equal) and their "numbers" (which may differ by rounding).
     """
     docs = [with_entities(nlp, row) for row in ROWS]
-    # Longer than a window.
+    # A text longer than a window.
     docs.append(Doc.from_docs([with_entities(nlp, row) for row in ROWS * 2]))
     docs[-1]._.questions = [text for row in ROWS for text, _ in row.questions]
     return [
@@ -637,7 +641,7 @@ def predictions(nlp: Language, batch_size: int = 8, n_process: int = 1) -> list[
 
 
 def annotations_of(doc: Doc) -> dict[str, Any]:
-    """What the components of `make_pipeline` found in a Doc, as plain data: places and numbers."""
+    """Return the annotations of the components of `make_pipeline`: places and numbers."""
     places: list[Any] = []
     numbers: list[float] = []
     for relation in get_relations(doc):
@@ -650,10 +654,10 @@ def annotations_of(doc: Doc) -> dict[str, Any]:
         places.append([*_place(pair.head), *_place(pair.tail)])
         numbers += pair.scores.values()
     for answer in get_answers(doc):
-        for part in (answer, *answer.alternatives):
-            assert doc.text[part.start_char : part.end_char] == part.text
-            places.append([part.start_char, part.end_char, part.text])
-            numbers += [part.score] if part.logit is None else [part.score, part.logit]
+        for one in (answer, *answer.alternatives):
+            assert doc.text[one.start_char : one.end_char] == one.text
+            places.append([one.start_char, one.end_char, one.text])
+            numbers += [one.score] if one.logit is None else [one.score, one.logit]
     return {"places": places, "numbers": numbers}
 
 
@@ -662,10 +666,10 @@ def _place(span: Span) -> tuple[int, int, str]:
 
 
 def assert_same(
-    found: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]], tolerance: float = 1e-5
+    predicted: Sequence[dict[str, Any]], wanted: Sequence[dict[str, Any]], tolerance: float = 1e-5
 ) -> None:
-    """Compare what `predictions` returned: the same places, and equal numbers but for rounding."""
-    assert len(found) == len(wanted)
-    for one, other in zip(found, wanted, strict=True):
+    """Compare results of `predictions`: equal places, and numbers equal up to rounding."""
+    assert len(predicted) == len(wanted)
+    for one, other in zip(predicted, wanted, strict=True):
         assert one["places"] == other["places"]
         assert one["numbers"] == pytest.approx(other["numbers"], abs=tolerance, rel=tolerance)

@@ -29,8 +29,11 @@ def ranges_of_cuts(cuts: list[int]) -> list[tuple[int, int]]:
 
 @st.composite
 def tokens_and_pieces(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens of a text, and pieces of its bytes as byte-level BPE makes them: a piece may hold a
-    part of a character, or parts of two; some have no character; characters may have no piece."""
+    """Draw the tokens of a text, and pieces of its bytes like those of byte-level BPE.
+
+    A piece may contain part of a character or parts of two, some pieces have no characters, and some
+    characters have no piece.
+    """
     text = draw(st.text(alphabet="ab é字😀", min_size=1, max_size=12))
     inner = st.sets(st.integers(0, len(text)))
     cuts = sorted(draw(inner) | {0, len(text)})
@@ -50,7 +53,7 @@ def tokens_and_pieces(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_ranges(token_chars: np.ndarray, piece_chars: np.ndarray) -> np.ndarray:
-    """Compare with brute force; return the ranges."""
+    """Compare the ranges with brute force, and return them."""
     ranges = token_piece_ranges(token_chars, piece_chars)
     assert ranges.shape == (len(token_chars), 2)
     assert ranges.dtype == np.int64
@@ -59,7 +62,7 @@ def check_ranges(token_chars: np.ndarray, piece_chars: np.ndarray) -> np.ndarray
             j for j, (a, b) in enumerate(piece_chars.tolist()) if a < b and a < end and b > start
         ]
         if overlapping:
-            # From the first to the last of them: nothing else but pieces without characters.
+            # From the first to the last overlapping piece; others in between have no characters.
             assert (first, last) == (overlapping[0], overlapping[-1] + 1)
             within = [j for j in range(first, last) if piece_chars[j, 0] < piece_chars[j, 1]]
             assert within == overlapping
@@ -70,7 +73,7 @@ def check_ranges(token_chars: np.ndarray, piece_chars: np.ndarray) -> np.ndarray
 
 
 @given(tokens_and_pieces())
-def test_ranges_hold_exactly_the_overlapping_pieces(case):
+def test_ranges_contain_exactly_the_overlapping_pieces(case):
     check_ranges(*case)
 
 
@@ -101,7 +104,7 @@ def test_no_token_and_no_piece():
 
 @given(text=TEXTS)
 def test_real_tokenizers(checkpoint, text):
-    # White space, zero-width characters, emoji, accents and combining marks
+    # Texts with white space, zero-width characters, emoji, accents and combining marks.
     doc = NLP(text)
     tokenizer = PieceTokenizer(AutoTokenizer.from_pretrained(checkpoint), "tiny")
     (pieces,) = tokenizer([text])
@@ -133,7 +136,7 @@ def test_non_space_offsets(text):
 
 @st.composite
 def tokenization(draw: st.DrawFn, solid: str) -> Doc:
-    """Tokens of a text without white space, with white space of any kind between them."""
+    """Draw a tokenization of a text without white space, and put any kind of white space between tokens."""
     cuts = sorted(draw(st.sets(st.integers(1, len(solid) - 1))) | {0, len(solid)})
     words: list[str] = []
     spaces: list[bool] = []
@@ -153,7 +156,7 @@ def two_tokenizations(draw: st.DrawFn) -> tuple[Doc, Doc]:
 
 
 def solid_chars(doc: Doc, start: int, end: int) -> tuple[int, ...]:
-    """Numbers of the non-space characters in some tokens, counted through the Doc."""
+    """Return the indices of the tokens' non-space characters among all those of the Doc."""
     numbers = np.cumsum([not char.isspace() for char in doc.text]) - 1
     chars = [i for t in doc[start:end] for i in range(t.idx, t.idx + len(t))]
     return tuple(int(numbers[i]) for i in chars if not doc.text[i].isspace())
@@ -168,20 +171,20 @@ def test_projection_equals_brute_force(case):
     of_target = {solid_chars(target, a, b): (a, b) for b in ends for a in range(b)}
     for start in range(len(source)):
         for end in range(start + 1, len(source) + 1):
-            found = project(source[start:end])
+            projected = project(source[start:end])
             wanted = solid_chars(source, start, end)
             if same_tokens:
-                assert found == (start, end)
+                assert projected == (start, end)
             elif not wanted or wanted not in of_target:
-                assert found is None
+                assert projected is None
             else:
-                assert solid_chars(target, *found) == wanted
-                # Tight: no white space at the borders.
-                assert not target[found[0]].is_space
-                assert not target[found[1] - 1].is_space
+                assert solid_chars(target, *projected) == wanted
+                # The span has no white space at its ends.
+                assert not target[projected[0]].is_space
+                assert not target[projected[1] - 1].is_space
 
 
-def test_projection_says_what_is_misaligned():
+def test_projection_of_misaligned_spans_is_none():
     source = Doc(VOCAB, words=["do", "n't", "go"], spaces=[False, True, False])
     target = Doc(VOCAB, words=["don't", "go"])
     project = SpanProjector(source, target)

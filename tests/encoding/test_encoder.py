@@ -31,14 +31,17 @@ TEXTS = [
 
 
 @cache
-def parts(folder: Path):
+def load_with_transformers(folder: Path):
     return AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
 
 
 def reference(folder: Path, text: str, capacity: int, overlap: int):
-    """Vectors of all pieces by transformers itself, each from the window that gives it most
-    context; the summary vector of that window; and the offsets of the pieces."""
-    model, tokenizer = parts(folder)
+    """Compute vectors with transformers alone.
+
+    Returns the vector of each piece from the window that gives it most context, the [CLS] vector of
+    that window, the offsets of the pieces, and the vectors of all windows.
+    """
+    model, tokenizer = load_with_transformers(folder)
     tokenizer.backend_tokenizer.encode_special_tokens = True
     coded = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
     n, start, starts = len(coded.ids), 0, [0]
@@ -64,7 +67,7 @@ def reference(folder: Path, text: str, capacity: int, overlap: int):
 
 
 def docs_of(encoded: EncodedDocs) -> list[tuple[torch.Tensor, torch.Tensor, list[list[int]]]]:
-    """Pieces, context vectors and token ranges of each Doc; the ranges counted from its first."""
+    """Return pieces, [CLS] vectors and token ranges of each Doc, with ranges relative to the Doc."""
     out = []
     for start, end in zip(encoded.token_offsets[:-1], encoded.token_offsets[1:], strict=True):
         ranges = encoded.token_pieces[start:end]
@@ -84,11 +87,11 @@ def check_doc(folder: Path, doc: Doc, encoded, capacity: int = 62, overlap: int 
         inside = [j for j, (s, e) in enumerate(offsets) if s < e and s < b and e > a]
         wanted = range(inside[0], inside[-1] + 1) if inside else []
         assert last - first == len(wanted)
-        for found, j in zip(pieces[first:last], wanted, strict=True):
-            torch.testing.assert_close(found, vectors[j], atol=1e-5, rtol=1e-4)
+        for vector, j in zip(pieces[first:last], wanted, strict=True):
+            torch.testing.assert_close(vector, vectors[j], atol=1e-5, rtol=1e-4)
         if inside:
             torch.testing.assert_close(token_context, contexts[inside[0]], atol=1e-5, rtol=1e-4)
-        else:  # the summary of one of the Doc's own windows
+        else:  # the [CLS] vector of one of the Doc's windows
             assert any(torch.allclose(token_context, row[0], atol=1e-5) for row in rows)
 
 
@@ -108,8 +111,8 @@ def test_batches_and_order_change_nothing(checkpoint, batch_pieces):
     order = np.random.default_rng(0).permutation(len(docs))
     encoded = tiny_encoder(checkpoint, batch_pieces=batch_pieces).predict([docs[i] for i in order])
     assert encoded.token_offsets.tolist() == [0, *np.cumsum([len(docs[i]) for i in order])]
-    for i, found in zip(order, docs_of(encoded), strict=True):
-        check_doc(checkpoint, docs[i], found)
+    for i, encoded_doc in zip(order, docs_of(encoded), strict=True):
+        check_doc(checkpoint, docs[i], encoded_doc)
 
 
 @settings(max_examples=15)
@@ -119,7 +122,7 @@ def test_batches_and_order_change_nothing(checkpoint, batch_pieces):
     overlap=st.integers(0, 8),
 )
 def test_long_texts_are_read_in_windows(checkpoint, words, max_length, overlap):
-    # Each piece's vector is that from the window in which it has most context.
+    # The vector of a piece comes from the window in which it has most context.
     doc = NLP(" ".join(words))
     encoder = tiny_encoder(checkpoint, max_length=max_length, window_overlap=overlap)
     capacity = max_length - 2
@@ -132,7 +135,7 @@ def test_long_texts_are_read_in_windows(checkpoint, words, max_length, overlap):
     )
 
 
-def test_text_many_times_the_window(checkpoint):
+def test_text_much_longer_than_a_window(checkpoint):
     docs = [NLP("John works in Paris . " * 400), NLP("Paris")]
     encoded = tiny_encoder(checkpoint).predict(docs)
     assert encoded.n_tokens == 2001
@@ -152,7 +155,7 @@ def test_docs_without_pieces(checkpoint):
 
 def test_gradient_equals_that_of_transformers(checkpoint):
     text = "John works in Paris"
-    model, tokenizer = parts(checkpoint)
+    model, tokenizer = load_with_transformers(checkpoint)
     encoder = tiny_encoder(checkpoint, dropout=0.0)
     encoded, backprop = encoder.begin_update([NLP(text), NLP("Mary")])
     n = len(tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -177,7 +180,7 @@ def test_gradient_equals_that_of_transformers(checkpoint):
 
 
 def test_position_limit_of_roberta(tmp_path):
-    # Positions count from padding_idx + 1 on, so 66 embeddings take 64 pieces.
+    # Positions start at padding_idx + 1, so 66 embeddings are enough for 64 pieces.
     folder = tiny_checkpoint(tmp_path, "roberta", tokenizer_max_length=100_000)
     assert AutoModel.from_pretrained(folder).config.max_position_embeddings == 66
     assert tiny_encoder(folder).shims[0].module.max_length == 64
@@ -219,11 +222,11 @@ def test_overlap_is_at_most_a_quarter_of_a_window(bert_checkpoint):
 # Names
 
 
-def test_name_of_a_package(bert_checkpoint, tmp_path, monkeypatch):
+def test_name_of_an_installed_package(bert_checkpoint, tmp_path, monkeypatch):
     for package, inner in (("spanrel_test_flat", "."), ("spanrel_test_deep", "model")):
         folder = tmp_path / package
         tiny_checkpoint(folder / inner)
-        (folder / "__init__.py").write_text("raise RuntimeError('need not be imported')")
+        (folder / "__init__.py").write_text("raise RuntimeError('must not be imported')")
     monkeypatch.syspath_prepend(tmp_path)
     wanted = tiny_encoder(bert_checkpoint).predict([NLP("John")]).pieces
     for package in ("spanrel_test_flat", "spanrel_test_deep"):
@@ -284,12 +287,12 @@ def test_casing_changes_nothing_before_training(checkpoint):
     docs = [NLP(text) for text in [*TEXTS, "John Paris " * 60]]
     plain = tiny_encoder(checkpoint).predict(docs)
     encoder = tiny_encoder(checkpoint, casing=True)
-    told = encoder.predict(docs)
-    torch.testing.assert_close(told.pieces, plain.pieces, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(told.context, plain.context, atol=1e-5, rtol=1e-4)
+    cased = encoder.predict(docs)
+    torch.testing.assert_close(cased.pieces, plain.pieces, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(cased.context, plain.context, atol=1e-5, rtol=1e-4)
     again = HFEncoder("gone", casing=True, precision="float32", device="cpu")
     again.from_bytes(encoder.to_bytes())
-    assert torch.equal(again.predict(docs).pieces, told.pieces)
+    assert torch.equal(again.predict(docs).pieces, cased.pieces)
 
 
 def test_casing_tells_an_uncased_encoder_the_case(tmp_path):
@@ -306,7 +309,7 @@ def test_casing_tells_an_uncased_encoder_the_case(tmp_path):
 
 
 def test_bfloat16_is_finite_and_close(checkpoint):
-    # In half precision, a mask of -1e30 is minus infinity, and then NaN.
+    # In half precision, a mask of -1e30 would become minus infinity, and then NaN.
     docs = [NLP(text) for text in TEXTS]
     exact = tiny_encoder(checkpoint).predict(docs)
     encoder = tiny_encoder(checkpoint, precision="bfloat16")
@@ -333,7 +336,7 @@ def test_float16_is_refused_on_a_cpu(bert_checkpoint):
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "abacus"])
-def test_device_that_is_not_there(bert_checkpoint, device):
+def test_missing_device(bert_checkpoint, device):
     with pytest.raises(ValueError, match=f"E_SR209.*'{device}'"):
         tiny_encoder(bert_checkpoint, device=device)
 
@@ -350,18 +353,18 @@ def test_width_is_known_after_initialization(bert_checkpoint):
     assert encoder.get_dim("nO") == 32
 
 
-def test_loading_draws_no_weights_from_chance(bert_checkpoint):
+def test_loading_leaves_no_random_weights(bert_checkpoint):
     module, cfg, files = load_checkpoint(str(bert_checkpoint))
     assert cfg["name"] == str(bert_checkpoint)
     assert {"config.json", "tokenizer.json", "tokenizer_config.json"} <= set(files)
-    model, _ = parts(bert_checkpoint)
+    model, _ = load_with_transformers(bert_checkpoint)
     state = model.state_dict()
     for name, value in module.transformer.state_dict().items():
         assert torch.equal(value, state[name])
 
 
 def bert_folder(folder: Path, words: list[str], tokenizer_config: dict[str, object] | None) -> Path:
-    """A BERT checkpoint as old ones are: `vocab.txt`, and perhaps a `tokenizer_config.json`."""
+    """Make a BERT checkpoint in the old form: `vocab.txt`, and perhaps `tokenizer_config.json`."""
     tiny_checkpoint(folder, "bert", words)
     (folder / "tokenizer.json").unlink()
     (folder / "tokenizer_config.json").unlink()
@@ -382,7 +385,7 @@ def bert_folder(folder: Path, words: list[str], tokenizer_config: dict[str, obje
         (["john"], None, "john", False),
     ],
 )
-def test_vocabulary_decides_on_case_where_nothing_is_stated(
+def test_vocabulary_decides_whether_to_lowercase_by_default(
     tmp_path: Path,
     words: list[str],
     config: dict[str, object] | None,
@@ -406,14 +409,15 @@ def test_vocabulary_decides_on_case_where_nothing_is_stated(
         max_size=5,
     )
 )
-def test_parts_are_read_like_docs_of_their_own(checkpoint, sentences):
-    """Vectors, windows and summaries of each part are those of a Doc with its text alone."""
+def test_parts_of_a_doc_are_encoded_like_separate_docs(checkpoint, sentences):
+    """Vectors and windows of each part equal those of a Doc with the text of that part."""
     words = [word for sentence in sentences for word in sentence]
     starts = np.cumsum([0, *map(len, sentences)])[: max(1, len(sentences))]
     whole = Doc(NLP.vocab, words=words)
     other = NLP("John works in Paris.")
     parts = [
-        Doc(NLP.vocab, words=own, spaces=[True] * (len(own) - 1) + [False]) for own in sentences
+        Doc(NLP.vocab, words=sentence, spaces=[True] * (len(sentence) - 1) + [False])
+        for sentence in sentences
     ]
     encoder = tiny_encoder(checkpoint, max_length=16, window_overlap=3)
     together = encoder.predict(SplitDocs([whole, other], [starts, np.zeros(1, dtype=np.int64)]))
@@ -428,11 +432,12 @@ def test_parts_are_read_like_docs_of_their_own(checkpoint, sentences):
     assert together.window_counts.tolist() == [sum(counts[:-1]), counts[-1]]
 
 
-def test_windows_of_an_encoder_that_does_not_say(bert_checkpoint):
+def test_window_ranges_without_known_windows(bert_checkpoint):
     encoded = tiny_encoder(bert_checkpoint, max_length=12, window_overlap=2).predict(
         [NLP("Paris " * 18), NLP(""), NLP("London")]
     )
-    # 10 words a window, the last one moved back to the end; the middle of what two share divides it.
+    # Windows have 10 words, and the last one ends with the text. Without `windows`, ranges meet in the
+    # middle of the overlap.
     assert encoded.windows.tolist() == [[0, 10], [8, 18], [18, 18], [18, 19]]
     encoded.windows = None
     assert encoded.window_ranges[[0, 1, 3]].tolist() == [[0, 9], [9, 18], [18, 19]]

@@ -1,4 +1,4 @@
-"""Loading and saving: nothing is written or run, damaged files are errors, little memory is used."""
+"""Loading writes no files, runs no code, uses little memory and refuses damaged files."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def encoder(bert_checkpoint: Path):
 
 
 @pytest.fixture
-def copied(bert_checkpoint: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(bert_checkpoint, tmp_path / "copied"))
+def checkpoint_copy(bert_checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bert_checkpoint, tmp_path / "copy"))
 
 
-def fresh():
+def new_encoder():
     return HFEncoder("none", device="cpu", precision="float32")
 
 
@@ -61,15 +61,15 @@ def test_loading_writes_no_file(encoder, monkeypatch, tmp_path: Path, name: str)
 
     monkeypatch.setattr(Path, "write_bytes", refuse)
     monkeypatch.setattr(tempfile, "TemporaryDirectory", refuse)
-    again = fresh()
+    again = new_encoder()
     get_shim(again).from_bytes(srsly.msgpack_dumps(message))
     assert get_shim(again).is_initialized
 
 
-def test_pieces_are_saved_as_the_checkpoint_has_them(bert_checkpoint: Path):
+def test_tokenizer_is_saved_unchanged(bert_checkpoint: Path):
     module, _, files = load_checkpoint(str(bert_checkpoint))
     loaded = tokenizer_from_files(files).backend_tokenizer.pre_tokenizer
-    # The module splits special tokens, once; what is saved does not yet.
+    # The module adds one split of special tokens; the saved tokenizer has none.
     assert str(loaded).count("Split(") == 0
     built = build_hf_module({"name": "x", "casing": False}, files)
     both = [str(m.pieces._backend.pre_tokenizer).count("Split(") for m in (module, built)]
@@ -79,19 +79,19 @@ def test_pieces_are_saved_as_the_checkpoint_has_them(bert_checkpoint: Path):
 # Custom code
 
 
-def test_custom_code_is_refused_unasked(copied: Path, monkeypatch, tmp_path: Path):
+def test_custom_code_is_refused_without_asking(checkpoint_copy: Path, monkeypatch, tmp_path: Path):
     ran = tmp_path / "ran"
-    (copied / "modeling_own.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
-    config = json.loads((copied / "config.json").read_text())
+    (checkpoint_copy / "modeling_own.py").write_text(f"open({str(ran)!r}, 'w').close()\n")
+    config = json.loads((checkpoint_copy / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "modeling_own.Own"}}
-    (copied / "config.json").write_text(json.dumps(config))
+    (checkpoint_copy / "config.json").write_text(json.dumps(config))
 
-    def asked(*args):
-        raise AssertionError("asked")
+    def fail(*args):
+        raise AssertionError("the user was asked")
 
-    monkeypatch.setattr("builtins.input", asked)
+    monkeypatch.setattr("builtins.input", fail)
     with pytest.raises(OSError, match="E_SR202"):
-        load_checkpoint(str(copied))
+        load_checkpoint(str(checkpoint_copy))
     assert not ran.exists()
 
 
@@ -104,10 +104,10 @@ def damage_weights(folder: Path, data: bytes) -> None:
 
 DAMAGES = {
     "empty weights": lambda folder: damage_weights(folder, b""),
-    "weights cut off": lambda folder: damage_weights(
+    "truncated weights": lambda folder: damage_weights(
         folder, (folder / "model.safetensors").read_bytes()[:1000]
     ),
-    "other weights": lambda folder: damage_weights(folder, b"\xff" * 100),
+    "invalid weights": lambda folder: damage_weights(folder, b"\xff" * 100),
     "tokenizer without added_tokens": lambda folder: (folder / "tokenizer.json").write_text(
         json.dumps(
             {
@@ -125,22 +125,22 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_checkpoints_are_errors_with_the_path(copied: Path, damage: str):
-    DAMAGES[damage](copied)
+def test_damaged_checkpoint_errors_name_the_path(checkpoint_copy: Path, damage: str):
+    DAMAGES[damage](checkpoint_copy)
     with pytest.raises((OSError, ValueError), match="E_SR") as caught:
-        load_checkpoint(str(copied))
-    assert str(copied) in str(caught.value)
+        load_checkpoint(str(checkpoint_copy))
+    assert str(checkpoint_copy) in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-def test_weights_that_are_not_finite_are_refused(encoder, copied: Path, value: float):
-    path = copied / "model.safetensors"
+def test_weights_that_are_not_finite_are_refused(encoder, checkpoint_copy: Path, value: float):
+    path = checkpoint_copy / "model.safetensors"
     weights = load_file(path)
     name = next(n for n in weights if n.endswith("layer.0.output.dense.weight"))
     weights[name].reshape(-1)[3] = value
     save_file(weights, path, metadata={"format": "pt"})
     with pytest.raises(ValueError, match="E_SR221.*layer.0.output.dense.weight"):
-        load_checkpoint(str(copied))
+        load_checkpoint(str(checkpoint_copy))
 
     message = srsly.msgpack_loads(get_shim(encoder).to_bytes())
     saved = load(message["weights"])
@@ -148,13 +148,13 @@ def test_weights_that_are_not_finite_are_refused(encoder, copied: Path, value: f
     saved[name].reshape(-1)[3] = value
     message["weights"] = save(saved)
     with pytest.raises(ValueError, match="E_SR221.*layer.0.output.dense.weight"):
-        get_shim(fresh()).from_bytes(srsly.msgpack_dumps(message))
+        get_shim(new_encoder()).from_bytes(srsly.msgpack_dumps(message))
 
 
 # Texts without pieces
 
 
-def test_an_empty_text_with_casing_and_no_special_tokens(bert_checkpoint: Path):
+def test_empty_text_with_casing_and_without_special_tokens(bert_checkpoint: Path):
     model = HFEncoder(str(bert_checkpoint), casing=True, device="cpu", precision="float32")
     model.initialize()
     pieces = get_module(model, HFModule).pieces
@@ -168,7 +168,7 @@ def test_an_empty_text_with_casing_and_no_special_tokens(bert_checkpoint: Path):
 # Bytes
 
 
-def test_weights_are_safetensors_both_ways():
+def test_weights_are_exchangeable_with_safetensors():
     weights = {
         "a": torch.randn(3, 4),
         "transposed": torch.randn(3, 4).T,
@@ -187,20 +187,20 @@ def test_weights_are_safetensors_both_ways():
 
 
 @pytest.mark.parametrize("cut", [0, 5, 20, -1])
-def test_weights_cut_off_are_refused(cut: int):
+def test_truncated_weights_are_refused(cut: int):
     data = b"".join(pack_weights({"a": torch.randn(30, 4)}))
     with pytest.raises(ValueError):
         unpack_weights(data[:cut])
 
 
-def test_offsets_outside_of_the_file_are_refused():
+def test_offsets_outside_the_file_are_refused():
     header = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}}
     text = json.dumps(header).encode()
     with pytest.raises(ValueError, match="place of the tensor"):
         unpack_weights(len(text).to_bytes(8, "little") + text + b"\0" * 8)
 
 
-def test_reader_of_messages_gives_views():
+def test_message_reader_returns_views():
     data = srsly.msgpack_dumps({"small": [1, {"a": 2.5}], "large": b"x" * 70000, "none": None})
     reader = MessageReader(data)
     assert reader.table() == 3
@@ -212,14 +212,14 @@ def test_reader_of_messages_gives_views():
     assert (reader.value(), reader.binary()) == ("none", None)
 
 
-def test_models_are_written_as_thinc_writes_them(encoder, tmp_path: Path):
+def test_models_are_written_in_the_format_of_thinc(encoder, tmp_path: Path):
     write_model(encoder, tmp_path / "model")
     assert (tmp_path / "model").read_bytes() == encoder.to_bytes()
-    again = fresh()
+    again = new_encoder()
     read_model(again, tmp_path / "model")
     for name, value in get_module(encoder, HFModule).state_dict().items():
         assert torch.equal(value, get_module(again, HFModule).state_dict()[name])
-    by_thinc = fresh().from_disk(tmp_path / "model")
+    by_thinc = new_encoder().from_disk(tmp_path / "model")
     assert by_thinc.to_bytes() == again.to_bytes()
 
 
@@ -235,7 +235,7 @@ class Tied(nn.Module):
         self.register_buffer("positions", torch.arange(4), persistent=False)
 
 
-def test_tied_weights_stay_tied_and_buffers_are_there():
+def test_tied_weights_stay_tied_and_buffers_are_kept():
     weights = {name: value.clone() for name, value in Tied().state_dict().items()}
     loaded = build_with_weights(Tied, weights)
     assert isinstance(loaded, Tied)

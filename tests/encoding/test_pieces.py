@@ -28,7 +28,7 @@ def load(folder: Path) -> PieceTokenizer:
     return PieceTokenizer(AutoTokenizer.from_pretrained(folder), "tiny")
 
 
-def test_prefix_and_suffix_are_probed(bert_checkpoint, roberta_checkpoint):
+def test_prefix_and_suffix_are_detected(bert_checkpoint, roberta_checkpoint):
     bert, roberta = load(bert_checkpoint), load(roberta_checkpoint)
     assert (bert.prefix, bert.suffix, bert.pad_id) == ([2], [3], 0)
     assert (roberta.prefix, roberta.suffix, roberta.pad_id) == ([0], [2], 1)
@@ -51,7 +51,7 @@ def test_special_tokens_at_the_end_only(bert_checkpoint, tmp_path):
 
 def test_no_length_limit(bert_checkpoint):
     tokenizer = AutoTokenizer.from_pretrained(bert_checkpoint)
-    tokenizer.model_max_length = int(1e30)  # what transformers sets where there is none
+    tokenizer.model_max_length = int(1e30)  # the value in transformers for no limit
     assert PieceTokenizer(tokenizer, "tiny").max_length is None
 
 
@@ -67,7 +67,7 @@ def test_the_text_at_the_offsets_is_the_piece(bert_checkpoint, text):
 
 @given(text=TEXTS)
 def test_byte_level_pieces_cover_the_text(roberta_checkpoint, text):
-    # Each character but white space is in a piece, and the bytes of the pieces are the text's.
+    # Every character except white space is in a piece, and the pieces decode to the text.
     tokenizer = AutoTokenizer.from_pretrained(roberta_checkpoint)
     (pieces,) = PieceTokenizer(tokenizer, "tiny")([text])
     covered = {i for start, end in pieces.chars.tolist() for i in range(start, end)}
@@ -76,7 +76,7 @@ def test_byte_level_pieces_cover_the_text(roberta_checkpoint, text):
     assert tokenizer.decode(pieces.ids, clean_up_tokenization_spaces=False) == text
 
 
-def test_truncation_and_padding_of_the_file_are_ignored(bert_checkpoint, tmp_path):
+def test_saved_truncation_and_padding_are_ignored(bert_checkpoint, tmp_path):
     folder = shutil.copytree(bert_checkpoint, tmp_path / "checkpoint")
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.backend_tokenizer.enable_truncation(8)
@@ -100,7 +100,7 @@ def test_truncation_of_minilm_is_ignored():
     assert len(pieces.ids) == 300
 
 
-def test_literal_special_tokens_are_text(checkpoint):
+def test_spelled_out_special_tokens_are_text(checkpoint):
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     special = set(tokenizer.all_special_ids)
     unused = {i for word, i in tokenizer.get_vocab().items() if "unused" in word}
@@ -111,7 +111,7 @@ def test_literal_special_tokens_are_text(checkpoint):
     assert covered == {i for i, char in enumerate(LITERAL) if char != " "}
 
 
-def test_literal_special_tokens_are_text_after_saving(checkpoint, tmp_path):
+def test_spelled_out_special_tokens_are_text_after_saving(checkpoint, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     (before,) = PieceTokenizer(tokenizer, "tiny")([LITERAL])
     for name, data in tokenizer_to_files(tokenizer).items():
@@ -125,8 +125,8 @@ def test_literal_special_tokens_are_text_after_saving(checkpoint, tmp_path):
     )
 
 
-def test_markers_that_are_no_special_tokens_keep_their_ids(bert_checkpoint):
-    # Vocabulary words which a user added are words of the text, unlike special tokens.
+def test_added_words_that_are_not_special_keep_their_ids(bert_checkpoint):
+    # Unlike special tokens, words added to the vocabulary are recognized in texts.
     tokenizer = AutoTokenizer.from_pretrained(bert_checkpoint)
     tokenizer.add_tokens([AddedToken("Zyx", special=False)])
     (pieces,) = PieceTokenizer(tokenizer, "tiny")(["John Zyx"])
@@ -158,19 +158,19 @@ def test_batch_equals_one_by_one(checkpoint):
     tokenizer = load(checkpoint)
     texts = ["John", "", "Mary lives in Paris", "  \n", "x" * 200]
     together = tokenizer(texts)
-    for text, found in zip(texts, together, strict=True):
+    for text, batched in zip(texts, together, strict=True):
         (alone,) = tokenizer([text])
-        assert found.ids.tolist() == alone.ids.tolist()
-        assert found.chars.tolist() == alone.chars.tolist()
+        assert batched.ids.tolist() == alone.ids.tolist()
+        assert batched.chars.tolist() == alone.chars.tolist()
 
 
-def test_uncased_pieces_point_into_the_text_as_it_stands(tmp_path):
+def test_offsets_of_uncased_pieces_refer_to_the_original_text(tmp_path):
     (pieces,) = load(tiny_checkpoint(tmp_path, cased=False))(["JOHN, Café İ x"])
     text = "JOHN, Café İ x"
-    found = [text[start:end] for start, end in pieces.chars.tolist()]
-    assert found[:2] == ["JOHN", ","]
-    assert "".join(dict.fromkeys(found[2:-1])).startswith("Caf")
-    assert found[-1] == "x"
+    piece_texts = [text[start:end] for start, end in pieces.chars.tolist()]
+    assert piece_texts[:2] == ["JOHN", ","]
+    assert "".join(dict.fromkeys(piece_texts[2:-1])).startswith("Caf")
+    assert piece_texts[-1] == "x"
 
 
 @pytest.mark.parametrize(
@@ -185,6 +185,6 @@ def test_piece_casing(piece, wanted):
     assert piece_casing(text, chars).tolist() == [wanted, 0, 0]
 
 
-def test_piece_casing_of_nothing():
+def test_piece_casing_of_an_empty_text():
     assert piece_casing("", np.zeros((0, 2), dtype=np.int64)).tolist() == []
     assert piece_casing("", np.zeros((2, 2), dtype=np.int64)).tolist() == [0, 0]

@@ -31,7 +31,7 @@ DOCS = [NLP("John works in Paris"), NLP("Mary lives in London and works for Acme
 
 
 class Net(nn.Module):
-    """Two layers that share their weight if `tied`, and a buffer that may be saved or not."""
+    """Two layers that share their weight if `tied`, and a buffer that is saved if `persistent`."""
 
     def __init__(self, width: int = 4, tied: bool = False, persistent: bool = True):
         super().__init__()
@@ -56,7 +56,7 @@ def net_shim(**cfg: Any) -> TorchShim:
 
 
 def changed_weights(shim: TorchShim, **changes: torch.Tensor | None) -> bytes:
-    """The bytes of a shim with some weights replaced, or left out (None)."""
+    """Return the bytes of a shim with some weights replaced, or removed (None)."""
     msg = srsly.msgpack_loads(shim.to_bytes())
     weights = load_safetensors(msg["weights"])
     for name, value in changes.items():
@@ -68,7 +68,7 @@ def changed_weights(shim: TorchShim, **changes: torch.Tensor | None) -> bytes:
     return srsly.msgpack_dumps({**msg, "weights": save_safetensors(weights)})
 
 
-def gone() -> Any:
+def encoder_without_folder() -> Any:
     return HFEncoder("a/folder/that/is/gone", device="cpu", precision="float32")
 
 
@@ -80,20 +80,20 @@ def assert_same_vectors(first: Any, second: Any) -> None:
 
 
 def test_bytes_round_trip_without_the_original_folder(checkpoint, tmp_path):
-    # A saved pipeline needs nothing that is not in it.
+    # A saved pipeline is self-contained.
     folder = shutil.copytree(checkpoint, tmp_path / "checkpoint")
     encoder = tiny_encoder(folder)
     data = encoder.to_bytes()
     shutil.rmtree(folder)
-    again = gone().from_bytes(data)
+    again = encoder_without_folder().from_bytes(data)
     state = again.shims[0].module.state_dict()
     assert state.keys() == encoder.shims[0].module.state_dict().keys()
     for name, value in encoder.shims[0].module.state_dict().items():
         assert torch.equal(state[name], value)
     assert_same_vectors(encoder, again)
     assert again.shims[0].module.max_length == 64
-    # and once more from what was loaded
-    assert_same_vectors(encoder, gone().from_bytes(again.to_bytes()))
+    # A second round trip starts from the loaded encoder.
+    assert_same_vectors(encoder, encoder_without_folder().from_bytes(again.to_bytes()))
 
 
 def test_disk_round_trip_without_the_original_folder(checkpoint, tmp_path):
@@ -101,13 +101,13 @@ def test_disk_round_trip_without_the_original_folder(checkpoint, tmp_path):
     encoder = tiny_encoder(folder)
     encoder.to_disk(tmp_path / "model")
     shutil.rmtree(folder)
-    assert_same_vectors(encoder, gone().from_disk(tmp_path / "model"))
+    assert_same_vectors(encoder, encoder_without_folder().from_disk(tmp_path / "model"))
 
 
-def test_there_is_no_pickle_in_the_bytes(checkpoint):
+def test_bytes_contain_no_pickle(checkpoint):
     msg = srsly.msgpack_loads(tiny_encoder(checkpoint).shims[0].to_bytes())
     assert set(msg) == {"cfg", "files", "weights", "versions"}
-    assert load_safetensors(msg["weights"])  # a header of JSON, then plain numbers
+    assert load_safetensors(msg["weights"])  # a JSON header and plain numbers
     assert json.dumps(msg["cfg"])
     for name, data in msg["files"].items():
         assert not data.startswith((b"PK", b"\x80")), name
@@ -116,35 +116,35 @@ def test_there_is_no_pickle_in_the_bytes(checkpoint):
             json.loads(text)
 
 
-def test_versions_are_saved_and_named_where_loading_fails(checkpoint):
+def test_versions_are_saved_and_named_if_loading_fails(checkpoint):
     encoder = tiny_encoder(checkpoint)
     msg = srsly.msgpack_loads(encoder.shims[0].to_bytes())
-    here = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
-    assert msg["versions"] == here
+    installed = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
+    assert msg["versions"] == installed
     config = json.loads(msg["files"]["config.json"])
     saved = {"torch": "2.5.0", "transformers": "9.8.7"}
-    # As if this version knew no such network.
+    # The config of a network that the installed version does not support.
     for broken in ({**config, "model_type": "unheard"}, {**config, "num_hidden_layers": 3}):
         files = {**msg["files"], "config.json": json.dumps(broken).encode()}
         data = srsly.msgpack_dumps({**msg, "files": files, "versions": saved})
         with pytest.raises(ValueError, match="E_SR218") as error:
-            gone().shims[0].from_bytes(data)
+            encoder_without_folder().shims[0].from_bytes(data)
         assert "saved with torch 2.5.0, transformers 9.8.7" in str(error.value)
-        assert all(f"{name} {number}" in str(error.value) for name, number in here.items())
+        assert all(f"{name} {number}" in str(error.value) for name, number in installed.items())
 
 
 def test_pipelines_without_versions_load(checkpoint):
-    # They were saved before versions were.
+    # Pipelines saved by early versions of the package have no versions.
     encoder = tiny_encoder(checkpoint)
     msg = srsly.msgpack_loads(encoder.shims[0].to_bytes())
     del msg["versions"]
-    again = gone()
+    again = encoder_without_folder()
     again.shims[0].from_bytes(srsly.msgpack_dumps(msg))
     assert_same_vectors(encoder, again)
 
 
 @pytest.mark.parametrize(
-    ("written", "older"),
+    ("new_settings", "old_settings"),
     [
         ({"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}, {"rope_theta": 5e5}),
         (
@@ -158,16 +158,18 @@ def test_pipelines_without_versions_load(checkpoint):
         ),
     ],
 )
-def test_settings_of_transformers_5_are_saved_under_both_names(checkpoint, written, older):
+def test_settings_of_transformers_5_are_saved_under_both_names(
+    checkpoint, new_settings, old_settings
+):
     module, _, _ = load_checkpoint(str(checkpoint))
     before = json.loads(
         hf_files(module.transformer, AutoTokenizer.from_pretrained(checkpoint))["config.json"]
     )
     assert not {"rope_theta", "global_rope_theta", "local_rope_theta"} & set(before)
-    for name, value in written.items():
+    for name, value in new_settings.items():
         setattr(module.transformer.config, name, value)
     files = hf_files(module.transformer, AutoTokenizer.from_pretrained(checkpoint))
-    assert json.loads(files["config.json"]).items() >= {**written, **older}.items()
+    assert json.loads(files["config.json"]).items() >= {**new_settings, **old_settings}.items()
 
 
 def test_shim_without_weights_round_trips():
@@ -180,19 +182,19 @@ def test_shim_without_weights_round_trips():
 
 
 @pytest.mark.parametrize(
-    ("changes", "parts"),
+    ("changes", "messages"),
     [
         ({"first__weight": None}, ["missing ['first.weight']", "unexpected []"]),
         ({"third__weight": torch.zeros(2)}, ["missing []", "unexpected ['third.weight']"]),
         ({"first__bias": torch.zeros(9)}, ["missing []", "unexpected ['first.bias']"]),
     ],
 )
-def test_weights_that_do_not_fit_are_refused(changes, parts):
+def test_weights_that_do_not_fit_are_refused(changes, messages):
     shim = net_shim()
     before = copy.deepcopy(shim.module.state_dict())
     with pytest.raises(ValueError, match="E_SR207") as info:
         shim.from_bytes(changed_weights(shim, **changes))
-    assert all(part in str(info.value) for part in parts)
+    assert all(message in str(info.value) for message in messages)
     for name, value in shim.module.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -203,11 +205,13 @@ def test_encoder_of_another_size_is_refused(bert_checkpoint, tmp_path):
     msg = srsly.msgpack_loads(encoder.shims[0].to_bytes())
     weights = srsly.msgpack_loads(other.shims[0].to_bytes())["weights"]
     with pytest.raises(ValueError, match=r"E_SR207.*missing \['transformer\.encoder\.layer\.1"):
-        gone().shims[0].from_bytes(srsly.msgpack_dumps({**msg, "weights": weights}))
+        encoder_without_folder().shims[0].from_bytes(
+            srsly.msgpack_dumps({**msg, "weights": weights})
+        )
 
 
 def test_buffers_may_be_saved_or_not(bert_checkpoint):
-    # Versions of transformers disagree about `embeddings.position_ids`.
+    # Versions of transformers differ on whether `embeddings.position_ids` is saved.
     saved, unsaved = net_shim(persistent=True), net_shim(persistent=False)
     assert "position_ids" in saved.module.state_dict()
     assert "position_ids" not in unsaved.module.state_dict()
@@ -218,7 +222,7 @@ def test_buffers_may_be_saved_or_not(bert_checkpoint):
     encoder = tiny_encoder(bert_checkpoint)
     name = "transformer.embeddings.position_ids"
     data = changed_weights(encoder.shims[0], **{name: torch.arange(64)[None]})
-    again = gone()
+    again = encoder_without_folder()
     again.shims[0].from_bytes(data)
     assert_same_vectors(encoder, again)
 
@@ -235,13 +239,13 @@ def test_tied_weights_survive():
 
 
 @pytest.mark.parametrize(
-    "copied",
+    "make_copy",
     [copy.deepcopy, lambda model: model.copy(), lambda model: pickle.loads(pickle.dumps(model))],
     ids=["deepcopy", "copy", "pickle"],
 )
-def test_copies_are_equal_and_independent(checkpoint, copied):
+def test_copies_are_equal_and_independent(checkpoint, make_copy):
     encoder = tiny_encoder(checkpoint)
-    again = copied(encoder)
+    again = make_copy(encoder)
     assert_same_vectors(encoder, again)
     before = encoder.predict(DOCS).pieces
     with torch.no_grad():
@@ -259,7 +263,7 @@ def test_a_copy_keeps_settings_and_files():
 
 
 def test_pickle_after_a_training_step(checkpoint):
-    # Gradients and the graph of a step stay behind.
+    # Gradients and the graph of a step are not pickled.
     encoder = tiny_encoder(checkpoint)
     encoded, backprop = encoder.begin_update(DOCS)
     pickle.loads(pickle.dumps(encoder))
@@ -269,10 +273,10 @@ def test_pickle_after_a_training_step(checkpoint):
     assert_same_vectors(encoder, again)
 
 
-def test_modules_are_at_rest_after_loading(checkpoint):
+def test_modules_are_in_evaluation_mode_after_loading(checkpoint):
     encoder = tiny_encoder(checkpoint)
     assert not encoder.shims[0].module.training
-    assert not gone().from_bytes(encoder.to_bytes()).shims[0].module.training
+    assert not encoder_without_folder().from_bytes(encoder.to_bytes()).shims[0].module.training
 
 
 def test_device_and_precision_settings():

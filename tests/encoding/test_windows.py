@@ -15,14 +15,14 @@ from spacy_spanrel.encoding.windows import (
 
 @st.composite
 def settings_of_windows(draw: st.DrawFn) -> tuple[int, int, int]:
-    """Length of a sequence, capacity and overlap of its windows: any that are legal."""
+    """Draw the length of a sequence, and valid values for capacity and overlap of its windows."""
     capacity = draw(st.integers(1, 40))
     overlap = draw(st.integers(0, capacity - 1))
     return draw(st.integers(0, 5 * capacity + 7)), capacity, overlap
 
 
 def contexts(piece: int, starts: np.ndarray, capacity: int) -> dict[int, int]:
-    """Distance of a piece to the nearer border, for each window that contains it."""
+    """Return the distance of a piece to the nearer border for each window that contains it."""
     return {
         w: min(piece - start, start + capacity - 1 - piece)
         for w, start in enumerate(starts.tolist())
@@ -48,7 +48,7 @@ def test_windows_of_a_long_text_are_full_and_share_the_overlap(case):
         return
     assert starts[-1] + capacity == n
     assert (starts[:-1] + capacity - starts[1:] >= overlap).all()
-    # No window too many: without the last one, pieces would be missing.
+    # There is no superfluous window: without the last one, pieces would be missing.
     assert starts[-2] + capacity < n
 
 
@@ -65,13 +65,13 @@ def test_owner_contains_the_piece_and_gives_it_most_context(case):
     starts = window_starts(n, capacity, overlap)
     for window, (start, end) in enumerate(owned_ranges(starts, n, capacity).tolist()):
         for piece in range(start, end):
-            found = contexts(piece, starts, capacity) if n > capacity else {0: 0}
-            assert found[window] == max(found.values())
+            context = contexts(piece, starts, capacity) if n > capacity else {0: 0}
+            assert context[window] == max(context.values())
 
 
 @given(settings_of_windows(), st.lists(st.integers(0, 3), max_size=60))
-def test_tokens_that_a_window_holds(case, sizes: list[int]):
-    # Tokens of 0 to 3 pieces, one after the other.
+def test_tokens_in_a_window(case, sizes: list[int]):
+    # Consecutive tokens have 0 to 3 pieces each.
     _, capacity, overlap = case
     ends = np.cumsum([0, *sizes])
     tokens = np.stack([ends[:-1], ends[1:]], axis=1).astype(np.int64)
@@ -79,10 +79,10 @@ def test_tokens_that_a_window_holds(case, sizes: list[int]):
     for start, (first, last) in zip(
         starts.tolist(), window_tokens(starts, capacity, tokens).tolist(), strict=True
     ):
-        held = [
+        inside = [
             i for i, (a, b) in enumerate(tokens.tolist()) if start <= a and b <= start + capacity
         ]
-        assert list(range(first, last)) == held
+        assert list(range(first, last)) == inside
 
 
 def test_a_tie_goes_to_the_earlier_window():
@@ -98,16 +98,16 @@ def test_empty_text_has_one_window():
 
 
 @given(st.integers(0, 60), st.integers(0, 6), st.integers(-3, 60))
-def test_settings_are_legal_or_refused_with_the_numbers(max_length, special, overlap):
+def test_invalid_settings_are_refused_with_their_values(max_length, special, overlap):
     capacity = max_length - special
     if capacity >= 1 and 0 <= overlap < capacity:
         assert check_window_settings(max_length, special, overlap) == capacity
         return
     with pytest.raises(ValueError, match="E_SR204") as info:
         check_window_settings(max_length, special, overlap)
-    for part in (
+    for message in (
         f"max_length = {max_length} ",
         f"{special} special",
         f"window_overlap = {overlap} ",
     ):
-        assert part in str(info.value)
+        assert message in str(info.value)

@@ -37,7 +37,7 @@ def bounds(spans) -> list[tuple[int, int, str]]:
     return [(span.start, span.end, span.label_) for span in spans]
 
 
-def test_without_inputs_nothing_is_given_away(tmp_path):
+def test_without_inputs_predicted_docs_have_no_annotations(tmp_path):
     (example,) = read(tmp_path, gold_doc(key="sc"))
     assert example.predicted.ents == ()
     assert dict(example.predicted.spans) == {}
@@ -46,7 +46,7 @@ def test_without_inputs_nothing_is_given_away(tmp_path):
 
 
 def test_entities_are_copied_and_relations_are_not(tmp_path):
-    # spaCy's reader copies neither.
+    # spaCy's reader copies neither of them.
     (example,) = read(tmp_path, gold_doc(), inputs=["ents"])
     assert bounds(example.predicted.ents) == ENTITIES
     assert get_relations(example.predicted) == ()
@@ -57,7 +57,7 @@ def test_entities_are_copied_and_relations_are_not(tmp_path):
 def test_span_groups_are_copied_by_name(tmp_path):
     doc = gold_doc(key="sc")
     doc.spans["other"] = [Span(doc, 0, 1, label="X")]
-    doc.spans["sc"].append(Span(doc, 0, 1, label="First"))  # they may overlap
+    doc.spans["sc"].append(Span(doc, 0, 1, label="First"))  # spans of a group may overlap
     (example,) = read(tmp_path, doc, inputs=["sc", "absent"])
     assert bounds(example.predicted.spans["sc"]) == [*ENTITIES, (0, 1, "First")]
     assert len(example.predicted.spans["absent"]) == 0
@@ -66,7 +66,7 @@ def test_span_groups_are_copied_by_name(tmp_path):
     assert example.predicted.ents == ()
 
 
-def test_entities_grow_to_the_tokens_of_the_prediction(tmp_path):
+def test_entities_are_expanded_to_predicted_tokens(tmp_path):
     doc = Doc(NLP.vocab, words=["don", "'t", "New", "York"], spaces=[False, True, False, False])
     doc.set_ents([Span(doc, 0, 1, label="A"), Span(doc, 3, 4, label="B")])
     (example,) = read(tmp_path, doc, inputs=["ents"])
@@ -77,8 +77,8 @@ def test_entities_grow_to_the_tokens_of_the_prediction(tmp_path):
     ]
 
 
-def test_entities_that_meet_in_one_token(tmp_path):
-    # doc.ents may not overlap; the longer, then the first one stays.
+def test_entities_that_share_a_predicted_token(tmp_path):
+    # doc.ents may not overlap: the longer entity is kept and, of equal ones, the first.
     doc = Doc(NLP.vocab, words=["ab", "cd", "ef", "gh"], spaces=[False, False, True, False])
     ents = [Span(doc, 0, 1, label="A"), Span(doc, 1, 2, label="B"), Span(doc, 2, 4, label="C")]
     doc.set_ents(ents)
@@ -89,19 +89,19 @@ def test_entities_that_meet_in_one_token(tmp_path):
     assert bounds(example.predicted.spans["sc"]) == [(0, 1, "A"), (0, 1, "B"), (0, 2, "C")]
 
 
-def test_tokens_are_kept_where_spaces_are_unknown(tmp_path):
+def test_tokens_are_kept_if_spaces_are_unknown(tmp_path):
     doc = Doc(NLP.vocab, words=["can't", "New", "York."])
     doc.set_ents([Span(doc, 1, 3, label="Loc")])
-    known = Doc(NLP.vocab, words=["can't", "go."], spaces=[True, False])
+    with_spaces = Doc(NLP.vocab, words=["can't", "go."], spaces=[True, False])
     assert doc.has_unknown_spaces
-    first, second = read(tmp_path, doc, known, inputs=["ents"])
+    first, second = read(tmp_path, doc, with_spaces, inputs=["ents"])
     assert [token.text for token in first.predicted] == ["can't", "New", "York."]
     assert bounds(first.predicted.ents) == [(1, 3, "Loc")]
     assert [token.text for token in second.predicted] == ["ca", "n't", "go", "."]
 
 
 @pytest.mark.parametrize("setting", ["max_length", "gold_preproc"])
-def test_settings_that_would_lose_relations_are_not_there(tmp_path, setting):
+def test_settings_that_would_lose_relations_do_not_exist(tmp_path, setting):
     with pytest.raises(TypeError, match=setting):
         read(tmp_path, gold_doc(sents=True), **{setting: 7})
 
@@ -111,7 +111,7 @@ def test_limit(tmp_path):
     assert [e.reference[1].text for e in read(tmp_path, *docs, limit=2)] == ["0", "1"]
 
 
-def test_augmenter_sees_gold_and_its_result_gets_inputs(tmp_path):
+def test_augmenter_gets_gold_docs_and_its_examples_get_inputs(tmp_path):
     def twice(nlp, example):
         yield example
         yield Example(nlp.make_doc(example.reference.text), example.reference)
@@ -120,7 +120,7 @@ def test_augmenter_sees_gold_and_its_result_gets_inputs(tmp_path):
     assert [bounds(e.predicted.ents) for e in examples] == [ENTITIES, ENTITIES]
 
 
-def test_reading_again_starts_afresh(tmp_path):
+def test_each_reading_makes_new_docs(tmp_path):
     path = write_docs(tmp_path / "data.spacy", [gold_doc()])
     reader = create_corpus_reader(path, inputs=["ents"])
     (first,), (second,) = list(reader(NLP)), list(reader(NLP))

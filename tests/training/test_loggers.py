@@ -41,7 +41,7 @@ def docs_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(
     checkpoint: Path, docs_path: Path, output: Path, loggers: list[dict[str, Any]], **more: Any
 ) -> str:
-    """Train three steps as `spacy train` does. Returns what was printed."""
+    """Train for three steps as `spacy train` does, and return the printed output."""
     overrides = {
         "paths.train": str(docs_path),
         "paths.dev": str(docs_path),
@@ -50,7 +50,7 @@ def train(
     }
     config = spacy.util.load_config(CONFIG, overrides=overrides)
     logger: dict[str, Any] = {"@loggers": "spacy.ChainLogger.v1"}
-    logger |= {f"logger{i}": part for i, part in enumerate(loggers, start=1)}
+    logger |= {f"logger{i}": settings for i, settings in enumerate(loggers, start=1)}
     config["training"]["logger"] = logger
     nlp = init_nlp(config)
     output.mkdir()
@@ -67,7 +67,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 def run(
     bert_checkpoint: Path, docs_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, Path]:
-    """What a chain of all loggers printed, and the folder with their files."""
+    """The printed output of a chain of all loggers, and the folder with their files."""
     folder = tmp_path_factory.mktemp("run")
     printed = train(
         bert_checkpoint,
@@ -89,7 +89,7 @@ def test_json_lines(run: tuple[str, Path]) -> None:
     start, *rows = read_rows(folder / "a" / "b.jsonl")
     assert start["event"] == "start"
     assert start["pipeline"] == ["span_relation"]
-    # Step 0 is one, and evaluated, as spaCy has it.
+    # As in spaCy, step 0 is a step and is evaluated.
     assert [(row["event"], row["step"]) for row in rows] == [
         ("evaluation", 0),
         ("step", 1),
@@ -103,7 +103,7 @@ def test_json_lines(run: tuple[str, Path]) -> None:
         assert losses[names[0]] == pytest.approx(losses[names[1]] + losses[names[2]])
         assert row["seconds"] >= 0
         assert row["skipped"] == {"span_relation": {}}
-    # The schedule of the config: a warmup of one step, and then down to 0 at the third.
+    # The schedule of the config has one warm-up step and reaches 0 at step 3.
     rates = [row["learn_rates"]["span_relation"] for row in rows]
     assert [rate["encoder"] for rate in rates] == pytest.approx([0.0, 5e-5, 2.5e-5, 0.0])
     assert [rate["head"] for rate in rates] == [1e-3] * 4
@@ -117,7 +117,7 @@ def test_json_lines(run: tuple[str, Path]) -> None:
     assert last["score"] is not None
 
 
-def test_beside_spacys_logger(run: tuple[str, Path]) -> None:
+def test_same_values_as_spacys_logger(run: tuple[str, Path]) -> None:
     printed, folder = run
     theirs = read_rows(folder / "spacy.jsonl")
     ours = [row for row in read_rows(folder / "a" / "b.jsonl") if row["event"] == "evaluation"]
@@ -125,7 +125,7 @@ def test_beside_spacys_logger(run: tuple[str, Path]) -> None:
     for one, other in zip(ours, theirs, strict=True):
         assert one["losses"]["span_relation"] == pytest.approx(other["losses"]["span_relation"])
         assert one["score"] == pytest.approx(other["score"])
-    # spaCy's table has one loss a component, ours its parts, and learning rates.
+    # spaCy's table has one loss per component; ours also has partial losses and learning rates.
     their_head, our_head = [line for line in printed.splitlines() if line.startswith("E ")]
     assert their_head.count("LOSS") == 1
     assert our_head.count("LOSS") == 3
@@ -164,7 +164,9 @@ def test_tensorboard(run: tuple[str, Path]) -> None:
     assert [p.step for p in events.Scalars("score")] == [0, 3]
 
 
-def test_runs_share_a_file(bert_checkpoint: Path, docs_path: Path, tmp_path: Path) -> None:
+def test_rows_are_appended_to_an_existing_file(
+    bert_checkpoint: Path, docs_path: Path, tmp_path: Path
+) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text('{"event": "older"}\n')
     logger = {"@loggers": "spacy-spanrel.JsonLinesLogger.v1", "path": str(path), "every": 2}
@@ -177,7 +179,7 @@ def test_runs_share_a_file(bert_checkpoint: Path, docs_path: Path, tmp_path: Pat
         ("step", 2),
         ("evaluation", 3),
     ]
-    # No head rate was set: it is the common one.
+    # Without a learning rate of their own, the heads use the common one.
     assert rows[3]["learn_rates"]["span_relation"] == pytest.approx(
         {"encoder": 2.5e-5, "head": 2.5e-5}
     )
@@ -202,11 +204,11 @@ def test_only_evaluations(blank: Language, tmp_path: Path) -> None:
     finish()
     rows = read_rows(tmp_path / "log")
     assert [row.get("step") for row in rows] == [None, 0, 3]
-    # Components of others are there with what spaCy knows of them.
+    # For components of other packages, there are the losses that spaCy reports.
     assert rows[-1]["losses"] == {"tagger": 1.5}
 
 
-def test_numbers_that_json_cannot_hold(blank: Language, tmp_path: Path) -> None:
+def test_numbers_without_a_json_form_are_null(blank: Language, tmp_path: Path) -> None:
     log, finish = create_json_lines_logger(tmp_path / "log")(blank, sys.stdout, sys.stderr)
     scores = {"f": float("nan"), "deep": [{"p": float("inf")}], "none": None, "flag": True}
     log(info(0, losses={"a": float("inf")}, other_scores=scores))
@@ -216,7 +218,7 @@ def test_numbers_that_json_cannot_hold(blank: Language, tmp_path: Path) -> None:
     assert row["losses"] == {"a": None}
 
 
-def test_every_must_be_possible(tmp_path: Path) -> None:
+def test_negative_every_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"E_SR941.*JsonLinesLogger.*-1"):
         create_json_lines_logger(tmp_path / "log", every=-1)
 
@@ -243,12 +245,12 @@ def test_losses_of_several_updates_are_one_step(bert_checkpoint: Path) -> None:
     losses = [pipe.update(examples)["span_relation"] for _ in range(3)]
     second = recorder.record(None)
     assert second is not None
-    # Over the two steps since then.
+    # The mean of the two steps since the last record.
     assert second.step_losses["span_relation"] == pytest.approx(sum(losses) / 2)
     assert second.learn_rates == {"span_relation": {"encoder": 1e-3, "head": 1e-3}}
 
 
-# What training leaves out
+# Skipped annotations
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -261,7 +263,7 @@ def test_skipped_by_span_relation(bert_checkpoint: Path) -> None:
     assert +pipe.skipped == {"relations_without_entities": n}
     pipe.update(examples)
     assert +pipe.skipped == {"relations_without_entities": 2 * n}
-    # Tokens of the predicted Doc that end elsewhere.
+    # The tokens of the predicted Doc have other borders.
     gold = make_doc(nlp.vocab, "John lives", [(0, 1, "Per")], key="entities")
     merged = Doc(nlp.vocab, words=["John lives"], spaces=[True])
     pipe.update([Example(merged, gold)])
@@ -296,12 +298,12 @@ def test_skipped_by_extractive_qa(bert_checkpoint: Path) -> None:
     initialize(nlp, examples)
     pipe.update(examples)
     assert +pipe.skipped == {"questions_cut": 1}
-    # Answering is no training.
+    # Only training counts, prediction does not.
     pipe.ask("Mary lives in London .", "who " * 40)
     assert +pipe.skipped == {"questions_cut": 1}
 
 
-def test_nothing_of_this_is_saved(bert_checkpoint: Path) -> None:
+def test_counts_and_losses_are_not_saved(bert_checkpoint: Path) -> None:
     nlp, pipe = make_nlp(bert_checkpoint)
     examples = make_examples(nlp)
     initialize(nlp, examples)

@@ -16,27 +16,29 @@ def head(n_out: int) -> tuple[nn.Module, torch.Tensor]:
     return network, torch.randn(6, 5)
 
 
-def check_whole(network, x, ours, theirs) -> None:
-    """Backpropagate our gradient of the logits, and the loss itself, and compare all weights."""
+def check_end_to_end(network, x, ours, theirs) -> None:
+    """Backpropagate our gradient of the logits and torch's loss, and compare gradients of all weights."""
     logits = network(x)
     value, gradient = ours(logits)
     logits.backward(gradient)
-    found = [p.grad.clone() for p in network.parameters()]
+    gradients = [p.grad.clone() for p in network.parameters()]
     network.zero_grad()
     wanted = theirs(network(x))
     wanted.backward()
     assert value == pytest.approx(wanted.item())
-    for a, p in zip(found, network.parameters(), strict=True):
+    for a, p in zip(gradients, network.parameters(), strict=True):
         torch.testing.assert_close(a, p.grad)
 
 
-def test_class_loss_equals_autograd_through_the_whole():
+def test_class_loss_equals_autograd_end_to_end():
     network, x = head(4)
     labels = torch.tensor([0, 3, 1, 0, 2, 2])
-    check_whole(network, x, lambda z: class_loss(z, labels), lambda z: F.cross_entropy(z, labels))
+    check_end_to_end(
+        network, x, lambda z: class_loss(z, labels), lambda z: F.cross_entropy(z, labels)
+    )
 
 
-def test_pair_loss_equals_autograd_through_the_whole():
+def test_pair_loss_equals_autograd_end_to_end():
     network, x = head(3)
     targets = torch.randint(0, 2, (6, 3)).float()
 
@@ -44,7 +46,7 @@ def test_pair_loss_equals_autograd_through_the_whole():
         p = torch.sigmoid(z)
         return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
 
-    check_whole(network, x, lambda z: pair_loss(z, targets), mean_of_formula)
+    check_end_to_end(network, x, lambda z: pair_loss(z, targets), mean_of_formula)
 
 
 @given(st.integers(1, 8), st.integers(1, 5), st.integers(0, 1000))
@@ -61,7 +63,7 @@ def test_gradients_equal_the_formulas(n, n_types, seed):
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (4, 0), (0, 0)])
-def test_no_logits_no_loss(shape):
+def test_loss_without_logits_is_zero(shape):
     logits = torch.zeros(shape, requires_grad=True)
     value, gradient = pair_loss(logits, torch.zeros(shape))
     assert (value, type(value)) == (0.0, float)
@@ -72,7 +74,7 @@ def test_no_logits_no_loss(shape):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_logits(dtype):
-    # In half precision, large logits overflow.
+    # Large logits would overflow in half precision.
     logits = torch.tensor([[300.0, -300.0], [0.5, 0.25]]).to(dtype)
     value, gradient = pair_loss(logits, torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     assert type(value) is float
@@ -84,7 +86,7 @@ def test_low_precision_logits(dtype):
 def test_the_graph_of_the_logits_is_left_alone():
     x = torch.ones(2, 2, requires_grad=True)
     logits = x * 3
-    with torch.no_grad():  # a component may compute its loss anywhere
+    with torch.no_grad():  # the loss may also be computed under no_grad
         value, gradient = with_gradient(lambda z: (z**2).sum(), logits)
     assert value == 36.0
     assert gradient.tolist() == [[6.0, 6.0], [6.0, 6.0]]
@@ -95,7 +97,7 @@ def test_the_graph_of_the_logits_is_left_alone():
 
 
 def test_ends_loss_of_plausible_answers() -> None:
-    """They are learned among the text alone, and a row without text does no harm."""
+    """Plausible answers are learned from the text positions only; a row without text is harmless."""
     torch.manual_seed(0)
     logits = torch.randn(3, 5, 2)
     logits[2, 2:] = float("-inf")

@@ -73,7 +73,7 @@ def test_equals_torch_over_several_steps():
 def test_without_bias_correction_equals_the_plain_formula():
     shim = net_shim()
     copied = copy.deepcopy(shim.module)
-    # eps is about the size of the moments, so that its place in the formula shows.
+    # With eps about as large as the moments, its place in the formula matters.
     lr, beta1, beta2, eps, decay = 0.01, 0.9, 0.99, 0.5, 0.1
     optimizer = create_adamw(
         lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=decay, grad_clip=0, correct_bias=False
@@ -98,8 +98,8 @@ def test_without_bias_correction_equals_the_plain_formula():
 
 
 def test_shims_are_clipped_by_one_norm():
-    # With moments of one step, Adam is blind to the scale of a gradient; eps makes it see it.
-    def moved(*shims: TorchShim) -> list[float]:
+    # Adam's first step does not depend on the scale of a gradient unless eps is large.
+    def change_of(*shims: TorchShim) -> list[float]:
         before = [weights(shim) for shim in shims]
         for shim, scale in zip(shims, (1.0, 100.0), strict=False):
             backward(shim.module, scale)
@@ -109,8 +109,8 @@ def test_shims_are_clipped_by_one_norm():
             for old, shim in zip(before, shims, strict=True)
         ]
 
-    (alone,) = moved(net_shim(0))
-    together = moved(net_shim(0), net_shim(1))
+    (alone,) = change_of(net_shim(0))
+    together = change_of(net_shim(0), net_shim(1))
     assert together[0] < alone / 10
     assert together[1] > together[0] * 10
 
@@ -142,7 +142,7 @@ def test_biases_and_normalization_do_not_decay(bert_checkpoint):
     assert all(name.endswith("bias") or "LayerNorm" in name for name in kept)
     assert not any(name.endswith("bias") or "LayerNorm" in name for name in changed)
     for name, parameter in shim.module.named_parameters():
-        if name in changed:  # decoupled: 1 - learn_rate * weight_decay
+        if name in changed:  # decoupled weight decay: 1 - learn_rate * weight_decay
             assert torch.allclose(parameter, torch.tensor(0.5))
 
 
@@ -165,7 +165,7 @@ def test_head_learn_rate():
     assert_same(head, copies[1])
 
 
-def test_head_learn_rate_is_the_common_one_if_not_given():
+def test_head_learn_rate_defaults_to_the_common_one():
     body, head = net_shim(0), net_shim(0, **{HEAD: True})
     for shim in (body, head):
         backward(shim.module)
@@ -199,23 +199,23 @@ def test_schedules_are_followed():
         warmup_linear(0.1, 2, 4), head_learn_rate=iter(head_rates), weight_decay=0.0, grad_clip=0.0
     )
     plain = torch.optim.AdamW(module.parameters(), lr=1.0, weight_decay=0.0)
-    seen = []
+    rates = []
     for _ in range(4):
         backward(shim.module)
         backward(module)
         step([shim], optimizer)
-        seen.append((optimizer.learn_rate, optimizer.head_learn_rate))
+        rates.append((optimizer.learn_rate, optimizer.head_learn_rate))
         plain.param_groups[0]["lr"] = optimizer.learn_rate
         plain.step()
         plain.zero_grad()
         assert_same(shim, module)
         optimizer.step_schedules()
-    assert [lr for lr, _ in seen] == pytest.approx([0.0, 0.05, 0.1, 0.05])
-    assert [head for _, head in seen] == head_rates[:4]
+    assert [lr for lr, _ in rates] == pytest.approx([0.0, 0.05, 0.1, 0.05])
+    assert [head for _, head in rates] == head_rates[:4]
 
 
-def test_use_averages_is_warned_of_once():
-    # Averages have no effect on the weights of torch modules.
+def test_use_averages_warns_once():
+    # There are no averages of the weights of torch modules.
     shim = net_shim()
     optimizer = Adam(0.01, use_averages=True)
     backward(shim.module)
@@ -233,7 +233,7 @@ def test_use_averages_is_warned_of_once():
 
 
 def first_step(scale: float) -> list[torch.Tensor]:
-    """Weights after the first step from the weights of seed 0."""
+    """Return the weights after one step that starts from the weights of seed 0."""
     shim = net_shim()
     backward(shim.module, scale)
     step([shim], create_adamw(0.01))
@@ -244,7 +244,7 @@ def test_moments_last_as_long_as_the_optimizer():
     wanted = first_step(1.0)
     shim = net_shim()
     start = copy.deepcopy(shim.module.state_dict())
-    for _ in range(20):  # so often that an optimizer gets the memory of one that is gone
+    for _ in range(20):  # often enough for an optimizer to reuse the memory of a deleted one
         optimizer = create_adamw(0.01)
         backward(shim.module, -5.0)
         step([shim], optimizer)
@@ -253,26 +253,26 @@ def test_moments_last_as_long_as_the_optimizer():
         fresh = create_adamw(0.01)
         backward(shim.module)
         step([shim], fresh)
-        for found, good in zip(weights(shim), wanted, strict=True):
-            torch.testing.assert_close(found, good)
+        for new, expected in zip(weights(shim), wanted, strict=True):
+            torch.testing.assert_close(new, expected)
         shim.module.load_state_dict(start)
         del fresh
 
 
-def test_a_module_that_was_loaded_is_the_one_that_is_trained():
+def test_step_trains_the_loaded_module():
     wanted = first_step(1.0)
     shim, optimizer = net_shim(), create_adamw(0.01)
     data = shim.to_bytes()
-    for _ in range(20):  # so often that a module gets the memory of one that is gone
+    for _ in range(20):  # often enough for a module to reuse the memory of a deleted one
         backward(shim.module)
         step([shim], optimizer)
-        for found, good in zip(weights(shim), wanted, strict=True):
-            torch.testing.assert_close(found, good)
+        for new, expected in zip(weights(shim), wanted, strict=True):
+            torch.testing.assert_close(new, expected)
         shim.from_bytes(data)
         shim.from_bytes(data)
 
 
-def test_frozen_weights_stay_until_they_are_free():
+def test_frozen_weights_change_only_after_unfreezing():
     shim, optimizer = net_shim(), create_adamw(0.01, weight_decay=1.0)
     before = weights(shim)
     shim.module[0].requires_grad_(False)
@@ -297,7 +297,7 @@ def test_a_step_without_gradients_changes_nothing():
     step([TorchShim(build_net)], create_adamw())
 
 
-def test_other_shims_with_the_same_first_one():
+def test_shims_may_be_added_to_a_later_step():
     first, second = net_shim(0), net_shim(1)
     optimizer = create_adamw(0.01)
     backward(first.module)
