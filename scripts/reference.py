@@ -380,7 +380,7 @@ def results_section(name: str) -> str:
             baseline, ours = row[f"baseline_{unit}_per_s"], row[f"{unit}_per_s"]
             cells = (f"{baseline:,}", f"{ours:,}", f"{row['ratio']:.2f}")
             speeds.append((inline(what), f"{unit}/s", inline(str(row["baseline"])), *cells))
-        elif "peak_mib" in row:
+        elif {"text", "docs", "peak_mib"} <= row.keys():
             memory.append((inline(str(row["text"])), f"{row['docs']:,}", f"{row['peak_mib']:,}"))
         elif "qa_f1" in row:
             cells = tuple(f"{row[key]:.2f}" for key in _QA_SCORES)

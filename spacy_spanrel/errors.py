@@ -50,9 +50,9 @@ class Errors:
 
     # Encoding
     E201 = (
-        "[E_SR201] The tokenizer of '{name}' is a '{kind}', which has no fast (Rust) form and so "
-        "gives no character offsets. Choose a checkpoint with a tokenizer.json, or install what "
-        "converts it (for SentencePiece models: 'pip install sentencepiece protobuf')."
+        "[E_SR201] The tokenizer of '{name}' is a '{kind}', which has no fast (Rust) version and "
+        "so gives no character offsets. Choose a checkpoint with a tokenizer.json, or install the "
+        "packages that convert it (for SentencePiece models: 'pip install sentencepiece protobuf')."
     )
     E202 = (
         "[E_SR202] The transformer '{name}' could not be loaded: {error}\n"
@@ -62,38 +62,41 @@ class Errors:
         "'tokenizer': the name of one that has them."
     )
     E203 = (
-        "[E_SR203] The encoder has no weights yet. Call nlp.initialize(), train the pipeline, or load "
+        "[E_SR203] The network has no weights yet. Call nlp.initialize(), train the pipeline, or load "
         "a trained one with spacy.load()."
     )
     E204 = (
-        "[E_SR204] max_length = {max_length} pieces with {special} special tokens and "
-        "window_overlap = {overlap} leaves no room to move on. max_length - special tokens must be "
-        "greater than window_overlap, and at least 1."
+        "[E_SR204] With max_length = {max_length} pieces, {special} special tokens and "
+        "window_overlap = {overlap} no window can hold new text. max_length - special tokens must be "
+        "at least 1 and greater than window_overlap, which must not be negative."
     )
     E205 = (
         "[E_SR205] max_length = {max_length} is more than '{name}' can take: {limit} pieces. "
-        "Lower it (where the setting takes 'auto', that is the model's own limit)."
+        "Lower it, or use 'auto', if the setting allows it, for that limit."
     )
-    E206 = "[E_SR206] precision = '{value}' is not one of 'auto', 'float32', 'bfloat16', 'float16'."
+    E206 = (
+        "[E_SR206] Unknown precision = '{value}'. Use 'auto', 'float32', 'bfloat16' or 'float16'."
+    )
     E207 = (
-        "[E_SR207] The saved weights do not fit the network: missing {missing}, unexpected "
-        "{unexpected}. The pipeline's config and its weights come from different versions or "
-        "settings; use the config.cfg that was saved with the weights."
+        "[E_SR207] The saved weights do not fit the network: missing {missing}, "
+        "unexpected {unexpected} (or of another shape). The pipeline's config and its weights come "
+        "from different versions or settings. Use the config.cfg that was saved with the weights."
     )
     E208 = (
-        "[E_SR208] precision = 'float16' computes on CUDA devices only, but the device is '{device}'. "
+        "[E_SR208] precision = 'float16' works on CUDA devices only, but the device is '{device}'. "
         "Use 'auto', 'float32' or 'bfloat16'."
     )
     E209 = (
         "[E_SR209] device = '{value}' is not available here: {error}. Use 'auto', 'cpu' or 'cuda'."
     )
     E210 = (
-        "[E_SR210] The checkpoint '{name}' cannot be taken over as it is ({kind}): its weights lack "
-        "{missing}. It is an encoder, or a model of another task, that has to be trained first."
+        "[E_SR210] The checkpoint '{name}' cannot be used without training ({kind}): its weights lack "
+        "{missing}. It is an encoder or a model of another task. Train it, or choose a checkpoint that "
+        "was trained for this task."
     )
     E211 = (
-        "[E_SR211] The classifier of '{name}' has another number of classes than the {n_labels} labels "
-        "given. Give the labels of its training in their order. ({error})"
+        "[E_SR211] The classifier of '{name}' has more or fewer classes than the {n_labels} labels of "
+        "the component. Give the labels with which it was trained, in the same order. ({error})"
     )
     E212 = (
         "[E_SR212] 'spacy-spanrel.ListenerEncoder.v1' reads a `transformer` component of "
@@ -107,28 +110,28 @@ class Errors:
     )
     E214 = (
         "[E_SR214] '{upstream}' is in [training] frozen_components, but not in annotating_components: "
-        "'{name}', which listens to it, would have nothing to read in training. Put it there as well."
+        "'{name}', which listens to it, would have nothing to read in training. Add it there as well."
     )
     E215 = (
         "[E_SR215] '{last}', the last component that listens to '{upstream}', is in [training] "
-        "frozen_components. The last one sends the gradients of all back, so '{upstream}' would learn "
+        "frozen_components. It sends back the gradients of all of them, so '{upstream}' would learn "
         "nothing. Put '{last}' before the others in the pipeline, or freeze '{upstream}' as well."
     )
     E216 = (
-        "[E_SR216] A Doc comes without the output of a `transformer` component (upstream = "
-        "'{upstream}'). It is disabled, or stands behind this component in the pipeline, or what it "
-        "wrote (`doc._.trf_data`) was removed."
+        "[E_SR216] A Doc has no output of a `transformer` component (upstream = '{upstream}'). The "
+        "component is disabled or stands behind this one in the pipeline, or its output "
+        "(`doc._.trf_data`) was removed."
     )
 
     E240 = (
         "[E_SR240] spaCy computes on a GPU (CuPy is active), but this torch ({torch}) cannot: it was "
-        "built without CUDA, or finds no driver for it. Install a torch with CUDA, or set device = "
+        "built without CUDA, or finds no CUDA driver. Install a torch with CUDA, or set device = "
         "'cpu' in the section of the architecture."
     )
 
     E230 = (
-        "[E_SR230] The encoder of component '{name}' listens at '{expected}'. Found listeners = {found} "
-        "for nlp.replace_listeners (or the setting replace_listeners), expected ['{expected}']."
+        "[E_SR230] The listener of component '{name}' is its encoder, '{expected}'. Found listeners = "
+        "{found} for nlp.replace_listeners (or the setting replace_listeners), expected ['{expected}']."
     )
     E231 = (
         "[E_SR231] 'spacy-spanrel.CuratedListenerEncoder.v1' reads a `curated_transformer` component "
@@ -136,9 +139,9 @@ class Errors:
         "pip install 'spacy-curated-transformers<1' (later versions are not for spaCy 3)."
     )
     E232 = (
-        "[E_SR232] 'spacy-spanrel.TransformerEncoder.v1' takes a transformer of spacy-transformers "
-        "('spacy-transformers.TransformerModel.v3') or of spacy-curated-transformers, found the layer "
-        "'{found}'. For a Hugging Face encoder use 'spacy-spanrel.HFEncoder.v1'."
+        "[E_SR232] 'spacy-spanrel.TransformerEncoder.v1' needs a transformer of spacy-transformers "
+        "('spacy-transformers.TransformerModel.v3') or of spacy-curated-transformers, but found the "
+        "layer '{found}'. For a Hugging Face encoder use 'spacy-spanrel.HFEncoder.v1'."
     )
     E233 = (
         "[E_SR233] Found no `curated_transformer` component that a listener with upstream = "
@@ -155,13 +158,13 @@ class Errors:
     )
     E218 = (
         "[E_SR218] A network could not be loaded: {error}\n"
-        "It was saved with {saved}; here are {here}. If they differ, install the versions it was "
-        "saved with, or save it anew where it loads."
+        "It was saved with {saved}; installed here: {here}. If they differ, install the versions with "
+        "which it was saved, or save it again on a machine that can load it."
     )
     E219 = (
         "[E_SR219] The saved component '{name}' cannot be read ({error}). Its files are damaged, or "
-        "were saved by a component of another kind or version. Expected what to_disk or to_bytes "
-        "wrote: copy the pipeline once more, or train it again."
+        "were saved by a component of another kind or version. Expected the output of to_disk or "
+        "to_bytes. Copy the pipeline once more, or train it again."
     )
 
     # span_relation
@@ -522,9 +525,9 @@ class Warnings:
         "arguments are longer than max_length = {max_length} pieces. First of them: {examples}"
     )
     W108 = (
-        "[W_SR108] The tokenizer of '{name}' lower-cases text, but its vocabulary has upper-case "
-        "letters, which it can never use. If its model was trained on cased text, correct "
-        "do_lower_case in its tokenizer_config.json."
+        "[W_SR108] The tokenizer of '{name}' lower-cases text, but its vocabulary has pieces with "
+        "upper-case letters, which no text can get. If its model was trained on cased text, set "
+        "do_lower_case to false in its tokenizer_config.json."
     )
     W109 = (
         "[W_SR109] Component '{name}': {n} question(s) were longer than max_question_length = "
@@ -586,14 +589,14 @@ class Warnings:
         "used. Choose one with the option colors."
     )
     W164 = (
-        "[W_SR164] The shared transformer cut a text: {n} of {total} tokens of a Doc have no word "
-        "pieces, from {first!r} on, and nothing is found in them. Its get_spans gives spans that are "
-        "longer than the transformer takes (it counts tokens, the limit is in word pieces): set a "
-        "smaller window of spacy-transformers.strided_spans.v1. This is said once."
+        "[W_SR164] The shared transformer cut a text: {n} of {total} tokens of a Doc got no subword "
+        "pieces, from {first!r} on, so nothing can be predicted there. Its get_spans yields spans that "
+        "are too long for the transformer (it counts tokens, but the limit is in pieces): set a smaller "
+        "window in spacy-transformers.strided_spans.v1. This warning is shown once."
     )
     W165 = (
-        "[W_SR165] The tokenizer of '{upstream}' does not know that its network takes {limit} word "
-        "pieces, so longer spans will make it fail. Set "
+        "[W_SR165] The tokenizer of '{upstream}' does not know that its network takes at most {limit} "
+        "subword pieces, so longer spans will make it fail. Set "
         'tokenizer_config = {{"use_fast": true, "model_max_length": {limit}}} in '
         "[components.{upstream}.model]."
     )

@@ -1,4 +1,4 @@
-"""Encoders: thinc models from Docs to `EncodedDocs`, whatever transformer is behind them."""
+"""The output of all encoders, and the encoder that runs a Hugging Face network itself."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ from .windows import check_window_settings, owned_ranges, window_starts, window_
 
 @dataclass
 class EncodedDocs:
-    """What an encoder returns for a batch of Docs. Nothing in it is padded: the pieces (and tokens,
-    and windows) of all Docs stand one after the other.
+    """The output of an encoder for a batch of Docs.
 
-    pieces (Tensor): Vector of each word piece. *Shape:* ``(n_pieces, width)``
-    context (Tensor): Summary vector ([CLS]) of each window. *Shape:* ``(n_windows, width)``
-    token_pieces (Tensor): Rows of `pieces` of each token, int64, end exclusive; start == end for a
-        token without pieces. Always on the CPU, where it is made and used. *Shape:* ``(n_tokens, 2)``
-    token_window (Tensor): Row of `context` of each token, int64, on the CPU. *Shape:*
-        ``(n_tokens,)``
-    token_offsets (int64 array, (n_docs + 1,)): First token of each Doc.
-    windows (int64 array, (n_windows, 2) | None): The tokens that each window holds as a whole, end
-        exclusive; those of neighbouring windows overlap. None where an encoder does not say.
+    Nothing is padded: the pieces, tokens and windows of all Docs follow one another.
+
+    pieces (Tensor): Vector of each subword piece. *Shape:* ``(n_pieces, width)``
+    context (Tensor): [CLS] vector of each window. *Shape:* ``(n_windows, width)``
+    token_pieces (Tensor): Range of the rows of `pieces` for each token, end exclusive, int64, on the
+        CPU; start == end for a token without pieces. *Shape:* ``(n_tokens, 2)``
+    token_window (Tensor): Row of `context` for each token, int64, on the CPU: the window from which
+        its vectors are taken. *Shape:* ``(n_tokens,)``
+    token_offsets (int64 array, (n_docs + 1,)): First token of each Doc, and the end of the last one.
+    windows (int64 array, (n_windows, 2) | None): Range of the tokens of which each window holds all
+        pieces, end exclusive; neighbouring windows overlap. None if the encoder does not know them.
     """
 
     pieces: Tensor
@@ -53,34 +54,34 @@ class EncodedDocs:
 
     @property
     def window_ranges(self) -> IntArray:
-        """The tokens that each window holds, end exclusive, (n_windows, 2): `windows` or, where that
-        is not known, those that are taken from it."""
+        """Token range of each window, end exclusive, (n_windows, 2): `windows`, or else the tokens
+        whose vectors are taken from the window."""
         if self.windows is not None:
             return self.windows
-        owner = self.token_window.cpu().numpy()
+        token_window = self.token_window.cpu().numpy()
         ranges = np.zeros((len(self.context), 2), dtype=np.int64)
         ranges[:, 0] = self.n_tokens
-        np.minimum.at(ranges[:, 0], owner, np.arange(len(owner)))
-        np.maximum.at(ranges[:, 1], owner, np.arange(1, 1 + len(owner)))
+        np.minimum.at(ranges[:, 0], token_window, np.arange(len(token_window)))
+        np.maximum.at(ranges[:, 1], token_window, np.arange(1, 1 + len(token_window)))
         return ranges
 
     @property
     def window_counts(self) -> IntArray:
-        """From how many windows the tokens of each Doc are taken, (n_docs,)."""
+        """Number of windows from which the vectors of each Doc are taken, (n_docs,)."""
         _, first = np.unique(self.token_window.cpu().numpy(), return_index=True)
         docs = np.searchsorted(self.token_offsets, first, side="right") - 1
         return np.bincount(docs, minlength=len(self.token_offsets) - 1)
 
 
 class SplitDocs(list[Doc]):
-    """Docs of which each part (sentence) is to be read by itself, as if it were a Doc.
+    """A list of Docs that are split into texts (sentences) for the encoder to read one by one.
 
-    An encoder that decides itself what is read together does so. To the others (a listener reads
-    what a shared transformer has read already) it is a list of Docs like any other.
+    `HFEncoder` reads each text as if it were a Doc. To other encoders this is an ordinary list of
+    Docs: a shared transformer, for one, has read the Docs already.
 
     docs (Sequence[Doc]): The Docs.
-    starts (Sequence[int64 array]): The first token of each part of each Doc: ascending, the first
-        one 0, also in a Doc without tokens.
+    starts (Sequence[int64 array]): First token of each text in each Doc: ascending from 0. A Doc
+        without tokens is one text.
     """
 
     def __init__(self, docs: Sequence[Doc], starts: Sequence[IntArray]):
@@ -89,15 +90,16 @@ class SplitDocs(list[Doc]):
 
     @property
     def offsets(self) -> IntArray:
-        """First token of each part, and the end of the last one, counted through the batch,
-        (n_parts + 1,)."""
-        ends = np.cumsum([0, *map(len, self)])
-        return np.concatenate(
-            [*(own + end for own, end in zip(self.starts, ends, strict=False)), ends[-1:]]
-        ).astype(np.int64)
+        """First token of each text in the batch, and the end of the last text, (n_texts + 1,)."""
+        doc_offsets = np.cumsum([0, *map(len, self)])
+        starts = [
+            doc_starts + offset
+            for doc_starts, offset in zip(self.starts, doc_offsets[:-1], strict=True)
+        ]
+        return np.concatenate([*starts, doc_offsets[-1:]]).astype(np.int64)
 
 
-# Gradients of (pieces, context) to None: own weights collect them.
+# Takes the gradients of `pieces` and `context` back to the weights of the encoder.
 EncoderBackprop = Callable[[Tensor, Tensor], None]
 
 
@@ -114,21 +116,23 @@ def HFEncoder(
     precision: Precision = "auto",
     device: str = "auto",
 ) -> Model[list[Doc], EncodedDocs]:
-    """A Hugging Face encoder with weights of its own.
+    """Create an encoder with a Hugging Face network that belongs to the component alone.
 
-    name (str): A folder, a hub name, or an installed package that carries a model. Needed for
-        initialization only: a saved pipeline holds everything.
-    tokenizer (str | None): Name of the tokenizer, where the checkpoint has none.
-    max_length (int | "auto"): Pieces in a window, special tokens included; "auto" is what the
-        encoder takes. Longer texts are read in overlapping windows, never cut.
+    Texts of any length are read completely, in overlapping windows if need be. The settings name,
+    tokenizer, dropout, attention_dropout and casing take effect at initialization; afterwards they
+    are part of the saved network, which needs no other files.
+
+    name (str): A folder, a name of the Hugging Face hub, or an installed package that carries a model.
+    tokenizer (str | None): Name of another checkpoint that has the tokenizer, if this one has none.
+    max_length (int | "auto"): Pieces in a window, special tokens included; "auto" for the limit of
+        the network.
     window_overlap (int): Pieces that neighbouring windows share (at most a quarter of a window).
-    batch_pieces (int | "auto"): Padded pieces in a batch.
-    dropout (float | None): Dropout inside the encoder in training; None keeps the checkpoint's. As
-        name, tokenizer and casing it is settled at initialization.
-    attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. See
-        `load_checkpoint`.
-    casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
-        in training. For encoders of lower-cased text, where names matter.
+    batch_pieces (int | "auto"): Largest number of padded pieces in a batch.
+    dropout (float | None): Dropout inside the network in training; None for that of the checkpoint.
+    attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. On a CPU,
+        0.0 can halve the time of training.
+    casing (bool): Tell the network the letter case of each piece, by an embedding that is learned in
+        training. For networks of lower-cased text, if names matter.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
     RETURNS (Model[list[Doc], EncodedDocs]): The encoder.
@@ -163,7 +167,14 @@ def set_encoder(
     cfg: dict[str, Any],
     files: dict[str, bytes],
 ) -> None:
-    """Put an encoder into a model made by `HFEncoder`, and check the settings against it."""
+    """Put a loaded network into the model of an encoder.
+
+    model (Model): A model of `HFEncoder`.
+    module (HFModule): The network.
+    cfg (dict[str, Any]), files (dict[str, bytes]): Settings and files of the network, from
+        `load_checkpoint`.
+    RAISES (ValueError): If the settings of the model do not fit the network.
+    """
     check_row_length(model, module)
     window_room(model, module)
     get_shim(model).set_module(module, cfg, files)
@@ -172,12 +183,12 @@ def set_encoder(
 
 
 def window_room(model: Model[list[Doc], EncodedDocs], module: HFModule) -> tuple[int, int]:
-    """Say how much of a text fits a window.
+    """Return how many pieces of text a window holds, and how many it shares with the next one.
 
-    model (Model): Made by `HFEncoder`, for its settings.
+    model (Model): A model of `HFEncoder`, with the settings of windows.
     module (HFModule): The network.
-    RETURNS (tuple[int, int]): Pieces of text in a full window, and those that windows share.
-    RAISES (ValueError): If windows could not move on.
+    RETURNS (tuple[int, int]): Pieces of text in a full window, and pieces in an overlap.
+    RAISES (ValueError): If no text fits a window, or only the overlap does.
     """
     length = row_length(model, module)
     n_special = module.pieces.n_special
@@ -187,11 +198,13 @@ def window_room(model: Model[list[Doc], EncodedDocs], module: HFModule) -> tuple
 
 @dataclass
 class _Layout:
-    """Where every piece of a batch of Docs goes: rows to encode and back.
+    """Rows for the network from a batch of Docs, and the way back from its output to their tokens.
 
     rows: Piece ids of each window, special tokens included.
-    casing: Letter case of the same pieces.
-    piece_window, piece_column: Window that owns each piece, and its position there.
+    casing: Letter case of the same pieces; empty unless the network has an embedding for it.
+    piece_window, piece_column: The window from which the vector of each piece is taken, and the
+        position of the piece in the row of that window.
+    token_pieces, token_window, token_offsets, windows: As in `EncodedDocs`.
     """
 
     rows: list[IntArray]
@@ -206,86 +219,96 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Text:
-    """What is read by itself: a Doc, or a sentence of one.
+    """A text for the encoder to read by itself: that of a Doc, or of a sentence.
 
-    text: It.
-    tokens: Character range of each token in it.
+    text: The text.
+    token_chars: Character range of each token in the text.
     """
 
     text: str
-    tokens: IntArray
+    token_chars: IntArray
 
 
 def _texts(docs: list[Doc]) -> Iterator[_Text]:
-    """Yield what is read by itself, in order."""
+    """Yield the texts of Docs, in order: those of `SplitDocs`, or one for each Doc."""
     for i, doc in enumerate(docs):
-        text, tokens = doc.text, token_char_ranges(doc)
+        text, token_chars = doc.text, token_char_ranges(doc)
         if not isinstance(docs, SplitDocs) or not len(doc):
-            yield _Text(text, tokens)
+            yield _Text(text, token_chars)
             continue
         for start, end in pairwise([*docs.starts[i].tolist(), len(doc)]):
-            first, last = int(tokens[start, 0]), int(tokens[end - 1, 1])
-            yield _Text(text[first:last], tokens[start:end] - first)
+            first, last = int(token_chars[start, 0]), int(token_chars[end - 1, 1])
+            yield _Text(text[first:last], token_chars[start:end] - first)
 
 
 def _layout(
-    docs: list[Doc], pieces: PieceTokenizer, capacity: int, overlap: int, cased: bool
+    docs: list[Doc], tokenizer: PieceTokenizer, capacity: int, overlap: int, cased: bool
 ) -> _Layout:
-    prefix = np.asarray(pieces.prefix, dtype=np.int64)
-    suffix = np.asarray(pieces.suffix, dtype=np.int64)
+    prefix = np.asarray(tokenizer.prefix, dtype=np.int64)
+    suffix = np.asarray(tokenizer.suffix, dtype=np.int64)
     rows: list[IntArray] = []
     casing: list[IntArray] = []
-    windows, columns, token_pieces, token_windows, held = [], [], [], [], []
+    # One array for each text; they are joined at the end.
+    piece_window, piece_column, token_pieces, token_window, windows = [], [], [], [], []
     n_pieces = n_tokens = 0
-    parts = list(_texts(docs))
-    for part, text in zip(parts, pieces([part.text for part in parts]), strict=True):
-        n = len(text.ids)
+    texts = list(_texts(docs))
+    for text, pieces in zip(texts, tokenizer([text.text for text in texts]), strict=True):
+        n = len(pieces.ids)
         starts = window_starts(n, capacity, overlap)
         owned = owned_ranges(starts, n, capacity)
         counts = owned[:, 1] - owned[:, 0]
         window = np.repeat(np.arange(len(rows), len(rows) + len(starts)), counts)
-        windows.append(window)
-        columns.append(np.arange(n) - np.repeat(starts, counts) + len(prefix))
-        letters = piece_casing(part.text, text.chars) if cased else None
+        column = np.arange(n) - np.repeat(starts, counts) + len(prefix)
+        cases = piece_casing(text.text, pieces.chars) if cased else None
         for start in starts:
-            row = np.concatenate([prefix, text.ids[start : start + capacity], suffix])
+            row = np.concatenate([prefix, pieces.ids[start : start + capacity], suffix])
             if not len(row):
                 # An empty text without special tokens around it still needs a row.
-                row = np.asarray([pieces.pad_id])
+                row = np.asarray([tokenizer.pad_id])
             rows.append(row)
-            if letters is not None:
+            if cases is not None:
                 row_casing = np.zeros_like(row)
-                shown = letters[start : start + capacity]
-                row_casing[len(prefix) : len(prefix) + len(shown)] = shown
+                window_cases = cases[start : start + capacity]
+                row_casing[len(prefix) : len(prefix) + len(window_cases)] = window_cases
                 casing.append(row_casing)
-        ranges = token_piece_ranges(part.tokens, text.chars)
+        ranges = token_piece_ranges(text.token_chars, pieces.chars)
         first = np.minimum(ranges[:, 0], max(0, n - 1))
-        token_windows.append(window[first] if n else np.full(len(ranges), len(rows) - 1))
-        held.append(window_tokens(starts, capacity, ranges) + n_tokens)
+        token_window.append(window[first] if n else np.full(len(ranges), len(rows) - 1))
+        windows.append(window_tokens(starts, capacity, ranges) + n_tokens)
         n_tokens += len(ranges)
         kept = pieces_of_tokens(ranges, n)
         if not kept.all():
-            # Pieces of no token (of white space, say) are read by the encoder, but are in no span.
-            windows[-1], columns[-1] = windows[-1][kept], columns[-1][kept]
+            # The network reads pieces that belong to no token (those of white space, say), but no
+            # span needs their vectors.
+            window, column = window[kept], column[kept]
             ranges = np.concatenate([[0], np.cumsum(kept)])[ranges]
+        piece_window.append(window)
+        piece_column.append(column)
         token_pieces.append(ranges + n_pieces)
-        n_pieces += len(windows[-1])
+        n_pieces += len(window)
     return _Layout(
         rows,
         casing,
-        np.concatenate(windows),
-        np.concatenate(columns),
+        np.concatenate(piece_window),
+        np.concatenate(piece_column),
         np.concatenate(token_pieces),
-        np.concatenate(token_windows),
+        np.concatenate(token_window),
         np.concatenate([[0], np.cumsum([len(doc) for doc in docs])]).astype(np.int64),
-        np.concatenate(held),
+        np.concatenate(windows),
     )
 
 
 def forward(
     model: Model[list[Doc], EncodedDocs], docs: list[Doc], is_train: bool
 ) -> tuple[EncodedDocs, EncoderBackprop]:
-    """Encode Docs: pieces, windows, batches sorted by length, and back into order."""
+    """Encode Docs: tokenize them, run their windows through the network, and collect the vectors.
+
+    model (Model): An initialized model of `HFEncoder`.
+    docs (list[Doc]): The Docs, or `SplitDocs`.
+    is_train (bool): Whether to run the network in training mode and to record gradients.
+    RETURNS (tuple[EncodedDocs, EncoderBackprop]): The vectors, and the function that takes their
+        gradients back.
+    """
     module = get_module(model, HFModule)
     device = get_shim(model).device
     capacity, overlap = window_room(model, module)
@@ -293,24 +316,25 @@ def forward(
     columns = {"ids": (layout.rows, module.pieces.pad_id)}
     if module.casing is not None:
         columns["casing"] = (layout.casing, 0)
-    # Row of each window's first piece in the batches' outputs, flattened and put end to end.
-    window_base = np.zeros(len(layout.rows), dtype=np.int64)
+    # The outputs of all batches are put end to end, with one row for each (padded) piece. A window
+    # begins there at row first_rows[window].
+    first_rows = np.zeros(len(layout.rows), dtype=np.int64)
     outputs: list[Tensor] = []
-    base = 0
+    n_rows = 0
     for batch, hidden in run_batches(model, columns, is_train):
         count, longest, width = hidden.shape
         outputs.append(hidden.reshape(-1, width))
-        window_base[batch] = base + np.arange(count) * longest
-        base += count * longest
+        first_rows[batch] = n_rows + np.arange(count) * longest
+        n_rows += count * longest
+    piece_rows = first_rows[layout.piece_window] + layout.piece_column
     position = module.pieces.cls_position
     lengths = np.asarray([len(row) for row in layout.rows])
-    context_rows = window_base + (position if position >= 0 else lengths + position)
-    piece_rows = window_base[layout.piece_window] + layout.piece_column
+    cls_rows = first_rows + (position if position >= 0 else lengths + position)
     with torch.set_grad_enabled(is_train):
-        flat = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+        vectors = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
         encoded = EncodedDocs(
-            pieces=flat.index_select(0, to_device(torch.from_numpy(piece_rows), device)),
-            context=flat.index_select(0, to_device(torch.from_numpy(context_rows), device)),
+            pieces=vectors.index_select(0, to_device(torch.from_numpy(piece_rows), device)),
+            context=vectors.index_select(0, to_device(torch.from_numpy(cls_rows), device)),
             token_pieces=torch.from_numpy(layout.token_pieces),
             token_window=torch.from_numpy(layout.token_window),
             token_offsets=layout.token_offsets,

@@ -1,4 +1,4 @@
-"""The thinc shim around our torch modules: bytes, device, precision, optimizer step."""
+"""Torch modules in thinc models: device, precision, optimizer step, saving and loading."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ from .storage import MessageReader, pack_binary, pack_weights, packer, unpack_we
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
-# Bytes of a shim from this size on have a header of four bytes for their length in msgpack.
+# In msgpack, bytes of at least this size have a header with four bytes for their length.
 _LARGE = 1 << 16
+
+# Buffers that some versions of transformers save and others do not.
+_OPTIONAL_BUFFERS = ("position_ids", "token_type_ids")
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -35,16 +38,16 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 def resolve_device(setting: str) -> torch.device:
     """Turn a `device` setting into a torch device.
 
-    setting (str): "auto", "cpu", "cuda", "cuda:1", ... "auto" is the device of spaCy's active ops;
-        where these are on the CPU because CuPy is missing, torch's own CUDA is used if it works.
+    setting (str): "auto", "cpu", "cuda", "cuda:1", ... "auto" is the device that spaCy computes on;
+        if CuPy is not installed, so that spaCy cannot use a GPU, it is CUDA if torch can use it.
     RETURNS (torch.device): The device.
-    RAISES (ValueError): If the device does not exist here, or spaCy computes on one that torch
+    RAISES (ValueError): If this machine has no such device, or if spaCy computes on a GPU that torch
         cannot use.
     """
     if setting == "auto":
         on_gpu = isinstance(get_current_ops(), CupyOps)
         if torch.cuda.is_available():
-            # The current device is the one of `--gpu-id`, which spaCy sets for torch too.
+            # spaCy makes the device of `--gpu-id` the current one of torch, too.
             if on_gpu or CupyOps.xp is None:
                 return torch.device("cuda", torch.cuda.current_device())
         elif on_gpu:
@@ -59,9 +62,10 @@ def resolve_device(setting: str) -> torch.device:
 
 
 def computes_bfloat16(device: torch.device) -> bool:
-    """Tell whether a device computes bfloat16 natively (CUDA from Ampere on, AVX-512 BF16, AMX)."""
+    """Check whether a device computes bfloat16 natively (CUDA from Ampere on, AVX-512 BF16, AMX)."""
     if device.type == "cuda":
-        # Not `is_bf16_supported`: it says yes of devices that emulate it, and asks the current one.
+        # `torch.cuda.is_bf16_supported` will not do: it accepts devices that emulate bfloat16, and
+        # looks at the current device only.
         return torch.version.hip is not None or torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
         backend = getattr(torch.backends, "cpu", None)
@@ -75,11 +79,11 @@ def computes_bfloat16(device: torch.device) -> bool:
 def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
     """Turn a `precision` setting into the dtype of autocast.
 
-    setting (str): "auto", "float32", "bfloat16" or "float16". "auto" is bfloat16 where the device
+    setting (str): "auto", "float32", "bfloat16" or "float16". "auto" is bfloat16 if the device
         computes it natively, else float32.
     device (torch.device): The device that computes.
-    RETURNS (torch.dtype): torch.float32 means no autocast.
-    RAISES (ValueError): If the setting is unknown, or float16 is asked of a CPU.
+    RETURNS (torch.dtype): The dtype; torch.float32 means no autocast.
+    RAISES (ValueError): If the setting is unknown, or if it is "float16" on a CPU.
     """
     if setting == "auto":
         return torch.bfloat16 if computes_bfloat16(device) else torch.float32
@@ -93,13 +97,14 @@ def resolve_precision(setting: str, device: torch.device) -> torch.dtype:
 class TorchShim(Shim):
     """A torch module inside a thinc model.
 
-    The module comes to life at `initialize` or on loading: `build(cfg, files)` makes it from plain
-    data, so a saved pipeline needs nothing but its own bytes. Those hold the weights as
-    safetensors, the settings as msgpack and the files (tokenizer, model config) as they are; no
-    pickle anywhere.
+    There is no module until the pipeline is initialized or loaded. On loading, `build(cfg, files)`
+    builds it from plain data, so that a saved pipeline is complete without other files. The bytes
+    hold the weights in the safetensors format, the settings in msgpack, and the files (of the
+    tokenizer, and config.json) as they are. Nothing is pickled.
 
-    build (Callable[[dict, dict[str, bytes]], nn.Module]): Module-level function (it must survive
-        pickling) that makes the module with fresh weights.
+    build (Callable[[dict, dict[str, bytes]], nn.Module]): Function that builds the module with random
+        weights from `cfg` and `files`. It stands at the top level of a Python module, so that it can
+        be sent to worker processes.
     device (str): As in `resolve_device`.
     precision (str): As in `resolve_precision`.
     """
@@ -117,17 +122,18 @@ class TorchShim(Shim):
         self.precision_setting = precision
         self.files: dict[str, bytes] = {}
         self._device: torch.device | None = None
-        # Refuse bad settings when the pipeline is built, not at the first text.
+        # Refused when the pipeline is built, not at the first text.
         if precision != "auto" and precision not in _DTYPES:
             raise ValueError(Errors.E206.format(value=precision))
 
     @property
     def is_initialized(self) -> bool:
+        """Whether there is a module."""
         return self._model is not None
 
     @property
     def module(self) -> nn.Module:
-        """The module. RAISES (ValueError): before it was initialized or loaded."""
+        """The module. RAISES (ValueError): If the pipeline was neither initialized nor loaded yet."""
         if self._model is None:
             raise ValueError(Errors.E203)
         module: nn.Module = self._model
@@ -135,18 +141,21 @@ class TorchShim(Shim):
 
     @property
     def device(self) -> torch.device:
-        """The device that the module is on, or will be put on."""
+        """The device of the module, now or once there is one."""
         if self._device is None:
             self._device = resolve_device(self.device_setting)
         return self._device
 
     @property
     def dtype(self) -> torch.dtype:
-        """The dtype that the module computes in; float32 means no autocast."""
+        """The dtype in which the module computes; float32 means no autocast."""
         return resolve_precision(self.precision_setting, self.device)
 
     def autocast(self) -> torch.autocast:
-        """The context in which the module runs. Weights are cast once in it, not once a batch."""
+        """Return the context in which to run the module; it casts each weight only once.
+
+        RETURNS (torch.autocast): The context, which does nothing in float32.
+        """
         dtype = self.dtype
         enabled = dtype != torch.float32
         return torch.autocast(
@@ -156,13 +165,18 @@ class TorchShim(Shim):
     def set_module(
         self, module: nn.Module, cfg: dict[str, Any], files: dict[str, bytes] | None = None
     ) -> None:
-        """Put a module in, with the plain data from which `build` can make its like."""
+        """Put a module into the shim, and move it to the device.
+
+        module (nn.Module): The module.
+        cfg (dict[str, Any]), files (dict[str, bytes] | None): The settings and files from which
+            `build` builds it again.
+        """
         self.cfg = dict(cfg)
         self.files = dict(files or {})
         self._model = module.to(self.device).eval()
 
     def finish_update(self, optimizer: Optimizer) -> None:
-        """Step the weights of this shim alone; a component steps all of its shims together."""
+        """Update the weights of this shim alone. Components update all of their shims together."""
         step([self], optimizer)
 
     @contextlib.contextmanager
@@ -184,7 +198,7 @@ class TorchShim(Shim):
         message = [packer().pack_map_header(4), pack("cfg"), pack(self.cfg), pack("files")]
         message += [pack(self.files), pack("weights"), *weights]
         message += [pack("versions"), pack(library_versions())]
-        # The only copy of the weights that is made.
+        # The only copy of the weights on the way.
         return b"".join(message)
 
     def from_bytes(self, data: bytes | memoryview) -> TorchShim:
@@ -199,7 +213,7 @@ class TorchShim(Shim):
             return self
 
         def explain(error: BaseException) -> Exception:
-            # Whatever went wrong, another version of a library may be the reason.
+            # Another version of a library may be the reason for any error.
             return ValueError(
                 Errors.E218.format(
                     error=f"{type(error).__name__}: {error}",
@@ -224,8 +238,8 @@ class TorchShim(Shim):
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        # To worker processes; gradients and optimizer state stay here, and so does the device:
-        # the worker finds its own.
+        # For worker processes. They get neither gradients nor the state of the optimizer, and choose
+        # a device by themselves.
         return {
             "build": self.build,
             "device": self.device_setting,
@@ -242,33 +256,33 @@ class TorchShim(Shim):
 
 @cache
 def library_versions() -> dict[str, str]:
-    """Versions of the libraries that a network and its tokenizer depend on."""
+    """Return the installed versions of the libraries on which networks and tokenizers depend."""
     return {name: version(name) for name in ("torch", "transformers", "tokenizers")}
 
 
 def _list_versions(versions: dict[str, str]) -> str:
-    return ", ".join(f"{name} {found}" for name, found in versions.items()) or "unknown versions"
+    return ", ".join(f"{name} {number}" for name, number in versions.items()) or "unknown versions"
 
 
 def torch_shims(model: Model[Any, Any]) -> list[TorchShim]:
-    """All torch shims of a model, its encoder's included."""
+    """Return all torch shims of a model and of the models in it, such as its encoder."""
     return [shim for node in model.walk() for shim in node.shims if isinstance(shim, TorchShim)]
 
 
 def get_shim(model: Model[Any, Any]) -> TorchShim:
-    """The one torch shim of a model's own, those of its layers not counted."""
+    """Return the torch shim of a model itself; those of its layers do not count."""
     (shim,) = model.shims
     assert isinstance(shim, TorchShim)
     return shim
 
 
 def get_module(model: Model[Any, Any], kind: type[Module]) -> Module:
-    """The network in a model's own shim.
+    """Return the network in the torch shim of a model itself.
 
-    model (Model): A model that was initialized or loaded.
+    model (Model): The model.
     kind (type): Class of the network.
     RETURNS (Module): The network.
-    RAISES (ValueError): If the model was not initialized yet.
+    RAISES (ValueError): If the model was neither initialized nor loaded yet.
     """
     module = get_shim(model).module
     assert isinstance(module, kind)
@@ -277,11 +291,12 @@ def get_module(model: Model[Any, Any], kind: type[Module]) -> Module:
 
 @contextlib.contextmanager
 def library_errors(explain: Callable[[BaseException], Exception]) -> Iterator[None]:
-    """Turn whatever a library raises into an error of ours.
+    """Replace any error of a library by one of this package.
 
-    The tokenizers library may panic, and its PanicException is no `Exception`.
+    A panic of the tokenizers library counts too, although PanicException is no `Exception`.
 
-    explain (Callable[[BaseException], Exception]): Makes our error of the library's.
+    explain (Callable[[BaseException], Exception]): Function that turns the error of the library into
+        the error to raise.
     """
     try:
         yield
@@ -292,7 +307,7 @@ def library_errors(explain: Callable[[BaseException], Exception]) -> Iterator[No
 
 
 def write_model(model: Model[Any, Any], path: str | Path) -> None:
-    """Save a model as `Model.to_disk` does, byte for byte, with fewer copies of the weights.
+    """Write the same file as `Model.to_disk`, with fewer copies of the weights in memory.
 
     model (Model): The model.
     path (str | Path): The file to write.
@@ -318,15 +333,19 @@ def write_model(model: Model[Any, Any], path: str | Path) -> None:
 
 
 def read_model(model: Model[Any, Any], path: str | Path) -> None:
-    """Load a model as `Model.from_disk` does, with fewer copies of the weights.
+    """Load a model like `Model.from_disk`, with fewer copies of the weights in memory.
 
     model (Model): A model of the same architecture.
-    path (str | Path): A file that `write_model` or `Model.to_disk` wrote.
-    RAISES (ValueError): If it does not fit the model.
+    path (str | Path): A file of `write_model` or `Model.to_disk`.
+    RAISES (ValueError): If the file does not fit the model.
     """
     reader = MessageReader(Path(path).read_bytes())
     message: dict[str, Any] = {}
-    nodes = list(model.walk())
+    is_torch = {
+        (i, j): isinstance(shim, TorchShim)
+        for i, node in enumerate(model.walk())
+        for j, shim in enumerate(node.shims)
+    }
     for _ in range(reader.table()):
         key = reader.value()
         if key != "shims":
@@ -336,23 +355,22 @@ def read_model(model: Model[Any, Any], path: str | Path) -> None:
         for i in range(reader.list()):
             shims: list[Any] = []
             for j in range(reader.list()):
-                ours = i < len(nodes) and isinstance([*nodes[i].shims, None][j], TorchShim)
-                # A view of the file, for which only our shims are prepared.
-                shims.append(reader.binary() if ours else reader.value())
+                # Only a TorchShim takes a view of the file; other shims need bytes.
+                shims.append(reader.binary() if is_torch.get((i, j)) else reader.value())
             message[key].append(shims)
     model.from_dict(message)
 
 
 def build_with_weights(build: Callable[[], nn.Module], weights: dict[str, Tensor]) -> nn.Module:
-    """Build a module around weights that are there already.
+    """Build a module for weights that are in memory already, without room or time for others.
 
-    The module's own weights are made on torch's meta device, which takes neither memory nor time.
-    If anything is left there, or cannot be made there, the module is built again in memory.
+    The module is built on torch's meta device, whose tensors have no data. A module that cannot be
+    built there, or keeps tensors there, is built again in memory.
 
-    build (Callable[[], nn.Module]): Builds the module.
-    weights (dict[str, Tensor]): Its weights, by name; the module takes them over.
+    build (Callable[[], nn.Module]): Function that builds the module with random weights.
+    weights (dict[str, Tensor]): The weights by name. The module takes these tensors, not copies.
     RETURNS (nn.Module): The module.
-    RAISES (ValueError): If the weights do not fit it.
+    RAISES (ValueError): If the weights do not fit the module.
     """
     try:
         with _EmptyOnMeta():
@@ -368,8 +386,11 @@ def build_with_weights(build: Callable[[], nn.Module], weights: dict[str, Tensor
 
 
 class _EmptyOnMeta(TorchFunctionMode):
-    """Makes the tensors of `torch.empty` on the meta device. Layers make their parameters with it;
-    buffers such as positions, which are not saved, come from functions that fill them."""
+    """Context in which `torch.empty` creates tensors on the meta device.
+
+    Layers create their parameters with it. Buffers such as positions, which are not among the saved
+    weights, come from other functions, and so keep their data.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -381,35 +402,33 @@ class _EmptyOnMeta(TorchFunctionMode):
 
 
 def load_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load weights, strictly but for buffers.
+    """Load weights that match the parameters of a module exactly.
 
-    Versions of transformers disagree on which buffers are saved (`embeddings.position_ids`), and
-    the constructor of a module fills them anyway; parameters must match exactly.
+    Buffers may be missing: versions of transformers differ in those that they save
+    (`embeddings.position_ids`), and the constructor of a module fills them anyway.
 
-    module (nn.Module): The module. It takes over the tensors of parameters and does not copy them.
+    module (nn.Module): The module. It takes the tensors of its parameters, not copies of them.
     weights (dict[str, Tensor]): Tensors by name.
     RAISES (ValueError): If a parameter is missing, unexpected, of another shape or not finite.
     """
     parameters = dict(module.named_parameters(remove_duplicate=False))
     buffers = dict(module.named_buffers())
     state = module.state_dict()
+
+    def is_expected(name: str, value: Tensor) -> bool:
+        if name in state:
+            return state[name].shape == value.shape
+        return name in buffers or name.rpartition(".")[2] in _OPTIONAL_BUFFERS
+
     missing = sorted(name for name in parameters if name in state and name not in weights)
-    unexpected = sorted(
-        name
-        for name, value in weights.items()
-        if name not in state
-        and name not in buffers
-        and not _is_buffer_name(name)
-        or name in state
-        and state[name].shape != value.shape
-    )
+    unexpected = sorted(name for name, value in weights.items() if not is_expected(name, value))
     if missing or unexpected:
         raise ValueError(Errors.E207.format(missing=missing, unexpected=unexpected))
     check_finite((name, value) for name, value in weights.items() if name in parameters)
     module.load_state_dict(
         {k: v for k, v in weights.items() if k in state and k not in parameters}, strict=False
     )
-    # Parameters that are tied are one object under several names, and stay one.
+    # Tied parameters, one object under several names, stay tied.
     loaded: dict[nn.Parameter, nn.Parameter] = {}
     for name, old in parameters.items():
         if name not in state:
@@ -417,24 +436,20 @@ def load_weights(module: nn.Module, weights: dict[str, Tensor]) -> None:
         if old not in loaded:
             value = weights[name].to(old.dtype)
             loaded[old] = nn.Parameter(value, requires_grad=old.requires_grad)
-        owner, _, key = name.rpartition(".")
-        setattr(module.get_submodule(owner), key, loaded[old])
+        submodule, _, attribute = name.rpartition(".")
+        setattr(module.get_submodule(submodule), attribute, loaded[old])
 
 
 def check_finite(tensors: Iterable[tuple[str, Tensor]]) -> None:
     """Refuse weights that are not finite numbers.
 
     tensors (Iterable[tuple[str, Tensor]]): Names and tensors.
-    RAISES (ValueError): If one holds NaN or infinity, naming it.
+    RAISES (ValueError): If a tensor holds NaN or infinity. The message names the tensor.
     """
     for name, value in tensors:
         if value.is_floating_point() and value.numel() and not value.is_meta:
-            # Both are NaN if anything is; unlike `isfinite` this takes no memory.
+            # One NaN makes both bounds NaN. Unlike `isfinite`, this needs no memory.
             least, most = map(float, value.detach().aminmax())
             for bound in (least, most):
                 if not math.isfinite(bound):
                     raise ValueError(Errors.E221.format(name=name, value=bound))
-
-
-def _is_buffer_name(name: str) -> bool:
-    return name.rsplit(".", 1)[-1] in ("position_ids", "token_type_ids")

@@ -426,7 +426,7 @@ def test_no_warning_of_white_space_and_symbols(bert_checkpoint: Path) -> None:
 
 def test_tokenizer_without_a_limit(bert_checkpoint: Path) -> None:
     nlp = shared_nlp(bert_checkpoint, tokenizer={"model_max_length": 10**9})
-    with pytest.warns(UserWarning, match="W_SR165.*'transformer'.* 64 word pieces"):
+    with pytest.warns(UserWarning, match="W_SR165.*'transformer'.* 64 subword pieces"):
         start(nlp)
 
 
