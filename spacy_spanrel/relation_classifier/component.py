@@ -1,4 +1,4 @@
-"""The `relation_classifier` component: the relation between two given entities."""
+"""The `relation_classifier` component: relations between entities that a Doc has (TACRED style)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, Optional, Union, cast
 import numpy as np
 import torch
 from spacy.language import Language
-from spacy.tokens import Doc, Span
+from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.vocab import Vocab
 from thinc.api import Config
@@ -28,15 +28,14 @@ from ..annotations import (
     set_relations,
     set_report,
 )
-from ..arrays import FloatArray, IntArray
+from ..arrays import BoolArray, FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.checkpoint import read_config
 from ..encoding.shim import get_module, get_shim
 from ..encoding.transfer import to_device
-from ..errors import Errors, Warnings, warn
+from ..errors import Errors, Warnings
 from ..pairing import (
     TYPE_CONSTRAINTS,
-    check_gold_label,
     check_label_settings,
     merge_symmetric,
     type_pair_table,
@@ -55,7 +54,7 @@ from .entity_types import (
     make_type_rules,
     read_type_map,
 )
-from .gold import Survey, read_gold
+from .gold import read_gold
 from .markers import HEAD, MARKER_TABLE, MODES, TAIL, Mode, marker_names, uses_types
 from .model import Backprop, PairInput, PairModel, Scheme, initialize, make_marker
 from .network import PairNetwork
@@ -67,8 +66,11 @@ from .pairs import (
     TypedPair,
     find_pairs,
     pair_key,
+    typed_pair,
 )
 from .presets import PRESETS, Preset
+from .survey import Survey
+from .targets import Targets, make_targets
 
 logger = logging.getLogger(__name__)
 
@@ -290,9 +292,8 @@ class DocRows:
 class RelationClassifier(TorchPipe):
     """Classification of the relation between given entities (TACRED style).
 
-    Arguments as in `make_relation_classifier`. All settings live in `cfg`, are saved with the
-    pipeline, and may be changed there after training (but for those that made the network: mode
-    and markers).
+    Arguments as in `make_relation_classifier`. The settings `mode` and `markers` belong to the
+    network: they cannot be changed after initialization.
     """
 
     rules = RULES
@@ -323,10 +324,34 @@ class RelationClassifier(TorchPipe):
 
     @staticmethod
     def register_extensions(settings: Mapping[str, Any]) -> None:
-        """Register `doc._.relations` and its kin. settings (Mapping[str, Any]): Of the config."""
+        """Register `doc._.relations`, `span._.relations` and `doc._.relation_scores`.
+
+        settings (Mapping[str, Any]): Settings of the config.
+        """
         register_extensions(settings["extension_prefix"], settings["relations_key"])
 
-    # What was learned or stated
+    def check_loaded(self) -> None:
+        """Refuse settings that name relations which the component does not have, and a mode or
+        markers other than those of the network.
+
+        RAISES (ValueError): If there are such settings.
+        """
+        check_label_settings(self.name, self.cfg, self.labels)
+        if not self.is_initialized:
+            return
+        mode, table = self.cfg["mode"], self.markers
+        vocabulary = get_module(self.model, PairNetwork).encoder.pieces.vocabulary
+        changed = [
+            marker
+            for marker, entry in self.cfg["markers"]
+            if marker in table and table[marker] != vocabulary.get(entry)
+        ]
+        if (mode is not None and mode != self.mode) or changed:
+            raise ValueError(
+                Errors.E709.format(name=self.name, mode=mode, own=self.mode, markers=changed)
+            )
+
+    # Labels, markers and types
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -335,7 +360,7 @@ class RelationClassifier(TorchPipe):
 
     @property
     def label_data(self) -> dict[str, Any]:
-        """What `spacy init labels` saves, and `initialize` takes as `labels`."""
+        """Labels and types as `spacy init labels` saves them and `initialize` takes them."""
         return {
             "labels": list(self.labels),
             "head_types": self.cfg["head_types"],
@@ -345,17 +370,18 @@ class RelationClassifier(TorchPipe):
 
     @property
     def mode(self) -> str:
-        """The input mode of the initialized network."""
+        """Input mode of the initialized network."""
         mode: str = get_shim(self.model).cfg["mode"]
         return mode
 
     @property
     def markers(self) -> dict[str, int]:
-        """Ids of the markers of the initialized network."""
+        """Piece id of each marker of the initialized network."""
         return dict(get_shim(self.model).cfg["markers"])
 
     @property
     def _negative(self) -> int | None:
+        """Class of the negative label."""
         label = self.cfg["negative_label"]
         return self.labels.index(label) if label in self.labels else None
 
@@ -370,24 +396,6 @@ class RelationClassifier(TorchPipe):
             setting = self._preset.type_map if self._preset is not None else "off"
         return read_type_map(setting)
 
-    def check_loaded(self) -> None:
-        """Refuse a mode or markers that the loaded network was not made for, and settings that name
-        relations which the component does not have."""
-        check_label_settings(self.name, self.cfg, self.labels)
-        if not self.is_initialized:
-            return
-        mode, table = self.cfg["mode"], self.markers
-        vocabulary = get_module(self.model, PairNetwork).encoder.pieces.vocabulary
-        other = [
-            name
-            for name, entry in self.cfg["markers"]
-            if name in table and table[name] != vocabulary.get(entry)
-        ]
-        if (mode is not None and mode != self.mode) or other:
-            raise ValueError(
-                Errors.E709.format(name=self.name, mode=mode, own=self.mode, markers=other)
-            )
-
     # Initialization
 
     def initialize(
@@ -399,86 +407,85 @@ class RelationClassifier(TorchPipe):
     ) -> None:
         """Take labels and types from the data (all of it) or as given, and make the network.
 
-        A component that takes over a trained classifier needs no data: `nlp.add_pipe(...)` and then
-        this, without arguments.
+        A component that uses the trained classifier of its checkpoint needs neither data nor
+        arguments: `nlp.add_pipe("relation_classifier", config=config).initialize()`.
 
         get_examples (Callable | None): Returns the training examples.
         nlp (Language | None): The pipeline.
-        labels (dict | None): {"labels": [...]} in the order of the classes; optionally the types of
-            arguments, "head_types" and "tail_types", and "type_pairs",
+        labels (dict | None): {"labels": [...]} in the order of the classes, and optionally the entity
+            types of arguments, "head_types" and "tail_types", and "type_pairs",
             {relation: [[head type, tail type], ...]}.
-        RAISES (ValueError): If there are no labels, the data has others than those given, or a
-            trained classifier is to be taken over and something about its training is not known.
+        RAISES (ValueError): If there are no labels, the data has others than those given, or a trained
+            classifier is to be used without all that must be known about its training.
         """
         if labels is not None and (not isinstance(labels, dict) or not labels.get("labels")):
             raise ValueError(Errors.E705.format(name=self.name, found=labels))
-        survey = Survey()
+        survey = Survey(self.cfg)
         for example in get_examples() if get_examples is not None else ():
-            survey.add(*read_gold(example, self.cfg["relations_key"]))
-        given = labels or {}
-        preset = self._preset
-        pretrained = self.cfg["pretrained"]
+            survey.add(read_gold(example, self.cfg["relations_key"]))
+        label_data = labels or {}
+        preset, pretrained = self._preset, self.cfg["pretrained"]
         if pretrained is None:
             pretrained = preset is not None
         mode = self.cfg["mode"] or (preset.mode if preset is not None else None)
         vocabulary = {**(preset.markers if preset is not None else {}), **dict(self.cfg["markers"])}
+        class_labels = list(label_data.get("labels", []))
         if pretrained:
-            chosen = self._labels_of_checkpoint(list(given.get("labels", [])))
+            class_labels = class_labels or self._labels_of_checkpoint()
             self._check_pretrained(mode, vocabulary)
         else:
-            mode = mode or "typed_markers"
-            chosen = list(given.get("labels", [])) or self._labels_of_data(survey)
-        survey.check_labels(self.name, chosen)
-        head_types = sorted({*given.get("head_types", []), *self._named(survey.head_types)})
-        tail_types = sorted({*given.get("tail_types", []), *self._named(survey.tail_types)})
-        self.cfg["labels"] = chosen
-        self.cfg["head_types"], self.cfg["tail_types"] = head_types, tail_types
-        self.cfg["learned_type_pairs"] = self._learned_type_pairs(survey, given)
-        for label in chosen:
+            class_labels = class_labels or self._labels_of_data(survey)
+        mode = cast(Mode, mode or "typed_markers")
+        survey.check_labels(self.name, class_labels)
+        for label in class_labels:
             self.vocab.strings.add(label)
+        self.cfg["labels"] = class_labels
+        for key, types in (("head_types", survey.head_types), ("tail_types", survey.tail_types)):
+            self.cfg[key] = sorted({*label_data.get(key, []), *map(self._network_type, types)})
+        self.cfg["learned_type_pairs"] = self._merge_type_pairs(
+            label_data.get("type_pairs", {}), survey
+        )
         check_label_settings(self.name, self.cfg, self.labels)
-        survey.warn()
-        negative = self.cfg["negative_label"]
-        if survey.labels and negative is not None and negative not in chosen:
-            warn(Warnings.W111.format(name=self.name, negative=negative))
+        names = marker_names(mode, self.cfg["head_types"], self.cfg["tail_types"])
         initialize(
             self.model,
             Scheme(
-                mode=cast(Mode, mode),
-                n_labels=len(chosen),
-                markers=[]
-                if pretrained
-                else marker_names(cast(Mode, mode), head_types, tail_types),
+                mode=mode,
+                n_labels=len(class_labels),
+                markers=[] if pretrained else names,
                 vocabulary=vocabulary,
                 pretrained=pretrained,
             ),
         )
         self._warned = set()
+        survey.warn(self.name, self.labels)
 
     def _labels_of_data(self, survey: Survey) -> list[str]:
-        preset, negative = self._preset, self.cfg["negative_label"]
-        found = list(preset.labels) if preset is not None else list(self.cfg["labels"])
-        always = negative is not None and self.cfg["train_pairs"] == "predicted"
-        if (always or negative in survey.labels) and negative not in found:
-            found.insert(0, negative)
-        found += sorted(label for label in survey.labels if label not in found)
-        if not found:
-            raise ValueError(self._no_labels())
-        return found
+        """Return the labels of the preset or those that were added, followed by those of the data.
 
-    def _labels_of_checkpoint(self, given: list[str]) -> list[str]:
-        """Labels of a trained classifier: as given, else by its own names, else the preset's."""
+        The negative label, where it is not among the former, comes first.
+        """
+        preset, negative = self._preset, self.cfg["negative_label"]
+        labels = list(preset.labels) if preset is not None else list(self.cfg["labels"])
+        is_learned = negative is not None and self.cfg["train_pairs"] == "predicted"
+        if (is_learned or negative in survey.labels) and negative not in labels:
+            labels.insert(0, negative)
+        labels += sorted(label for label in survey.labels if label not in labels)
+        if not labels:
+            raise ValueError(self._no_labels())
+        return labels
+
+    def _labels_of_checkpoint(self) -> list[str]:
+        """Return the labels of a trained classifier: those of its config.json, else those of the
+        preset, else those that were added."""
         config = read_config(self.model.attrs["name"])
         names = [config.id2label[i] for i in sorted(config.id2label)]
-        preset = self._preset
-        if not given and any(name != f"LABEL_{i}" for i, name in enumerate(names)):
-            given = names
-        if not given and preset is not None:
-            given = list(preset.labels)
-        given = given or list(self.cfg["labels"])
-        if not given:
+        if any(name != f"LABEL_{i}" for i, name in enumerate(names)):
+            return names
+        labels = self._preset.labels if self._preset is not None else self.cfg["labels"]
+        if not labels:
             raise ValueError(self._no_labels())
-        return given
+        return list(labels)
 
     def _no_labels(self) -> str:
         return Errors.E701.format(
@@ -488,19 +495,28 @@ class RelationClassifier(TorchPipe):
             checkpoint=self.model.attrs["name"],
         )
 
-    def _check_pretrained(self, mode: str | None, vocabulary: dict[str, str]) -> None:
-        """Refuse to guess how the pairs of a trained classifier were marked."""
+    def _check_pretrained(self, mode: Mode | None, vocabulary: Mapping[str, str]) -> None:
+        """Refuse a trained classifier if it is not known how the pairs of its training were marked.
+
+        mode (str | None): The input mode, if it is known.
+        vocabulary (Mapping[str, str]): Vocabulary entries of the markers that are known.
+        RAISES (ValueError): If the mode or a marker is not known, or the mode needs a new head.
+        """
         checkpoint = self.model.attrs["name"]
         if mode == "typed_markers":
             raise ValueError(Errors.E707.format(checkpoint=checkpoint, name=self.name))
-        missing = [] if mode else ["the input mode"]
-        if mode:
-            needed = marker_names(cast(Mode, mode), (), ())
+        missing = []
+        if mode is None:
+            missing.append("the input mode")
+        else:
+            needed = marker_names(mode, (), ())
             missing += [f"the marker {name}" for name in needed if name not in vocabulary]
-            if uses_types(cast(Mode, mode)):
-                for role in (HEAD, TAIL):
-                    if not any(name.startswith(f"{role}=") for name in vocabulary):
-                        missing.append(f"any marker {role}=<type>")
+            if uses_types(mode):
+                missing += [
+                    f"any marker {role}=<type>"
+                    for role in (HEAD, TAIL)
+                    if not any(name.startswith(f"{role}=") for name in vocabulary)
+                ]
         if missing:
             raise ValueError(
                 Errors.E702.format(
@@ -511,20 +527,20 @@ class RelationClassifier(TorchPipe):
                 )
             )
 
-    def _named(self, types: Iterable[str]) -> set[str]:
-        """What the network calls some types."""
-        return {self._type_map.get(label, [label])[0] for label in types}
+    def _network_type(self, entity_type: str) -> str:
+        """Return the network's name of an entity type, the first one if there are several."""
+        return self._type_map.get(entity_type, [entity_type])[0]
 
-    def _learned_type_pairs(
-        self, survey: Survey, given: dict[str, Any]
+    def _merge_type_pairs(
+        self, type_pairs: Mapping[str, Iterable[Sequence[str]]], survey: Survey
     ) -> dict[str, list[list[str]]] | None:
-        found = {k: {tuple(v) for v in rows} for k, rows in given.get("type_pairs", {}).items()}
-        for label, head, tail in survey.type_pairs:
-            names = [self._type_map.get(kind, [kind])[0] for kind in (head, tail)]
-            found.setdefault(label, set()).add(tuple(names))
-        if not found:
+        """Add the types of the data's pairs, by the network's names, to those that are given."""
+        merged = {label: set(map(tuple, rows)) for label, rows in type_pairs.items()}
+        for label, *types in survey.type_pairs:
+            merged.setdefault(label, set()).add(tuple(map(self._network_type, types)))
+        if not merged:
             return None
-        return {label: sorted(list(row) for row in rows) for label, rows in sorted(found.items())}
+        return {label: sorted(map(list, rows)) for label, rows in sorted(merged.items())}
 
     # Prediction
 
@@ -532,10 +548,10 @@ class RelationClassifier(TorchPipe):
         """Classify the pairs of Docs without changing the Docs.
 
         docs (Iterable[Doc]): The Docs.
-        RETURNS (list[DocPrediction]): One for each Doc.
+        RETURNS (list[DocPrediction]): One prediction for each Doc.
         """
         docs = list(docs)
-        return self._classify(docs, self.make_rows(docs))
+        return self._predict(docs, self.make_rows(docs))
 
     def classify(
         self, docs: Sequence[Doc], pairs: Sequence[Sequence[SpanPair]]
@@ -544,15 +560,15 @@ class RelationClassifier(TorchPipe):
 
         docs (Sequence[Doc]): The Docs.
         pairs (Sequence[Sequence[tuple[Span, Span]]]): The pairs (head, tail) of each Doc.
-        RETURNS (list[DocPrediction]): One for each Doc.
+        RETURNS (list[DocPrediction]): One prediction for each Doc.
         """
-        return self._classify(docs, self._make_rows([ListedPairs(list(some)) for some in pairs]))
+        return self._predict(docs, self._make_rows([ListedPairs(list(rows)) for rows in pairs]))
 
     def make_rows(self, docs: Sequence[Doc]) -> list[DocRows]:
-        """Choose the pairs of Docs that are classified, and the rows that show them.
+        """Choose the pairs of Docs to classify, and the rows that show them to the network.
 
         docs (Sequence[Doc]): The Docs.
-        RETURNS (list[DocRows]): One for each Doc.
+        RETURNS (list[DocRows]): The pairs and rows of each Doc.
         """
         return self._make_rows([self._find_pairs(doc) for doc in docs])
 
@@ -561,7 +577,7 @@ class RelationClassifier(TorchPipe):
 
     def _make_rows(self, pairs: Sequence[DocPairs]) -> list[DocRows]:
         if not any(map(len, pairs)):
-            # There is nothing to classify, so no network is needed.
+            # The types that the network knows are not needed, nor is a network.
             return [DocRows() for _ in pairs]
         rules = self._type_rules()
         return [self._rows_of_doc(doc_pairs, rules) for doc_pairs in pairs]
@@ -574,18 +590,19 @@ class RelationClassifier(TorchPipe):
                 doc_rows.n_impossible += n
             else:
                 doc_rows.skipped[self._unknown_type(*types)] += n
-        for i, (head, tail) in enumerate(chosen.pairs):
-            for names in rules.possible(head.label_, tail.label_):
+        for i, pair in enumerate(chosen.pairs):
+            for types in rules.possible(pair[0].label_, pair[1].label_):
                 doc_rows.pair_of_row.append(i)
-                doc_rows.rows.append(_typed_pair(head, tail, names))
+                doc_rows.rows.append(typed_pair(pair, types))
         return doc_rows
 
-    def _classify(self, docs: Sequence[Doc], rows: list[DocRows]) -> list[DocPrediction]:
-        predictions: list[DocPrediction] = []
-        constraint = self._constraint()
-        for chunk in chunks_by_size([len(doc_rows.rows) for doc_rows in rows], _CHUNK_ROWS):
-            predictions.extend(self._classify_chunk(list(docs[chunk]), rows[chunk], constraint))
-        return predictions
+    def _unknown_type(self, head_type: str, tail_type: str) -> str:
+        """Return the one of two types for which the network has no marker, as "SUBJ=type"."""
+        table = self.markers
+        names = self._type_map.get(head_type, [head_type])
+        forms = (f"{HEAD}={{}}", f"{HEAD}_START={{}}")
+        is_known = any(form.format(name) in table for form in forms for name in names)
+        return f"{TAIL}={tail_type}" if is_known else f"{HEAD}={head_type}"
 
     def _type_rules(self) -> TypeRules:
         return make_type_rules(
@@ -596,73 +613,112 @@ class RelationClassifier(TorchPipe):
         )
 
     def _constraint(self) -> Constraint | None:
-        """Which labels a pair of types may have, the negative one left out; None for all."""
+        """Return the function that says which labels two types may have; None if all are allowed."""
         setting = self.cfg["type_constraints"]
-        learned = setting == "learned"
-        given = self.cfg["learned_type_pairs"] if learned else setting
-        if setting == "off" or given is None:
+        is_learned = setting == "learned"
+        type_pairs = self.cfg["learned_type_pairs"] if is_learned else setting
+        if setting == "off" or type_pairs is None:
             return None
-        seen = (set(self.cfg["head_types"]), set(self.cfg["tail_types"])) if learned else None
-        return make_constraint(self.labels, type_pair_table(given), self._negative, seen)
+        seen = (set(self.cfg["head_types"]), set(self.cfg["tail_types"])) if is_learned else None
+        return make_constraint(self.labels, type_pair_table(type_pairs), self._negative, seen)
 
-    def _unknown_type(self, head_type: str, tail_type: str) -> str:
-        table = self.markers
-        names = self._type_map.get(head_type, [head_type])
-        forms = (f"{HEAD}={{}}", f"{HEAD}_START={{}}")
-        known = any(form.format(name) in table for form in forms for name in names)
-        return f"{TAIL}={tail_type}" if known else f"{HEAD}={head_type}"
+    def _predict(self, docs: Sequence[Doc], rows: Sequence[DocRows]) -> list[DocPrediction]:
+        """Classify the rows of Docs, chunk by chunk."""
+        predictions: list[DocPrediction] = []
+        constraint = self._constraint()
+        for chunk in chunks_by_size([len(doc_rows.rows) for doc_rows in rows], _CHUNK_ROWS):
+            predictions.extend(self._predict_chunk(docs[chunk], rows[chunk], constraint))
+        return predictions
 
-    def _classify_chunk(
-        self, docs: list[Doc], chunk: list[DocRows], constraint: Constraint | None
+    def _predict_chunk(
+        self, docs: Sequence[Doc], chunk: Sequence[DocRows], constraint: Constraint | None
     ) -> list[DocPrediction]:
-        rows = [row for doc_rows in chunk for row in doc_rows.rows]
-        if rows:
-            output = self.model.predict(
-                PairInput(docs, [doc_rows.rows for doc_rows in chunk], self.cfg["context"])
-            )
-            row_ids, is_cut = output.rows, output.cut
-            probabilities = torch.softmax(output.logits, dim=-1).cpu().numpy()
-        else:
-            row_ids, is_cut = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
-            probabilities = np.zeros((0, len(self.labels)), dtype=np.float32)
-        # Pairs are numbered through the chunk; those that are too long for a row have no number in
-        # `classified`.
-        offsets = np.cumsum([0, *(len(doc_rows.pairs) for doc_rows in chunk)]).tolist()
+        rows, is_cut, probabilities = self._classify_rows(docs, chunk)
+        # Pairs are numbered through the chunk.
+        offsets = np.cumsum([0, *(len(doc_rows.pairs) for doc_rows in chunk)])
         pair_of_row = np.asarray(
             [
                 offset + i
-                for doc_rows, offset in zip(chunk, offsets[:-1], strict=True)
+                for doc_rows, offset in zip(chunk, offsets.tolist(), strict=False)
                 for i in doc_rows.pair_of_row
             ],
             dtype=np.int64,
-        )[row_ids]
-        classified, index = np.unique(pair_of_row, return_inverse=True)
+        )[rows]
         allowed = np.ones(probabilities.shape, dtype=bool)
         if constraint is not None:
-            for i, row in enumerate(row_ids.tolist()):
-                allowed[i] = constraint(rows[row].head_type, rows[row].tail_type)
+            typed_pairs = [pair for doc_rows in chunk for pair in doc_rows.rows]
+            for i, row in enumerate(rows.tolist()):
+                allowed[i] = constraint(typed_pairs[row].head_type, typed_pairs[row].tail_type)
+        # Pairs that are too long for a row are not among these.
+        pairs, index = np.unique(pair_of_row, return_inverse=True)
         best = best_variants(
-            np.where(allowed, probabilities, 0.0), index, len(classified), self._negative
+            np.where(allowed, probabilities, 0.0), index, len(pairs), self._negative
         )
-        probabilities, allowed = probabilities[best], allowed[best]
+        return self._by_doc(
+            chunk,
+            offsets,
+            pairs,
+            np.unique(pair_of_row[is_cut]),
+            probabilities[best],
+            allowed[best],
+        )
+
+    def _classify_rows(
+        self, docs: Sequence[Doc], chunk: Sequence[DocRows]
+    ) -> tuple[IntArray, BoolArray, FloatArray]:
+        """Classify the rows of a chunk.
+
+        docs (Sequence[Doc]): The Docs.
+        chunk (Sequence[DocRows]): Their rows.
+        RETURNS (tuple[int64 array, bool array, float32 array]): The rows that are not too long, numbered
+            through the chunk, (n_rows,); whether their text was cut, (n_rows,); and the probabilities
+            of their labels, (n_rows, n_labels).
+        """
+        if not any(doc_rows.rows for doc_rows in chunk):
+            no_probabilities = np.zeros((0, len(self.labels)), dtype=np.float32)
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool), no_probabilities
+        rows = [doc_rows.rows for doc_rows in chunk]
+        output = self.model.predict(PairInput(list(docs), rows, self.cfg["context"]))
+        probabilities = torch.softmax(output.logits, dim=-1).cpu().numpy()
+        return output.rows, output.cut, probabilities
+
+    def _by_doc(
+        self,
+        chunk: Sequence[DocRows],
+        offsets: IntArray,
+        pairs: IntArray,
+        cut_pairs: IntArray,
+        probabilities: FloatArray,
+        allowed: BoolArray,
+    ) -> list[DocPrediction]:
+        """Choose the labels of the pairs of a chunk, and divide the predictions among its Docs.
+
+        chunk (Sequence[DocRows]): The rows of each Doc.
+        offsets (int64 array, (n_docs + 1,)): Number of the first pair of each Doc, and of all pairs.
+        pairs, cut_pairs (int64 array, (n,)): Numbers of the pairs that were classified, and of those
+            whose text was cut, in ascending order.
+        probabilities, allowed (array, (n, n_labels)): Probability of each label of the former, and
+            whether it is allowed.
+        RETURNS (list[DocPrediction]): One prediction for each Doc.
+        """
         labels, scores = best_labels(probabilities, self._negative, self.cfg["threshold"], allowed)
+        borders = np.searchsorted(pairs, offsets).tolist()
+        n_cut = np.diff(np.searchsorted(cut_pairs, offsets)).tolist()
         predictions = []
-        borders = np.searchsorted(classified, offsets)
-        cut_borders = np.searchsorted(np.unique(pair_of_row[is_cut]), offsets).tolist()
         for i, doc_rows in enumerate(chunk):
-            of_doc = slice(borders[i], borders[i + 1])
-            pairs = [doc_rows.pairs[j - offsets[i]] for j in classified[of_doc].tolist()]
-            n_too_long = len(doc_rows.pairs) - len(pairs)
+            rows = slice(borders[i], borders[i + 1])
+            span_pairs = [doc_rows.pairs[j] for j in (pairs[rows] - offsets[i]).tolist()]
+            n_too_long = len(doc_rows.pairs) - len(span_pairs)
             predictions.append(
                 DocPrediction(
-                    self._relations(pairs, labels[of_doc], scores[of_doc]),
-                    pairs,
-                    probabilities[of_doc],
+                    self._relations(span_pairs, labels[rows], scores[rows]),
+                    span_pairs,
+                    probabilities[rows],
                     doc_rows.n_beyond + n_too_long,
                     doc_rows.skipped,
                     {
-                        "pairs": len(pairs),
-                        "pairs_cut": cut_borders[i + 1] - cut_borders[i],
+                        "pairs": len(span_pairs),
+                        "pairs_cut": n_cut[i],
                         "pairs_left_out": {
                             "unknown_types": doc_rows.skipped.total(),
                             "type_constraints": doc_rows.n_impossible,
@@ -675,168 +731,115 @@ class RelationClassifier(TorchPipe):
         return predictions
 
     def _relations(
-        self, pairs: list[SpanPair], labels: IntArray, scores: FloatArray
+        self, pairs: Sequence[SpanPair], labels: IntArray, scores: FloatArray
     ) -> list[tuple[SpanPair, str, float]]:
+        """Return the relations of a Doc: its pairs that have a label other than NO_RELATION."""
         names = self.labels
         rows = np.flatnonzero(labels != NO_RELATION)
         symmetric = {names.index(label) for label in self.cfg["symmetric"]}
-        if symmetric and len(rows):
-            spans = [span for i in rows.tolist() for span in pairs[i]]
-            places = np.asarray([(s.start, s.end) for s in spans], dtype=np.int64)
-            # Equal spans get one number, so that both directions of a pair meet.
-            first: dict[tuple[int, int, int], int] = {}
-            index = np.asarray(
-                [first.setdefault((s.start, s.end, s.label), i) for i, s in enumerate(spans)],
-                dtype=np.int64,
-            ).reshape(-1, 2)
-            merged, keep = merge_symmetric(index, labels[rows], scores[rows], places, symmetric)
-            return [
-                ((spans[head], spans[tail]), names[labels[row]], float(scores[row]))
-                for (head, tail), row, kept in zip(
-                    merged.tolist(), rows.tolist(), keep.tolist(), strict=True
-                )
-                if kept
-            ]
-        return [(pairs[i], names[labels[i]], float(scores[i])) for i in rows.tolist()]
+        if not symmetric or not len(rows):
+            return [(pairs[i], names[labels[i]], float(scores[i])) for i in rows.tolist()]
+        spans = [span for i in rows.tolist() for span in pairs[i]]
+        ranges = np.asarray([(span.start, span.end) for span in spans], dtype=np.int64)
+        # Equal spans get one number, so that both directions of a pair meet.
+        first: dict[tuple[int, int, int], int] = {}
+        index = np.asarray(
+            [first.setdefault((s.start, s.end, s.label), i) for i, s in enumerate(spans)],
+            dtype=np.int64,
+        ).reshape(-1, 2)
+        merged, keep = merge_symmetric(index, labels[rows], scores[rows], ranges, symmetric)
+        return [
+            ((spans[head], spans[tail]), names[labels[row]], float(scores[row]))
+            for (head, tail), row in zip(merged[keep].tolist(), rows[keep].tolist(), strict=True)
+        ]
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Sequence[DocPrediction]) -> None:
-        """Write relations on Docs.
+        """Write relations to Docs.
 
         docs (Iterable[Doc]): The Docs that were given to `predict`.
-        predictions (Sequence[DocPrediction]): What it returned.
+        predictions (Sequence[DocPrediction]): Its result.
         """
         key = self.cfg["relations_key"]
-        for doc, found in zip(docs, predictions, strict=True):
+        for doc, prediction in zip(docs, predictions, strict=True):
             relations = [
-                Relation(head, tail, label, score) for (head, tail), label, score in found.relations
+                Relation(head, tail, label, score)
+                for (head, tail), label, score in prediction.relations
             ]
             if self.cfg["existing"] == "extend":
                 old = [relation for relation in get_relations(doc, key) if relation.label]
                 relations = _union(old, relations, self.cfg["symmetric"])
             set_relations(doc, relations, key)
-            set_report(doc, self.name, found.report)
+            set_report(doc, self.name, prediction.report)
             attrs = doc.spans[key].attrs
-            if found.left_out:
-                attrs[PAIRS_LEFT_OUT_ATTR] = found.left_out
-                logger.info("%s: %d pairs of a Doc were left out", self.name, found.left_out)
-            if found.skipped:
-                attrs[SKIPPED_TYPES_ATTR] = dict(found.skipped)
+            if prediction.left_out:
+                attrs[PAIRS_LEFT_OUT_ATTR] = prediction.left_out
+                logger.info("%s: %d pairs of a Doc were left out", self.name, prediction.left_out)
+            if prediction.skipped:
+                attrs[SKIPPED_TYPES_ATTR] = dict(prediction.skipped)
             if self.cfg["all_scores"]:
-                set_pair_scores(doc, found.pairs, self.labels, found.scores.tolist(), key)
+                set_pair_scores(doc, prediction.pairs, self.labels, prediction.scores.tolist(), key)
 
     # Training
 
     def learn(self, examples: Sequence[Example]) -> Sequence[float]:
-        """Learn the labels of pairs.
+        """Compute the loss of a batch and backpropagate it.
 
         examples (Sequence[Example]): The batch.
         RETURNS (Sequence[float]): The loss, averaged over the pairs.
+        RAISES (ValueError): If the gold data has labels or types that the component does not have.
         """
-        pairs, targets = self.make_targets(examples)
-        if not len(targets):
+        targets = self.make_targets(examples)
+        if not len(targets.labels):
             return ()
         docs = [example.predicted for example in examples]
-        output, backprop = self.model.begin_update(PairInput(docs, pairs, self.cfg["context"]))
-        self.skipped.update({"pairs_too_long": len(targets) - len(output.rows)})
-        self._warn_too_long(docs, pairs, output.rows)
-        truth = to_device(torch.from_numpy(targets[output.rows]), output.logits.device)
+        output, backprop = self.model.begin_update(
+            PairInput(docs, targets.pairs, self.cfg["context"])
+        )
+        self._note_too_long(docs, targets.pairs, output.rows)
+        truth = to_device(torch.from_numpy(targets.labels[output.rows]), output.logits.device)
         loss, d_logits = class_loss(output.logits, truth)
         cast(Backprop, backprop)(d_logits)
         return (loss,)
 
-    def make_targets(self, examples: Sequence[Example]) -> tuple[list[list[TypedPair]], IntArray]:
-        """Say which pairs of a batch are learned, and their labels.
+    def make_targets(self, examples: Sequence[Example]) -> Targets:
+        """Choose the pairs of a batch that are learned, and label them with the truth.
 
         examples (Sequence[Example]): The batch.
-        RETURNS (tuple[list[list[TypedPair]], int64 array]): The pairs of each predicted Doc; their
-            classes, one after the other, (n_pairs,).
-        RAISES (ValueError): If the gold data has labels or types that the component does not know.
+        RETURNS (Targets): The targets.
+        RAISES (ValueError): If the gold data has labels or types that the component does not have.
         """
-        index = {label: i for i, label in enumerate(self.labels)}
-        known = self._type_rules().known
-        rows: list[list[TypedPair]] = []
-        targets: list[int] = []
-        lost: list[str] = []
-        for example in examples:
-            labelled, unseen = self._labelled_pairs(example)
-            lost += unseen
-            rows.append([])
-            for (head, tail), label in labelled:
-                if label is None:
-                    continue
-                check_gold_label(self.name, "a relation", label, index, example.reference.text)
-                found = known(head.label_, tail.label_)
-                if found:
-                    rows[-1].append(_typed_pair(head, tail, found[0]))
-                    targets.append(index[label])
-                elif self.cfg["train_pairs"] == "gold":
-                    raise ValueError(
-                        Errors.E706.format(
-                            name=self.name,
-                            head=head.label_,
-                            tail=tail.label_,
-                            text=example.reference.text,
-                        )
-                    )
-                else:
-                    self.skipped["pairs_of_unknown_types"] += 1
-        self.warn_once(Warnings.W105, lost)
-        return rows, np.asarray(targets, dtype=np.int64)
-
-    def _labelled_pairs(
-        self, example: Example
-    ) -> tuple[list[tuple[SpanPair, str | None]], list[str]]:
-        """Return the pairs of an Example that are learned, each with what is true of it, and the
-        gold relations whose pairs nothing has found."""
-        gold, misaligned = read_gold(example, self.cfg["relations_key"])
-        several = sum(len(found.more_labels) for found in gold.values())
-        self.skipped.update(
-            {"misaligned_arguments": len(misaligned), "further_labels_of_a_pair": several}
+        targets = make_targets(
+            self.name, self.cfg, self.labels, examples, self._find_pairs, self._type_rules().known
         )
-        if self.cfg["train_pairs"] == "gold":
-            return [(found.pair, found.label) for found in gold.values()], []
-        negative, symmetric = self.cfg["negative_label"], self.cfg["symmetric"]
-        labels = {
-            key[2:] + key[:2]: found.label
-            for key, found in gold.items()
-            if found.label in symmetric
-        }
-        labels |= {key: found.label for key, found in gold.items()}
-        pairs = self._find_pairs(example.predicted)
-        lost = [
-            f"{gold[key].label}({gold[key].pair[0]}, {gold[key].pair[1]})"
-            for key in sorted(gold)
-            if key not in pairs and gold[key].label != negative
-        ]
-        chosen = pairs.choose(lambda head_type, tail_type: True, self.cfg["max_pairs"])
-        self.skipped.update(
-            {"relations_without_entities": len(lost), "pairs_beyond_max_pairs": chosen.n_beyond}
-        )
-        labelled = [(pair, labels.get(pair_key(pair), negative)) for pair in chosen.pairs]
-        # The gold data has no label of these pairs, so it cannot have a wrong one.
-        needs_negative = any(pair_key(pair) not in labels for pair in chosen.pairs)
-        if needs_negative and negative is not None and negative not in self.labels:
-            raise ValueError(
-                Errors.E710.format(name=self.name, negative=negative, labels=list(self.labels))
-            )
-        return labelled, lost
+        self.skipped.update(targets.skipped)
+        self.warn_once(Warnings.W105, targets.without_entities)
+        return targets
 
-    def _warn_too_long(
-        self, docs: Sequence[Doc], pairs: list[list[TypedPair]], kept: IntArray
+    def _note_too_long(
+        self, docs: Sequence[Doc], pairs: Sequence[Sequence[TypedPair]], rows: IntArray
     ) -> None:
-        n_pairs = sum(map(len, pairs))
-        if len(kept) == n_pairs:
-            return
-        places = [(doc, pair) for doc, part in zip(docs, pairs, strict=True) for pair in part]
-        lost = [places[i] for i in sorted(set(range(n_pairs)) - set(kept.tolist()))]
-        texts = [f"{doc[slice(*p.head)]} / {doc[slice(*p.tail)]}"[:80] for doc, p in lost[:5]]
+        """Count the pairs that are too long for a row, and warn of them.
+
+        docs (Sequence[Doc]): The Docs of a batch.
+        pairs (Sequence[Sequence[TypedPair]]): The pairs of each Doc.
+        rows (int64 array, (n_rows,)): The pairs that have a row, numbered through the batch.
+        """
+        all_pairs = [
+            (doc, pair) for doc, doc_pairs in zip(docs, pairs, strict=True) for pair in doc_pairs
+        ]
+        too_long = np.setdiff1d(np.arange(len(all_pairs)), rows).tolist()
+        self.skipped["pairs_too_long"] += len(too_long)
+        texts = [
+            f"{doc[slice(*pair.head)]} / {doc[slice(*pair.tail)]}"[:80]
+            for doc, pair in (all_pairs[i] for i in too_long[:5])
+        ]
         limit = make_marker(self.model).max_length
-        self.warn_once(Warnings.W107, texts, n=len(lost), max_length=limit)
+        self.warn_once(Warnings.W107, texts, n=len(too_long), max_length=limit)
 
     # Scoring
 
     def score(self, examples: Iterable[Example], **kwargs: Any) -> dict[str, Any]:
-        """Score predictions, or with `score_pairs = "gold"` the labels of the gold pairs.
+        """Score the predictions or, with `score_pairs = "gold"`, the labels of the gold pairs.
 
         examples (Iterable[Example]): Gold and predictions.
         RETURNS (dict[str, Any]): The scores of the component's scorer.
@@ -848,39 +851,35 @@ class RelationClassifier(TorchPipe):
         return self.scorer(examples, **{**self.cfg, **kwargs})
 
     def classify_gold(self, examples: Iterable[Example]) -> Iterator[Example]:
-        """Yield copies of Examples in which exactly the gold pairs were classified.
+        """Classify the gold pairs of Examples, and no others.
 
         examples (Iterable[Example]): Gold and predictions.
-        YIELDS (Example): In the same order.
+        YIELDS (Example): The Examples with copies of their predicted Docs.
         """
+        key = self.cfg["relations_key"]
         examples = list(examples)
-        for part in chunks_by_size([1] * len(examples), _CHUNK_ROWS):
-            copies = [Example(eg.predicted.copy(), eg.reference) for eg in examples[part]]
+        for chunk in chunks_by_size([1] * len(examples), _CHUNK_ROWS):
+            copies = [Example(eg.predicted.copy(), eg.reference) for eg in examples[chunk]]
             docs = [copy.predicted for copy in copies]
-            relations_key = self.cfg["relations_key"]
-            found = [read_gold(copy, relations_key)[0] for copy in copies]
-            pairs = [[gold.pair for gold in of_doc.values()] for of_doc in found]
+            gold = [read_gold(copy, key) for copy in copies]
             for doc in docs:
-                set_relations(doc, [], relations_key)
+                set_relations(doc, [], key)
+            pairs = [[gold_pair.pair for gold_pair in one.pairs.values()] for one in gold]
             self.set_annotations(docs, self.classify(docs, pairs))
             yield from copies
-
-
-def _typed_pair(head: Span, tail: Span, names: tuple[str, str]) -> TypedPair:
-    return TypedPair((head.start, head.end), (tail.start, tail.end), *names)
 
 
 def _union(
     old: Sequence[Relation], new: Sequence[Relation], symmetric: Sequence[str]
 ) -> list[Relation]:
     """Join two lists of relations; of equal ones the one with the better score stays."""
-    found: dict[tuple[Any, ...], Relation] = {}
+    relations: dict[tuple[Any, ...], Relation] = {}
     for relation in (*old, *new):
-        places = pair_key((relation.head, relation.tail))
+        pair = pair_key((relation.head, relation.tail))
         if relation.label in symmetric:
-            places = min(places, places[2:] + places[:2])
-        key = (relation.label, *places)
-        known = found.get(key)
-        if known is None or (known.score or 0.0) < (relation.score or 0.0):
-            found[key] = relation
-    return list(found.values())
+            pair = min(pair, pair[2:] + pair[:2])
+        key = (relation.label, *pair)
+        other = relations.get(key)
+        if other is None or (other.score or 0.0) < (relation.score or 0.0):
+            relations[key] = relation
+    return list(relations.values())

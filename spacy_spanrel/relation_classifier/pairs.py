@@ -85,6 +85,17 @@ def pair_key(pair: SpanPair) -> PairKey:
     return (head.start, head.end, tail.start, tail.end)
 
 
+def typed_pair(pair: SpanPair, types: tuple[str, str]) -> TypedPair:
+    """Return a pair as the network sees it.
+
+    pair (SpanPair): Head and tail.
+    types (tuple[str, str]): The types that the network is shown for them.
+    RETURNS (TypedPair): The pair.
+    """
+    head, tail = pair
+    return TypedPair((head.start, head.end), (tail.start, tail.end), *types)
+
+
 def find_pairs(generator: PairGenerator, doc: Doc, relations_key: str) -> DocPairs:
     """Return the pairs that a generator finds in a Doc.
 

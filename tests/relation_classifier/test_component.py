@@ -403,7 +403,7 @@ def test_learns_from_odd_text(checkpoint: Path, name: str) -> None:
         head, tail = spans(gold, (0, 1, "PER"), (len(gold) - 1, len(gold), "LOC"))
         set_relations(gold, [Relation(head, tail, "lives")])
     n_pairs = len(get_relations(gold))
-    assert sum(map(len, pipe.make_targets([Example(doc, gold)])[0])) == n_pairs
+    assert sum(map(len, pipe.make_targets([Example(doc, gold)]).pairs)) == n_pairs
     for losses in (
         train(nlp, [Example(doc, gold)], 1),
         train(nlp, [*make_examples(nlp), Example(doc, gold)], 1),
@@ -488,11 +488,11 @@ def test_gradient_is_that_of_the_loss(checkpoint: Path, mode: str) -> None:
     examples = make_examples(nlp)
     initialize(nlp, examples)
     network = pipe.model.shims[0].module
-    pairs, targets = pipe.make_targets(examples)
+    targets = pipe.make_targets(examples)
     docs = [example.predicted for example in examples]
-    output, _ = pipe.model.begin_update(PairInput(docs, pairs, "sentence"))
+    output, _ = pipe.model.begin_update(PairInput(docs, targets.pairs, "sentence"))
     assert output.rows.tolist() == list(range(N_PAIRS))
-    loss = F.cross_entropy(output.logits, torch.from_numpy(targets))
+    loss = F.cross_entropy(output.logits, torch.from_numpy(targets.labels))
     loss.backward()
     wanted = gradients(pipe)
     network.zero_grad(set_to_none=True)
@@ -537,10 +537,10 @@ def test_misaligned_gold(checkpoint: Path) -> None:
     examples = [*make_examples(nlp), Example(predicted, gold)]
     with pytest.warns(UserWarning, match=r"W_SR101\] 4 gold argument\(s\).*'Google' \(ORG\)"):
         initialize(nlp, examples)
-    pairs, targets = pipe.make_targets(examples[-1:])
-    # What is left are the pairs of the other two, in tokens of the predicted Doc.
-    assert [(p.head, p.tail) for p in pairs[0]] == [((0, 2), (5, 6)), ((5, 6), (0, 2))]
-    assert [pipe.labels[i] for i in targets] == [NEGATIVE, NEGATIVE]
+    targets = pipe.make_targets(examples[-1:])
+    # What is left are the targets.pairs of the other two, in tokens of the predicted Doc.
+    assert [(p.head, p.tail) for p in targets.pairs[0]] == [((0, 2), (5, 6)), ((5, 6), (0, 2))]
+    assert [pipe.labels[i] for i in targets.labels] == [NEGATIVE, NEGATIVE]
 
 
 def test_other_tokens_than_gold(checkpoint: Path) -> None:
@@ -550,8 +550,11 @@ def test_other_tokens_than_gold(checkpoint: Path) -> None:
     (gold,) = gold_docs(nlp, ROWS[:1])
     words = ["Jo", "hn", "Smith", "works", "for", "Google", "in", "Paris", "."]
     predicted = Doc(nlp.vocab, words=words, spaces=[False] + [True] * 8)
-    pairs, targets = pipe.make_targets([Example(predicted, gold)])
-    labels = {(p.head, p.tail): pipe.labels[i] for p, i in zip(pairs[0], targets, strict=True)}
+    targets = pipe.make_targets([Example(predicted, gold)])
+    labels = {
+        (p.head, p.tail): pipe.labels[i]
+        for p, i in zip(targets.pairs[0], targets.labels, strict=True)
+    }
     assert len(labels) == 6
     assert labels[(0, 3), (5, 6)] == "works"
     assert labels[(5, 6), (7, 8)] == "based"
@@ -580,15 +583,15 @@ def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) ->
     add_ruler(nlp, [*patterns, {"label": "ORG", "pattern": "company"}])
 
     annotated = [entities_of(example, nlp) for example in make_examples(nlp, positive_docs(nlp))]
-    pairs, targets = pipe.make_targets(annotated)
-    assert sum(map(len, pairs)) == len(targets)
-    labels = iter([pipe.labels[i] for i in targets])
+    targets = pipe.make_targets(annotated)
+    assert sum(map(len, targets.pairs)) == len(targets.labels)
+    labels = iter([pipe.labels[i] for i in targets.labels])
     seen = [
         [
             (eg.predicted[slice(*p.head)].text, next(labels), eg.predicted[slice(*p.tail)].text)
             for p in part
         ]
-        for eg, part in zip(annotated, pairs, strict=True)
+        for eg, part in zip(annotated, targets.pairs, strict=True)
     ]
     # Pairs of types that no gold pair has (a place first) are not learned.
     assert seen == [
@@ -626,9 +629,11 @@ def test_targets_of_spans_that_begin_together(checkpoint: Path) -> None:
     predicted = make_doc(
         nlp.vocab, TEXTS[0], [(0, 1, "PER"), (0, 2, "PER"), (0, 3, "PER"), (4, 5, "ORG")], key="sc"
     )
-    pairs, targets = pipe.make_targets([Example(predicted, gold)])
+    targets = pipe.make_targets([Example(predicted, gold)])
     labels = {
-        p.head: pipe.labels[i] for p, i in zip(pairs[0], targets, strict=True) if p.tail == (4, 5)
+        p.head: pipe.labels[i]
+        for p, i in zip(targets.pairs[0], targets.labels, strict=True)
+        if p.tail == (4, 5)
     }
     assert labels == {(0, 1): NEGATIVE, (0, 2): "works", (0, 3): NEGATIVE}
 
@@ -650,9 +655,12 @@ def test_types_of_predicted_entities_may_be_wrong(checkpoint: Path) -> None:
     initialize(nlp, make_examples(nlp, positive_docs(nlp)))
     predicted = make_doc(nlp.vocab, TEXTS[0], [(0, 2, "ORG"), (4, 5, "PER")])
     (gold,) = positive_docs(nlp)[:1]
-    pairs, targets = pipe.make_targets([Example(predicted, gold)])
-    assert [(p.head_type, p.tail_type) for p in pairs[0]] == [("ORG", "PER"), ("PER", "ORG")]
-    assert [pipe.labels[i] for i in targets] == ["works", NEGATIVE]
+    targets = pipe.make_targets([Example(predicted, gold)])
+    assert [(p.head_type, p.tail_type) for p in targets.pairs[0]] == [
+        ("ORG", "PER"),
+        ("PER", "ORG"),
+    ]
+    assert [pipe.labels[i] for i in targets.labels] == ["works", NEGATIVE]
 
 
 def test_no_negative_label(checkpoint: Path) -> None:
@@ -664,8 +672,14 @@ def test_no_negative_label(checkpoint: Path) -> None:
     add_ruler(nlp)
     for example in examples:
         entities_of(example, nlp)
-    _, targets = pipe.make_targets(examples)
-    assert sorted(pipe.labels[i] for i in targets) == ["based", "based", "killed", "lives", "works"]
+    targets = pipe.make_targets(examples)
+    assert sorted(pipe.labels[i] for i in targets.labels) == [
+        "based",
+        "based",
+        "killed",
+        "lives",
+        "works",
+    ]
     # And every pair that is classified has a relation.
     pipe.cfg["type_constraints"] = "off"
     assert len(found(nlp(TEXTS[0]))) == 4

@@ -277,8 +277,8 @@ def test_other_direction_of_a_symmetric_relation_is_no_negative(checkpoint: Path
     examples = make_examples(nlp, [make_doc(nlp.vocab, *ROWS[2])])
     initialize(nlp, examples)
     examples[0].predicted.set_ents(spans(examples[0].predicted, (2, 3, "PER"), (4, 5, "PER")))
-    _, targets = pipe.make_targets(examples)
-    assert NEGATIVE not in [pipe.labels[i] for i in targets]
+    targets = pipe.make_targets(examples)
+    assert NEGATIVE not in [pipe.labels[i] for i in targets.labels]
 
 
 def test_symmetric_relations_are_extended_once(trained: Language) -> None:
@@ -339,8 +339,8 @@ def test_max_pairs_in_training(checkpoint: Path) -> None:
     initialize(nlp, make_examples(nlp))
     (example,) = make_examples(nlp, gold_docs(nlp, ROWS[:1]))
     example.predicted = bare(nlp, ROWS[0])
-    pairs, _ = pipe.make_targets([example])
-    assert {(p.head, p.tail) for p in pairs[0]} == {((4, 5), (6, 7)), ((6, 7), (4, 5))}
+    targets = pipe.make_targets([example])
+    assert {(p.head, p.tail) for p in targets.pairs[0]} == {((4, 5), (6, 7)), ((6, 7), (4, 5))}
 
 
 # What the network is shown
@@ -472,8 +472,8 @@ def test_backoff_type_in_training(checkpoint: Path) -> None:
     with pytest.raises(ValueError, match=r"E_SR706.*\(ROBOT, LOC\)"):
         pipe.update(examples)
     pipe.cfg["backoff_type"] = "PER"
-    pairs, _ = pipe.make_targets(examples)
-    assert [(p.head_type, p.tail_type) for p in pairs[0]] == [("PER", "LOC")]
+    targets = pipe.make_targets(examples)
+    assert [(p.head_type, p.tail_type) for p in targets.pairs[0]] == [("PER", "LOC")]
 
 
 def test_preset_and_pretrained(published: Path) -> None:
@@ -574,8 +574,8 @@ def test_train_pairs(checkpoint: Path) -> None:
             nlp.vocab, ROWS[0][0], ROWS[0][1], [(0, 1, "works"), (1, 2, "based"), (0, 2, NEGATIVE)]
         )
         predicted = make_doc(nlp.vocab, ROWS[0][0], [(0, 2, "PER"), (4, 5, "ORG")])
-        _, targets = pipe.make_targets([Example(predicted, gold)])
-        assert len(targets) == n_pairs
+        targets = pipe.make_targets([Example(predicted, gold)])
+        assert len(targets.labels) == n_pairs
 
 
 def test_given_labels_without_the_negative_one(checkpoint: Path) -> None:
@@ -594,8 +594,8 @@ def test_pairs_beyond_max_pairs_are_counted_in_training(checkpoint: Path) -> Non
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted", max_pairs=2)
     initialize(nlp, make_examples(nlp))
     example = Example(make_doc(nlp.vocab, *ROWS[0][:2]), make_doc(nlp.vocab, *ROWS[0]))
-    _, targets = pipe.make_targets([example])
-    assert len(targets) == 2
+    targets = pipe.make_targets([example])
+    assert len(targets.labels) == 2
     assert pipe.skipped["pairs_beyond_max_pairs"] == 4
 
 
@@ -1030,6 +1030,6 @@ def test_several_labels_of_one_pair(checkpoint: Path) -> None:
         initialize(nlp, examples)
     # All labels are known; the first one is learned.
     assert "loves" in pipe.labels
-    _, targets = pipe.make_targets(examples[:1])
-    assert [pipe.labels[i] for i in targets] == ["lives"]
+    targets = pipe.make_targets(examples[:1])
+    assert [pipe.labels[i] for i in targets.labels] == ["lives"]
     assert pipe.label_data["type_pairs"]["loves"] == [["PER", "LOC"]]
