@@ -221,22 +221,23 @@ class Errors:
 
     # relation_classifier
     E701 = (
-        "[E_SR701] Component '{name}' has no labels. Give training data with relations in "
-        "doc.spans['{relations_key}'] (negative ones, '{negative}', included), or labels in "
+        "[E_SR701] Component '{name}' has no labels. Give it training data with relations in "
+        "doc.spans['{relations_key}'] (also negative ones, labelled '{negative}'), labels in "
         "[initialize.components.{name}.labels], or a preset. With pretrained = true, labels are "
         "taken from the checkpoint's config.json, but that of '{checkpoint}' names none "
         "(LABEL_0, LABEL_1, ...)."
     )
     E702 = (
-        "[E_SR702] Component '{name}' takes over the classifier of '{checkpoint}' (pretrained = "
-        "true), but how its pairs were marked is not known: {missing}. It is stored in no "
-        "checkpoint and must not be guessed. Set mode and markers in [components.{name}] to those "
-        'of its training, e.g. mode = "ner" and markers = [["SUBJ=PERSON", "[unused5]"], ...], '
+        "[E_SR702] Component '{name}' uses the trained classifier of '{checkpoint}' (pretrained = "
+        "true), but some of what it must know about the training is missing: {missing}. Checkpoints "
+        "do not record it, and it must not be guessed. Set mode and markers in [components.{name}] to "
+        'those of the training, e.g. mode = "ner" and markers = [["SUBJ=PERSON", "[unused5]"], ...], '
         "or choose a preset: {presets}."
     )
     E704 = (
-        "[E_SR704] The marker entry '{entry}' is not in the vocabulary of '{name}'. Give entries that "
-        "are, such as '[unused1]' for BERT; markers that are not given get new rows of the embedding."
+        "[E_SR704] The setting markers names the entry '{entry}', which is not in the vocabulary of "
+        "'{name}'. Name entries of the vocabulary, such as '[unused1]' for BERT, or leave the marker out: "
+        "it gets a free entry or a new row of the embedding."
     )
     E705 = (
         "[E_SR705] Labels of component '{name}' must be given as {{\"labels\": [...]}} (and "
@@ -244,22 +245,22 @@ class Errors:
     )
     E706 = (
         "[E_SR706] The gold data of component '{name}' has a pair with the types ({head}, {tail}) "
-        "(text: {text!r}), for which it has no markers. Map the types to known ones (type_map), or "
-        "initialize with data that has them."
+        "(text: {text!r}), for which the network has no markers. Map the types to others with type_map, "
+        "or initialize the component with data that has them."
     )
     E707 = (
-        "[E_SR707] mode = 'typed_markers' classifies by the markers and needs a head of its own, which "
-        "'{checkpoint}' cannot bring along: set pretrained = false in [components.{name}], or one of "
-        "the other modes."
+        "[E_SR707] With mode = 'typed_markers' pairs are classified by a new head, which must be trained, "
+        "so the trained classifier of '{checkpoint}' cannot be used. Set pretrained = false in "
+        "[components.{name}], or another mode."
     )
     E708 = (
-        "[E_SR708] max_length = {max_length} pieces leave no room for two arguments with their "
-        "markers: at least {least} are needed."
+        "[E_SR708] A row of max_length = {max_length} pieces has no room for two arguments and their "
+        'markers. Set max_length to at least {least} or to "auto".'
     )
     E709 = (
-        "[E_SR709] The network of component '{name}' was trained with mode = '{own}' and with markers of "
-        "its own, which a setting cannot change. Found: mode = '{mode}', other markers for {markers}. "
-        "Leave both settings as they were saved."
+        "[E_SR709] Component '{name}' has a network with mode = '{trained}', which settings cannot change, "
+        "nor can they change its markers. Found: mode = {mode!r}, and other entries for the markers "
+        "{markers}. Leave both settings as they were saved."
     )
     E710 = (
         "[E_SR710] Component '{name}' learns pairs without a gold relation as '{negative}' "
@@ -517,8 +518,8 @@ class Warnings:
         "the entities of the predicted Docs were left out of training. First of them: {examples}"
     )
     W106 = (
-        "[W_SR106] {n} pair(s) of the training data have several relations; a pair gets one label, and "
-        "the first one was taken. First of them: {examples}"
+        "[W_SR106] {n} pair(s) of the training data have several labels, of which only the first is "
+        "learned. First of them: {examples}"
     )
     W107 = (
         "[W_SR107] Component '{name}': {n} pair(s) were left out of training because their "
@@ -538,9 +539,9 @@ class Warnings:
         "and their questions were left out of training. First of them: {examples}"
     )
     W111 = (
-        "[W_SR111] The training data of component '{name}' has no pair with the label '{negative}': "
-        "the classifier will find a relation in every pair. Add unrelated pairs ('spanrel convert "
-        "... --negatives {negative}' makes them), or set negative_label = null if that is meant."
+        "[W_SR111] The training data of component '{name}' has no pair with the label '{negative}', so "
+        "the classifier will predict a relation for every pair. Add unrelated pairs ('spanrel convert "
+        "... --negatives {negative}' makes them), or set negative_label = null if this is intended."
     )
     W150 = (
         "[W_SR150] {n} of {total} gold relations cannot be found by component '{name}': {outside} do "

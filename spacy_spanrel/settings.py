@@ -1,4 +1,4 @@
-"""What the settings of components may be, and the error for those that are something else."""
+"""Rules for the values of settings, and the check of settings by them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .errors import Errors
 
 @dataclass(frozen=True)
 class Rule:
-    """What a setting may be.
+    """A rule for the values of a setting.
 
-    expected (str): That in words, to stand behind "it must be".
-    holds (Callable[[Any], bool]): Whether a value is that.
+    expected (str): Description of the allowed values, to follow "must be" in an error.
+    holds (Callable[[Any], bool]): Tells whether a value is allowed.
     """
 
     expected: str
@@ -23,15 +23,22 @@ class Rule:
 
 
 def one_of(*values: str | None) -> Rule:
-    """Allow some values. *values (str | None): They; null is named first."""
-    names = ", ".join(repr(value) for value in values if value is not None)
-    return Rule(
-        f"null or one of {names}" if None in values else f"one of {names}", values.__contains__
-    )
+    """Allow a few values.
+
+    *values (str | None): The values.
+    RETURNS (Rule): The rule.
+    """
+    names = [repr(value) for value in values if value is not None]
+    expected = names[0] if len(names) == 1 else f"one of {', '.join(names)}"
+    return Rule(f"null or {expected}" if None in values else expected, values.__contains__)
 
 
 def whole_number(low: int) -> Rule:
-    """Allow whole numbers. low (int): The smallest."""
+    """Allow whole numbers.
+
+    low (int): The smallest one.
+    RETURNS (Rule): The rule.
+    """
 
     def holds(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= low
@@ -40,7 +47,11 @@ def whole_number(low: int) -> Rule:
 
 
 def number(low: float | None = None, high: float | None = None) -> Rule:
-    """Allow finite numbers. low, high (float | None): The smallest and the largest, if any."""
+    """Allow finite numbers.
+
+    low, high (float | None): The smallest and the largest one; None for no limit.
+    RETURNS (Rule): The rule.
+    """
 
     def holds(value: Any) -> bool:
         return (
@@ -51,30 +62,38 @@ def number(low: float | None = None, high: float | None = None) -> Rule:
             and (high is None or value <= high)
         )
 
-    if low is None:
-        return Rule("a finite number", holds)
-    return Rule(
-        f"a number of at least {low}" if high is None else f"a number from {low} to {high}", holds
-    )
+    if low is not None and high is not None:
+        return Rule(f"a number from {low} to {high}", holds)
+    limit = "" if low is None else f" of at least {low}"
+    limit += "" if high is None else f" of at most {high}"
+    return Rule(f"a finite number{limit}", holds)
 
 
 def optional(rule: Rule) -> Rule:
-    """Allow null too. rule (Rule): What else is allowed."""
+    """Allow null and the values that another rule allows.
+
+    rule (Rule): The other rule.
+    RETURNS (Rule): The rule.
+    """
     return Rule(f"null or {rule.expected}", lambda value: value is None or rule.holds(value))
 
 
 def survives_as_table(setting: Mapping[str, object]) -> bool:
-    """Tell whether a config file can hold a table: in its keys ":" and "=" would end them."""
+    """Tell whether a table can be written to a config file, where ":" and "=" end a key.
+
+    setting (Mapping[str, object]): The table.
+    RETURNS (bool): Whether no key has one of these characters.
+    """
     return not any(char in key for key in setting for char in ":=")
 
 
 def check_settings(owner: str, settings: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
-    """Refuse impossible settings.
+    """Refuse settings that break their rules.
 
-    owner (str): The component, or the registered function, that they are of.
-    settings (Mapping[str, Any]): Values by name.
-    rules (Mapping[str, Rule]): Some of these names.
-    RAISES (ValueError): If a value is not what its rule says.
+    owner (str): Name of the component or of the registered function that has the settings.
+    settings (Mapping[str, Any]): The value of each setting.
+    rules (Mapping[str, Rule]): The rules of some or all of the settings.
+    RAISES (ValueError): If a value breaks its rule.
     """
     for setting, rule in rules.items():
         if not rule.holds(settings[setting]):

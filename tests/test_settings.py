@@ -12,7 +12,7 @@ from spacy_spanrel.settings import Rule, check_settings, number, one_of, optiona
     ("rule", "expected", "right", "wrong"),
     [
         (one_of("a", "b"), "one of 'a', 'b'", ["a", "b"], ["c", None, 1, ["a"]]),
-        (one_of(None, "a"), "null or one of 'a'", ["a", None], ["b", False]),
+        (one_of(None, "a"), "null or 'a'", ["a", None], ["b", False]),
         (whole_number(1), "a whole number of at least 1", [1, 7], [0, True, 1.0, "1", None]),
         (
             optional(whole_number(0)),
@@ -21,7 +21,8 @@ from spacy_spanrel.settings import Rule, check_settings, number, one_of, optiona
             [-1, False, 0.0],
         ),
         (number(), "a finite number", [-2, 0.5], [math.inf, math.nan, True, "1", None]),
-        (number(0), "a number of at least 0", [0, 1e9], [-1e-9, math.inf, math.nan]),
+        (number(0), "a finite number of at least 0", [0, 1e9], [-1e-9, math.inf, math.nan]),
+        (number(high=1), "a finite number of at most 1", [-7, 1], [1.1, -math.inf, math.nan]),
         (number(0, 1), "a number from 0 to 1", [0, 1, 0.5], [-0.1, 1.1, math.nan, None]),
     ],
 )

@@ -112,8 +112,8 @@ RULES = {
     "score_pairs": one_of("gold", "predicted"),
 }
 
-# Rows that are classified together in prediction: enough for many batches of similar length, and few
-# enough to bound the memory.
+# Number of rows that are classified together in prediction: enough for many batches of similar
+# length, and few enough to bound memory, however many Docs arrive at once.
 _CHUNK_ROWS = 2048
 
 
@@ -182,44 +182,48 @@ def make_relation_classifier(
 ) -> RelationClassifier:
     """Make a `relation_classifier` component.
 
-    pairs (Callable[[Doc, str], list[tuple[Span, Span]]]): Says which pairs of a Doc are classified;
-        it is also given `relations_key`.
-    relations_key (str): Span group behind `doc._.relations`.
-    extension_prefix (str): Put before the names of the extensions, where another package owns
-        `doc._.relations`.
+    pairs (Callable[[Doc, str], list[tuple[Span, Span]]]): Returns the pairs of a Doc to classify; it
+        gets the Doc and `relations_key`.
+    relations_key (str): Span group that holds the relations; `doc._.relations` reads it.
+    extension_prefix (str): Prefix of the names of the extensions, for pipelines in which another
+        package owns `doc._.relations`.
     preset (str | None): Mode, markers, labels and type map of published checkpoints:
-        "spanbert-tacred". Whatever is also set here by itself wins.
-    pretrained (bool | None): Take over the checkpoint's own classifier, ready to predict; false
-        draws a new one to be trained; None is true with a preset.
+        "spanbert-tacred". Other settings take precedence over those of the preset.
+    pretrained (bool | None): Whether to use the trained classifier of the checkpoint, which can predict
+        at once, not a new one, which must be trained. None: use it if there is a preset.
     mode (str | None): How a pair is shown to the network: "ner", "text", "text_ner", "ner_text"
-        (as in SpanBERT's run_tacred) or "typed_markers"; None is the preset's, else
-        "typed_markers".
+        (as in SpanBERT's run_tacred) or "typed_markers". None: the mode of the preset or, without a
+        preset, "typed_markers".
     markers (list[list[str]]): Vocabulary entries of markers, such as
-        [["SUBJ=PERSON", "[unused5]"]]; the others are chosen and stored at initialization.
-    negative_label (str | None): The label that says "no relation".
-    context (str): What is read for a pair: "sentence" (the whole Doc, where nothing has set
-        sentence boundaries) or "doc". What is longer than a row is cut around the arguments.
-    type_map (str | dict | None): What the network calls the types of entities: "ontonotes-tacred",
-        "off", {type: [names]}, or rows [[type, name], ...]; several names are tried, and the best
-        result counts. None is the preset's, else "off".
-    backoff_type (str | None): Stands for types that the network does not know; None skips their
-        pairs, and counts them in `doc.spans[relations_key].attrs["skipped_types"]`.
-    type_constraints (str | dict): Which types of head and tail a relation may have: "off" for any,
-        "learned" for those in the training data (types that never occurred there are free), or
-        given as {label: [[head, tail], ...]} or, where a label has ":" or "=", as rows
+        [["SUBJ=PERSON", "[unused5]"]]. Entries of other markers are chosen at initialization.
+    negative_label (str | None): Label of pairs that are not related. It is learned, but never
+        predicted as a relation, and does not count in scores. None: every label is a relation.
+    context (str): Text that is read for a pair: "sentence", from the first to the last sentence that
+        the pair touches (the whole Doc, where no component has set sentence borders), or "doc". If it
+        is longer than a row, it is cut around the arguments.
+    type_map (str | dict | list | None): Network's names of entity types: "ontonotes-tacred", "off", a
+        table {type: [names]}, or rows [[type, name], ...]. If a type has several names, all are tried,
+        and the most probable relation counts. None: the map of the preset or, without a preset, "off".
+    backoff_type (str | None): Type that is used for types which the network does not know. None: their
+        pairs are skipped, and counted in `doc.spans[relations_key].attrs["skipped_types"]`.
+    type_constraints (str | dict | list): Types of head and tail that a relation may have: "off" for
+        any, "learned" for those in the training data (types that it did not have are not
+        constrained), or a table {label: [[head, tail], ...]} or, where a label has ":" or "=", rows
         [[label, head, tail], ...].
-    symmetric (list[str]): Relations whose direction means nothing: of both directions of a pair
-        one is kept.
+    symmetric (list[str]): Relations without a direction: if both directions of a pair have one, the
+        more probable one is kept.
     threshold (float): Smallest probability of a relation.
-    max_pairs (int): Most pairs that are classified in a Doc, the nearest first.
-    all_scores (bool): Keep the probabilities of all labels in `doc._.relation_scores`.
-    existing (str): What becomes of relations that the Doc has: "replace" or "extend".
-    train_pairs (str): "gold" trains on the pairs of the gold relations, negative ones included;
-        "predicted" on those that `pairs` finds in the predicted Doc, where a pair without a gold
-        relation is negative.
-    score_pairs (str): "gold" scores the labels of the gold pairs, as TACRED is scored; "predicted"
-        the relations that the pipeline found.
+    max_pairs (int): Largest number of pairs to classify in a Doc; the nearest are taken.
+    all_scores (bool): Whether to write the probabilities of all labels to `doc._.relation_scores`.
+    existing (str): Whether relations that the Doc has already are removed ("replace") or kept
+        ("extend"). If a relation is among both, the better score is kept.
+    train_pairs (str): Pairs that are learned: "gold", those of the gold relations, negative ones
+        included; "predicted", those that `pairs` returns for the predicted Doc, where pairs without a
+        gold relation are negative.
+    score_pairs (str): Pairs that are scored: "gold" classifies the gold pairs and scores their labels,
+        as TACRED is scored; "predicted" scores the relations that the pipeline has predicted.
     scorer (Callable | None): The scoring method.
+    RETURNS (RelationClassifier): The component.
     """
     return RelationClassifier(
         nlp.vocab,
@@ -250,15 +254,15 @@ def make_relation_classifier(
 
 @dataclass(frozen=True)
 class DocPrediction:
-    """The predictions for one Doc.
+    """The prediction for one Doc.
 
     relations (list[tuple[SpanPair, str, float]]): Head and tail, label, probability.
     pairs (list[SpanPair]): All pairs that were classified.
-    scores (float32 array, (n_pairs, n_labels)): Probability of each label for each of these pairs.
+    scores (float32 array, (n_pairs, n_labels)): Probability of each label of these pairs.
     left_out (int): Number of pairs that were not classified because they are beyond `max_pairs` or
         too long for a row.
-    skipped (Counter[str]): Number of pairs skipped for each unknown entity type.
-    report (dict): The component's entry in `doc._.spanrel_report`.
+    skipped (Counter[str]): Number of pairs that were skipped for each unknown entity type.
+    report (dict): The component's record in `doc._.spanrel_report`.
     """
 
     relations: list[tuple[SpanPair, str, float]]
@@ -273,12 +277,12 @@ class DocPrediction:
 class DocRows:
     """The pairs of one Doc, and the rows that show them to the network.
 
-    pairs (list[SpanPair]): The pairs that are classified.
+    pairs (list[SpanPair]): The pairs to classify.
     rows (list[TypedPair]): Each pair once or, if its types have alternative names, several times.
     pair_of_row (list[int]): The pair of each row.
     n_beyond (int): Number of pairs beyond `max_pairs`.
     n_impossible (int): Number of pairs whose types allow no relation.
-    skipped (Counter[str]): Number of pairs skipped for each unknown entity type.
+    skipped (Counter[str]): Number of pairs that were skipped for each unknown entity type.
     """
 
     pairs: list[SpanPair] = field(default_factory=list)
@@ -348,7 +352,7 @@ class RelationClassifier(TorchPipe):
         ]
         if (mode is not None and mode != self.mode) or changed:
             raise ValueError(
-                Errors.E709.format(name=self.name, mode=mode, own=self.mode, markers=changed)
+                Errors.E709.format(name=self.name, mode=mode, trained=self.mode, markers=changed)
             )
 
     # Labels, markers and types

@@ -1,4 +1,4 @@
-"""From probabilities to one relation a pair. Arrays in, arrays out."""
+"""Decisions on pairs: from the probabilities of labels to at most one relation. Arrays in, arrays out."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def best_labels(
 ) -> tuple[IntArray, FloatArray]:
     """Choose the most probable label of each pair.
 
-    probabilities (float array, (n_pairs, n_labels)): They add up to 1 for each pair.
-    negative (int | None): The label that says "no relation", if there is one.
+    probabilities (float array, (n_pairs, n_labels)): Probabilities, which add up to 1 for each pair.
+    negative (int | None): The negative label, if there is one.
     threshold (float): Smallest probability of a relation.
-    allowed (bool array, (n_pairs, n_labels) | None): Labels that a pair may have; "no relation" is
-        always allowed.
-    RETURNS (tuple[int64 array, float32 array]): Labels, (n_pairs,), NO_RELATION where the negative
-        label is at least as probable as any other or the best one is not probable enough; and
-        their probabilities, (n_pairs,).
+    allowed (bool array, (n_pairs, n_labels) | None): Whether a pair may have a label; the negative one
+        is always allowed. None: all are.
+    RETURNS (tuple[int64 array, float32 array]): Labels, (n_pairs,): NO_RELATION where the negative one
+        is at least as probable as any that is allowed, or where the best of these is less probable
+        than the threshold; and the probabilities of the labels, (n_pairs,).
     """
     n_pairs, n_labels = probabilities.shape
     candidates = probabilities.copy()
@@ -45,14 +45,14 @@ def best_labels(
 def best_variants(
     probabilities: FloatArray, pair_of_row: IntArray, n_pairs: int, negative: int | None
 ) -> IntArray:
-    """Choose among rows that show one pair with different types.
+    """Choose one row of each pair, where several show the pair with different types.
 
-    probabilities (float array, (n_rows, n_labels)): Of each row.
-    pair_of_row (int64 array, (n_rows,)): The pair that it shows, in ascending order.
+    probabilities (float array, (n_rows, n_labels)): Probabilities of the labels.
+    pair_of_row (int64 array, (n_rows,)): The pair that each row shows, in ascending order.
     n_pairs (int): Number of pairs; each has at least one row.
-    negative (int | None): The label that says "no relation".
-    RETURNS (int64 array, (n_pairs,)): The row of each pair whose most probable relation is the most
-        probable one; ties go to the first.
+    negative (int | None): The negative label, if there is one.
+    RETURNS (int64 array, (n_pairs,)): The row of each pair that has the most probable relation; of
+        several, the first.
     """
     if len(pair_of_row) == n_pairs:
         return np.arange(n_pairs)

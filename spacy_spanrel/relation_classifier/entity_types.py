@@ -1,4 +1,4 @@
-"""What the network calls the types of entities, and which relations such types may have."""
+"""Entity types: their names in the network, and the relations that they may have."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..arrays import BoolArray
 from ..settings import Rule, survives_as_table
 
 TypeMap = dict[str, list[str]]
-# Whether the network has markers for the types of head and tail.
+# Tells whether the network has markers for the types of head and tail.
 Knows = Callable[[str, str], bool]
-# From the types of head and tail to the names that the network may be shown for them.
+# From the types of head and tail to their alternative names in the network.
 Variants = Callable[[str, str], list[tuple[str, str]]]
-# From such names to the labels that are possible, a mask of shape (n_labels,).
+# From two such names to the labels that are allowed, a mask of shape (n_labels,).
 Constraint = Callable[[str, str], BoolArray]
 
-# OntoNotes 5 labels (the ones of spaCy's English models) to TACRED's types. TACRED splits up what
-# OntoNotes calls GPE and NORP: all are tried, and the most probable relation counts. Labels without
+# From the labels of OntoNotes 5, which spaCy's English models use, to TACRED's types. TACRED divides
+# GPE and NORP into several types: all are tried, and the most probable relation counts. Labels without
 # a counterpart are missing on purpose.
 ONTONOTES_TO_TACRED: dict[str, list[str]] = {
     "PERSON": ["PERSON"],
@@ -53,17 +53,17 @@ def _is_type_map(setting: Any) -> bool:
 
 
 TYPE_MAP = Rule(
-    f"null, 'off', one of {', '.join(map(repr, TYPE_MAPS))}, a table {{type: [names]}}, or "
+    f"null, 'off', {', '.join(map(repr, TYPE_MAPS))}, a table {{type: [names]}}, or "
     "rows [[type, name], ...] (where a type has ':' or '=')",
     _is_type_map,
 )
 
 
 def read_type_map(setting: str | TypeMap | Sequence[Sequence[str]]) -> TypeMap:
-    """Read what types of entities are called.
+    """Read the setting "type_map" in any of its forms.
 
-    setting (str | dict | Sequence): What `TYPE_MAP` allows, but for null.
-    RETURNS (dict[str, list[str]]): The names of each type that is named.
+    setting (str | dict | Sequence): A value that `TYPE_MAP` allows, other than null.
+    RETURNS (dict[str, list[str]]): The network's names of each type in the map.
     """
     if isinstance(setting, str):
         return {} if setting == "off" else TYPE_MAPS[setting]
@@ -82,24 +82,25 @@ def variants(
     backoff: str | None,
     knows: Knows,
 ) -> list[tuple[str, str]]:
-    """Say what a pair's types are called by the network.
+    """Return the network's names of the types of a pair.
 
     head_type, tail_type (str): The types in the Doc.
-    type_map (Mapping[str, Sequence[str]]): What a type is called; several names are alternatives.
-        A type that is not in it keeps its name.
-    backoff (str | None): Stands for a type that the network does not know; None for nothing.
-    knows (Callable[[str, str], bool]): Whether the network knows a pair of names.
-    RETURNS (list[tuple[str, str]]): All alternatives that it knows; none if there are none.
+    type_map (Mapping[str, Sequence[str]]): The alternative names of each type. A type that is not in
+        the map keeps its name.
+    backoff (str | None): Name to use for types that the network does not know. None: there is none.
+    knows (Callable[[str, str], bool]): Tells whether the network knows the names of head and tail.
+    RETURNS (list[tuple[str, str]]): All combinations of names that the network knows. If there is none,
+        those with the backoff name in place of one type or, if that is not enough, of both.
     """
     heads, tails = (list(type_map.get(label, [label])) for label in (head_type, tail_type))
-    found = [(head, tail) for head in heads for tail in tails if knows(head, tail)]
-    if found or backoff is None:
-        return found
-    # As little of it as can be: for one argument, if that is enough.
-    for choice in (product([backoff], tails), product(heads, [backoff]), [(backoff, backoff)]):
-        found = [pair for pair in choice if knows(*pair)]
-        if found:
-            return found
+    choices = [product(heads, tails)]
+    if backoff is not None:
+        choices += [product([backoff], tails), product(heads, [backoff])]
+        choices.append(product([backoff], [backoff]))
+    for choice in choices:
+        names = [pair for pair in choice if knows(*pair)]
+        if names:
+            return names
     return []
 
 
@@ -109,23 +110,24 @@ def make_constraint(
     negative: int | None,
     seen: tuple[Collection[str], Collection[str]] | None,
 ) -> Constraint:
-    """Say which labels a pair of types may have.
+    """Make the function that returns the labels which two types may have.
 
     labels (Sequence[str]): All labels, in the order of the classes.
-    table (Mapping[str, Sequence[tuple[str, str]]]): The (head, tail) types of labels; one that is
-        not named is free.
-    negative (int | None): The label that says "no relation", which a pair never has.
-    seen (tuple | None): Types of heads and of tails that the table was learned from: with any other
-        everything is possible. None if it was given.
-    RETURNS (Callable[[str, str], bool array, (n_labels,)]): The labels of two types.
+    table (Mapping[str, Sequence[tuple[str, str]]]): The allowed (head, tail) types of each label. A
+        label that is not in the table may have any types.
+    negative (int | None): The negative label, if there is one; it is never among the allowed ones.
+    seen (tuple[Collection[str], Collection[str]] | None): Types of heads and types of tails in the data
+        from which the table was learned: other types may have any label. None: the table is a setting,
+        and holds for all types.
+    RETURNS (Callable[[str, str], bool array, (n_labels,)]): The function.
     """
     sets = [set(table[label]) if label in table else None for label in labels]
 
     @cache
     def allowed(head_type: str, tail_type: str) -> BoolArray:
-        free = seen is not None and (head_type not in seen[0] or tail_type not in seen[1])
+        is_new = seen is not None and (head_type not in seen[0] or tail_type not in seen[1])
         pair = (head_type, tail_type)
-        mask = np.asarray([free or rows is None or pair in rows for rows in sets], dtype=bool)
+        mask = np.asarray([is_new or types is None or pair in types for types in sets], dtype=bool)
         if negative is not None:
             mask[negative] = False
         return mask
@@ -135,11 +137,14 @@ def make_constraint(
 
 @dataclass(frozen=True)
 class TypeRules:
-    """What types mean to the network, as the settings are now.
+    """Functions of the types of head and tail, for the present settings.
 
-    known: Names that it has markers for.
-    possible: Those of them that may have a relation.
-    constraint: Labels that may hold between two of them; None for all.
+    known (Callable[[str, str], list[tuple[str, str]]]): Returns the names for which the network has
+        markers, as `variants` does.
+    possible (Callable[[str, str], list[tuple[str, str]]]): Returns those of them that may have a
+        relation.
+    constraint (Callable[[str, str], bool array, (n_labels,)] | None): Returns the labels that two such
+        names may have. None: they may have any.
     """
 
     known: Variants
@@ -150,7 +155,12 @@ class TypeRules:
 def make_type_rules(
     type_map: TypeMap, backoff: str | None, knows: Knows, constraint: Constraint | None
 ) -> TypeRules:
-    """Put together what is said of types. Arguments as in `variants` and `TypeRules`."""
+    """Make the functions of `TypeRules`, which remember their results.
+
+    type_map, backoff, knows: As in `variants`.
+    constraint (Callable[[str, str], bool array, (n_labels,)] | None): As in `TypeRules`.
+    RETURNS (TypeRules): The functions.
+    """
 
     @cache
     def known(head_type: str, tail_type: str) -> list[tuple[str, str]]:
@@ -159,6 +169,6 @@ def make_type_rules(
     @cache
     def possible(head_type: str, tail_type: str) -> list[tuple[str, str]]:
         names = known(head_type, tail_type)
-        return [v for v in names if constraint is None or constraint(*v).any()]
+        return [pair for pair in names if constraint is None or constraint(*pair).any()]
 
     return TypeRules(known, possible, constraint)

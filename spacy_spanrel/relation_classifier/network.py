@@ -9,11 +9,11 @@ from ..encoding.checkpoint import HFModule
 
 
 class MarkerHead(nn.Module):
-    """Classifies a pair by the vectors of the first markers of its arguments (Zhou and Chen 2021).
+    """Classifier of pairs by the vectors of the first markers of their arguments (Zhou and Chen 2021).
 
-    width (int): Of the encoder.
+    width (int): Width of the encoder.
     n_labels (int): Number of labels.
-    dropout (float): Between its two layers, in training.
+    dropout (float): Dropout between the two layers in training.
     """
 
     def __init__(self, width: int, n_labels: int, dropout: float):
@@ -23,17 +23,21 @@ class MarkerHead(nn.Module):
         self.output = nn.Linear(width, n_labels)
 
     def forward(self, head: Tensor, tail: Tensor) -> Tensor:
-        """Return logits, ``(n_pairs, n_labels)``, for vectors of ``(n_pairs, width)`` each."""
+        """Classify pairs.
+
+        head, tail (Tensor): Vectors of the first markers. *Shape:* ``(n_pairs, width)``
+        RETURNS (Tensor): Logits. *Shape:* ``(n_pairs, n_labels)``
+        """
         hidden = torch.relu(self.dense(torch.cat([head, tail], dim=-1)))
         logits: Tensor = self.output(self.dropout(hidden))
         return logits
 
 
 class PairNetwork(nn.Module):
-    """Classifies rows that show a marked pair.
+    """Classifier of rows, each of which shows a marked pair.
 
-    encoder (HFModule): With a head of our own an encoder, else a sequence classifier.
-    head (MarkerHead | None): Classifies by the markers; None leaves it to the sequence classifier.
+    encoder (HFModule): An encoder or, if there is no head, a sequence classifier.
+    head (MarkerHead | None): The classifier of the encoder's output.
     """
 
     def __init__(self, encoder: HFModule, head: MarkerHead | None = None):
@@ -50,9 +54,9 @@ class PairNetwork(nn.Module):
         positions (Tensor): Columns of the first markers of head and tail. *Shape:* ``(batch, 2)``
         RETURNS (Tensor): Logits, float32. *Shape:* ``(batch, n_labels)``
         """
-        first: Tensor = self.encoder(ids, mask, casing)
+        output: Tensor = self.encoder(ids, mask, casing)
         if self.head is None:
-            return first
-        rows = torch.arange(len(first), device=first.device)
-        logits: Tensor = self.head(first[rows, positions[:, 0]], first[rows, positions[:, 1]])
+            return output
+        rows = torch.arange(len(output), device=output.device)
+        logits: Tensor = self.head(output[rows, positions[:, 0]], output[rows, positions[:, 1]])
         return logits.float()

@@ -1,4 +1,4 @@
-"""Schemes of published checkpoints: what their training settled and their files do not say."""
+"""Presets: the parts of the training of published checkpoints that their files do not record."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from .markers import Mode
 
 @dataclass(frozen=True)
 class Preset:
-    """How a family of checkpoints was trained.
+    """Input mode, markers and labels with which a family of checkpoints was trained.
 
     mode (str): The input mode.
-    markers (Mapping[str, str]): Vocabulary entry of each marker.
+    markers (Mapping[str, str]): The vocabulary entry of each marker.
     labels (tuple[str, ...]): Labels in the order of the classes.
-    type_map (str): Name of the map from the types of spaCy's NER.
+    type_map (str): Name of the map from the entity types of spaCy's models, one of `TYPE_MAPS`.
     """
 
     mode: Mode
@@ -25,8 +25,8 @@ class Preset:
 
 
 # SpanBERT fine-tuned on TACRED with its `run_tacred` program in its default mode (Joshi et al.
-# 2020), for example the checkpoint mrm8488/spanbert-base-finetuned-tacred. The program hands out
-# markers and classes in the order in which the data shows them, and saves neither.
+# 2020), for example the checkpoint mrm8488/spanbert-base-finetuned-tacred. The program numbers
+# markers and classes in the order in which they occur in the data, and does not save the numbers.
 SPANBERT_TACRED = Preset(
     mode="ner",
     markers={

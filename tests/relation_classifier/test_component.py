@@ -538,7 +538,7 @@ def test_misaligned_gold(checkpoint: Path) -> None:
     with pytest.warns(UserWarning, match=r"W_SR101\] 4 gold argument\(s\).*'Google' \(ORG\)"):
         initialize(nlp, examples)
     targets = pipe.make_targets(examples[-1:])
-    # What is left are the targets.pairs of the other two, in tokens of the predicted Doc.
+    # The pairs of the other two entities are left, in tokens of the predicted Doc.
     assert [(p.head, p.tail) for p in targets.pairs[0]] == [((0, 2), (5, 6)), ((5, 6), (0, 2))]
     assert [pipe.labels[i] for i in targets.labels] == [NEGATIVE, NEGATIVE]
 

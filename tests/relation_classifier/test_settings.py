@@ -919,9 +919,9 @@ def test_changes_before_saving_are_kept_and_overrides_win(
 @pytest.mark.parametrize(
     ("setting", "value", "wanted"),
     [
-        ("preset", "spanbert", "null or one of 'spanbert-tacred'"),
-        ("type_map", "tacred", "null, 'off', one of 'ontonotes-tacred', a table"),
-        ("type_map", {"PER": []}, "null, 'off', one of 'ontonotes-tacred', a table"),
+        ("preset", "spanbert", "null or 'spanbert-tacred'"),
+        ("type_map", "tacred", "null, 'off', 'ontonotes-tacred', a table"),
+        ("type_map", {"PER": []}, "null, 'off', 'ontonotes-tacred', a table"),
         ("type_constraints", {"works": [["PER"]]}, "'off', 'learned', a table"),
         ("threshold", 1.5, "a number from 0 to 1"),
         ("threshold", -0.1, "a number from 0 to 1"),
