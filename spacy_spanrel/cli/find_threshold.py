@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Protocol, cast
+from typing import Annotated, Any, Protocol
 
 import spacy
 import typer
@@ -423,35 +423,22 @@ def _relation_component(nlp: Language, name: str | None) -> _RelationComponent:
     pipe = _named_component(nlp, name)
     if isinstance(pipe, SpanRelation):
         strict = ("rel_strict_f", "rel_f", "rel_strict_macro_f", "rel_macro_f")
-        return _RelationComponent(name, pipe, "relation_threshold", strict, _span_keys(pipe.cfg))
+        return _RelationComponent(name, pipe, "relation_threshold", strict, _scored_keys(pipe.cfg))
     if isinstance(pipe, RelationClassifier):
         plain = ("rel_f", "rel_macro_f")
-        return _RelationComponent(name, pipe, "threshold", plain, _pair_keys(pipe.cfg))
+        return _RelationComponent(name, pipe, "threshold", plain, _scored_keys(pipe.cfg))
     raise argument_error("--component", repr(name), "a component that finds relations")
 
 
-def _span_keys(cfg: dict[str, Any]) -> Callable[[Doc, str], ScoredKeys]:
-    from ..scoring.relations import Annotations
+def _scored_keys(cfg: dict[str, Any]) -> Callable[[Doc, str], ScoredKeys]:
+    from ..scoring.relations import ComparableDoc
 
     def keys(doc: Doc, metric: str) -> ScoredKeys:
-        undirected = frozenset(cfg["symmetric"])
-        annotations = Annotations(
-            doc, cfg["spans_key"], cfg["relations_key"], undirected, cfg["negative_label"]
+        relations = ComparableDoc(doc).relations(
+            cfg["relations_key"], cfg["negative_label"], cfg["symmetric"]
         )
         strict = metric.startswith("rel_strict")
-        rows = annotations.strict_relations if strict else annotations.relations
-        return list(zip(rows, annotations.scores, strict=True))
-
-    return keys
-
-
-def _pair_keys(cfg: dict[str, Any]) -> Callable[[Doc, str], ScoredKeys]:
-    from ..scoring.relations import labelled_pairs
-
-    def keys(doc: Doc, metric: str) -> ScoredKeys:
-        undirected = frozenset(cfg["symmetric"])
-        pairs = labelled_pairs(doc, cfg["relations_key"], cfg["negative_label"], undirected)
-        return cast(ScoredKeys, pairs)
+        return [(r.strict if strict else r.plain, r.relation.score) for r in relations]
 
     return keys
 

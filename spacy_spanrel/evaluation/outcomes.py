@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -33,7 +33,7 @@ from ..annotations.relations import RecordId, get_orig_id
 from ..encoding.alignment import non_space_offsets, project_chars
 from ..scoring.answers import exact_match, f1
 from ..scoring.counts import Counts
-from ..scoring.relations import Annotations, labelled_pairs
+from ..scoring.relations import ComparableDoc
 
 Kind = Literal["entity", "relation", "answer"]
 # "wrong type": the right spans under another label; "wrong argument types": a relation with the right
@@ -181,7 +181,7 @@ def relation_outcomes(
     relations_key: str = RELATIONS_KEY,
     entities: str = "predict",
     negative_label: str | None = "no_relation",
-    symmetric: Iterable[str] = (),
+    symmetric: Collection[str] = (),
     **cfg: Any,
 ) -> Iterator[Outcome]:
     """Compare entities and relations by the rules of `scoring.relations.score_relations`.
@@ -190,20 +190,14 @@ def relation_outcomes(
     YIELDS (Outcome): Outcomes Doc by Doc, entities first. Entities count in "ents", relations in
         "rel" (by boundaries) and "rel_strict" (with entity types).
     """
-    undirected = frozenset(symmetric)
     for number, example in enumerate(examples):
         texts = _Texts(number, example)
         entity_items, relation_items = [], []
         for doc in (example.reference, example.predicted):
-            keys = Annotations(doc, spans_key, relations_key, undirected, negative_label)
-            entity_items.append(_entities(doc, spans_key, keys.entities, texts))
-            relations = [
-                relation
-                for relation in get_relations(doc, relations_key)
-                if not _is_negative(relation, negative_label)
-            ]
-            rows = zip(relations, keys.relations, keys.strict_relations, strict=True)
-            relation_items.append([_relation(*row, texts) for row in rows])
+            comparable = ComparableDoc(doc)
+            entity_items.append(_entities(doc, spans_key, comparable.entities(spans_key), texts))
+            relations = comparable.relations(relations_key, negative_label, symmetric)
+            relation_items.append([_relation(*row, texts) for row in relations])
         if entities != "doc":
             yield from _outcomes("entity", texts, entity_items, {"ents": _identity})
         views = {"rel": _by_boundaries, "rel_strict": _identity}
@@ -215,7 +209,7 @@ def pair_outcomes(
     *,
     relations_key: str = RELATIONS_KEY,
     negative_label: str | None = "no_relation",
-    symmetric: Iterable[str] = (),
+    symmetric: Collection[str] = (),
     **cfg: Any,
 ) -> Iterator[Outcome]:
     """Compare relations by the rules of `scoring.relations.score_pairs`.
@@ -223,24 +217,13 @@ def pair_outcomes(
     Arguments as in `score_pairs`.
     YIELDS (Outcome): Outcomes Doc by Doc, which count in "rel". Negative pairs are no annotations.
     """
-    undirected = frozenset(symmetric)
     for number, example in enumerate(examples):
         texts = _Texts(number, example)
         items = []
         for doc in (example.reference, example.predicted):
-            keys = labelled_pairs(doc, relations_key, negative_label, undirected)
-            relations = [
-                relation
-                for relation in get_relations(doc, relations_key)
-                if not _is_negative(relation, negative_label)
-            ]
-            rows = zip(relations, keys, strict=True)
-            items.append([_relation(relation, key, key, texts) for relation, (key, _) in rows])
+            relations = ComparableDoc(doc).relations(relations_key, negative_label, symmetric)
+            items.append([_relation(r.relation, r.plain, r.plain, texts) for r in relations])
         yield from _outcomes("relation", texts, items, {"rel": _identity})
-
-
-def _is_negative(relation: Relation, negative_label: str | None) -> bool:
-    return relation.label in ("", negative_label)
 
 
 def count_true_negatives(
@@ -248,7 +231,7 @@ def count_true_negatives(
     *,
     relations_key: str = RELATIONS_KEY,
     negative_label: str | None = "no_relation",
-    symmetric: Iterable[str] = (),
+    symmetric: Collection[str] = (),
     **cfg: Any,
 ) -> int:
     """Count the negative gold pairs for which no relation was predicted.
@@ -256,7 +239,6 @@ def count_true_negatives(
     Arguments as in `pair_outcomes`.
     RETURNS (int): Number of pairs with no label but the negative one in gold, and none predicted.
     """
-    undirected = frozenset(symmetric)
     n = 0
     for number, example in enumerate(examples):
         texts = _Texts(number, example)
@@ -264,9 +246,9 @@ def count_true_negatives(
         for doc in (example.reference, example.predicted):
             for relation in get_relations(doc, relations_key):
                 pair = (texts.location(relation.head), texts.location(relation.tail))
-                if not _is_negative(relation, negative_label):
+                if relation.label not in ("", negative_label):
                     related.add(pair)
-                    if relation.label in undirected:
+                    if relation.label in symmetric:
                         related.add(pair[::-1])
                 elif relation.label and doc is example.reference:
                     negative.add(pair)

@@ -1,25 +1,30 @@
-"""Scores of entities and relations, equal to those of the original SpERT evaluator.
+"""Scores of entities and relations, equal to those of the original SpERT and TACRED programs.
 
-Entities are right if span and type are; relations "by boundaries" (`rel_*`, SpERT's "without
-NEC") if label and both spans are; "strict" (`rel_strict_*`, "with NEC") if both entity types are
-too. Repeated predictions count once, and symmetric relations are compared with their arguments in
-the order of the text. Spans are compared by the characters other than white space before them, so
-different tokenization of gold and prediction does not matter.
+An entity is right if its span and type are. A relation is right "by boundaries" (`rel_*`; SpERT:
+"without NEC") if its label and the spans of both arguments are, and "strictly" (`rel_strict_*`; "with
+NEC") if their entity types are right as well. Repeated predictions count once, relations without a
+direction are compared with their arguments in the order of the text, and the negative label does
+not count. Spans are compared by the number of characters other than white space before their
+borders, so gold and predicted Docs may be tokenized differently.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Collection, Iterable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from spacy import registry
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from ..annotations import ENTITIES_KEY, RELATIONS_KEY, get_entities, get_relations
+from ..annotations import ENTITIES_KEY, RELATIONS_KEY, Relation, get_entities, get_relations
 from ..encoding.alignment import non_space_offsets
 from .counts import LabelledCounts
+
+# The borders of a span, as numbers of characters other than white space.
+Place = tuple[int, int]
+Pair = tuple[Place, Place]
 
 
 @runtime_checkable  # spaCy checks it where a config says scorer = null
@@ -29,9 +34,71 @@ class RelationScorer(Protocol):
     def __call__(self, examples: Iterable[Example], **cfg: Any) -> dict[str, Any]: ...
 
 
+class ComparableRelation(NamedTuple):
+    """A relation with keys that compare equal across tokenizations.
+
+    relation (Relation): The relation.
+    plain (tuple[str, Place, Place]): Label, head and tail.
+    strict (tuple[str, tuple[Place, str], tuple[Place, str]]): Label, head and its type, tail and its
+        type.
+    """
+
+    relation: Relation
+    plain: tuple[str, Place, Place]
+    strict: tuple[str, tuple[Place, str], tuple[Place, str]]
+
+
+class ComparableDoc:
+    """The entities and relations of a Doc with keys that compare equal across tokenizations.
+
+    doc (Doc): The Doc.
+    """
+
+    def __init__(self, doc: Doc):
+        self._doc = doc
+        self._places = non_space_offsets(doc.text).tolist()
+
+    def _place(self, span: Span) -> Place:
+        return self._places[span.start_char], self._places[span.end_char]
+
+    def entities(self, spans_key: str = ENTITIES_KEY) -> list[tuple[str, int, int]]:
+        """Return type and borders of each entity, in the order of the Doc.
+
+        spans_key (str): Span group of the entities; `doc.ents` if the Doc has no such group.
+        """
+        return [(s.label_, *self._place(s)) for s in get_entities(self._doc, spans_key)]
+
+    def relations(
+        self,
+        relations_key: str = RELATIONS_KEY,
+        negative_label: str | None = "no_relation",
+        symmetric: Collection[str] = (),
+    ) -> list[ComparableRelation]:
+        """Return the relations in the order of the Doc, without those that deny a relation.
+
+        relations_key (str): Span group of the relations.
+        negative_label (str | None): The label of pairs that are not related. Relations with this label,
+            or without a label, are left out.
+        symmetric (Collection[str]): Relations without a direction; the keys have their arguments in the
+            order of the text.
+        """
+        comparable = []
+        for relation in get_relations(self._doc, relations_key):
+            label = relation.label
+            if label in ("", negative_label):
+                continue
+            head = (self._place(relation.head), relation.head.label_)
+            tail = (self._place(relation.tail), relation.tail.label_)
+            if label in symmetric:
+                head, tail = sorted((head, tail))
+            plain = (label, head[0], tail[0])
+            comparable.append(ComparableRelation(relation, plain, (label, head, tail)))
+        return comparable
+
+
 @registry.scorers("spacy-spanrel.relation_scorer.v1")
 def make_relation_scorer() -> RelationScorer:
-    """Make the scorer of components that write relations."""
+    """Make the scorer of components that find entities and relations."""
     return score_relations
 
 
@@ -42,80 +109,30 @@ def score_relations(
     relations_key: str = RELATIONS_KEY,
     entities: str = "predict",
     negative_label: str | None = "no_relation",
-    symmetric: Iterable[str] = (),
+    symmetric: Collection[str] = (),
     **cfg: Any,
 ) -> dict[str, Any]:
-    """Score entities and relations.
+    """Score entities and relations as the original SpERT program does.
 
     examples (Iterable[Example]): Gold and predictions.
-    spans_key (str): Span group of the entities, in both; `doc.ents` where a Doc lacks it.
+    spans_key (str): Span group of the entities, in both; `doc.ents` if a Doc has no such group.
     relations_key (str): Span group of the relations, in both.
-    entities (str): With "doc" the entities are another component's, and are not scored here.
-    negative_label (str | None): The label of pairs that are not related; they do not count.
-    symmetric (Iterable[str]): Relations without a direction.
+    entities (str): With "doc" the entities come from another component and are not scored.
+    negative_label (str | None): The label of pairs that are not related, which does not count.
+    symmetric (Collection[str]): Relations without a direction.
     RETURNS (dict[str, Any]): `ents_*`, `rel_*` and `rel_strict_*`, each with micro p, r, f,
-        macro_p, macro_r, macro_f and per_type; values from 0 to 1, None where there is no gold.
+        macro_p, macro_r, macro_f and per_type; values from 0 to 1, None without gold annotation.
     """
-    undirected = frozenset(symmetric)
-    ents, rel, rel_strict = LabelledCounts(), LabelledCounts(), LabelledCounts()
+    ents, plain, strict = LabelledCounts(), LabelledCounts(), LabelledCounts()
     for example in examples:
-        gold = Annotations(example.reference, spans_key, relations_key, undirected, negative_label)
-        predicted = Annotations(
-            example.predicted, spans_key, relations_key, undirected, negative_label
-        )
-        ents.add(gold.entities, predicted.entities)
-        rel.add(gold.relations, predicted.relations)
-        rel_strict.add(gold.strict_relations, predicted.strict_relations)
-    scores: dict[str, Any] = {}
-    if entities != "doc":
-        scores.update(ents.scores("ents"))
-    scores.update(rel.scores("rel"))
-    scores.update(rel_strict.scores("rel_strict"))
-    return scores
-
-
-class Annotations:
-    """The annotations of a Doc as tuples that compare equal across tokenizations, label first.
-
-    doc (Doc): The Doc.
-    spans_key, relations_key (str): As in `score_relations`.
-    undirected (frozenset[str]): Relations without a direction.
-    negative (str | None): The label of pairs that are not related; they are left out, as are
-        relations without a label.
-
-    `relations`, `strict_relations` and `scores` are in the order of the Doc's relations.
-    """
-
-    def __init__(
-        self,
-        doc: Doc,
-        spans_key: str,
-        relations_key: str,
-        undirected: frozenset[str],
-        negative: str | None,
-    ):
-        counts = non_space_offsets(doc.text).tolist()
-
-        def place(span: Span) -> tuple[int, int]:
-            return (counts[span.start_char], counts[span.end_char])
-
-        self.entities = [(s.label_, *place(s)) for s in get_entities(doc, spans_key)]
-        self.relations: list[tuple[Any, ...]] = []
-        self.strict_relations: list[tuple[Any, ...]] = []
-        self.scores: list[float | None] = []
-        for relation in get_relations(doc, relations_key):
-            if relation.label in ("", negative):
-                continue
-            head = (place(relation.head), relation.head.label_)
-            tail = (place(relation.tail), relation.tail.label_)
-            if relation.label in undirected:
-                head, tail = sorted((head, tail))
-            self.relations.append((relation.label, head[0], tail[0]))
-            self.strict_relations.append((relation.label, head, tail))
-            self.scores.append(relation.score)
-
-
-Confusions = list[dict[str, Any]]
+        docs = [ComparableDoc(doc) for doc in (example.reference, example.predicted)]
+        gold, predicted = (doc.relations(relations_key, negative_label, symmetric) for doc in docs)
+        plain.add((r.plain for r in gold), (r.plain for r in predicted))
+        strict.add((r.strict for r in gold), (r.strict for r in predicted))
+        if entities != "doc":
+            ents.add(*(doc.entities(spans_key) for doc in docs))
+    scores = {} if entities == "doc" else ents.scores("ents")
+    return {**scores, **plain.scores("rel"), **strict.scores("rel_strict")}
 
 
 @registry.scorers("spacy-spanrel.pair_scorer.v1")
@@ -129,88 +146,47 @@ def score_pairs(
     *,
     relations_key: str = RELATIONS_KEY,
     negative_label: str | None = "no_relation",
-    symmetric: Iterable[str] = (),
+    symmetric: Collection[str] = (),
     **cfg: Any,
 ) -> dict[str, Any]:
-    """Score relations by their arguments' boundaries and label; negative ones do not count.
+    """Score the labels of pairs.
 
-    Where one relation at most is predicted for each gold pair, precision, recall and F1 are those
-    of the official TACRED scorer.
+    If at most one relation is predicted for each gold pair, precision, recall and F1 are those of the
+    official TACRED scorer (Zhang et al. 2017).
 
-    examples (Iterable[Example]): Gold and predictions.
-    relations_key (str): Span group of the relations, in both.
-    negative_label (str | None): The label that says "no relation", known by its name.
-    symmetric (Iterable[str]): Relations whose direction means nothing.
-    RETURNS (dict[str, Any]): `rel_p`, `rel_r`, `rel_f` (micro), `rel_macro_*`, `rel_per_type`,
-        values from 0 to 1, None where there is no gold; and `rel_confusions`, how often which gold
-        label got which predicted one, most frequent first, the right ones left out.
+    Arguments as in `score_relations`.
+    RETURNS (dict[str, Any]): `rel_*` as in `score_relations`, and `rel_confusions`: how often each
+        label was predicted instead of another one, most frequent first.
     """
     counts = LabelledCounts()
-    confused: Counter[tuple[str, str]] = Counter()
-    undirected = frozenset(symmetric)
-    none = negative_label or "no_relation"
+    confusions: Counter[tuple[str, str]] = Counter()
     for example in examples:
-        gold = _labels_of_pairs(example.reference, relations_key, negative_label, undirected)
-        predicted = _labels_of_pairs(example.predicted, relations_key, negative_label, undirected)
-        counts.add(_flat(gold), _flat(predicted))
-        for pair in {**gold, **predicted}:
-            labels, found = gold.get(pair, set()), predicted.get(pair, set())
-            if labels != found:
-                for label in labels - found or {none}:
-                    for other in found - labels or {none}:
-                        confused[label, other] += 1
+        gold, predicted = (
+            ComparableDoc(doc).relations(relations_key, negative_label, symmetric)
+            for doc in (example.reference, example.predicted)
+        )
+        counts.add((r.plain for r in gold), (r.plain for r in predicted))
+        confusions.update(_confusions(gold, predicted, negative_label or "no_relation"))
     return {
         **counts.scores("rel"),
         "rel_confusions": [
-            {"gold": gold, "predicted": predicted, "count": count}
-            for (gold, predicted), count in confused.most_common()
+            {"gold": gold_label, "predicted": predicted_label, "count": count}
+            for (gold_label, predicted_label), count in confusions.most_common()
         ],
     }
 
 
-Pair = tuple[tuple[int, int], tuple[int, int]]
-
-
-LabelledPair = tuple[str, tuple[int, int], tuple[int, int]]
-
-
-def _labels_of_pairs(
-    doc: Doc, key: str, negative: str | None, undirected: frozenset[str]
-) -> dict[Pair, set[str]]:
-    """Labels of each pair but the negative one."""
-    found: dict[Pair, set[str]] = {}
-    for (label, head, tail), _ in labelled_pairs(doc, key, negative, undirected):
-        found.setdefault((head, tail), set()).add(label)
-    return found
-
-
-def labelled_pairs(
-    doc: Doc, key: str, negative: str | None, undirected: frozenset[str]
-) -> list[tuple[LabelledPair, float | None]]:
-    """Return the relations of a Doc as tuples that compare equal across tokenizations.
-
-    doc (Doc): The Doc.
-    key (str): Span group of the relations.
-    negative (str | None): The label that says "no relation"; it is left out.
-    undirected (frozenset[str]): Relations whose direction means nothing.
-    RETURNS (list[tuple]): Label, head and tail of each, spans by the characters other than white
-        space; and its score.
-    """
-    places = non_space_offsets(doc.text).tolist()
-
-    def place(span: Span) -> tuple[int, int]:
-        return (places[span.start_char], places[span.end_char])
-
-    found: list[tuple[LabelledPair, float | None]] = []
-    for relation in get_relations(doc, key):
-        if relation.label in ("", negative):
-            continue
-        head, tail = place(relation.head), place(relation.tail)
-        if relation.label in undirected and tail < head:
-            head, tail = tail, head
-        found.append(((relation.label, head, tail), relation.score))
-    return found
-
-
-def _flat(found: dict[Pair, set[str]]) -> list[tuple[Any, ...]]:
-    return [(label, *pair) for pair, labels in found.items() for label in labels]
+def _confusions(
+    gold: Iterable[ComparableRelation], predicted: Iterable[ComparableRelation], negative: str
+) -> Iterable[tuple[str, str]]:
+    """Yield gold and predicted label of each pair that got another label than it has."""
+    labels_of_pairs: dict[Pair, tuple[set[str], set[str]]] = {}
+    for side, relations in enumerate((gold, predicted)):
+        for relation in relations:
+            label, *pair = relation.plain
+            labels_of_pairs.setdefault((pair[0], pair[1]), (set(), set()))[side].add(label)
+    for gold_labels, predicted_labels in labels_of_pairs.values():
+        if gold_labels != predicted_labels:
+            for gold_label in gold_labels - predicted_labels or {negative}:
+                for predicted_label in predicted_labels - gold_labels or {negative}:
+                    yield gold_label, predicted_label

@@ -65,6 +65,18 @@ def sample_negative_pairs(
     RETURNS (int64 array, (k, 2)): Different pairs (head, tail) of rows of `spans`.
     """
     n = len(spans)
+    if reach is None and max_distance is None:
+        # All pairs but the related ones, in the order of head and tail. They are numbered, not made:
+        # their number grows with the square of the entities.
+        head, tail = np.unique(related, axis=0).reshape(-1, 2).T
+        taken = head * (n - 1) + tail - (tail > head)
+        n_free = max(0, n * (n - 1) - len(taken))
+        drawn = (
+            np.arange(n_free) if count >= n_free else rng.choice(n_free, size=count, replace=False)
+        )
+        number = drawn + np.searchsorted(taken - np.arange(len(taken)), drawn, side="right")
+        head, tail = np.divmod(number, max(1, n - 1))
+        return np.stack([head, tail + (tail >= head)], axis=1)
     pairs, _ = pairs_of_doc(spans, n * n, reach, max_distance)
     if len(related):
         pairs = pairs[~np.isin(pairs @ [n, 1], related @ [n, 1])]
