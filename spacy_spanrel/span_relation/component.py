@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, Optional, Union, cast
 
 import numpy as np
 import torch
+from spacy.attrs import IS_SPACE
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example, validate_get_examples
@@ -28,7 +29,7 @@ from ..annotations import (
     set_relations,
     set_report,
 )
-from ..arrays import FloatArray, IntArray
+from ..arrays import BoolArray, FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.encoder import EncodedDocs, EncoderBackprop, SplitDocs
 from ..encoding.listener import check_training
@@ -444,7 +445,7 @@ class SpanRelation(TorchPipe):
         else:
             logits = heads.predict_spans(encoded, self.cfg["max_span_size"])
             probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
-            entities = self._choose_entities(probabilities, encoded, reach)
+            entities = self._choose_entities(docs, probabilities, encoded, reach)
         pairs, left_out = entity_pairs(
             entities.spans,
             entities.docs,
@@ -487,19 +488,19 @@ class SpanRelation(TorchPipe):
         return Reach(text_ends(encoded.token_offsets), pair_ends, self.cfg["max_distance"])
 
     def _choose_entities(
-        self, probabilities: FloatArray, encoded: EncodedDocs, reach: Reach
+        self, docs: list[Doc], probabilities: FloatArray, encoded: EncodedDocs, reach: Reach
     ) -> Entities:
         """Choose entities by the probabilities of all spans, (n_tokens, max_size, 1 + n_types)."""
-        n_docs = len(encoded.token_offsets) - 1
         pieces = encoded.token_pieces.cpu().numpy()
-        has_pieces = pieces[:, 1] > pieces[:, 0]
-        spans, types, scores = likely_spans(probabilities, reach.span_ends, has_pieces)
-        docs = np.searchsorted(encoded.token_offsets, spans[:, 0], side="right") - 1
+        # Some tokenizers have pieces for white space.
+        usable = (pieces[:, 1] > pieces[:, 0]) & _solid_tokens(docs)
+        spans, types, scores = likely_spans(probabilities, reach.span_ends, usable)
+        owner = np.searchsorted(encoded.token_offsets, spans[:, 0], side="right") - 1
         if self.cfg["overlaps"] != "best":
-            return Entities(spans, types, scores, docs, np.zeros(n_docs, dtype=np.int64))
+            return Entities(spans, types, scores, owner, np.zeros(len(docs), dtype=np.int64))
         keep = best_spans(spans, scores)
-        overlapped = np.bincount(docs[~keep], minlength=n_docs)
-        return Entities(spans[keep], types[keep], scores[keep], docs[keep], overlapped)
+        overlapped = np.bincount(owner[~keep], minlength=len(docs))
+        return Entities(spans[keep], types[keep], scores[keep], owner[keep], overlapped)
 
     def _entities_of_docs(self, docs: list[Doc], encoded: EncodedDocs) -> Entities:
         """Take the entities that the Docs have."""
@@ -781,18 +782,22 @@ class SpanRelation(TorchPipe):
 def _solid_spans(doc: Doc, span_ends: IntArray, max_size: int) -> IntArray:
     """Return all spans of a Doc that can be predicted: none begins or ends with a whitespace token."""
     spans = all_spans(span_ends, max_size)
-    solid = np.asarray([not token.is_space for token in doc], dtype=bool)
+    solid = _solid_tokens([doc])
     return spans[solid[spans[:, 0]] & solid[spans[:, 1] - 1]] if len(spans) else spans
+
+
+def _solid_tokens(docs: Sequence[Doc]) -> BoolArray:
+    """Tell which tokens of a batch are not whitespace tokens, (n_tokens,)."""
+    spaces = [doc.to_array(IS_SPACE).astype(bool) for doc in docs]
+    return ~np.concatenate([np.zeros(0, dtype=bool), *spaces])
 
 
 def _tokens_without_pieces(docs: list[Doc], encoded: EncodedDocs) -> IntArray:
     """Count the tokens of each Doc, other than whitespace tokens, that have no pieces."""
     pieces = encoded.token_pieces.cpu().numpy()
-    bare = np.flatnonzero(pieces[:, 0] == pieces[:, 1])
+    bare = np.flatnonzero((pieces[:, 0] == pieces[:, 1]) & _solid_tokens(docs))
     owner = np.searchsorted(encoded.token_offsets, bare, side="right") - 1
-    tokens = zip(owner.tolist(), (bare - encoded.token_offsets[owner]).tolist(), strict=True)
-    solid = np.asarray([not docs[i][token].is_space for i, token in tokens], dtype=bool)
-    return np.bincount(owner[solid], minlength=len(docs))
+    return np.bincount(owner, minlength=len(docs))
 
 
 def _reports(

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 import spacy
+import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
 from spacy_spanrel import get_relations, set_relations
+from spacy_spanrel.encoding.shim import get_module
+from spacy_spanrel.span_relation.network import SpERTHeads
 
 from ..util import initialize, make_doc, run_python, tiny_checkpoint, train
 from .util import (
@@ -195,6 +198,17 @@ def test_tokens_without_pieces_keep_alignment(trained: Language) -> None:
 
     assert texts(doc) == texts(plain)
     assert [r.to_triple() for r in doc._.relations] == [r.to_triple() for r in plain._.relations]
+
+
+def test_no_entity_begins_or_ends_with_white_space(roberta_checkpoint: Path) -> None:
+    """A byte-level tokenizer has pieces for white space, which no gold entity begins with."""
+    nlp, pipe = make_nlp(roberta_checkpoint, overlaps="allow", max_span_size=3)
+    initialize(nlp, make_examples(nlp))
+    with torch.no_grad():
+        get_module(pipe.model, SpERTHeads).entity_classifier.bias[1] += 100
+    doc = nlp(Doc(nlp.vocab, words=["\n", "Mary", " \n ", "lives", "here", "\t"]))
+    spans = {(span.start, span.end) for span in doc.spans["entities"]}
+    assert spans == {(1, 2), (1, 4), (3, 4), (3, 5), (4, 5)}
 
 
 def test_texts_without_tokens(trained: Language) -> None:
