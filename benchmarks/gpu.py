@@ -79,7 +79,7 @@ def find_encoder(name: str, folder: Path) -> str:
 
 
 def match_number_of_entities(nlp: Language, docs: list[Doc]) -> None:
-    """Shift the bias of "no entity" so that an untrained network predicts as many entities as the
+    """Adjust the bias of "no entity" so that the untrained network predicts as many entities as the
     gold data has."""
     pipe = speed.component(nlp)
     encoded = pipe.model.predict(speed.fresh_docs(nlp, docs))

@@ -1,4 +1,4 @@
-"""The GPU benchmark also runs on the CPU, and without a GPU says how."""
+"""The GPU benchmark also runs on the CPU, and explains how if there is no GPU."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_without_a_gpu_it_says_what_to_do(run: Callable[..., None]) -> None:
+def test_error_without_a_gpu_explains_what_to_do(run: Callable[..., None]) -> None:
     with pytest.raises(SystemExit, match="finds no CUDA device.*--device cpu") as info:
         run()
     assert isinstance(info.value.code, str)  # printed, with exit code 1

@@ -18,7 +18,7 @@ def component(request: pytest.FixtureRequest) -> str:
 
 
 def predictions_of(nlp: Language, component: str, batch_size: int = 8) -> list[dict]:
-    """Predictions of one component of a pipeline."""
+    """Return the predictions of one component of a pipeline."""
     with nlp.select_pipes(enable=[component]):
         docs = predictions(nlp, batch_size)
     assert all(doc["places"] and doc["numbers"] for doc in docs)

@@ -1,4 +1,4 @@
-"""The input modes of `relation_classifier` on every encoder."""
+"""Checks of the input modes of `relation_classifier` on every encoder."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _ROLES = ("SUBJ", "OBJ")
 
 
 def _at(mode: str, table: dict[str, int], role: str, label: str) -> tuple[list[int], list[int]]:
-    """Markers before and after an argument."""
+    """Return the markers before and after an argument."""
     if mode.startswith("ner"):
         return [table[f"{role}={label}"]], []
     typed = f"={label}" if mode == "typed_markers" else ""

@@ -39,7 +39,7 @@ _ALPHABET = sorted(set("".join(TEXTS))) + list(" \n\u00a0\u0301\ufb01½ﷺ한☂
 
 
 def _overlapping(token: np.ndarray, chars: np.ndarray) -> set[int]:
-    """The pieces that overlap a token, found by brute force."""
+    """Return the pieces that overlap a token, by brute force."""
     return {i for i, (start, end) in enumerate(chars) if max(start, token[0]) < min(end, token[1])}
 
 

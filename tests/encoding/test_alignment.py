@@ -96,7 +96,7 @@ def test_piece_without_characters_within_a_token_is_in_its_range(place):
     assert token_piece_ranges(np.array([[0, 6]]), pieces).tolist() == [[0, 3]]
 
 
-def test_no_token_and_no_piece():
+def test_no_tokens_and_no_pieces():
     none = np.zeros((0, 2), dtype=np.int64)
     assert token_piece_ranges(none, np.array([[0, 1]])).shape == (0, 2)
     assert token_piece_ranges(np.array([[0, 1], [1, 2]]), none).tolist() == [[0, 0], [0, 0]]
@@ -136,7 +136,7 @@ def test_non_space_offsets(text):
 
 @st.composite
 def tokenization(draw: st.DrawFn, solid: str) -> Doc:
-    """Draw a tokenization of a text without white space, and put any kind of white space between tokens."""
+    """Draw a tokenization of a text without white space, and add white space between tokens."""
     cuts = sorted(draw(st.sets(st.integers(1, len(solid) - 1))) | {0, len(solid)})
     words: list[str] = []
     spaces: list[bool] = []

@@ -151,7 +151,7 @@ def test_weights_that_are_not_finite_are_refused(encoder, checkpoint_copy: Path,
         get_shim(new_encoder()).from_bytes(srsly.msgpack_dumps(message))
 
 
-# Texts without pieces
+# Empty texts
 
 
 def test_empty_text_with_casing_and_without_special_tokens(bert_checkpoint: Path):
@@ -165,7 +165,7 @@ def test_empty_text_with_casing_and_without_special_tokens(bert_checkpoint: Path
     assert encoded.context.shape[0] == 3
 
 
-# Bytes
+# Formats of weights and models
 
 
 def test_weights_are_exchangeable_with_safetensors():
@@ -260,7 +260,7 @@ def test_frozen_weights_stay_frozen():
     assert module.bias.requires_grad
 
 
-# spaCy
+# Extension of spaCy
 
 
 def test_replace_listeners_is_extended_once(monkeypatch):

@@ -17,7 +17,7 @@ def head(n_out: int) -> tuple[nn.Module, torch.Tensor]:
 
 
 def check_end_to_end(network, x, ours, theirs) -> None:
-    """Backpropagate our gradient of the logits and torch's loss, and compare gradients of all weights."""
+    """Backpropagate our gradient of the logits and torch's loss, and compare the weights' gradients."""
     logits = network(x)
     value, gradient = ours(logits)
     logits.backward(gradient)
