@@ -1,1 +1,1 @@
-"""Text to tensors: word pieces, windows, batches and the encoders behind every component."""
+"""From texts to tensors: subword pieces, windows, batches, and the encoders of all components."""

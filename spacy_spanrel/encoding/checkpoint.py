@@ -155,7 +155,7 @@ def load_checkpoint(
     dropout (float | None): Dropout inside the network; None for that of the checkpoint.
     casing (bool): As in `HFModule`.
     attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. Torch has
-        no fast kernel for it on the CPU: with rows of some hundred pieces, 0.0 more than halves the
+        no fast kernel for it on the CPU: with rows of a few hundred pieces, 0.0 more than halves the
         time of training.
     kind (str): Class of transformers that reads the checkpoint.
     n_labels (int | None): Number of classes of the head, if any; None for that of the checkpoint.

@@ -122,7 +122,7 @@ class TorchShim(Shim):
         self.precision_setting = precision
         self.files: dict[str, bytes] = {}
         self._device: torch.device | None = None
-        # Refused when the pipeline is built, not at the first text.
+        # Checked when the pipeline is built, not at its first text.
         if precision != "auto" and precision not in _DTYPES:
             raise ValueError(Errors.E206.format(value=precision))
 
