@@ -255,7 +255,7 @@ class Errors:
     )
     E708 = (
         "[E_SR708] A row of max_length = {max_length} pieces has no room for two arguments and their "
-        'markers. Set max_length to at least {least} or to "auto".'
+        "markers: at least {least} are needed. Raise max_length."
     )
     E709 = (
         "[E_SR709] Component '{name}' has a network with mode = '{trained}', which settings cannot change, "

@@ -1,7 +1,7 @@
 """Sentences in which the two arguments of a pair are marked: rows of piece ids.
 
-A sentence is word-pieced once. For each pair the ids of markers are spliced in where its arguments
-stand; markers are ids from the start, so no text can be mistaken for one.
+A sentence is split into pieces once. For each pair the ids of markers are spliced in at its arguments.
+Markers are never text, only ids, so no text can be mistaken for one.
 
 The input modes (names and forms of the first four as in SpanBERT's `run_tacred`, Joshi et al. 2020;
 `typed_markers` after Zhou and Chen 2021), for a person S and a city O::
@@ -78,12 +78,12 @@ class Range(NamedTuple):
 
 
 class MarkedRow(NamedTuple):
-    """A pair's row.
+    """The row of a pair.
 
-    places (int64 array, (length,)): For a piece of the text its position there; for a special
-        token or marker ``-1 - id``.
+    places (int64 array, (length,)): For a piece of the text, its position in the text; for a special
+        token or a marker, ``-1 - id``.
     head, tail (int): Positions in the row of the first marker of each argument.
-    cut (bool): Whether some of the context did not fit.
+    cut (bool): Whether the row leaves out some of the context.
     """
 
     places: IntArray
@@ -92,14 +92,22 @@ class MarkedRow(NamedTuple):
     cut: bool
 
     def ids(self, text_ids: IntArray) -> IntArray:
-        """Return the row's piece ids, (length,), given those of the text."""
-        literal = self.places < 0
+        """Return the piece ids of the row.
+
+        text_ids (int64 array, (n_pieces,)): The piece ids of the text.
+        RETURNS (int64 array, (length,)): Those of the row.
+        """
+        in_text = self.places >= 0
         ids: IntArray = -1 - self.places
-        ids[~literal] = text_ids[self.places[~literal]]
+        ids[in_text] = text_ids[self.places[in_text]]
         return ids
 
     def casing(self, text_casing: IntArray) -> IntArray:
-        """Return the letter case of the row's pieces, (length,), given that of the text."""
+        """Return the letter case of the pieces of the row.
+
+        text_casing (int64 array, (n_pieces,)): The letter case of the pieces of the text.
+        RETURNS (int64 array, (length,)): That of the row; 0 for special tokens and markers.
+        """
         in_text = self.places >= 0
         casing = np.zeros(len(self.places), dtype=np.int64)
         casing[in_text] = text_casing[self.places[in_text]]
@@ -107,12 +115,16 @@ class MarkedRow(NamedTuple):
 
 
 def uses_types(mode: Mode) -> bool:
-    """Tell whether a mode's markers depend on the types of the arguments."""
+    """Tell whether the markers of a mode depend on the types of the arguments.
+
+    mode (str): The input mode.
+    RETURNS (bool): Whether they do.
+    """
     return bool(_TYPED[mode])
 
 
 def marker_names(mode: Mode, head_types: Iterable[str], tail_types: Iterable[str]) -> list[str]:
-    """Name the markers that a mode needs, in an order that the data's order does not change.
+    """Return the names of the markers that a mode needs, in an order that depends on no other order.
 
     mode (str): The input mode.
     head_types, tail_types (Iterable[str]): Types of the arguments.
@@ -126,18 +138,18 @@ def marker_names(mode: Mode, head_types: Iterable[str], tail_types: Iterable[str
 
 
 def assign_markers(
-    names: Sequence[str], vocabulary: Mapping[str, int], given: Mapping[str, str]
+    names: Sequence[str], vocabulary: Mapping[str, int], entries: Mapping[str, str]
 ) -> dict[str, int | None]:
     """Give each marker an entry of the vocabulary.
 
     names (Sequence[str]): The markers.
-    vocabulary (Mapping[str, int]): The tokenizer's.
-    given (Mapping[str, str]): Vocabulary entries of markers where they are known.
-    RETURNS (dict[str, int | None]): Ids: as given, else the free `[unusedN]` entries in their
-        order; None for markers for which the vocabulary has no room.
-    RAISES (KeyError): If a given entry is not in the vocabulary.
+    vocabulary (Mapping[str, int]): The id of each entry of the tokenizer's vocabulary.
+    entries (Mapping[str, str]): The entries of markers that have one already.
+    RETURNS (dict[str, int | None]): The id of each marker, those of `entries` first. The others get the
+        free `[unusedN]` entries in ascending order, and None when these are used up.
+    RAISES (KeyError): If one of `entries` is not in the vocabulary.
     """
-    table: dict[str, int | None] = {name: vocabulary[entry] for name, entry in given.items()}
+    table: dict[str, int | None] = {name: vocabulary[entry] for name, entry in entries.items()}
     taken = set(table.values())
     free = iter([i for i in _unused(vocabulary) if i not in taken])
     for name in names:
@@ -147,25 +159,26 @@ def assign_markers(
 
 
 def _unused(vocabulary: Mapping[str, int]) -> list[int]:
-    found = []
+    """Return the ids of the entries [unused1], [unused2], ... of a vocabulary."""
+    ids = []
     number = 0
     # BERT's vocabularies count from 0 or from 1.
     while number < 2 or f"[unused{number}]" in vocabulary:
         if f"[unused{number}]" in vocabulary and number:
-            found.append(vocabulary[f"[unused{number}]"])
+            ids.append(vocabulary[f"[unused{number}]"])
         number += 1
-    return found
+    return ids
 
 
 @dataclass(frozen=True)
 class Marker:
-    """Splices markers into rows.
+    """Maker of rows in which the arguments of a pair are marked.
 
     mode (str): The input mode.
-    table (Mapping[str, int]): Id of each marker, by its name.
-    prefix, suffix (Sequence[int]): Ids of the special tokens around a text; `suffix` also stands
-        between and after the segments that a mode appends.
-    max_length (int): Longest row in pieces.
+    table (Mapping[str, int]): The id of each marker.
+    prefix, suffix (Sequence[int]): Ids of the special tokens before and after a text; `suffix` also
+        follows each segment that a mode appends.
+    max_length (int): Largest number of pieces in a row.
     """
 
     mode: Mode
@@ -175,15 +188,15 @@ class Marker:
     max_length: int
 
     def knows(self, head_type: str, tail_type: str) -> bool:
-        """Tell whether there are markers for a pair of types."""
+        """Tell whether there are markers for the types of head and tail."""
         return all(name in self.table for name in marker_names(self.mode, [head_type], [tail_type]))
 
     @property
     def least_length(self) -> int:
-        """Pieces of the shortest row that shows two arguments of one piece each."""
+        """Number of pieces in the shortest row of a pair whose arguments have one piece each."""
         special = len(self.prefix) + len(self.suffix)
         markers = len(marker_names(self.mode, [""], [""]))
-        # Two segments behind the sentence, each with the special tokens that end it.
+        # Two segments follow the sentence, each with the special tokens that end it.
         appended = 2 * len(self.suffix) if self.mode in ("text_ner", "ner_text") else 0
         return special + markers + appended + (0 if self.mode == "ner" else 2)
 
@@ -192,15 +205,15 @@ class Marker:
     ) -> MarkedRow | None:
         """Make the row of a pair.
 
-        A context that is too long is cut: pieces far from the arguments go first, on both sides
-        and, only if the arguments are too far apart for the row, between them. Never a piece of an
-        argument: if the arguments alone are too long, there is no row.
+        A context that is too long is cut: the pieces that are farthest from the arguments are left out,
+        on both sides and, only if the arguments are too far apart for the row, between them. Arguments
+        are never cut: if they alone are too long, there is no row.
 
-        context (Range): The pieces that may be read: the sentence.
-        head, tail (Range): Pieces of the arguments, within `context`. They may be adjacent, nested
-            or overlap.
-        head_type, tail_type (str): Types that the table knows.
-        RETURNS (MarkedRow | None): The row, at most `max_length` pieces long, or None.
+        context (Range): The pieces that may be read, such as those of the sentence.
+        head, tail (Range): The pieces of the arguments, within `context`. Arguments may be adjacent,
+            nested or overlapping.
+        head_type, tail_type (str): Types for which there are markers.
+        RETURNS (MarkedRow | None): The row, of at most `max_length` pieces; None if there is none.
         """
         # The argument that begins first, or holds the other, is the outer one.
         swapped = (tail.start, -tail.end) < (head.start, -head.end)
@@ -239,8 +252,8 @@ class Marker:
         if room < 0:
             return None
         gap = Range(outer.end, inner.start) if disjoint else Range(end, end)
-        there = (outer.start - context.start, gap.end - gap.start, context.end - end)
-        left, between, right = _share_room(room, *there)
+        present = (outer.start - context.start, gap.end - gap.start, context.end - end)
+        left, between, right = _share_room(room, *present)
         parts: list[Sequence[int]] = [
             [-1 - i for i in self.prefix],
             range(outer.start - left, outer.start),
@@ -257,18 +270,18 @@ class Marker:
         positions = [int(starts[2]) + outer_at, int(starts[5 if disjoint else 2]) + inner_at]
         if swapped:
             positions.reverse()
-        cut = left + sum(between) + right < sum(there)
+        cut = left + sum(between) + right < sum(present)
         return MarkedRow(places, positions[0], positions[1], cut)
 
     def _inline(self, role: str, label: str) -> tuple[list[int], ...]:
-        """Markers at an argument: before and after it, or in its place; as places of a row."""
+        """Return the markers before and after an argument, or in its place, as places of a row."""
         forms = _TYPED[self.mode] if self.mode == "typed_markers" else _UNTYPED[self.mode]
         if self.mode in _REPLACES:
             forms = _TYPED[self.mode]
         return tuple([-1 - self.table[form.format(role, label)]] for form in forms)
 
     def _appended(self, head: Range, tail: Range, head_type: str, tail_type: str) -> list[int]:
-        """What stands behind the sentence, as places of a row."""
+        """Return the segments that follow the sentence, as places of a row."""
         segments: list[Sequence[int]] = []
         if self.mode == "text_ner":
             for role, label in ((HEAD, head_type), (TAIL, tail_type)):
@@ -280,18 +293,18 @@ class Marker:
 
 
 def _share_room(room: int, left: int, gap: int, right: int) -> tuple[int, tuple[int, int], int]:
-    """Divide room for pieces among the text before, between and after two arguments.
+    """Divide the room of a row among the text before, between and after two arguments.
 
-    room (int): Pieces that may be kept.
-    left, gap, right (int): Pieces that are there.
-    RETURNS (tuple[int, tuple[int, int], int]): Pieces kept before the first argument, after it and
-        before the second, and behind that: those next to the arguments.
+    room (int): Number of pieces that may be kept.
+    left, gap, right (int): Numbers of pieces before, between and after the arguments.
+    RETURNS (tuple[int, tuple[int, int], int]): Numbers of pieces that are kept: before the first
+        argument; directly after it and directly before the second one; after the second one.
     """
     if gap <= room:
         room -= gap
         kept_left = min(left, max(room // 2, room - right))
         return kept_left, (gap, 0), min(right, room - kept_left)
-    # The sides get a quarter each at most; what is between the arguments says more.
+    # Each side gets at most a quarter: the text between the arguments says more about their relation.
     kept_left, kept_right = min(left, room // 4), min(right, room // 4)
     room -= kept_left + kept_right
     return kept_left, (room - room // 2, room // 2), kept_right

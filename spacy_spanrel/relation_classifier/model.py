@@ -147,12 +147,12 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
     RAISES (ValueError): If it does not fit the scheme or the settings.
     """
     attrs = model.attrs
-    own_head = scheme.mode == "typed_markers"
+    has_head = scheme.mode == "typed_markers"
     module, cfg, files = load_network(
         model,
-        "AutoModel" if own_head else "AutoModelForSequenceClassification",
-        n_labels=None if own_head else scheme.n_labels,
-        fresh_head=not own_head and not scheme.pretrained,
+        "AutoModel" if has_head else "AutoModelForSequenceClassification",
+        n_labels=None if has_head else scheme.n_labels,
+        fresh_head=not has_head and not scheme.pretrained,
     )
     try:
         table = assign_markers(scheme.markers, module.pieces.vocabulary, scheme.vocabulary)
@@ -165,7 +165,7 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
         table |= {name: first + i for i, name in enumerate(missing)}
         files |= changed
     head = None
-    if own_head:
+    if has_head:
         head = {
             "width": module.width,
             "n_labels": scheme.n_labels,
@@ -173,7 +173,7 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
         }
     heads = (
         ["head."]
-        if own_head
+        if has_head
         else [f"encoder.transformer.{name}." for name in head_names(module.transformer)]
     )
     network = PairNetwork(module, None if head is None else MarkerHead(**head))
@@ -264,10 +264,10 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
     positions: list[tuple[int, int]] = []
     kept: list[int] = []
     cut: list[bool] = []
-    busy = [(doc, pairs) for doc, pairs in zip(X.docs, X.pairs, strict=True) if pairs]
-    texts = encoder.pieces([doc.text for doc, _ in busy]) if busy else []
+    with_pairs = [(doc, pairs) for doc, pairs in zip(X.docs, X.pairs, strict=True) if pairs]
+    texts = encoder.pieces([doc.text for doc, _ in with_pairs]) if with_pairs else []
     n_pairs = 0
-    for (doc, pairs), text in zip(busy, texts, strict=True):
+    for (doc, pairs), text in zip(with_pairs, texts, strict=True):
         tokens = token_piece_ranges(token_char_ranges(doc), text.chars)
         letters = piece_casing(doc.text, text.chars) if encoder.casing is not None else None
         sentence = sentence_of_tokens(doc) if X.context == "sentence" else None
@@ -320,7 +320,7 @@ def _sentences(
     """Return the pieces from the first to the last sentence that a pair touches."""
     first = min(pair.head[0], pair.tail[0])
     last = max(pair.head[1], pair.tail[1]) - 1
-    found = _pieces(
+    sentences = _pieces(
         tokens,
         (
             int(np.searchsorted(sentence, sentence[first], side="left")),
@@ -329,5 +329,6 @@ def _sentences(
     )
     # A piece that lies across the border of two sentences belongs to both.
     return Range(
-        min(found.start, *(r.start for r in arguments)), max(found.end, *(r.end for r in arguments))
+        min(sentences.start, *(argument.start for argument in arguments)),
+        max(sentences.end, *(argument.end for argument in arguments)),
     )
