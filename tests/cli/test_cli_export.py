@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import spacy
 import srsly
 from spacy.cli._util import app as spacy_app
-from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
-from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_spanrel import (
@@ -21,7 +17,6 @@ from spacy_spanrel import (
     Question,
     Relation,
     get_answers,
-    get_questions,
     get_relations,
     set_answers,
     set_entities,
@@ -29,7 +24,7 @@ from spacy_spanrel import (
     set_relations,
 )
 from spacy_spanrel.annotations import make_answer
-from spacy_spanrel.cli import app, convert, export, find_null_threshold
+from spacy_spanrel.cli import app, convert, export
 from spacy_spanrel.cli.export import WRITERS, write_folder
 from spacy_spanrel.converters import BratDocument, ConversionError
 from spacy_spanrel.files import MARKER
@@ -543,210 +538,11 @@ def test_two_records_of_one_name(tmp_path):
     assert not os.listdir(tmp_path)
 
 
-def test_help_has_examples():
-    for command in ("export", "find-null-threshold"):
-        result = run(command, "--help")
-        assert result.exit_code == 0
-        assert f"$ python -m spacy spanrel {command} " in result.stdout
-
-
-# find-null-threshold
-
-
-class StubQA:
-    """Answers each question with the text and difference that stand in it: "Bo: -1.5"."""
-
-    def __init__(self, cfg):
-        self.cfg = cfg
-
-    def __call__(self, doc):
-        return doc
-
-    def answer_gold(self, examples):
-        for example in examples:
-            doc = example.predicted.copy()
-            answers = []
-            for question in get_questions(example.reference, self.cfg["qa_key"]):
-                text, difference = question.text.split(": ")
-                scores = {} if difference == "?" else {"score": 0.5, "null_score": 0.0}
-                start = doc.text.index(text)
-                logit = -float(difference) if scores else None
-                best = make_answer(doc, question, start, start + len(text), logit=logit, **scores)
-                if scores and -logit > self.cfg["null_threshold"]:
-                    best = combined(Answer(question, **scores), best)
-                answers.append(best)
-            set_answers(doc, answers, self.cfg["qa_key"])
-            yield Example(doc, example.reference)
-
-    def to_disk(self, path, exclude=()):
-        path.mkdir(exist_ok=True)
-        srsly.write_json(path / "cfg", self.cfg)
-
-    def from_disk(self, path, exclude=()):
-        self.cfg = srsly.read_json(path / "cfg")
-        return self
-
-
-@pytest.fixture
-def stub_factory():
-    def make(nlp, name, null_threshold: float, qa_key: str, no_answer: bool):
-        settings = {"null_threshold": null_threshold, "qa_key": qa_key, "no_answer": no_answer}
-        return StubQA({**settings, "language": None})
-
-    Language.factory(
-        "spanrel_test_qa",
-        func=make,
-        default_config={"null_threshold": 0.0, "qa_key": "qa", "no_answer": True},
-    )
-    return "spanrel_test_qa"
-
-
-@pytest.fixture
-def model(stub_factory, tmp_path):
-    nlp = spacy.blank("en")
-    nlp.add_pipe(stub_factory, name="extractive_qa")
-    nlp.add_pipe("sentencizer")
-    nlp.to_disk(tmp_path / "model")
-    return tmp_path / "model"
-
-
-def corpus_doc(rows, key="qa"):
-    """For each question the text that the stub finds, its difference, and the right answer."""
-    doc = NLP.make_doc(TEXT)
-    answers = []
-    for i, (found, difference, right) in enumerate(rows):
-        question = Question(f"q{i}", f"{found}: {difference}")
-        start = doc.text.index(right)
-        answers.append(make_answer(doc, question, start, start + len(right)))
-    set_answers(doc, answers, key)
-    return doc
-
-
-# At 0 two right answers are missed, and a question without an answer gets one.
-ROWS = [
-    ("Ann", -3.0, "Ann"),
-    ("Oslo", 1.5, "Oslo"),
-    ("Lee", 1.25, "Lee"),
-    ("Bo", -1.0, ""),
-    ("läuft", 2.0, ""),
-]
-
-
-@pytest.fixture
-def corpus(save):
-    return save(corpus_doc(ROWS[:2]), corpus_doc(ROWS[2:]), name="dev.spacy")
-
-
 def snapshot(folder):
     return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_threshold_is_found_and_only_printed(model, corpus):
-    before = snapshot(model)
-    found = find_null_threshold(model, corpus)
-    # All but one are right now.
-    assert (found.before, found.after) == (0.0, 1.75)
-    assert (found.exact_before, found.f1_before) == (40.0, 40.0)
-    assert (found.exact_after, found.f1_after) == (80.0, 80.0)
-    assert found.questions == 5
-    result = run("spanrel", "find-null-threshold", model, corpus, main=spacy_app)
-    assert result.exit_code == 0, result.output
-    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert "before 0.0000 40.00 40.00" in lines
-    assert "after 1.7500 80.00 80.00" in lines
-    assert "null_threshold = 1.75 (5 questions)" in lines
-    assert "Saved" not in result.stdout
-    assert snapshot(model) == before
-
-
-@pytest.mark.parametrize("way", ["output", "overwrite"])
-def test_threshold_is_saved(model, corpus, tmp_path, way):
-    before = snapshot(model)
-    output = tmp_path / "new" / "model"
-    options = ["--output", output] if way == "output" else ["--overwrite"]
-    result = run("find-null-threshold", model, corpus, *options)
-    assert result.exit_code == 0, result.output
-    saved = output if way == "output" else model
-    assert f"Savedpipelineto{saved}" in one_line(result.stdout)
-    nlp = spacy.load(saved)
-    assert nlp.get_pipe("extractive_qa").cfg["null_threshold"] == 1.75
-    # The config says the same.
-    assert nlp.config["components"]["extractive_qa"]["null_threshold"] == 1.75
-    assert nlp.pipe_names == ["extractive_qa", "sentencizer"]
-    if way == "output":
-        assert snapshot(model) == before
-        assert os.listdir(output.parent) == [output.name]
-    again = find_null_threshold(saved, corpus)
-    assert (again.before, again.after, again.f1_before) == (1.75, 1.75, 80.0)
-
-
-def test_failure_leaves_the_pipeline_as_it_was(model, corpus, monkeypatch):
-    before, beside = snapshot(model), sorted(os.listdir(model.parent))
-    replace = os.replace
-
-    def fail(source, target):
-        if Path(source).name == "new":
-            raise OSError("disk full")
-        replace(source, target)
-
-    monkeypatch.setattr(os, "replace", fail)
-    result = run("find-null-threshold", model, corpus, "--overwrite")
-    assert result.exit_code == 1
-    assert "disk full" in result.stderr
-    assert snapshot(model) == before
-    assert sorted(os.listdir(model.parent)) == beside
-
-
-def test_settings_of_the_component_count(stub_factory, save, tmp_path):
-    nlp = spacy.blank("en")
-    nlp.add_pipe(stub_factory, name="reader", config={"qa_key": "other", "null_threshold": -9.0})
-    nlp.to_disk(tmp_path / "model")
-    corpus = save(corpus_doc(ROWS, key="other"))
-    found = find_null_threshold(tmp_path / "model", corpus, component="reader")
-    assert (found.before, found.after, found.f1_before) == (-9.0, 1.75, 40.0)
-
-
-def test_no_answer_must_be_possible(stub_factory, corpus, tmp_path):
-    nlp = spacy.blank("en")
-    nlp.add_pipe(stub_factory, name="extractive_qa", config={"no_answer": False})
-    nlp.to_disk(tmp_path / "model")
-    with pytest.raises(ConversionError, match="E_SR613.*--component.*no_answer = false"):
-        find_null_threshold(tmp_path / "model", corpus)
-
-
-@pytest.mark.parametrize(
-    ("options", "parts"),
-    [
-        (["--component", "parser"], ["E_SR613", "'parser'", "extractive_qa, sentencizer"]),
-        (["--component", "sentencizer"], ["E_SR613", "'sentencizer'", "answers questions"]),
-        (["--overwrite", "--output", "x"], ["E_SR613", "--overwrite", "one of the two"]),
-        (["--output", "."], ["exists already"]),
-    ],
-)
-def test_wrong_options(model, corpus, options, parts):
-    result = run("find-null-threshold", model, corpus, *options)
-    assert result.exit_code == 1
-    for text in parts:
-        assert text in result.stderr
-    assert "Traceback" not in result.output
-
-
-def test_wrong_inputs(model, save, folder):
-    plain = save(NLP.make_doc(TEXT), name="plain.spacy")
-    (folder / "broken.spacy").write_bytes(b"{}")
-    gold = save(corpus_doc([("Bo", "?", "Bo")]), name="no_scores.spacy")
-    cases = [
-        (model, plain, ["E_SR609", "plain.spacy", "no gold answers in doc.spans['qa']"]),
-        (model, folder / "none.spacy", ["none.spacy"]),
-        (model, folder / "broken.spacy", ["E_SR601", "broken.spacy"]),
-        (model, gold, ["E_SR618", "no_scores.spacy", "without scores"]),
-        (folder / "none", plain, ["E050", "none"]),
-    ]
-    for pipeline, corpus, parts in cases:
-        result = run("find-null-threshold", pipeline, corpus)
-        assert result.exit_code == 1, (corpus, result.output)
-        for text in parts:
-            assert text in result.stderr
-    with pytest.raises(ConversionError, match="the folder of a pipeline"):
-        find_null_threshold("en_core_none", plain, overwrite=True)
-    assert json.loads((model / "extractive_qa" / "cfg").read_text())["null_threshold"] == 0.0
+def test_help_has_examples():
+    result = run("export", "--help")
+    assert result.exit_code == 0
+    assert "$ python -m spacy spanrel export " in result.stdout

@@ -2,30 +2,43 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import spacy
+import srsly
 from spacy.cli._util import app as spacy_app
 from spacy.cli.evaluate import evaluate
 from spacy.language import Language
-from spacy.training import Corpus
+from spacy.tokens import Doc
+from spacy.training import Corpus, Example
 from typer.testing import CliRunner
 
-from spacy_spanrel import Relation, get_relations, set_relations
-from spacy_spanrel.cli import find_threshold
+from spacy_spanrel import (
+    Answer,
+    Question,
+    Relation,
+    get_questions,
+    get_relations,
+    set_answers,
+    set_relations,
+)
+from spacy_spanrel.annotations import make_answer
+from spacy_spanrel.cli import find_null_threshold, find_threshold
+from spacy_spanrel.converters import ConversionError
 from tests.relation_classifier import conftest as pairs
 from tests.span_relation import util as spans
 from tests.util import initialize, make_doc, train, write_docs
 
 
-def run(*args: Any) -> Any:
-    command = ["spanrel", "find-threshold", *map(str, args)]
-    return CliRunner().invoke(spacy_app, command)
+def run(*args: Any, command: str = "find-threshold") -> Any:
+    return CliRunner().invoke(spacy_app, ["spanrel", command, *map(str, args)])
 
 
 def one_line(output: str) -> str:
+    """Undo the wrapping of lines, which may cut paths."""
     return "".join(output.split())
 
 
@@ -78,8 +91,8 @@ def pair_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_docs(tmp_path_factory.mktemp("data") / "dev.spacy", docs)
 
 
-def evaluated(model: Path | Language, corpus: Path, setting: str, threshold: float) -> Any:
-    """Return the scores of `nlp.evaluate` with a threshold."""
+def evaluate_with(model: Path | Language, corpus: Path, setting: str, threshold: float) -> Any:
+    """Return the scores of `nlp.evaluate` at a threshold."""
     nlp = spacy.load(model) if isinstance(model, Path) else model
     nlp.pipeline[-1][1].cfg[setting] = threshold
     return nlp.evaluate(list(Corpus(corpus)(nlp)))
@@ -89,20 +102,20 @@ def evaluated(model: Path | Language, corpus: Path, setting: str, threshold: flo
 def test_span_relation_equals_evaluation(
     span_model: Path, span_corpus: Path, tmp_path: Path, metric: str
 ) -> None:
-    found = find_threshold(span_model, span_corpus, metric=metric, output=tmp_path / "new")
-    assert (found.component, found.setting) == ("span_relation", "relation_threshold")
-    assert found.before.threshold == 0.4
-    assert found.docs == 5
-    assert found.relations == sum(len(row[2]) for row in spans.ROWS)
+    outcome = find_threshold(span_model, span_corpus, metric=metric, output=tmp_path / "new")
+    assert (outcome.component, outcome.setting) == ("span_relation", "relation_threshold")
+    assert outcome.before.threshold == 0.4
+    assert outcome.docs == 5
+    assert outcome.relations == sum(len(row[2]) for row in spans.ROWS)
     saved = evaluate(str(tmp_path / "new"), span_corpus, silent=True)
-    assert saved[metric] == found.after.score
+    assert saved[metric] == outcome.after.score
     nlp = spacy.load(span_model)
     kind = "rel_strict" if "strict" in metric else "rel"
-    for row in (found.before, found.after, *found.others):
-        scores = evaluated(nlp, span_corpus, found.setting, row.threshold)
+    for row in (outcome.before, outcome.after, *outcome.others):
+        scores = evaluate_with(nlp, span_corpus, outcome.setting, row.threshold)
         assert scores[metric] == row.score
         assert [scores[f"{kind}_{x}"] for x in "prf"] == [row.precision, row.recall, row.f1]
-        assert row.score <= found.after.score
+        assert row.score <= outcome.after.score
 
 
 @pytest.mark.parametrize("score_pairs", ["gold", "predicted"])
@@ -113,20 +126,24 @@ def test_relation_classifier_equals_evaluation(
     nlp = spacy.load(pair_model)
     nlp.get_pipe("relation_classifier").cfg["score_pairs"] = score_pairs
     nlp.to_disk(tmp_path / "model")
-    found = find_threshold(tmp_path / "model", pair_corpus, metric=metric, output=tmp_path / "new")
-    assert (found.component, found.setting) == ("relation_classifier", "threshold")
-    assert found.after.score > 0
+    outcome = find_threshold(
+        tmp_path / "model", pair_corpus, metric=metric, output=tmp_path / "new"
+    )
+    assert (outcome.component, outcome.setting) == ("relation_classifier", "threshold")
+    assert outcome.after.score > 0
     saved = evaluate(str(tmp_path / "new"), pair_corpus, silent=True)
-    assert saved[metric] == found.after.score
-    for row in (found.before, found.after, *found.others):
-        scores = evaluated(nlp, pair_corpus, found.setting, row.threshold)
+    assert saved[metric] == outcome.after.score
+    for row in (outcome.before, outcome.after, *outcome.others):
+        scores = evaluate_with(nlp, pair_corpus, outcome.setting, row.threshold)
         assert scores[metric] == row.score
         assert [scores[f"rel_{x}"] for x in "prf"] == [row.precision, row.recall, row.f1]
-        assert row.score <= found.after.score
+        assert row.score <= outcome.after.score
 
 
-def test_relations_of_others_stay(pair_model: Path, pair_corpus: Path, tmp_path: Path) -> None:
-    """With existing = "extend", relations that were there before depend on no threshold."""
+def test_relations_of_other_components_stay(
+    pair_model: Path, pair_corpus: Path, tmp_path: Path
+) -> None:
+    """With existing = "extend", earlier relations do not depend on the threshold."""
 
     @Language.component("spanrel_test_guess")
     def guess(doc: Any) -> Any:
@@ -139,16 +156,16 @@ def test_relations_of_others_stay(pair_model: Path, pair_corpus: Path, tmp_path:
     nlp.add_pipe("spanrel_test_guess", before="relation_classifier")
     nlp.get_pipe("relation_classifier").cfg.update(existing="extend")
     nlp.to_disk(tmp_path / "model")
-    found = find_threshold(tmp_path / "model", pair_corpus)
-    # One of the four guesses is correct, with every threshold.
-    for row in (found.before, found.after, *found.others):
-        scores = evaluated(nlp, pair_corpus, found.setting, row.threshold)
+    outcome = find_threshold(tmp_path / "model", pair_corpus)
+    # One of the four guesses is correct, at any threshold.
+    for row in (outcome.before, outcome.after, *outcome.others):
+        scores = evaluate_with(nlp, pair_corpus, outcome.setting, row.threshold)
         assert [scores[f"rel_{x}"] for x in "prf"] == [row.precision, row.recall, row.f1]
-    certain = evaluated(nlp, pair_corpus, found.setting, 1.0)
+    certain = evaluate_with(nlp, pair_corpus, outcome.setting, 1.0)
     assert certain["rel_per_type"]["works"]["p"] >= 0
 
 
-def test_given_entities_come_from_the_corpus(
+def test_entities_come_from_the_corpus(
     bert_checkpoint: Path, tmp_path: Path, span_corpus: Path
 ) -> None:
     settings = {"entities": "doc", "entities_key": "entities", "scorer": SPAN_SCORER}
@@ -164,11 +181,11 @@ def test_given_entities_come_from_the_corpus(
     nlp.to_disk(tmp_path / "model")
     with pytest.raises(ValueError, match=r"E_SR943.*none of the 5 gold.*0 relations.*--inputs"):
         find_threshold(tmp_path / "model", span_corpus, metric="rel_f")
-    found = find_threshold(tmp_path / "model", span_corpus, metric="rel_f", inputs=["entities"])
-    assert found.after.score > 0
+    outcome = find_threshold(tmp_path / "model", span_corpus, metric="rel_f", inputs=["entities"])
+    assert outcome.after.score > 0
 
 
-def test_threshold_is_only_printed(span_model: Path, span_corpus: Path) -> None:
+def test_threshold_is_only_printed_by_default(span_model: Path, span_corpus: Path) -> None:
     before = snapshot(span_model)
     result = run(span_model, span_corpus)
     assert result.exit_code == 0, result.output
@@ -194,19 +211,19 @@ def test_threshold_is_saved(pair_model: Path, pair_corpus: Path, tmp_path: Path,
     assert result.exit_code == 0, result.output
     saved = output if way == "output" else model
     assert f"Savedpipelineto{saved}" in one_line(result.stdout)
-    found = find_threshold(pair_model, pair_corpus)
+    outcome = find_threshold(pair_model, pair_corpus)
     nlp = spacy.load(saved)
-    assert nlp.get_pipe("relation_classifier").cfg["threshold"] == found.after.threshold
-    # The config says the same.
+    assert nlp.get_pipe("relation_classifier").cfg["threshold"] == outcome.after.threshold
+    # The config agrees.
     config = nlp.config["components"]["relation_classifier"]
-    assert config["threshold"] == found.after.threshold
+    assert config["threshold"] == outcome.after.threshold
     assert nlp.pipe_names == ["entity_ruler", "relation_classifier"]
     if way == "output":
         assert snapshot(model) == before
         assert os.listdir(output.parent) == [output.name]
     again = find_threshold(saved, pair_corpus)
     assert again.before == again.after
-    assert math.isclose(again.after.threshold, found.after.threshold)
+    assert math.isclose(again.after.threshold, outcome.after.threshold)
 
 
 def test_wrong_arguments(
@@ -229,10 +246,232 @@ def test_wrong_arguments(
         ([span_model, tmp_path / "broken.spacy"], ["E_SR601", "broken.spacy"]),
         ([tmp_path / "none", span_corpus], ["E050"]),
     ]
-    for arguments, parts in cases:
+    for arguments, messages in cases:
         result = run(*arguments)
         assert result.exit_code == 1, (arguments, result.output)
-        for text in parts:
+        for text in messages:
             assert text in result.stderr, arguments
         assert "Traceback" not in result.output
     assert run(span_model).exit_code == 2
+
+
+def test_help_has_examples() -> None:
+    for command in ("find-threshold", "find-null-threshold"):
+        result = run("--help", command=command)
+        assert result.exit_code == 0
+        assert f"$ python -m spacy spanrel {command} " in result.stdout
+
+
+# find-null-threshold
+
+TEXT = "Ann Lee lives in Oslo. Bo läuft ☂."
+
+
+class StubQA:
+    """Reads its answers from the questions: "Bo: -1.5" has the answer "Bo" and the score
+    difference -1.5 (null score minus logit), and "Bo: ?" has an answer without scores."""
+
+    def __init__(self, cfg: dict[str, Any]) -> None:
+        self.cfg = cfg
+
+    def __call__(self, doc: Doc) -> Doc:
+        return doc
+
+    def answer_gold(self, examples: Iterable[Example]) -> Iterator[Example]:
+        for example in examples:
+            doc = example.predicted.copy()
+            questions = get_questions(example.reference, self.cfg["qa_key"])
+            answers = [self._answer(doc, question) for question in questions]
+            set_answers(doc, answers, self.cfg["qa_key"])
+            yield Example(doc, example.reference)
+
+    def _answer(self, doc: Doc, question: Question) -> Answer:
+        text, difference = question.text.split(": ")
+        start = doc.text.index(text)
+        if difference == "?":
+            return make_answer(doc, question, start, start + len(text))
+        scores = {"score": 0.5, "null_score": 0.0}
+        logit = -float(difference)
+        answer = make_answer(doc, question, start, start + len(text), logit=logit, **scores)
+        if float(difference) > self.cfg["null_threshold"]:
+            return Answer(question, alternatives=(answer,), **scores)
+        return answer
+
+    def to_disk(self, path: Path, exclude: Iterable[str] = ()) -> None:
+        path.mkdir(exist_ok=True)
+        srsly.write_json(path / "cfg", self.cfg)
+
+    def from_disk(self, path: Path, exclude: Iterable[str] = ()) -> StubQA:
+        self.cfg = srsly.read_json(path / "cfg")
+        return self
+
+
+@pytest.fixture
+def stub_factory() -> str:
+    def make(nlp, name, null_threshold: float, qa_key: str, no_answer: bool):
+        settings = {"null_threshold": null_threshold, "qa_key": qa_key, "no_answer": no_answer}
+        return StubQA({**settings, "language": None})
+
+    Language.factory(
+        "spanrel_test_qa",
+        func=make,
+        default_config={"null_threshold": 0.0, "qa_key": "qa", "no_answer": True},
+    )
+    return "spanrel_test_qa"
+
+
+@pytest.fixture
+def qa_model(stub_factory: str, tmp_path: Path) -> Path:
+    nlp = spacy.blank("en")
+    nlp.add_pipe(stub_factory, name="extractive_qa")
+    nlp.add_pipe("sentencizer")
+    nlp.to_disk(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def qa_doc(rows: list[tuple[str, float | str, str]], key: str = "qa") -> Doc:
+    """Make a gold Doc from rows: the stub's answer, its score difference, the gold answer."""
+    doc = spacy.blank("en").make_doc(TEXT)
+    answers = []
+    for i, (answer, difference, gold) in enumerate(rows):
+        question = Question(f"q{i}", f"{answer}: {difference}")
+        start = doc.text.index(gold)
+        answers.append(make_answer(doc, question, start, start + len(gold)))
+    set_answers(doc, answers, key)
+    return doc
+
+
+# At a threshold of 0 two right answers are missed, and a question without an answer gets one.
+QA_ROWS: list[tuple[str, float | str, str]] = [
+    ("Ann", -3.0, "Ann"),
+    ("Oslo", 1.5, "Oslo"),
+    ("Lee", 1.25, "Lee"),
+    ("Bo", -1.0, ""),
+    ("läuft", 2.0, ""),
+]
+
+
+@pytest.fixture
+def qa_corpus(tmp_path: Path) -> Path:
+    return write_docs(tmp_path / "dev.spacy", [qa_doc(QA_ROWS[:2]), qa_doc(QA_ROWS[2:])])
+
+
+def run_null(*args: Any) -> Any:
+    return run(*args, command="find-null-threshold")
+
+
+def test_null_threshold_is_only_printed_by_default(qa_model: Path, qa_corpus: Path) -> None:
+    before = snapshot(qa_model)
+    outcome = find_null_threshold(qa_model, qa_corpus)
+    # With the new threshold all answers but one are right.
+    assert (outcome.before, outcome.after) == (0.0, 1.75)
+    assert (outcome.exact_before, outcome.f1_before) == (40.0, 40.0)
+    assert (outcome.exact_after, outcome.f1_after) == (80.0, 80.0)
+    assert outcome.questions == 5
+    result = run_null(qa_model, qa_corpus)
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "before 0.0000 40.00 40.00" in lines
+    assert "after 1.7500 80.00 80.00" in lines
+    assert "null_threshold = 1.75 (5 questions)" in lines
+    assert "Saved" not in result.stdout
+    assert snapshot(qa_model) == before
+
+
+@pytest.mark.parametrize("way", ["output", "overwrite"])
+def test_null_threshold_is_saved(qa_model: Path, qa_corpus: Path, tmp_path: Path, way: str) -> None:
+    before = snapshot(qa_model)
+    output = tmp_path / "new" / "model"
+    options = ["--output", output] if way == "output" else ["--overwrite"]
+    result = run_null(qa_model, qa_corpus, *options)
+    assert result.exit_code == 0, result.output
+    saved = output if way == "output" else qa_model
+    assert f"Savedpipelineto{saved}" in one_line(result.stdout)
+    nlp = spacy.load(saved)
+    assert nlp.get_pipe("extractive_qa").cfg["null_threshold"] == 1.75
+    # The config agrees.
+    assert nlp.config["components"]["extractive_qa"]["null_threshold"] == 1.75
+    assert nlp.pipe_names == ["extractive_qa", "sentencizer"]
+    if way == "output":
+        assert snapshot(qa_model) == before
+        assert os.listdir(output.parent) == [output.name]
+    again = find_null_threshold(saved, qa_corpus)
+    assert (again.before, again.after, again.f1_before) == (1.75, 1.75, 80.0)
+
+
+def test_failure_leaves_the_pipeline_as_it_was(
+    qa_model: Path, qa_corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, siblings = snapshot(qa_model), sorted(os.listdir(qa_model.parent))
+    replace = os.replace
+
+    def fail(source: Any, target: Any) -> None:
+        if Path(source).name == "new":
+            raise OSError("disk full")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", fail)
+    result = run_null(qa_model, qa_corpus, "--overwrite")
+    assert result.exit_code == 1
+    assert "disk full" in result.stderr
+    assert snapshot(qa_model) == before
+    assert sorted(os.listdir(qa_model.parent)) == siblings
+
+
+def test_settings_of_the_component_count(stub_factory: str, tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe(stub_factory, name="reader", config={"qa_key": "other", "null_threshold": -9.0})
+    nlp.to_disk(tmp_path / "model")
+    corpus = write_docs(tmp_path / "dev.spacy", [qa_doc(QA_ROWS, key="other")])
+    outcome = find_null_threshold(tmp_path / "model", corpus, component="reader")
+    assert (outcome.before, outcome.after, outcome.f1_before) == (-9.0, 1.75, 40.0)
+
+
+def test_no_answer_must_be_possible(stub_factory: str, qa_corpus: Path, tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe(stub_factory, name="extractive_qa", config={"no_answer": False})
+    nlp.to_disk(tmp_path / "model")
+    with pytest.raises(ConversionError, match="E_SR613.*--component.*no_answer = false"):
+        find_null_threshold(tmp_path / "model", qa_corpus)
+
+
+@pytest.mark.parametrize(
+    ("options", "messages"),
+    [
+        (["--component", "parser"], ["E_SR613", "'parser'", "extractive_qa, sentencizer"]),
+        (["--component", "sentencizer"], ["E_SR613", "'sentencizer'", "answers questions"]),
+        (["--overwrite", "--output", "x"], ["E_SR613", "--overwrite", "one of the two"]),
+        (["--output", "."], ["exists already"]),
+    ],
+)
+def test_wrong_options_for_null_threshold(
+    qa_model: Path, qa_corpus: Path, options: list[str], messages: list[str]
+) -> None:
+    result = run_null(qa_model, qa_corpus, *options)
+    assert result.exit_code == 1
+    for text in messages:
+        assert text in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_wrong_inputs_for_null_threshold(qa_model: Path, tmp_path: Path) -> None:
+    plain = write_docs(tmp_path / "plain.spacy", [spacy.blank("en").make_doc(TEXT)])
+    broken = tmp_path / "broken.spacy"
+    broken.write_bytes(b"{}")
+    no_scores = write_docs(tmp_path / "no_scores.spacy", [qa_doc([("Bo", "?", "Bo")])])
+    cases = [
+        (qa_model, plain, ["E_SR609", "plain.spacy", "no gold answers in doc.spans['qa']"]),
+        (qa_model, tmp_path / "none.spacy", ["none.spacy"]),
+        (qa_model, broken, ["E_SR601", "broken.spacy"]),
+        (qa_model, no_scores, ["E_SR618", "no_scores.spacy", "without scores"]),
+        (tmp_path / "none", plain, ["E050", "none"]),
+    ]
+    for pipeline, corpus, messages in cases:
+        result = run_null(pipeline, corpus)
+        assert result.exit_code == 1, (corpus, result.output)
+        for text in messages:
+            assert text in result.stderr
+    with pytest.raises(ConversionError, match="the folder of a pipeline"):
+        find_null_threshold("en_core_none", plain, overwrite=True)
+    cfg = srsly.read_json(qa_model / "extractive_qa" / "cfg")
+    assert cfg["null_threshold"] == 0.0
