@@ -1,4 +1,4 @@
-"""Counting for scores, shared by the tasks."""
+"""Counts of true and false predictions, and the scores computed from them."""
 
 from __future__ import annotations
 
@@ -10,59 +10,81 @@ from typing import Any
 
 @dataclass
 class Counts:
-    """True positives, false positives and false negatives."""
+    """Numbers of true positives, false positives and false negatives.
+
+    tp (int): Predicted annotations that are in the gold data.
+    fp (int): Predicted annotations that are not.
+    fn (int): Gold annotations that were not predicted.
+    """
 
     tp: int = 0
     fp: int = 0
     fn: int = 0
 
     def add(self, gold: set[Any], predicted: set[Any]) -> None:
-        """Count two sets of annotations of one text; recall runs over the gold set."""
+        """Count the annotations of one text.
+
+        gold (set): Its gold annotations.
+        predicted (set): Its predicted annotations.
+        """
         self.tp += len(gold & predicted)
         self.fp += len(predicted - gold)
         self.fn += len(gold - predicted)
 
     @property
     def precision(self) -> float:
+        """Share of predicted annotations that are correct; 0.0 if there are none."""
         return self.tp / (self.tp + self.fp) if self.tp else 0.0
 
     @property
     def recall(self) -> float:
+        """Share of gold annotations that were predicted; 0.0 if there are none."""
         return self.tp / (self.tp + self.fn) if self.tp else 0.0
 
     @property
     def fscore(self) -> float:
+        """F1, the harmonic mean of precision and recall."""
         p, r = self.precision, self.recall
         return 2 * p * r / (p + r) if p + r else 0.0
 
     def to_dict(self) -> dict[str, float]:
+        """Return precision ("p"), recall ("r") and F1 ("f")."""
         return {"p": self.precision, "r": self.recall, "f": self.fscore}
 
 
 class LabelledCounts:
-    """Counts over all annotations and for each label. An annotation is a tuple, its label first."""
+    """Counts of all annotations together (`micro`) and of each label (`per_label`). An annotation is a
+    tuple that begins with its label."""
 
     def __init__(self) -> None:
         self.micro = Counts()
         self.per_label: defaultdict[str, Counts] = defaultdict(Counts)
 
     def add(self, gold: Iterable[tuple[Any, ...]], predicted: Iterable[tuple[Any, ...]]) -> None:
-        """Count the annotations of one text; repetitions count once."""
+        """Count the annotations of one text; duplicates count once.
+
+        gold (Iterable[tuple]): Its gold annotations.
+        predicted (Iterable[tuple]): Its predicted annotations.
+        """
         gold_set, predicted_set = set(gold), set(predicted)
         self.micro.add(gold_set, predicted_set)
-        for label in {item[0] for item in gold_set | predicted_set}:
+        for label in {annotation[0] for annotation in gold_set | predicted_set}:
             self.per_label[label].add(
-                {item for item in gold_set if item[0] == label},
-                {item for item in predicted_set if item[0] == label},
+                {annotation for annotation in gold_set if annotation[0] == label},
+                {annotation for annotation in predicted_set if annotation[0] == label},
             )
 
     @property
     def has_gold(self) -> bool:
+        """Whether any gold annotation was counted."""
         return self.micro.tp + self.micro.fn > 0
 
     def macro(self) -> dict[str, float]:
-        """Means of precision, recall and F1 over the labels that occur in gold or predictions (as
-        the original SpERT evaluator takes them)."""
+        """Average precision, recall and F1 over the labels that occur in gold or predicted
+        annotations, as the original SpERT program does.
+
+        RETURNS (dict): The means "p", "r" and "f".
+        """
         counts = list(self.per_label.values())
         n = max(1, len(counts))
         return {
@@ -72,14 +94,16 @@ class LabelledCounts:
         }
 
     def scores(self, name: str) -> dict[str, Any]:
-        """Scores by spaCy's names: {name}_p/r/f, {name}_macro_p/r/f, {name}_per_type.
+        """Return all scores under names in spaCy's style.
 
-        All are None where there is no gold annotation to compare with.
+        name (str): Prefix of the names, for example "rel".
+        RETURNS (dict): {name}_p/r/f, {name}_macro_p/r/f and {name}_per_type; all None if there are no
+            gold annotations.
         """
         keys = [f"{name}_{x}" for x in "prf"] + [f"{name}_macro_{x}" for x in "prf"]
         if not self.has_gold:
             return {**dict.fromkeys(keys), f"{name}_per_type": None}
         micro, macro = self.micro.to_dict(), self.macro()
         per_type = {label: counts.to_dict() for label, counts in sorted(self.per_label.items())}
-        values = [*(micro[x] for x in "prf"), *(macro[x] for x in "prf")]
+        values = [*micro.values(), *macro.values()]
         return {**dict(zip(keys, values, strict=True)), f"{name}_per_type": per_type}

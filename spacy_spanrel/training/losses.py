@@ -1,7 +1,7 @@
-"""Losses as (value, gradient) on the logits of a network.
+"""Loss functions that return the value and the gradient with respect to the logits.
 
-The real loss is computed on detached logits and differentiated by autograd, so the gradient that a
-component hands to `backprop` is exactly that of the loss which it reports.
+Each loss is computed on detached logits and differentiated by autograd. The gradient that a component
+passes to `backprop` is therefore exactly that of the loss that it reports.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch.nn import functional as F
 
 
 def with_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[float, Tensor]:
-    """Evaluate a loss and its gradient.
+    """Compute a loss and its gradient.
 
-    loss (Callable[[Tensor], Tensor]): From logits to a scalar.
-    logits (Tensor): Of any shape, possibly without elements.
-    RETURNS (tuple[float, Tensor]): The value and the gradient with respect to the logits (float32,
-        same shape); 0.0 and zeros if there are no logits.
+    loss (Callable[[Tensor], Tensor]): A function from logits to a scalar.
+    logits (Tensor): Logits of any shape, possibly without elements.
+    RETURNS (tuple[float, Tensor]): The value, and the gradient with respect to the logits (float32,
+        same shape). Without elements, 0.0 and an empty tensor.
     """
     z = logits.detach().float().requires_grad_()
     if not z.numel():
@@ -31,22 +31,23 @@ def with_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[flo
 
 
 def class_loss(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-    """Cross-entropy, averaged over rows: spans in SpERT (Eberts and Ulges 2020, section 3), pairs in
-    relation classification.
+    """Compute the cross-entropy, averaged over rows. A row is a span in SpERT (Eberts and Ulges 2020,
+    section 3), and a pair in relation classification.
 
-    logits (Tensor): *Shape:* ``(n_rows, n_classes)``
-    labels (Tensor): Class of each row, int64. *Shape:* ``(n_rows,)``
-    RETURNS (tuple[float, Tensor]): Value and gradient.
+    logits (Tensor): Logits. *Shape:* ``(n_rows, n_classes)``
+    labels (Tensor): The class of each row, int64. *Shape:* ``(n_rows,)``
+    RETURNS (tuple[float, Tensor]): The value and the gradient.
     """
     return with_gradient(lambda z: F.cross_entropy(z, labels), logits)
 
 
 def pair_loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
-    """Binary cross-entropy, averaged over relation types and pairs (SpERT, section 3).
+    """Compute the binary cross-entropy, averaged over pairs and relation types (SpERT, section 3).
 
-    logits (Tensor): *Shape:* ``(n_pairs, n_relation_types)``
-    targets (Tensor): 1 where the relation holds, float32. *Shape:* as `logits`
-    RETURNS (tuple[float, Tensor]): Value and gradient.
+    logits (Tensor): Logits. *Shape:* ``(n_pairs, n_relation_types)``
+    targets (Tensor): 1 for each relation that holds, else 0; float32.
+        *Shape:* ``(n_pairs, n_relation_types)``
+    RETURNS (tuple[float, Tensor]): The value and the gradient.
     """
     return with_gradient(lambda z: F.binary_cross_entropy_with_logits(z, targets), logits)
 
@@ -54,28 +55,30 @@ def pair_loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
 def ends_loss(
     logits: Tensor, targets: Tensor, plausible: Tensor, text: Tensor, weight: float
 ) -> tuple[float, Tensor]:
-    """Mean of the cross-entropies of the first and the last piece, averaged over rows (BERT for
-    question answering, Devlin et al. 2019), and the same for plausible answers.
+    """Compute the mean of the cross-entropies of an answer's first and last piece, averaged over rows
+    (BERT for question answering, Devlin et al. 2019), and add that of plausible answers.
 
-    Where a question has no answer, the part of the text that comes nearest to one is learned as
-    well: by a softmax over the text alone, which says where an answer would be and nothing about
-    whether there is one (after the pointer to plausible answers of U-Net, Sun et al. 2018).
+    A question without an answer may have a plausible answer: words of the text that look like an
+    answer. They are learned by a softmax over the text only. It teaches where an answer would be, and
+    says nothing about whether there is one (compare the pointer to plausible answers in U-Net, Sun et
+    al. 2018).
 
-    logits (Tensor): -inf beyond a row's end. *Shape:* ``(n_rows, longest, 2)``
-    targets (Tensor): Columns of the first and the last piece, int64. *Shape:* ``(n_rows, 2)``
-    plausible (Tensor): The same of the plausible answer, -1 where there is none.
-        *Shape:* ``(n_rows, 2)``
-    text (Tensor): Which columns hold text, bool. *Shape:* ``(n_rows, longest)``
-    weight (float): Of the plausible answers.
-    RETURNS (tuple[float, Tensor]): Value and gradient.
+    logits (Tensor): Logits of the first and the last piece, -inf beyond the end of a row.
+        *Shape:* ``(n_rows, longest, 2)``
+    targets (Tensor): Columns of the answer's first and last piece, int64. *Shape:* ``(n_rows, 2)``
+    plausible (Tensor): Columns of the plausible answer's first and last piece, -1 if there is none;
+        int64. *Shape:* ``(n_rows, 2)``
+    text (Tensor): Whether a column holds a piece of the text, bool. *Shape:* ``(n_rows, longest)``
+    weight (float): Weight of the plausible answers.
+    RETURNS (tuple[float, Tensor]): The value and the gradient.
     """
 
     def loss(z: Tensor) -> Tensor:
         value = F.cross_entropy(z, targets)
         if not weight:
             return value
-        inside = z.masked_fill(~text[:, :, None], float("-inf"))
-        of_plausible = F.cross_entropy(inside, plausible, ignore_index=-1, reduction="sum")
-        return value + weight * of_plausible / targets.numel()
+        text_logits = z.masked_fill(~text[:, :, None], float("-inf"))
+        plausible_sum = F.cross_entropy(text_logits, plausible, ignore_index=-1, reduction="sum")
+        return value + weight * plausible_sum / targets.numel()
 
     return with_gradient(loss, logits)
