@@ -49,7 +49,7 @@ BASED = (ENTITIES[1], ENTITIES[2], "based")
 
 
 def test_missed_relation_lowers_recall() -> None:
-    # A scorer that goes through predicted pairs alone would say 1.0.
+    # A scorer that looks only at predicted pairs would give a recall of 1.0.
     scores = score(make(ENTITIES, [WORKS, BASED]), make(ENTITIES, [WORKS]))
     assert (scores["rel_p"], scores["rel_r"]) == (1.0, 0.5)
     assert scores["rel_f"] == pytest.approx(2 / 3)
@@ -57,16 +57,16 @@ def test_missed_relation_lowers_recall() -> None:
 
 
 @pytest.mark.parametrize("tail", [(4, 6, "Org"), (4, 5, "Loc")])
-def test_same_start_is_not_enough(tail: tuple[int, int, str]) -> None:
+def test_entities_must_match_in_full(tail: tuple[int, int, str]) -> None:
     predicted = make([ENTITIES[0], tail], [(ENTITIES[0], tail, "works")])
     scores = score(make(ENTITIES, [WORKS]), predicted)
     assert scores["rel_strict_f"] == 0.0
     assert scores["ents_p"] == 0.5
-    # By boundaries only the span counts, not its type.
+    # rel_f compares only the boundaries of the entities, not their types.
     assert scores["rel_f"] == (1.0 if tail[:2] == (4, 5) else 0.0)
 
 
-def test_label_and_direction_count() -> None:
+def test_label_and_direction_must_match() -> None:
     gold = make(ENTITIES, [WORKS])
     assert score(gold, make(ENTITIES, [(ENTITIES[0], ENTITIES[1], "based")]))["rel_f"] == 0.0
     assert score(gold, make(ENTITIES, [(ENTITIES[1], ENTITIES[0], "works")]))["rel_f"] == 0.0
@@ -74,38 +74,38 @@ def test_label_and_direction_count() -> None:
 
 def test_symmetric_relations_are_compared_in_text_order() -> None:
     gold = make(ENTITIES, [WORKS])
-    turned = make(ENTITIES, [(ENTITIES[1], ENTITIES[0], "works")])
-    assert score(gold, turned, symmetric=["works"])["rel_strict_f"] == 1.0
-    assert score(turned, gold, symmetric=["works"])["rel_strict_f"] == 1.0
-    assert score(gold, turned, symmetric=["based"])["rel_strict_f"] == 0.0
+    reversed_doc = make(ENTITIES, [(ENTITIES[1], ENTITIES[0], "works")])
+    assert score(gold, reversed_doc, symmetric=["works"])["rel_strict_f"] == 1.0
+    assert score(reversed_doc, gold, symmetric=["works"])["rel_strict_f"] == 1.0
+    assert score(gold, reversed_doc, symmetric=["based"])["rel_strict_f"] == 0.0
     both = make(ENTITIES, [WORKS, (ENTITIES[1], ENTITIES[0], "works")])
     assert score(gold, both, symmetric=["works"])["rel_p"] == 1.0
 
 
-def test_nothing_to_score_is_none() -> None:
+def test_scores_without_gold_are_none() -> None:
     empty = make([], [])
     for predicted in (empty, make(ENTITIES, [WORKS])):
         scores = score(empty, predicted)
         assert len(scores) == 21
         assert set(scores.values()) == {None}
-    # Gold entities without gold relations: only these are None.
+    # With gold entities but no gold relations, only the relation scores are None.
     scores = score(make(ENTITIES, []), make(ENTITIES, [WORKS]))
     assert scores["ents_f"] == 1.0
     assert scores["rel_f"] is scores["rel_strict_f"] is scores["rel_per_type"] is None
 
 
-def test_nothing_predicted_is_zero() -> None:
+def test_scores_without_predictions_are_zero() -> None:
     scores = score(make(ENTITIES, [WORKS]), make([], []))
     assert [scores[f"{name}_{x}"] for name in ("ents", "rel", "rel_strict") for x in "prf"] == [
         0.0
     ] * 9
 
 
-def test_repetitions_count_once() -> None:
+def test_duplicates_count_once() -> None:
     gold = make(ENTITIES, [WORKS])
     doubled = make(ENTITIES + ENTITIES, [WORKS, WORKS])
-    for one, other in ((gold, doubled), (doubled, gold)):
-        scores = score(one, other)
+    for reference, predicted in ((gold, doubled), (doubled, gold)):
+        scores = score(reference, predicted)
         assert scores["ents_p"] == scores["ents_r"] == scores["rel_p"] == scores["rel_r"] == 1.0
 
 
@@ -146,15 +146,15 @@ def test_tokenization_may_differ() -> None:
     assert predicted.text == " ".join(WORDS)
     scores = score(make(ENTITIES, [WORKS]), predicted)
     assert scores["ents_f"] == scores["rel_strict_f"] == 1.0
-    # Other white space between the words changes nothing either.
-    loose = ["John", " ", "Smith", "works", "for", "Acme", "\n", "in", "Paris"]
+    # Nor does different whitespace between the words matter.
+    spaced = ["John", " ", "Smith", "works", "for", "Acme", "\n", "in", "Paris"]
     entities = [(0, 3, "Per"), (5, 6, "Org"), (8, 9, "Loc")]
-    predicted = make(entities, [(entities[0], entities[1], "works")], loose)
+    predicted = make(entities, [(entities[0], entities[1], "works")], spaced)
     scores = score(make(ENTITIES, [WORKS]), predicted)
     assert scores["ents_f"] == scores["rel_strict_f"] == 1.0
 
 
-def test_keys_and_entities_of_others() -> None:
+def test_other_span_groups_and_given_entities() -> None:
     keys = {"spans_key": "sc", "relations_key": "links"}
     gold, predicted = make(ENTITIES, [WORKS], **keys), make(ENTITIES, [WORKS], **keys)
     assert score(gold, predicted, **keys)["rel_strict_f"] == 1.0
@@ -170,18 +170,18 @@ def test_doc_ents_stand_in_for_a_missing_span_group() -> None:
     assert score(gold, make(ENTITIES, [WORKS]))["ents_f"] == 1.0
 
 
-def test_scorer_takes_any_cfg() -> None:
+def test_scorer_ignores_settings_of_other_steps() -> None:
     example = Example(make(ENTITIES, [WORKS]), make(ENTITIES, [WORKS]))
     scorer = make_relation_scorer()
     assert scorer([example], relation_threshold=0.4, overlaps="best")["rel_f"] == 1.0
 
 
-def test_counts_without_anything() -> None:
+def test_empty_counts() -> None:
     assert Counts().to_dict() == {"p": 0.0, "r": 0.0, "f": 0.0}
     assert LabelledCounts().macro() == {"p": 0.0, "r": 0.0, "f": 0.0}
 
 
-# An independent evaluator: lists instead of sets and counters, one label at a time.
+# An independent evaluator, written with lists instead of sets and counters.
 
 LABELS = ["x", "y"]
 TYPES = ["A", "B"]
@@ -218,12 +218,12 @@ def naive_scores(name: str, gold: list[Any], predicted: list[Any]) -> dict[str, 
     return result if gold else dict.fromkeys(result)
 
 
-def naive_evaluator(data: list[tuple[Any, Any]], symmetric: set[str]) -> dict[str, Any]:
+def evaluate_naively(data: list[tuple[Any, Any]], symmetric: set[str]) -> dict[str, Any]:
     kinds: dict[str, tuple[list[Any], list[Any]]] = {
         name: ([], []) for name in ("ents", "rel", "rel_strict")
     }
-    for number, sides in enumerate(data):
-        for side, (entities, relations) in enumerate(sides):
+    for number, both_sides in enumerate(data):
+        for side, (entities, relations) in enumerate(both_sides):
             for start, end, kind in entities:
                 kinds["ents"][side].append((number, kind, start, end))
             for head, tail, label in relations:
@@ -238,18 +238,20 @@ def naive_evaluator(data: list[tuple[Any, Any]], symmetric: set[str]) -> dict[st
 
 
 @given(st.lists(st.tuples(ANNOTATION, ANNOTATION), max_size=3), st.sets(st.sampled_from(LABELS)))
-def test_equals_a_naive_evaluator(data: list[tuple[Any, Any]], symmetric: set[str]) -> None:
+def test_scores_equal_those_of_a_naive_evaluator(
+    data: list[tuple[Any, Any]], symmetric: set[str]
+) -> None:
     words = ["a", "b", "c", "d", "e"]
     examples = [
         Example(make(*predicted, words=words), make(*gold, words=words)) for gold, predicted in data
     ]
-    found = score_relations(examples, symmetric=symmetric)
-    expected = naive_evaluator(data, symmetric)
-    assert set(found) == set(expected)
+    scores = score_relations(examples, symmetric=symmetric)
+    expected = evaluate_naively(data, symmetric)
+    assert set(scores) == set(expected)
     for key, value in expected.items():
         if isinstance(value, dict):
-            assert set(found[key]) == set(value)
+            assert set(scores[key]) == set(value)
             for label, row in value.items():
-                assert found[key][label] == pytest.approx(row), (key, label)
+                assert scores[key][label] == pytest.approx(row), (key, label)
         else:
-            assert found[key] == pytest.approx(value), key
+            assert scores[key] == pytest.approx(value), key

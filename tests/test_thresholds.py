@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 from spacy_spanrel.scoring.counts import LabelledCounts
 from spacy_spanrel.scoring.thresholds import ThresholdSweep
 
-# Relations of a text by label and position: gold ones, and predicted ones with scores.
+# A relation is a key (label, position). A text has gold relations, and predictions with scores.
 KEYS = st.tuples(st.sampled_from("abc"), st.integers(0, 4))
 SCORES = st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.7, 0.9, 1.0, math.inf]).map(
     lambda score: float(np.float32(score))
@@ -29,8 +28,8 @@ def sweep_of(texts: list[Any]) -> ThresholdSweep:
     return sweep
 
 
-def counted(texts: list[Any], threshold: float) -> LabelledCounts:
-    """Return the counts of a scorer if relations from a score on are predicted."""
+def count_at(texts: list[Any], threshold: float) -> LabelledCounts:
+    """Count as a scorer would if only relations with at least this score were predicted."""
     counts = LabelledCounts()
     for gold, predicted in texts:
         counts.add(gold, [key for key, score in predicted if score >= np.float32(threshold)])
@@ -38,39 +37,40 @@ def counted(texts: list[Any], threshold: float) -> LabelledCounts:
 
 
 @given(TEXTS, st.sampled_from([0.0, 0.1, 0.3, 0.4, 0.95, 1.0]))
-def test_counts_are_those_of_the_scorer(texts: list[Any], threshold: float) -> None:
-    found, wanted = sweep_of(texts).counts(threshold), counted(texts, threshold)
-    assert found.micro == wanted.micro
-    assert found.per_label == wanted.per_label
+def test_counts_equal_those_of_a_scorer(texts: list[Any], threshold: float) -> None:
+    counts, expected = sweep_of(texts).counts(threshold), count_at(texts, threshold)
+    assert counts.micro == expected.micro
+    assert counts.per_label == expected.per_label
 
 
 @given(TEXTS, st.sampled_from(["micro", "macro"]))
-def test_no_threshold_is_better(texts: list[Any], average: Any) -> None:
+def test_no_threshold_beats_the_best(texts: list[Any], average: Any) -> None:
     sweep = sweep_of(texts)
     best = sweep.best(average)
     assert 0 <= best <= 1
-    tried = [0.0, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0]
-    for threshold in tried:
-        counts = counted(texts, threshold)
+    thresholds = [0.0, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0]
+    for threshold in thresholds:
+        counts = count_at(texts, threshold)
         f1 = counts.micro.fscore if average == "micro" else counts.macro()["f"]
         assert sweep.score(best, average) >= f1 - 1e-9
 
 
-def test_middle_of_the_widest_range() -> None:
+def test_best_is_the_middle_of_the_widest_range() -> None:
     sweep = ThresholdSweep()
     sweep.add([("a", 1), ("a", 2)], [(("a", 1), 0.75), (("a", 2), 0.5), (("a", 3), 0.25)])
     assert sweep.best() == 0.375
-    # All are correct, so every threshold up to the least score is best.
+    # All predictions are correct, so every threshold up to the lowest score is best.
     sweep = ThresholdSweep()
     sweep.add([("a", 1)], [(("a", 1), 0.5)])
     assert sweep.best() == 0.25
-    # Adjacent ranges with the same F1 are one: one of two alone, or both with two wrong ones.
+    # Adjacent ranges with the same F1 count as one range: here, one correct relation of two without a
+    # wrong one, or both with two wrong ones.
     sweep = ThresholdSweep()
     wrong = [(("b", i), 0.5) for i in range(2)]
     sweep.add([("a", 1), ("a", 2)], [(("a", 1), 0.875), *wrong, (("a", 2), 0.5)])
     assert sweep.score(0.6) == sweep.score(0.1) == pytest.approx(2 / 3)
     assert sweep.best() == 0.4375
-    # With a worse range between them, the wider one counts.
+    # With a worse range between them, the wider range wins.
     wrong = [(("b", 0), 0.75), (("b", 1), 0.75)]
     sweep = ThresholdSweep()
     sweep.add([("a", 1), ("a", 2)], [(("a", 1), 0.875), *wrong, (("a", 2), 0.5)])
@@ -88,7 +88,7 @@ def test_neighbouring_float32_numbers() -> None:
     assert sweep.score(best) == 1.0
 
 
-def test_what_is_certain_stays() -> None:
+def test_certain_relations_stay() -> None:
     sweep = ThresholdSweep()
     sweep.add([("a", 1)], [(("a", 1), math.inf), (("a", 2), 0.5)])
     assert sweep.best() == 0.75
@@ -99,16 +99,15 @@ def test_what_is_certain_stays() -> None:
     assert sweep.best() == 0.25
 
 
-def test_repeated_relations_count_once() -> None:
+def test_duplicate_relations_count_once() -> None:
     sweep = ThresholdSweep()
     sweep.add([("a", 1)], [(("a", 1), 0.25), (("a", 1), 0.75)])
     assert sweep.counts(0.5).micro.tp == 1
     assert sweep.counts(0.1).micro.fp == 0
 
 
-def test_nothing() -> None:
+def test_empty_sweep() -> None:
     sweep = ThresholdSweep()
     assert sweep.best() == sweep.best("macro") == 0.5
     assert sweep.score(0.5) == 0.0
-    thresholds = [sweep.counts(t).micro for t in (0.0, 1.0)]
-    assert all(a == b for a, b in pairwise(thresholds))
+    assert sweep.counts(0.0).micro == sweep.counts(1.0).micro

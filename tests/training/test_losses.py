@@ -16,29 +16,30 @@ def head(n_out: int) -> tuple[nn.Module, torch.Tensor]:
     return network, torch.randn(6, 5)
 
 
-def check_end_to_end(network, x, ours, theirs) -> None:
-    """Backpropagate our gradient of the logits and torch's loss, and compare the weights' gradients."""
+def check_weight_gradients(network, x, loss_with_gradient, reference) -> None:
+    """Compare the weights' gradients after backpropagating the gradient of the logits with those
+    after backpropagating a reference loss through logits and network at once."""
     logits = network(x)
-    value, gradient = ours(logits)
+    value, gradient = loss_with_gradient(logits)
     logits.backward(gradient)
     gradients = [p.grad.clone() for p in network.parameters()]
     network.zero_grad()
-    wanted = theirs(network(x))
-    wanted.backward()
-    assert value == pytest.approx(wanted.item())
-    for a, p in zip(gradients, network.parameters(), strict=True):
-        torch.testing.assert_close(a, p.grad)
+    expected = reference(network(x))
+    expected.backward()
+    assert value == pytest.approx(expected.item())
+    for weight_gradient, p in zip(gradients, network.parameters(), strict=True):
+        torch.testing.assert_close(weight_gradient, p.grad)
 
 
-def test_class_loss_equals_autograd_end_to_end():
+def test_class_loss_equals_autograd_through_the_network():
     network, x = head(4)
     labels = torch.tensor([0, 3, 1, 0, 2, 2])
-    check_end_to_end(
+    check_weight_gradients(
         network, x, lambda z: class_loss(z, labels), lambda z: F.cross_entropy(z, labels)
     )
 
 
-def test_pair_loss_equals_autograd_end_to_end():
+def test_pair_loss_equals_autograd_through_the_network():
     network, x = head(3)
     targets = torch.randint(0, 2, (6, 3)).float()
 
@@ -46,7 +47,7 @@ def test_pair_loss_equals_autograd_end_to_end():
         p = torch.sigmoid(z)
         return -(targets * p.log() + (1 - targets) * (1 - p).log()).mean()
 
-    check_end_to_end(network, x, lambda z: pair_loss(z, targets), mean_of_formula)
+    check_weight_gradients(network, x, lambda z: pair_loss(z, targets), mean_of_formula)
 
 
 @given(st.integers(1, 8), st.integers(1, 5), st.integers(0, 1000))
@@ -55,8 +56,8 @@ def test_gradients_equal_the_formulas(n, n_types, seed):
     z = torch.randn(n, n_types, generator=generator) * 5
     labels = torch.randint(0, n_types, (n,), generator=generator)
     _, gradient = class_loss(z, labels)
-    wanted = (torch.softmax(z, dim=1) - F.one_hot(labels, n_types)) / n
-    torch.testing.assert_close(gradient, wanted)
+    expected = (torch.softmax(z, dim=1) - F.one_hot(labels, n_types)) / n
+    torch.testing.assert_close(gradient, expected)
     targets = torch.randint(0, 2, (n, n_types), generator=generator).float()
     _, gradient = pair_loss(z, targets)
     torch.testing.assert_close(gradient, (torch.sigmoid(z) - targets) / (n * n_types))
@@ -74,7 +75,7 @@ def test_loss_without_logits_is_zero(shape):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_logits(dtype):
-    # Large logits would overflow in half precision.
+    # The loss is computed in float32: in half precision, large logits would overflow.
     logits = torch.tensor([[300.0, -300.0], [0.5, 0.25]]).to(dtype)
     value, gradient = pair_loss(logits, torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
     assert type(value) is float
@@ -83,10 +84,10 @@ def test_low_precision_logits(dtype):
     assert 0 < value < 1000
 
 
-def test_the_graph_of_the_logits_is_left_alone():
+def test_graph_of_the_logits_stays_usable():
     x = torch.ones(2, 2, requires_grad=True)
     logits = x * 3
-    with torch.no_grad():  # the loss may also be computed under no_grad
+    with torch.no_grad():  # a component may compute its loss in either mode
         value, gradient = with_gradient(lambda z: (z**2).sum(), logits)
     assert value == 36.0
     assert gradient.tolist() == [[6.0, 6.0], [6.0, 6.0]]
@@ -97,7 +98,8 @@ def test_the_graph_of_the_logits_is_left_alone():
 
 
 def test_ends_loss_of_plausible_answers() -> None:
-    """Plausible answers are learned from the text positions only; a row without text is harmless."""
+    """Plausible answers are learned by a softmax over the text only, and rows without text add
+    nothing."""
     torch.manual_seed(0)
     logits = torch.randn(3, 5, 2)
     logits[2, 2:] = float("-inf")
@@ -105,12 +107,13 @@ def test_ends_loss_of_plausible_answers() -> None:
     plausible = torch.tensor([[-1, -1], [3, 4], [-1, -1]])
     text = torch.zeros(3, 5, dtype=torch.bool)
     text[:2, 2:] = True
-    without, d_without = ends_loss(logits, targets, plausible, text, 0.0)
+    base_value, base_gradient = ends_loss(logits, targets, plausible, text, 0.0)
     value, gradient = ends_loss(logits, targets, plausible, text, 0.5)
-    inside = logits[1, 2:].log_softmax(dim=0)
-    assert value == pytest.approx(without - 0.5 * float(inside[1, 0] + inside[2, 1]) / 6, abs=1e-6)
-    changed = gradient - d_without
-    assert changed.isfinite().all()
-    assert (changed[1, 2:].abs() > 0).all()
-    changed[1, 2:] = 0
-    assert not changed.any()
+    log_p = logits[1, 2:].log_softmax(dim=0)
+    expected = base_value - 0.5 * float(log_p[1, 0] + log_p[2, 1]) / 6
+    assert value == pytest.approx(expected, abs=1e-6)
+    difference = gradient - base_gradient
+    assert difference.isfinite().all()
+    assert (difference[1, 2:].abs() > 0).all()
+    difference[1, 2:] = 0
+    assert not difference.any()
