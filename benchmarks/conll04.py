@@ -1,11 +1,11 @@
-"""CoNLL04 test scores of `span_relation`, one row a change of the recipe, mean of some seeds.
+"""CoNLL04 test scores of `span_relation` for several recipes and decoding settings.
 
     python benchmarks/conll04.py --data ../shared/data/conll04 --seeds 1 2 3 --variants original best
 
-Each variant trains on train + dev with `spacy train` (the last model counts, as in the original
-program) and is scored on test with each of its decoding settings. With `--tune` it trains on train
-and is scored on dev instead, which is how the settings were chosen. Results are appended to
-`--output` as JSON lines, so that an interrupted run goes on where it stopped.
+Each variant is trained on train and dev by `spacy train`, and its last model, as in the original
+program, is scored on test with each of the decoding settings. With `--tune` it is trained on train and
+scored on dev instead; the settings were chosen in this way. Results are appended to `--output` as JSON
+lines; an interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCORES = ("ents_p", "ents_r", "ents_f", "rel_f", "rel_strict_p", "rel_strict_r",
 PIPE = "components.span_relation"
 ARCH = f"{PIPE}.model"
 
-# Decoding settings that need no training of their own.
+# Decoding settings, which are all applied to the same trained model.
 DECODING: dict[str, dict[str, Any]] = {
     "original": {"overlaps": "allow", "type_constraints": "off", "relation_threshold": 0.4},
     "+ type constraints": {
@@ -57,8 +57,8 @@ FLOAT32 = {**UNCASED, f"{ARCH}.encoder.precision": "float32"}
 
 # name: (epochs, batch size, learning rate, learning rate of the heads, other overrides)
 VARIANTS: dict[str, tuple[int, int, float, float | None, dict[str, Any]]] = {
-    # The recipe of the paper. At its learning rate a bias moves by some 0.3 in the whole training:
-    # where that of relations starts is where it stays.
+    # The recipe of the paper. At its learning rate a bias moves by about 0.3 in the whole training, so
+    # the biases of the relation types stay close to their initial value.
     "original": (20, 2, 5e-5, None, {**UNCASED, "training.optimizer.correct_bias": False}),
     "original, float32, relations from -4": (
         20,
@@ -68,7 +68,7 @@ VARIANTS: dict[str, tuple[int, int, float, float | None, dict[str, Any]]] = {
         {**FLOAT32, f"{ARCH}.relation_bias": -4.0},
     ),
     "original, float32, relations from -2": (20, 2, 5e-5, None, FLOAT32),
-    # Down to what the original program leaves to the libraries of its time.
+    # Includes the defaults of the libraries that the original program used.
     "original, float32, relations from 0, Adam of its time": (
         20,
         2,
@@ -88,7 +88,7 @@ VARIANTS: dict[str, tuple[int, int, float, float | None, dict[str, Any]]] = {
         1e-3,
         {**UNCASED, f"{ARCH}.boundaries": True},
     ),
-    # configs/span_relation_minilm.cfg as it is.
+    # The settings of configs/span_relation_minilm.cfg.
     "best": (20, 8, 2e-4, 1e-3, CASED),
     "batch 16, still higher rates": (20, 16, 4e-4, 2e-3, CASED),
 }
@@ -97,10 +97,10 @@ VARIANTS: dict[str, tuple[int, int, float, float | None, dict[str, Any]]] = {
 def run(variant: str, seed: int, data: Path, tune: bool) -> list[Row]:
     """Train one variant with one seed, and score it with each decoding setting."""
     epochs, batch, lr, head_lr, overrides = VARIANTS[variant]
-    parts, test = (["train"], "dev") if tune else (["train", "dev"], "test")
+    train_files, test_file = (["train"], "dev") if tune else (["train", "dev"], "test")
     with tempfile.TemporaryDirectory() as folder:
         sizes = {}
-        for name, files in (("train", parts), ("test", [test])):
+        for name, files in (("train", train_files), ("test", [test_file])):
             docs = [doc for file in files for doc in spert_to_docs(data / f"{file}.json")]
             DocBin(docs=docs).to_disk(f"{folder}/{name}.spacy")
             sizes[name] = len(docs)
@@ -114,7 +114,7 @@ def run(variant: str, seed: int, data: Path, tune: bool) -> list[Row]:
                 "paths.dev": f"{folder}/test.spacy",
                 "system.seed": seed,
                 **schedule,
-                # The last model counts.
+                # One evaluation, at the end: only the last model is of interest.
                 "training.eval_frequency": epochs * schedule["training.eval_frequency"],
                 **overrides,
             },
@@ -125,32 +125,31 @@ def run(variant: str, seed: int, data: Path, tune: bool) -> list[Row]:
         rows = []
         for decoding, settings in DECODING.items():
             nlp.get_pipe("span_relation").cfg.update(settings)
-            found = nlp.evaluate(examples)
-            scores = {key: 100 * found[key] for key in SCORES}
+            scores = nlp.evaluate(examples)
             rows.append(
                 {
                     "variant": variant,
                     "decoding": decoding,
                     "seed": seed,
-                    "on": test,
+                    "on": test_file,
                     "train_seconds": round(seconds),
-                    **scores,
+                    **{key: 100 * scores[key] for key in SCORES},
                 }
             )
     return rows
 
 
 def table(rows: list[Row]) -> str:
-    """A Markdown table of means and standard deviations over seeds."""
+    """Return a Markdown table of means and standard deviations over seeds."""
     lines = [
         "| scored on | recipe | decoding | seeds | NER F1 | relation F1 | strict relation F1 | training |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for names, found in groups_of(rows, "on", "variant", "decoding").items():
-        cells = [mean_and_spread(found, key) for key in ("ents_f", "rel_f", "rel_strict_f")]
-        seconds = statistics.mean(row["train_seconds"] for row in found)
+    for names, group in groups_of(rows, "on", "variant", "decoding").items():
+        cells = [mean_and_spread(group, key) for key in ("ents_f", "rel_f", "rel_strict_f")]
+        seconds = statistics.mean(row["train_seconds"] for row in group)
         lines.append(
-            f"| {' | '.join(names)} | {len(found)} | {' | '.join(cells)} | {seconds:.0f} s |"
+            f"| {' | '.join(names)} | {len(group)} | {' | '.join(cells)} | {seconds:.0f} s |"
         )
     return "\n".join(lines)
 

@@ -1,14 +1,14 @@
-"""Speed and memory of `span_relation`, each as a ratio to a baseline in the same run.
+"""Speed of `span_relation` relative to a bare encoder measured in the same run, and peak memory.
 
     python benchmarks/speed.py [--model PIPELINE] [--data FILE.json] [--threads 2] [--output FILE]
 
-The limit to compare with is the bare encoder: its forward pass over the same texts, sorted by
-length, at its best batch size and in the same precision; in training a step that does nothing but
-forward, backward of a mean and fused AdamW with global clipping on the same batches. Baseline and
-pipeline take turns, and the median of the rounds' ratios counts.
+No pipeline can be faster than its encoder. For prediction, the baseline is the encoder's forward pass
+over the same texts, sorted by length, at the best batch size and in the same precision. For training, it
+is a step on the same batches that has only a forward pass, the backward pass of a mean, and fused AdamW
+with global clipping. Baseline and pipeline take turns; the ratio is the median over all rounds.
 
-Without `--model` a pipeline is trained for a few epochs first, on the training file beside the
-data, so that it finds as many entities and relations as a real one.
+Without `--model`, a pipeline is first trained for a few epochs on the training file in the folder of the
+data, so that it predicts realistic numbers of entities and relations.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from spacy_spanrel.span_relation.component import SpanRelation
 from spacy_spanrel.training.optimizer import create_adamw
 
 ROOT = Path(__file__).resolve().parent.parent
-# CoNLL04 test where it has been fetched, else the sample corpus.
+# CoNLL04 test if it has been downloaded, else the sample corpus.
 DATA = (ROOT / "assets/conll04/conll04_test.json", ROOT / "assets/sample/test.json")
 SECTIONS = ["prediction", "training", "memory"]
 
@@ -70,7 +70,7 @@ def encoder_module(nlp: Language) -> HFModule:
 
 
 def rows_of(nlp: Language, docs: list[Doc]) -> list[list[int]]:
-    """Piece ids of each Doc with special tokens, cut at what the encoder takes."""
+    """Return the piece ids of each Doc with special tokens, cut at the encoder's longest input."""
     module = encoder_module(nlp)
     room = module.max_length - module.pieces.n_special
     return [
@@ -80,7 +80,7 @@ def rows_of(nlp: Language, docs: list[Doc]) -> list[list[int]]:
 
 
 def pipe_time(nlp: Language, docs: list[Doc]) -> float:
-    """Seconds of `nlp.pipe` over pre-tokenized Docs, annotation included."""
+    """Return the seconds that `nlp.pipe` takes for tokenized Docs, including their annotation."""
     inputs, device = fresh_docs(nlp, docs), encoder_shim(nlp).device
     start = clock(device)
     for _ in nlp.pipe(inputs):
@@ -134,20 +134,20 @@ def training(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, 
                 return clock(encoder_shim(nlp).device) - start
 
             bare(), ours()
-            base, own, ratio = alternate(bare, ours, rounds)
+            bare_seconds, our_seconds, ratio = alternate(bare, ours, rounds)
             yield {
                 "what": f"training, batch {size}",
                 "precision": precision,
                 "baseline": "bare encoder step",
-                "baseline_docs_per_s": round(len(docs) / base, 1),
-                "docs_per_s": round(len(docs) / own, 1),
+                "baseline_docs_per_s": round(len(docs) / bare_seconds, 1),
+                "docs_per_s": round(len(docs) / our_seconds, 1),
                 "ratio": round(ratio, 3),
             }
     nlp.from_bytes(saved)
 
 
-# Texts for the memory measurement, each run in a process of its own.
 def memory_texts(name: str, nlp: Language, docs: list[Doc]) -> Iterator[Doc]:
+    """Yield the texts of a memory measurement; see `MEMORY` for the names."""
     if name.startswith("copies "):
         for _ in range(int(name.split()[1])):
             yield from fresh_docs(nlp, docs)
@@ -162,6 +162,7 @@ def memory_texts(name: str, nlp: Language, docs: list[Doc]) -> Iterator[Doc]:
         raise ValueError(name)
 
 
+# Each of these is measured in a separate process.
 MEMORY = (
     "nothing",
     "copies 20",
@@ -182,10 +183,10 @@ def memory(model: Path, data: Path, threads: int) -> Iterator[dict[str, Any]]:
 
 
 def peak_mib() -> float:
-    """Largest resident memory of this process so far, in MiB."""
+    """Return the peak resident memory of this process in MiB."""
     status = Path("/proc/self/status")
     if status.exists():
-        # Not ru_maxrss: on Linux that begins with what the parent process held.
+        # On Linux ru_maxrss would start from the memory of the parent process.
         (line,) = (x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
     scale = 1024**2 if sys.platform == "darwin" else 1024
@@ -205,9 +206,9 @@ def measure_memory(nlp: Language, docs: list[Doc], name: str) -> dict[str, Any]:
 
 
 def quick_pipeline(data: Path, folder: Path) -> Path:
-    """Train a few epochs on the training file beside the data."""
-    source = data.with_name(data.name.replace("test", "train"))
-    train_docs = list(spert_to_docs(source))
+    """Train for a few epochs on the training file in the folder of the data."""
+    train_file = data.with_name(data.name.replace("test", "train"))
+    train_docs = list(spert_to_docs(train_file))
     DocBin(docs=train_docs).to_disk(folder / "train.spacy")
     DocBin(docs=train_docs[:20]).to_disk(folder / "dev.spacy")
     steps = 4 * -(-len(train_docs) // 8)
@@ -247,11 +248,11 @@ def main() -> None:
             print(json.dumps(measure_memory(nlp, docs, args.memory_of)))
             return
         annotated = list(nlp.pipe(fresh_docs(nlp, docs)))
-        found = sum(len(doc._.relations) for doc in annotated)
+        relations = sum(len(doc._.relations) for doc in annotated)
         entities = sum(len(doc.ents) for doc in annotated)
         print(
-            f"{data.name}: {len(docs)} Docs, {sum(map(len, docs))} words; found {entities} entities "
-            f"and {found} relations; {args.threads} threads, torch {torch.__version__}, "
+            f"{data.name}: {len(docs)} Docs, {sum(map(len, docs))} words; {entities} entities "
+            f"and {relations} relations predicted; {args.threads} threads, torch {torch.__version__}, "
             f"numpy {np.__version__}, device {encoder_shim(nlp).device}"
         )
         rows = []

@@ -27,8 +27,8 @@ from spacy_spanrel.training.optimizer import create_adamw
 from tests.span_relation.util import (
     ROWS,
     TEXTS,
+    annotations_of,
     expected,
-    found,
     make_examples,
     ner_model,
     scores_of,
@@ -193,7 +193,7 @@ def test_learns_saves_and_loads(
     optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
     for _ in range(40):
         train_step(nlp, examples, optimizer)
-    assert [found(doc) for doc in nlp.pipe(TEXTS)] == [expected(row) for row in ROWS]
+    assert [annotations_of(doc) for doc in nlp.pipe(TEXTS)] == [expected(row) for row in ROWS]
     folder.rename(tmp_path / "moved")
     nlp.to_disk(tmp_path / "pipeline")
     code = (
@@ -203,7 +203,7 @@ def test_learns_saves_and_loads(
     printed = json.loads(run_python(code, tmp_path / "pipeline", cwd=tmp_path).splitlines()[-1])
     assert printed == [[list(r.to_triple()) for r in doc._.relations] for doc in nlp.pipe(TEXTS)]
     again = pickle.loads(pickle.dumps(nlp))
-    assert [found(doc) for doc in again.pipe(TEXTS)] == [expected(row) for row in ROWS]
+    assert [annotations_of(doc) for doc in again.pipe(TEXTS)] == [expected(row) for row in ROWS]
 
 
 @pytest.mark.parametrize("ner", ["before", "behind"])
@@ -222,7 +222,7 @@ def test_learns_together_with_an_ner(bert_checkpoint: Path, ner: str) -> None:
     nlp.get_pipe("span_relation").cfg["set_ents"] = "off"
     for doc, row in zip(nlp.pipe(TEXTS), ROWS, strict=True):
         assert sorted((e.start, e.end, e.label_) for e in doc.ents) == sorted(row[1])
-        assert found(doc) == expected(row)
+        assert annotations_of(doc) == expected(row)
 
 
 # Windows
@@ -438,7 +438,7 @@ def test_cleaned_docs_keep_no_vectors(bert_checkpoint: Path) -> None:
     nlp.add_pipe("doc_cleaner")
     (cleaned,) = nlp.pipe([TEXTS[0]])
     assert cleaned._.trf_data is None
-    assert found(cleaned) == found(doc)
+    assert annotations_of(cleaned) == annotations_of(doc)
     assert len(cleaned.to_bytes()) < 0.5 * len(doc.to_bytes())
 
 
@@ -451,7 +451,7 @@ def own_after(nlp: Language) -> Language:
 
 
 def predictions(nlp: Language, texts: list[str] = TEXTS) -> list[Any]:
-    return [(found(doc), scores_of(doc)) for doc in nlp.pipe(texts)]
+    return [(annotations_of(doc), scores_of(doc)) for doc in nlp.pipe(texts)]
 
 
 def assert_same(mine: list[Any], theirs: list[Any]) -> None:
@@ -499,7 +499,7 @@ def test_replaced_listener(tmp_path: Path, get_spans: dict[str, Any]) -> None:
     for _ in range(40):
         loaded.update([*rows, empty], sgd=optimizer)
     assert not torch.equal(kept, weights.embeddings.word_embeddings.weight)
-    assert [found(doc) for doc in loaded.pipe(TEXTS)] == [expected(row) for row in ROWS]
+    assert [annotations_of(doc) for doc in loaded.pipe(TEXTS)] == [expected(row) for row in ROWS]
     assert np.isfinite(loaded.update([empty], sgd=optimizer)["span_relation"])
 
 

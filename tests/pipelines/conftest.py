@@ -1,4 +1,4 @@
-"""Pipelines that people have already, and components that were trained elsewhere."""
+"""Existing pipelines, and components that were trained separately."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..relation_classifier.conftest import ROWS, TEXTS
 from ..relation_classifier.conftest import found as found_pairs
 from ..relation_classifier.conftest import make_examples as pair_examples
 from ..relation_classifier.conftest import model_config as pair_model
-from ..span_relation.util import found, make_examples, make_nlp
+from ..span_relation.util import annotations_of, make_examples, make_nlp
 from ..util import initialize, make_doc, train
 
 NAMES = ["span_relation", "relation_classifier", "extractive_qa"]
@@ -44,7 +44,7 @@ def tok2vec(listener: bool) -> dict[str, Any]:
 
 
 def copy_relations(doc: Doc, key: str) -> None:
-    """Keep the gold relations of a Doc under another key, too."""
+    """Copy the gold relations of a Doc to another key."""
     if "relations" in doc.spans:
         doc.spans[key] = list(doc.spans["relations"])
         doc.spans[key].attrs.update(doc.spans["relations"].attrs)
@@ -63,8 +63,8 @@ def _extensions() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def existing_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pipeline as spaCy's small ones: `tok2vec`, a `tagger` that listens to it, and an `ner` that
-    knows the entities of the rows by heart."""
+    """A pipeline like spaCy's small ones: `tok2vec`, a `tagger` that listens to it, and an `ner` that
+    has learned the entities of the rows by heart."""
     nlp = spacy.blank("en")
     nlp.add_pipe("tok2vec", config={"model": tok2vec(False)})
     model: dict[str, Any] = {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec(True)}
@@ -97,14 +97,15 @@ def existing_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="package")
 def sources(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A pipeline on disk for each component, trained by itself, that knows its rows by heart."""
+    """For each component, a pipeline on disk that has only this component and has learned its rows by
+    heart."""
     folder = tmp_path_factory.mktemp("sources")
     nlp, _ = make_nlp(bert_checkpoint)
     examples = make_examples(nlp, ROWS)
     initialize(nlp, examples)
     train(nlp, examples, 80)
     nlp.to_disk(folder / "span_relation")
-    # Beside another component that writes relations it needs a place of its own.
+    # In one pipeline with span_relation, it needs its own span group and extension.
     nlp = spacy.blank("en")
     config = {"relations_key": "pairs", "extension_prefix": "pair_"}
     model = pair_model(bert_checkpoint)
@@ -128,7 +129,7 @@ def sources(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 def full_path(
     existing_path: Path, sources: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """The existing pipeline with all three components behind it. Not to be changed."""
+    """The existing pipeline, extended by all three components. Tests must not change it."""
     nlp = spacy.load(existing_path)
     for name, source in sources.items():
         nlp.add_pipe(name, source=spacy.load(source))
@@ -139,15 +140,15 @@ def full_path(
 
 @pytest.fixture
 def nlp(full_path: Path) -> Language:
-    """The pipeline of `full_path`, to be changed as a test likes."""
+    """The pipeline of `full_path`, loaded afresh, so that a test may change it."""
     return spacy.load(full_path)
 
 
 def annotations(nlp: Language) -> dict[str, list[Any]]:
-    """What each component finds in the texts, as plain data."""
+    """Return the annotations of each component for the texts, as plain data."""
     docs = list(nlp.pipe(TEXTS))
     return {
-        "span_relation": [found(doc) for doc in docs],
+        "span_relation": [annotations_of(doc) for doc in docs],
         "relation_classifier": [found_pairs(doc, "pairs") for doc in docs],
         "extractive_qa": [
             [(a.question.id, a.text, a.start_char, round(a.score, 4)) for a in get_answers(doc)]
@@ -157,7 +158,7 @@ def annotations(nlp: Language) -> dict[str, list[Any]]:
 
 
 def gold(nlp: Language) -> list[Example]:
-    """Examples with the gold annotation of all components but extractive_qa."""
+    """Make Examples with the gold annotations of all components but extractive_qa."""
     examples = []
     for row in ROWS:
         doc = make_doc(nlp.vocab, *row)

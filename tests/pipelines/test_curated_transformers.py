@@ -21,8 +21,8 @@ from spacy_spanrel.training.optimizer import create_adamw
 from ..span_relation.util import (
     ROWS,
     TEXTS,
+    annotations_of,
     expected,
-    found,
     make_examples,
     ner_model,
     scores_of,
@@ -138,14 +138,14 @@ def test_learns_together_with_an_ner(tmp_path: Path, ner: str) -> None:
     before = weights.detach().clone()
     train(nlp, examples, 100)
     assert not torch.equal(weights, before)
-    assert [found(doc) for doc in nlp.pipe(TEXTS)] == [expected(row) for row in ROWS]
+    assert [annotations_of(doc) for doc in nlp.pipe(TEXTS)] == [expected(row) for row in ROWS]
     scores = [scores_of(doc) for doc in nlp.pipe(TEXTS)]
     folder.rename(tmp_path / "moved")
     nlp.to_disk(tmp_path / "pipeline")
     loaded = spacy.load(tmp_path / "pipeline")
     for other in (loaded, pickle.loads(pickle.dumps(loaded))):
         docs = list(other.pipe([*TEXTS, "", " "]))
-        assert [found(doc) for doc in docs[:-2]] == [expected(row) for row in ROWS]
+        assert [annotations_of(doc) for doc in docs[:-2]] == [expected(row) for row in ROWS]
         for doc, wanted in zip(docs, scores, strict=False):
             np.testing.assert_allclose(scores_of(doc), wanted, atol=1e-5)
 
@@ -174,7 +174,7 @@ def test_replaced_listener(bert_checkpoint: Path, tmp_path: Path) -> None:
     nlp = curated_nlp(bert_checkpoint, "before")
     examples = start(nlp)
     train(nlp, examples, 20)
-    before = [(found(doc), scores_of(doc)) for doc in nlp.pipe(TEXTS)]
+    before = [(annotations_of(doc), scores_of(doc)) for doc in nlp.pipe(TEXTS)]
     nlp.replace_listeners("transformer", "span_relation", ["model.encoder"])
     assert nlp.get_pipe("transformer").listening_components == ["ner"]
     nlp.remove_pipe("ner")
@@ -182,10 +182,10 @@ def test_replaced_listener(bert_checkpoint: Path, tmp_path: Path) -> None:
     nlp.to_disk(tmp_path)
     loaded = spacy.load(tmp_path)
     for doc, (spans, scores) in zip(loaded.pipe(TEXTS), before, strict=True):
-        assert found(doc) == spans
+        assert annotations_of(doc) == spans
         np.testing.assert_allclose(scores_of(doc), scores, atol=1e-5)
     train(loaded, make_examples(loaded), 40)
-    assert [found(doc) for doc in loaded.pipe(TEXTS)] == [expected(row) for row in ROWS]
+    assert [annotations_of(doc) for doc in loaded.pipe(TEXTS)] == [expected(row) for row in ROWS]
 
 
 def test_frozen_transformer_that_annotates(bert_checkpoint: Path) -> None:

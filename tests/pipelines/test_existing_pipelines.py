@@ -1,4 +1,4 @@
-"""The components in pipelines that were there before them."""
+"""The components as additions to existing pipelines."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from spacy.training import Example
 from ..extractive_qa.util import ROWS as QA_ROWS
 from ..extractive_qa.util import gold_doc
 from ..relation_classifier.conftest import ROWS, TEXTS, expected
+from ..span_relation.util import annotations_of
 from ..span_relation.util import expected as expected_spans
-from ..span_relation.util import found
 from .conftest import NAMES, annotations, gold
 
 
@@ -30,18 +30,19 @@ def ents(doc: Doc) -> list[tuple[int, int, str]]:
     return [(ent.start, ent.end, ent.label_) for ent in doc.ents]
 
 
-def others(table: dict[str, Any], name: str) -> dict[str, Any]:
+def without(table: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the annotations of all components but one."""
     return {key: value for key, value in table.items() if key != name}
 
 
-# Behind other components
+# After other components
 
 
-def test_all_know_their_rows(nlp: Language) -> None:
-    seen = annotations(nlp)
-    assert seen["span_relation"] == [expected_spans(row) for row in ROWS]
-    assert seen["relation_classifier"] == [expected(row) for row in ROWS]
-    assert [a[:2] for a in seen["extractive_qa"][1]] == [("lives", "Mary"), ("born", "")]
+def test_all_components_predict_their_rows(nlp: Language) -> None:
+    predictions = annotations(nlp)
+    assert predictions["span_relation"] == [expected_spans(row) for row in ROWS]
+    assert predictions["relation_classifier"] == [expected(row) for row in ROWS]
+    assert [a[:2] for a in predictions["extractive_qa"][1]] == [("lives", "Mary"), ("born", "")]
     docs = list(nlp.pipe(TEXTS))
     assert [ents(doc) for doc in docs] == [row[1] for row in ROWS]
     assert docs[1][0].tag_ == "NAME"
@@ -51,7 +52,8 @@ def test_all_know_their_rows(nlp: Language) -> None:
 def test_sourced(
     nlp: Language, name: str, existing_path: Path, sources: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Labels, settings and predictions come along, and go to disk with the new pipeline."""
+    """A sourced component brings its labels, settings and predictions, and is saved with the new
+    pipeline."""
     source = spacy.load(sources[name])
     pipe: Any = source.get_pipe(name)
     settings = dict(pipe.cfg)
@@ -60,31 +62,31 @@ def test_sourced(
     target.add_pipe(name, source=source, name="mine")
     assert target.get_pipe("mine").cfg == settings
     assert target.get_pipe_meta("mine").factory == name
-    seen = annotations(target)[name]
-    assert seen == annotations(nlp)[name]
-    assert before is None or seen == before
+    predictions = annotations(target)[name]
+    assert predictions == annotations(nlp)[name]
+    assert before is None or predictions == before
     target.to_disk(tmp_path)
-    assert annotations(spacy.load(tmp_path))[name] == seen
+    assert annotations(spacy.load(tmp_path))[name] == predictions
 
 
 @pytest.mark.parametrize("set_ents", ["keep", "replace", "off"])
-def test_entities_of_others(full_path: Path, set_ents: str) -> None:
+def test_entities_of_other_components(full_path: Path, set_ents: str) -> None:
     config = {"components.span_relation.set_ents": set_ents}
     nlp = spacy.load(full_path, exclude=["ner"], config=config)
     ruler = nlp.add_pipe("entity_ruler", before="span_relation")
     ruler.add_patterns([{"label": "CAPITAL", "pattern": "Paris"}])
     doc = nlp(TEXTS[0])
-    own = ROWS[0][1]
-    other = [(6, 7, "CAPITAL")]
-    assert ents(doc) == {"keep": own[:2] + other, "replace": own, "off": other}[set_ents]
-    # The component's own are all in its group.
-    assert found(doc) == expected_spans(ROWS[0])
+    predicted = ROWS[0][1]
+    ruled = [(6, 7, "CAPITAL")]
+    merged = {"keep": predicted[:2] + ruled, "replace": predicted, "off": ruled}
+    assert ents(doc) == merged[set_ents]
+    # The span group of the component has all its predictions.
+    assert annotations_of(doc) == expected_spans(ROWS[0])
 
 
-def test_relations_of_entities_that_are_there(full_path: Path) -> None:
-    """entities = "doc": those of the NER, one of which is missing."""
+def test_relations_of_existing_entities(full_path: Path) -> None:
+    """With entities = "doc", relations join entities of the NER, here without London."""
     nlp = spacy.load(full_path, config={"components.span_relation.entities": "doc"})
-
     nlp.add_pipe("spanrel_test_without_london", after="ner")
     docs = list(nlp.pipe(TEXTS))
     for doc, row in zip(docs, ROWS, strict=True):
@@ -103,13 +105,13 @@ def test_relations_of_entities_that_are_there(full_path: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_loaded_without(full_path: Path, nlp: Language, name: str) -> None:
-    whole = annotations(nlp)
+    complete = annotations(nlp)
     excluded = spacy.load(full_path, exclude=[name])
     assert name not in excluded.component_names
-    assert others(annotations(excluded), name) == others(whole, name)
+    assert without(annotations(excluded), name) == without(complete, name)
     disabled = spacy.load(full_path, disable=[name])
     assert name in disabled.component_names
-    assert others(annotations(disabled), name) == others(whole, name)
+    assert without(annotations(disabled), name) == without(complete, name)
     (doc,) = disabled.pipe(TEXTS[1:2])
     empty = {
         "span_relation": doc._.relations,
@@ -118,12 +120,12 @@ def test_loaded_without(full_path: Path, nlp: Language, name: str) -> None:
     }
     assert empty[name] == ()
     disabled.enable_pipe(name)
-    assert annotations(disabled) == whole
+    assert annotations(disabled) == complete
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_alone(full_path: Path, nlp: Language, name: str) -> None:
-    whole = annotations(nlp)
+    complete = annotations(nlp)
     alone = spacy.load(full_path, enable=[name])
     assert alone.pipe_names == [name]
     with nlp.select_pipes(enable=[name]):
@@ -133,24 +135,25 @@ def test_alone(full_path: Path, nlp: Language, name: str) -> None:
     if name == "relation_classifier":  # no entities, no pairs
         assert selected[name] == [[] for _ in TEXTS]
     else:
-        assert selected[name] == whole[name]
-    assert annotations(nlp) == whole
+        assert selected[name] == complete[name]
+    assert annotations(nlp) == complete
     with nlp.select_pipes(disable=[name]):
-        assert others(annotations(nlp), name) == others(whole, name)
+        assert without(annotations(nlp), name) == without(complete, name)
 
 
-# Changes of the pipeline
+# Changes to the pipeline
 
 
 def test_replace_listeners_of_another_component(nlp: Language, tmp_path: Path) -> None:
-    """`replace_listeners` for a tagger that listens to a `tok2vec`: nothing changes for ours."""
-    whole = annotations(nlp)
+    """`replace_listeners` for a tagger that listens to a `tok2vec` changes nothing for other
+    components."""
+    complete = annotations(nlp)
     tags = [[token.tag_ for token in doc] for doc in nlp.pipe(TEXTS)]
     nlp.replace_listeners("tok2vec", "tagger", ["model.tok2vec"])
     nlp.remove_pipe("tok2vec")
     nlp.to_disk(tmp_path)
     for other in (nlp, spacy.load(tmp_path)):
-        assert annotations(other) == whole
+        assert annotations(other) == complete
         assert [[token.tag_ for token in doc] for doc in other.pipe(TEXTS)] == tags
     with pytest.raises(ValueError, match="E889"):
         nlp.replace_listeners("tok2vec", "span_relation", ["model.encoder"])
@@ -158,10 +161,10 @@ def test_replace_listeners_of_another_component(nlp: Language, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_renamed(nlp: Language, name: str, tmp_path: Path) -> None:
-    whole = annotations(nlp)
+    complete = annotations(nlp)
     nlp.rename_pipe(name, "mine")
     pipe: Any = nlp.get_pipe("mine")
-    assert annotations(nlp) == whole
+    assert annotations(nlp) == complete
     scores = nlp.evaluate(gold(nlp))
     key = {"relation_classifier": "threshold", "span_relation": "relation_threshold"}.get(name)
     if key is not None:
@@ -176,7 +179,7 @@ def test_renamed(nlp: Language, name: str, tmp_path: Path) -> None:
         (doc,) = loaded.pipe(TEXTS[1:2])
         assert not (doc._.relations if name == "span_relation" else doc._.pair_relations)
         again = spacy.load(tmp_path, config={f"components.mine.{key}": 0.1})
-        assert annotations(again)[name] == whole[name]
+        assert annotations(again)[name] == complete[name]
     losses: dict[str, float] = {}
     examples = gold(loaded)
     if name == "extractive_qa":
@@ -197,14 +200,14 @@ SECOND = {
 def test_two_of_one_factory(
     nlp: Language, sources: dict[str, Path], name: str, tmp_path: Path
 ) -> None:
-    """With keys of their own they do not touch each other's annotations."""
-    whole = annotations(nlp)
+    """With different keys they do not touch each other's annotations."""
+    complete = annotations(nlp)
     settings = {**SECOND[name], "extension_prefix": "second_"}
     config = {f"components.{name}.{key}": value for key, value in settings.items()}
     nlp.add_pipe(name, source=spacy.load(sources[name], config=config), name="second")
     nlp.to_disk(tmp_path)
     for other in (nlp, spacy.load(tmp_path)):
-        assert annotations(other) == whole
+        assert annotations(other) == complete
         (doc,) = other.pipe(TEXTS[1:2])
         if name == "extractive_qa":
             assert [a.text for a in doc._.second_answers] == [a.text for a in doc._.answers]
@@ -215,7 +218,7 @@ def test_two_of_one_factory(
         assert len(relations) == 1
         span = relations[0].head
         assert span._.second_relations == doc._.second_relations
-        # Each by its own gold.
+        # Each is scored on the gold annotations of its own key.
         examples = gold(other)
         del examples[1].reference.spans["second"]
         scores = other.evaluate(examples, per_component=True)
@@ -223,13 +226,13 @@ def test_two_of_one_factory(
         assert 0 < scores["second"]["rel_f"] < 1.0
 
 
-def test_other_places_may_not_share_a_name(nlp: Language) -> None:
-    """The same extension for another group would show the wrong relations."""
+def test_two_span_groups_may_not_share_an_extension(nlp: Language) -> None:
+    """Otherwise the extension would return relations of the wrong group."""
     with pytest.raises(ValueError, match=r"E_SR101.*extension_prefix"):
         nlp.add_pipe("span_relation", name="second", config={"relations_key": "second"})
 
 
-# What they say of themselves
+# Metadata of the factories
 
 
 def test_analyze_pipes(nlp: Language) -> None:
@@ -241,7 +244,7 @@ def test_analyze_pipes(nlp: Language) -> None:
     assert "doc.ents" not in summary["relation_classifier"]["assigns"]
     assert set(summary["extractive_qa"]["assigns"]) >= {"doc.spans", "doc._.answers"}
     assert {"doc.ents", "doc._.relations"} <= set(analysis["attrs"])
-    # All that can be scored is scored, under these names.
+    # The declared scores include these names.
     scores = {
         "span_relation": {"ents_f", "rel_f", "rel_strict_f", "rel_macro_f"},
         "relation_classifier": {"rel_f", "rel_macro_f"},
@@ -260,13 +263,13 @@ def test_analyze_pipes_without_entities(sources: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_declared_scores_are_those_that_come(nlp: Language, name: str) -> None:
+def test_declared_scores_are_computed(nlp: Language, name: str) -> None:
     examples = gold(nlp)
     if name == "extractive_qa":
         examples = [Example(nlp.make_doc(r[0]), gold_doc(nlp, r)) for r in QA_ROWS]
     scores = nlp.evaluate(examples, per_component=True)[name]
     declared = nlp.get_pipe_meta(name).default_score_weights
     missing = set(declared) - set(scores)
-    # With score_pairs = "predicted" no confusions are counted.
+    # With score_pairs = "predicted" there are no confusions to count.
     assert missing <= {"rel_confusions"}
     json.dumps(scores)

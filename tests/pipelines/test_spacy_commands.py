@@ -1,4 +1,4 @@
-"""spaCy's own commands on pipelines and configs with all components."""
+"""spaCy's commands on pipelines and configs with all components."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ factory = "relation_classifier"
 factory = "extractive_qa"
 """
 
-# What a user would add to it to train on the CPU.
+# Sections that a user would add to train on the CPU.
 MODELS = """
 [components.span_relation.model]
 @architectures = "spacy-spanrel.SpERT.v1"
@@ -97,7 +97,7 @@ def docs_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config_path(
     bert_checkpoint: Path, docs_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A complete config for training all three on tiny data."""
+    """A complete config that trains all three components on tiny data."""
     folder = tmp_path_factory.mktemp("config")
     text = SHORT.replace("encoder = null", f'encoder = "{bert_checkpoint}"')
     text = text.replace("docs = null", f'docs = "{docs_path}"')
@@ -122,11 +122,11 @@ def test_fill_config_with_names_only(tmp_path: Path) -> None:
         assert settings["scorer"] == defaults["scorer"]
         weights = Language.get_factory_meta(name).default_score_weights
         assert set(weights) <= set(filled["training"]["score_weights"])
-    # Complete, and what it says is what the pipeline is made of.
+    # The config is complete, and the pipeline is made with its settings.
     run("init", "fill-config", tmp_path / "filled.cfg", tmp_path / "again.cfg")
     assert load_config(tmp_path / "again.cfg") == filled
-    made = spacy.util.load_model_from_config(filled, auto_fill=False)
-    assert made.config["components"] == filled["components"]
+    pipeline = spacy.util.load_model_from_config(filled, auto_fill=False)
+    assert pipeline.config["components"] == filled["components"]
 
 
 def test_debug_config(config_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_debug_config(config_path: Path) -> None:
 
 
 def test_debug_data(config_path: Path, docs_path: Path, tmp_path: Path) -> None:
-    # With fewer Docs the command ends with an error of its own.
+    # With fewer Docs the command stops with an error about their number.
     docs = list(DocBin().from_disk(docs_path).get_docs(spacy.blank("en").vocab))
     many = write_docs(tmp_path / "many.spacy", docs * 20)
     printed = run("debug", "data", config_path, "--paths.docs", many, "--verbose")
@@ -149,7 +149,7 @@ def test_debug_data(config_path: Path, docs_path: Path, tmp_path: Path) -> None:
 
 
 def test_init_labels(config_path: Path, tmp_path: Path) -> None:
-    """A training with label files begins as one without them."""
+    """Training with label files starts from the same weights as training without them."""
     run("init", "labels", config_path, tmp_path / "labels")
     files = {path.stem for path in (tmp_path / "labels").iterdir()}
     assert files == {"span_relation", "relation_classifier"}
@@ -164,33 +164,30 @@ def test_init_labels(config_path: Path, tmp_path: Path) -> None:
         }
     from_files = init_nlp(config)
     for name in sorted(files):
-        one, other = from_data.get_pipe(name), from_files.get_pipe(name)
-        assert one.labels == other.labels
-        assert one.cfg == other.cfg
-        for mine, theirs in zip(
-            one.model.shims[0].module.parameters(),
-            other.model.shims[0].module.parameters(),
-            strict=True,
-        ):
-            torch.testing.assert_close(mine, theirs)
+        pipes = [nlp.get_pipe(name) for nlp in (from_data, from_files)]
+        assert pipes[0].labels == pipes[1].labels
+        assert pipes[0].cfg == pipes[1].cfg
+        weights = [pipe.model.shims[0].module.parameters() for pipe in pipes]
+        for pair in zip(*weights, strict=True):
+            torch.testing.assert_close(*pair)
 
 
 def test_assemble(
     nlp: Language, existing_path: Path, sources: dict[str, Path], tmp_path: Path
 ) -> None:
-    """A pipeline is put together from parts by a config, without training."""
+    """A config combines components of several pipelines without training."""
     rows = [(name, existing_path) for name in ("tok2vec", "tagger", "ner")]
     rows += list(sources.items())
-    parts = "".join(f'[components.{name}]\nsource = "{path}"\n\n' for name, path in rows)
+    sections = "".join(f'[components.{name}]\nsource = "{path}"\n\n' for name, path in rows)
     names = json.dumps([name for name, _ in rows])
-    text = f'[nlp]\nlang = "en"\npipeline = {names}\n\n[components]\n\n{parts}'
+    text = f'[nlp]\nlang = "en"\npipeline = {names}\n\n[components]\n\n{sections}'
     (tmp_path / "config.cfg").write_text(text)
     run("assemble", tmp_path / "config.cfg", tmp_path / "pipeline")
     assembled = spacy.load(tmp_path / "pipeline")
     assert assembled.pipe_names == [name for name, _ in rows]
     assert annotations(assembled) == annotations(nlp)
-    whole = spacy.load(tmp_path / "pipeline").config["components"]
-    assert whole["span_relation"]["factory"] == "span_relation"
+    components = spacy.load(tmp_path / "pipeline").config["components"]
+    assert components["span_relation"]["factory"] == "span_relation"
 
 
 def test_evaluate(nlp: Language, full_path: Path, tmp_path: Path) -> None:
@@ -202,9 +199,11 @@ def test_evaluate(nlp: Language, full_path: Path, tmp_path: Path) -> None:
     assert scores["ents_f"] == 1.0
     assert scores["rel_f"] == 1.0
     assert scores["rel_strict_f"] == 1.0
-    per = tmp_path / "per.json"
-    run("evaluate", full_path, tmp_path / "gold.spacy", "--output", per, "--per-component")
-    table = json.loads(per.read_text())
+    per_component = tmp_path / "per_component.json"
+    run(
+        "evaluate", full_path, tmp_path / "gold.spacy", "--output", per_component, "--per-component"
+    )
+    table = json.loads(per_component.read_text())
     assert table["relation_classifier"]["rel_f"] == 1.0
     assert table["span_relation"]["ents_f"] == 1.0
 
@@ -227,13 +226,13 @@ def test_benchmark_speed(full_path: Path, docs_path: Path) -> None:
 
 
 def test_apply(nlp: Language, full_path: Path, tmp_path: Path) -> None:
-    """Whatever else reads a pipeline: annotations of all components in one file."""
+    """`spacy apply` saves the annotations of all components in one file."""
     (tmp_path / "texts.txt").write_text(TEXTS[1])
     run("apply", full_path, tmp_path / "texts.txt", tmp_path / "out.spacy")
     (doc,) = DocBin().from_disk(tmp_path / "out.spacy").get_docs(nlp.vocab)
     assert {"entities", "relations", "pairs", "qa"} <= set(doc.spans)
-    (wanted,) = nlp.pipe(TEXTS[1:2])
-    assert [r.to_triple() for r in doc._.relations] == [r.to_triple() for r in wanted._.relations]
+    (expected,) = nlp.pipe(TEXTS[1:2])
+    assert [r.to_triple() for r in doc._.relations] == [r.to_triple() for r in expected._.relations]
 
 
 def test_profile_and_info(full_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained_path(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
-    """A pipeline on disk that knows the sentences of `util.ROWS` by heart. Not to be changed."""
+    """A pipeline on disk that has learned `util.ROWS` by heart. Tests must not change it."""
     nlp, _ = make_nlp(checkpoint)
     examples = make_examples(nlp)
     initialize(nlp, examples)
@@ -35,8 +35,8 @@ def _trained(trained_path: Path) -> Language:
 
 @pytest.fixture
 def trained(_trained: Language) -> Language:
-    """The trained pipeline. Settings that a test changes in `cfg` are put back."""
+    """The trained pipeline. Settings in `cfg` that a test changes are restored after it."""
     pipe = _trained.get_pipe("span_relation")
-    kept = dict(pipe.cfg)
+    settings = dict(pipe.cfg)
     yield _trained
-    pipe.cfg = kept
+    pipe.cfg = settings

@@ -28,7 +28,7 @@ def to_array(rows: list[tuple[int, int]]) -> np.ndarray:
     return np.asarray(rows, dtype=np.int64).reshape(-1, 2)
 
 
-def in_a_row(n: int) -> np.ndarray:
+def adjacent_spans(n: int) -> np.ndarray:
     return to_array([(i, i + 1) for i in range(n)])
 
 
@@ -70,16 +70,16 @@ def test_negative_spans(
 )
 def test_negative_pairs(n: int, related: set[tuple[int, int]], count: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    known = to_array(sorted(pair for pair in related if max(pair) < n))
-    drawn = to_tuples(sample_negative_pairs(in_a_row(n), known, count, rng))
+    related_pairs = to_array(sorted(pair for pair in related if max(pair) < n))
+    drawn = to_tuples(sample_negative_pairs(adjacent_spans(n), related_pairs, count, rng))
     free = set(permutations(range(n), 2)) - related
     assert len(set(drawn)) == len(drawn)
     assert set(drawn) <= free
     assert len(drawn) == min(count, len(free))
 
 
-def test_negatives_are_drawn_from_everything() -> None:
-    """Chance reaches every candidate, and the same seed draws the same."""
+def test_negatives_are_drawn_from_all_candidates() -> None:
+    """Every candidate can be drawn, and the same seed draws the same ones."""
     candidates = all_spans(np.full(6, 6), 3)
     empty = to_array([])
     rng = np.random.default_rng(1)
@@ -91,7 +91,9 @@ def test_negatives_are_drawn_from_everything() -> None:
     assert seen == set(to_tuples(candidates))
     again = [
         to_tuples(
-            sample_negative_pairs(in_a_row(5), to_array([(0, 1)]), 4, np.random.default_rng(7))
+            sample_negative_pairs(
+                adjacent_spans(5), to_array([(0, 1)]), 4, np.random.default_rng(7)
+            )
         )
         for _ in range(2)
     ]
@@ -129,23 +131,23 @@ def test_max_pairs_keeps_the_nearest(
 ) -> None:
     spans = sorted(spans) if in_order else spans
     pairs, cut = entity_pairs(to_array(spans), np.full(len(spans), 3), max_pairs)
-    found, everything = to_tuples(pairs), naive_pairs(spans)
-    assert len(set(found)) == len(found)
-    assert set(found) <= set(everything)
-    assert found == sorted(found)
-    # Pairs come in both directions; an odd limit leaves one direction of the last one out.
+    kept, everything = to_tuples(pairs), naive_pairs(spans)
+    assert len(set(kept)) == len(kept)
+    assert set(kept) <= set(everything)
+    assert kept == sorted(kept)
+    # Pairs are kept in both directions, so an odd limit keeps one pair less.
     expected = min(len(everything), max(1, max_pairs - max_pairs % 2))
-    assert len(found) == expected
-    lost = len(everything) - len(found)
+    assert len(kept) == expected
+    lost = len(everything) - len(kept)
     assert cut.tolist() == ([[3, 0, 0, lost]] if lost else [])
     distances = sorted(gap(spans, pair) for pair in everything)
-    assert sorted(gap(spans, pair) for pair in found) == distances[:expected]
+    assert sorted(gap(spans, pair) for pair in kept) == distances[:expected]
     if max_pairs > 1:
-        assert {(b, a) for a, b in found} == set(found)
+        assert {(b, a) for a, b in kept} == set(kept)
 
 
-def test_ties_go_to_the_earlier_in_the_text() -> None:
-    spans = to_array([(0, 1), (2, 3), (4, 5), (6, 7)])  # neighbours are all one token apart
+def test_ties_go_to_the_pair_that_comes_first_in_the_text() -> None:
+    spans = to_array([(0, 1), (2, 3), (4, 5), (6, 7)])  # neighbours are one token apart
     pairs, cut = entity_pairs(spans, np.zeros(4, dtype=np.int64), 4)
     assert to_tuples(pairs) == [(0, 1), (1, 0), (1, 2), (2, 1)]
     assert cut.tolist() == [[0, 0, 0, 8]]
@@ -168,22 +170,22 @@ def test_limit_holds_for_each_doc() -> None:
 
 
 @pytest.mark.parametrize("n", [2_000])
-def test_many_entities_do_not_make_all_pairs(n: int) -> None:
+def test_many_entities_do_not_build_all_pairs(n: int) -> None:
     spans = to_array([(i, i + 1) for i in range(n)])
     pairs, cut = entity_pairs(spans, np.zeros(n, dtype=np.int64), 100)
     assert len(pairs) == 100
     assert cut.tolist() == [[0, 0, 0, n * (n - 1) - 100]]
 
 
-# Within bounds
+# Pairs within `scope` and `max_distance`
 
 
 @st.composite
 def texts_and_spans(
     draw: st.DrawFn,
 ) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[bool]]:
-    """Windows over a text: each begins and ends behind the one before it. And spans in it, that may
-    cross their borders, in any order."""
+    """Draw windows over a text, each of which begins and ends after the one before it; spans of the
+    text in any order, which may cross window borders; and whether to sort the spans."""
     n_windows = draw(st.integers(1, 6))
     steps = st.lists(st.integers(1, 6), min_size=n_windows, max_size=n_windows)
     starts = np.cumsum(draw(steps)) - 1
@@ -201,7 +203,7 @@ def holds(window: tuple[int, int], *spans: tuple[int, int]) -> bool:
 
 
 @given(texts_and_spans())
-def test_reach_says_what_one_window_holds(case) -> None:
+def test_pairs_in_scope_are_those_that_one_window_holds(case) -> None:
     windows, spans, _ = case
     reach = window_ends(to_array(windows), windows[-1][1])
     assert (np.diff(reach) >= 0).all()
@@ -218,7 +220,7 @@ def test_reach_says_what_one_window_holds(case) -> None:
     st.sampled_from([0, 4096]),
 )
 def test_pairs_within_bounds(case, max_distance: int | None, max_pairs: int, few: int) -> None:
-    """All ways to make pairs (at once, or counted before they are made) give those of a loop."""
+    """Both ways to build pairs (all at once, or counted first) give the pairs of a plain loop."""
     windows, spans, in_order = case
     spans = sorted(spans) if in_order else spans
     reach = window_ends(to_array(windows), windows[-1][1])
@@ -230,14 +232,14 @@ def test_pairs_within_bounds(case, max_distance: int | None, max_pairs: int, few
         pairs, cut = entity_pairs(
             to_array(spans), np.full(len(spans), 3), max_pairs, reach, max_distance
         )
-    found = to_tuples(pairs)
-    assert found == sorted(found)
-    assert len(set(found)) == len(found)
-    assert set(found) <= set(near)
+    kept = to_tuples(pairs)
+    assert kept == sorted(kept)
+    assert len(set(kept)) == len(kept)
+    assert set(kept) <= set(near)
     allowed = len(near) if len(near) <= max_pairs else max(1, max_pairs - max_pairs % 2)
-    assert len(found) == allowed
-    assert sorted(gap(spans, p) for p in found) == sorted(gap(spans, p) for p in near)[:allowed]
-    lost = [len(everything) - len(inside), len(inside) - len(near), len(near) - len(found)]
+    assert len(kept) == allowed
+    assert sorted(gap(spans, p) for p in kept) == sorted(gap(spans, p) for p in near)[:allowed]
+    lost = [len(everything) - len(inside), len(inside) - len(near), len(near) - len(kept)]
     assert cut.tolist() == ([[3, *lost]] if any(lost) else [])
 
 
@@ -264,7 +266,7 @@ def test_negative_pairs_within_bounds(case, max_distance: int | None, few: int) 
 
 
 def test_bounds_of_a_batch() -> None:
-    """Reach counts through the batch: the texts of one Doc end before the next one begins."""
+    """The ends of texts count tokens through the batch, so no pair crosses Docs."""
     spans = to_array([(0, 1), (2, 3), (4, 5), (5, 6), (7, 8)])
     docs = np.asarray([0, 0, 0, 1, 1])
     reach = text_ends(np.asarray([0, 3, 5, 8]))
@@ -273,7 +275,7 @@ def test_bounds_of_a_batch() -> None:
     assert cut.tolist() == [[0, 4, 0, 0]]
 
 
-def test_many_entities_within_bounds_do_not_make_all_pairs() -> None:
+def test_many_entities_within_bounds_do_not_build_all_pairs() -> None:
     n, size = 200_000, 10
     spans = to_array([(i, i + 1 + i % 3) for i in range(0, n * size, size)])
     reach = text_ends(np.arange(0, n * size + 1, 40))

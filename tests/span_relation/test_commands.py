@@ -1,4 +1,4 @@
-"""spaCy's own commands on a pipeline with the component."""
+"""spaCy's commands on a pipeline with the component."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from spacy.training.loop import train as train_loop
 from typer.testing import CliRunner
 
 from ..util import make_doc, write_docs
-from .util import LABELS, ROWS, TEXTS, expected, found
+from .util import LABELS, ROWS, TEXTS, annotations_of, expected
 
 CONFIG = """
 [nlp]
@@ -73,7 +73,7 @@ def docs_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config_path(
     checkpoint: Path, docs_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """A short config that `spacy init fill-config` has completed."""
+    """A short config, completed by `spacy init fill-config`."""
     folder = tmp_path_factory.mktemp("config")
     (folder / "base.cfg").write_text(CONFIG.format(checkpoint=checkpoint, docs=docs_path))
     run_command("init", "fill-config", folder / "base.cfg", folder / "config.cfg")
@@ -149,25 +149,25 @@ def test_find_threshold(trained_path: Path, docs_path: Path) -> None:
     )
     assert best == 0.5
     assert score == 1.0
-    # Below everything the constraints of types allow is a relation, above nothing is.
+    # At 0, everything that the type constraints allow is a relation; at 1, nothing is.
     assert scores[0.0] < 1.0
     assert scores[1.0] == 0.0
 
 
-def test_package_requires_us(trained_path: Path, tmp_path: Path) -> None:
-    # Who installs the packaged pipeline gets this package with it, and its factories are found.
+def test_packaged_pipeline_requires_this_package(trained_path: Path, tmp_path: Path) -> None:
+    # Installing the packaged pipeline installs this package, so that spaCy finds its factories.
     package(trained_path, tmp_path, name="tiny", version="1.0.0", create_sdist=False)
     folder = tmp_path / "en_tiny-1.0.0"
     meta = srsly.read_json(folder / "meta.json")
     names = [requirement.split(">")[0].split("=")[0] for requirement in meta["requirements"]]
     assert "spacy-spanrel" in names
     nlp = spacy.load(folder / "en_tiny" / "en_tiny-1.0.0")
-    assert found(nlp(TEXTS[0])) == expected(ROWS[0])
+    assert annotations_of(nlp(TEXTS[0])) == expected(ROWS[0])
 
 
 @pytest.mark.slow
 def test_wheel_in_a_clean_environment(trained_path: Path, tmp_path: Path) -> None:
-    # Our package and the pipeline's as wheels; the libraries are those of this environment.
+    # Installs this package and the packaged pipeline from wheels; libraries come from this environment.
     root = Path(__file__).parents[2]
     package(trained_path, tmp_path, name="tiny", version="1.0.0", create_sdist=False)
     folder = tmp_path / "en_tiny-1.0.0"
@@ -179,7 +179,7 @@ def test_wheel_in_a_clean_environment(trained_path: Path, tmp_path: Path) -> Non
         assert result.returncode == 0, result.stderr[-3000:]
         return result.stdout
 
-    # Of a copy: the build leaves files beside the sources.
+    # Build from a copy, because the build leaves files beside the sources.
     copied = tmp_path / "source"
     shutil.copytree(root / "spacy_spanrel", copied / "spacy_spanrel")
     for name in ("pyproject.toml", "setup.py", "setup.cfg", "README.md", "LICENSE"):

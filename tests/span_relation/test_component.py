@@ -24,9 +24,9 @@ from .util import (
     ROWS,
     TEXTS,
     Row,
+    annotations_of,
     copy_ents,
     expected,
-    found,
     make_examples,
     make_nlp,
     scores_of,
@@ -37,7 +37,7 @@ from .util import (
 GOLD = [expected(row) for row in ROWS]
 ODD_TEXTS = {
     "empty": "",
-    "white space": " \n\t ",
+    "whitespace": " \n\t ",
     "one token": "Mary",
     "no entity": TEXTS[4],
     "no pair": "Mary .",
@@ -51,15 +51,16 @@ ODD_TEXTS = {
 
 
 def test_overfits(trained: Language) -> None:
-    assert [found(trained(text)) for text in TEXTS] == GOLD
+    assert [annotations_of(trained(text)) for text in TEXTS] == GOLD
     scores = trained.evaluate(make_examples(trained))
     for name in ("ents", "rel", "rel_strict"):
         assert [scores[f"{name}_{x}"] for x in "prf"] == [1.0] * 3
     for doc in trained.pipe(TEXTS):
         values = scores_of(doc)
-        assert all(type(score) is float and 0 <= score <= 1 for score in values)  # not numpy's
+        # Plain floats, not numpy's.
+        assert all(type(score) is float and 0 <= score <= 1 for score in values)
         assert {e.label_ for e in doc.ents} <= set(ENTITY_LABELS)
-        assert [(e.start, e.end, e.label_) for e in doc.ents] == found(doc)[0]
+        assert [(e.start, e.end, e.label_) for e in doc.ents] == annotations_of(doc)[0]
         assert doc._.relations == get_relations(doc)
 
 
@@ -81,7 +82,7 @@ def test_labels_added_by_hand(checkpoint: Path) -> None:
     assert pipe.add_label("Zoo", "entity") == 0
     assert pipe.add_label("visits") == 1
     initialize(nlp, make_examples(nlp))
-    # First those that were added, in their order, then those of the data.
+    # Labels added by hand come first, in order, then those of the data.
     assert pipe.entity_labels == ("Zoo", *ENTITY_LABELS)
     assert pipe.relation_labels == ("visits", *RELATION_LABELS)
     with pytest.raises(ValueError, match=r"E_SR303.*'late'"):
@@ -89,7 +90,7 @@ def test_labels_added_by_hand(checkpoint: Path) -> None:
     assert pipe.add_label("visits") == 0
 
 
-def test_labels_given(checkpoint: Path) -> None:
+def test_labels_from_initialize(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint)
     examples = make_examples(nlp)
     labels = {
@@ -128,18 +129,18 @@ def test_unknown_gold_labels(checkpoint: Path) -> None:
             pipe.update(make_examples(nlp, [row]))
 
 
-def test_data_with_other_labels_than_those_given(checkpoint: Path) -> None:
+def test_data_with_labels_that_initialize_did_not_get(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint)
     examples = make_examples(nlp)
     initialize(nlp, examples)
     labels = pipe.label_data
-    for kind, what in (("entities", "an entity type"), ("relations", "a relation")):
+    for kind, description in (("entities", "an entity type"), ("relations", "a relation")):
         fewer = {**labels, kind: labels[kind][1:]}
-        with pytest.raises(ValueError, match=rf"E_SR306.*{what} '{labels[kind][0]}'"):
+        with pytest.raises(ValueError, match=rf"E_SR306.*{description} '{labels[kind][0]}'"):
             pipe.initialize(lambda: examples, nlp=nlp, labels=fewer)
 
 
-def test_initialize_looks_at_all_examples(checkpoint: Path) -> None:
+def test_initialize_reads_all_examples(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint)
     rows: list[Row] = [("he was born", [], [])] * 12 + ROWS
     initialize(nlp, make_examples(nlp, rows))
@@ -147,7 +148,7 @@ def test_initialize_looks_at_all_examples(checkpoint: Path) -> None:
 
 
 def test_entities_from_a_span_group(checkpoint: Path) -> None:
-    """Nested entities, which `doc.ents` cannot hold, two types on one span."""
+    """A span group can hold nested entities and two types for one span; `doc.ents` cannot."""
     nlp, pipe = make_nlp(checkpoint, overlaps="allow", neg_relation_count=0)
     row: Row = (
         TEXTS[0],
@@ -176,22 +177,22 @@ def test_odd_text(trained: Language, name: str) -> None:
     assert doc.text == text
     for span in doc.spans["entities"]:
         assert span.text.strip() == span.text != ""
-    if name in ("empty", "white space"):
-        assert found(doc) == ([], [])
+    if name in ("empty", "whitespace"):
+        assert annotations_of(doc) == ([], [])
     if name == "five times too long":
-        # Sentences in the middle are read as well as those at the borders.
+        # Nearly all of the 40 sentences are found, those in the middle of the text included.
         assert len(doc) > 5 * 62
         starts = [s.start // 8 for s in doc.spans["entities"] if s.label_ == "Org"]
         assert len(set(starts)) > 30
 
 
 def test_tokens_without_pieces_keep_alignment(trained: Language) -> None:
-    # The encoder never sees them, so nothing changes but the offsets.
-    plain, odd = Doc(trained.vocab, words=TEXTS[0].split()), TEXTS[0].split()
-    for place in (0, 3, 6):
-        odd.insert(place, "\u200b")
-    doc = trained(Doc(trained.vocab, words=odd))
-    plain = trained(plain)
+    # The encoder never sees such tokens, so they change nothing but the offsets.
+    plain = trained(Doc(trained.vocab, words=TEXTS[0].split()))
+    words = TEXTS[0].split()
+    for position in (0, 3, 6):
+        words.insert(position, "\u200b")
+    doc = trained(Doc(trained.vocab, words=words))
 
     def texts(doc: Doc) -> list[tuple[str, str]]:
         return [(s.text.replace("\u200b ", ""), s.label_) for s in doc.spans["entities"]]
@@ -214,7 +215,7 @@ def test_no_entity_begins_or_ends_with_white_space(roberta_checkpoint: Path) -> 
 def test_texts_without_tokens(trained: Language) -> None:
     assert list(trained.pipe([])) == []
     docs = list(trained.pipe(["", TEXTS[0], "", TEXTS[1], ""]))
-    assert [found(doc) for doc in docs] == [([], []), GOLD[0], ([], []), GOLD[1], ([], [])]
+    assert [annotations_of(doc) for doc in docs] == [([], []), GOLD[0], ([], []), GOLD[1], ([], [])]
 
 
 def test_corpus_without_relations(checkpoint: Path) -> None:
@@ -225,7 +226,7 @@ def test_corpus_without_relations(checkpoint: Path) -> None:
         initialize(nlp, examples)
     train(nlp, examples, 60)
     assert pipe.relation_labels == ()
-    assert [found(nlp(text)) for text in TEXTS] == [expected(row) for row in rows]
+    assert [annotations_of(nlp(text)) for text in TEXTS] == [expected(row) for row in rows]
     scores = nlp.evaluate(examples)
     assert scores["ents_f"] == 1.0
     assert scores["rel_f"] is None
@@ -249,7 +250,7 @@ def test_pipe_equals_call(trained: Language, batch_size: int) -> None:
     single = {text: trained(text) for text in set(texts)}
     for text, doc in zip(texts, trained.pipe(texts, batch_size=batch_size), strict=True):
         assert doc.text == text
-        assert found(doc) == found(single[text])
+        assert annotations_of(doc) == annotations_of(single[text])
         assert scores_of(doc) == pytest.approx(scores_of(single[text]), abs=1e-5)
 
 
@@ -257,11 +258,11 @@ def test_many_chunks_equal_one(trained: Language, monkeypatch: pytest.MonkeyPatc
     docs = list(trained.pipe(TEXTS * 3))
     monkeypatch.setattr("spacy_spanrel.span_relation.component._CHUNK_TOKENS", 9)
     for doc, other in zip(docs, trained.pipe(TEXTS * 3), strict=True):
-        assert found(doc) == found(other)
+        assert annotations_of(doc) == annotations_of(other)
         assert scores_of(other) == pytest.approx(scores_of(doc), abs=1e-5)
 
 
-# Gold annotation that does not fit
+# Gold annotations that do not fit
 
 
 def test_misaligned_gold(checkpoint: Path) -> None:
@@ -309,7 +310,7 @@ def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) ->
     with_ruler(nlp, [*patterns, {"label": "Org", "pattern": "company"}])
     examples = make_examples(nlp)
     fix_random_seed(0)
-    # The ruler's patterns are its own; initialize would clear them.
+    # Initialize only this component: nlp.initialize would clear the ruler's patterns.
     pipe.initialize(lambda: examples, nlp=nlp)
     losses: dict[str, float] = {}
     optimizer = nlp.resume_training()
@@ -321,7 +322,7 @@ def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) ->
         nlp.update(examples, sgd=optimizer, losses=losses, annotates=["entity_ruler"])
     for _ in range(60):
         nlp.update(examples, sgd=optimizer, losses=losses, annotates=["entity_ruler"])
-    relations = [found(nlp(text), spans_key=None)[1] for text in TEXTS]
+    relations = [annotations_of(nlp(text), spans_key=None)[1] for text in TEXTS]
     assert relations == [[], *(row[1] for row in GOLD[1:])]
     doc = nlp(TEXTS[3])
     assert [e.text for e in doc.ents] == ["Acme", "company", "Berlin"]
@@ -330,7 +331,7 @@ def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) ->
 
 
 def test_frozen_component_annotates(trained: Language, checkpoint: Path) -> None:
-    """A frozen `span_relation` finds the entities that a second one learns to relate."""
+    """A frozen `span_relation` predicts the entities whose relations a second one learns."""
     nlp, second = make_nlp(
         checkpoint, name="second", entities="doc", relations_key="more", extension_prefix="more_"
     )
@@ -355,10 +356,10 @@ def test_frozen_component_annotates(trained: Language, checkpoint: Path) -> None
     assert set(losses) == {"second", "second_relations"}
     assert nlp.get_pipe("span_relation").to_bytes() == frozen
     for text, row in zip(TEXTS, GOLD, strict=True):
-        assert found(nlp(text), relations_key="more") == row
+        assert annotations_of(nlp(text), relations_key="more") == row
 
 
-def test_reader_gives_given_entities(checkpoint: Path) -> None:
+def test_learns_relations_of_entities_from_the_reader(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint, entities="doc")
     examples = make_examples(nlp)
     for example in examples:
@@ -368,7 +369,7 @@ def test_reader_gives_given_entities(checkpoint: Path) -> None:
     for example, row in zip(examples, GOLD, strict=True):
         doc = example.predicted.copy()
         pipe(doc)
-        assert found(doc, spans_key=None) == row
+        assert annotations_of(doc, spans_key=None) == row
 
 
 # Several components, names
@@ -399,9 +400,12 @@ def test_two_instances(trained: Language, checkpoint: Path, tmp_path: Path) -> N
     nlp.to_disk(tmp_path / "pipeline")
     for pipeline in (nlp, spacy.load(tmp_path / "pipeline")):
         doc = pipeline(TEXTS[0])
-        assert found(doc) == GOLD[0]
+        assert annotations_of(doc) == GOLD[0]
         doc = pipeline("Mary killed the city")
-        assert found(doc, "sc", "links") == ([(0, 1, "A"), (3, 4, "B")], [((3, 4), (0, 1), "r")])
+        assert annotations_of(doc, "sc", "links") == (
+            [(0, 1, "A"), (3, 4, "B")],
+            [((3, 4), (0, 1), "r")],
+        )
         assert [r.label for r in doc._.other_relations] == ["r"]
         assert doc._.relations == get_relations(doc, "relations")
         assert [r.label for r in doc[3:4]._.other_relations] == ["r"]
@@ -421,7 +425,7 @@ def test_analyze_pipes(trained: Language) -> None:
 
 
 def test_foreign_extension_is_not_overwritten(tmp_path: Path) -> None:
-    # Other components use the same short names.
+    # Other packages use the same short names.
     checkpoint = tiny_checkpoint(tmp_path / "bert")
     printed = run_python(
         "import sys, spacy\n"
@@ -443,7 +447,7 @@ def test_foreign_extension_is_not_overwritten(tmp_path: Path) -> None:
     assert printed.split("\n")[:2] == ["True True", "theirs ()"]
 
 
-def test_config_has_all_labels_settings(trained: Language) -> None:
+def test_label_data_has_all_labels(trained: Language) -> None:
     pipe = trained.get_pipe("span_relation")
     assert pipe.label_data["entities"] == LABELS["entities"]
     assert pipe.label_data["relations"] == LABELS["relations"]
@@ -468,11 +472,11 @@ def test_negative_label_is_no_relation(checkpoint: Path) -> None:
     assert "no_relation" not in pipe.label_data["type_pairs"]
     assert pipe.update(examples)["span_relation"] > 0
     assert pipe.skipped["negative_relations"] == 2
-    # The annotated negative pairs are learned as what they are.
+    # Training learns the annotated negative pairs as unrelated.
     targets = targets_of(pipe, examples[:1])
     assert len(targets.pairs) == 6
     assert targets.pair_targets.sum() == 2
-    # Nor does it count in scores.
+    # The negative label does not count in scores.
     right = Example(make_doc(nlp.vocab, *ROWS[0]), examples[0].reference)
     assert pipe.score([right])["rel_f"] == pipe.score([right])["rel_strict_f"] == 1.0
 
@@ -486,10 +490,10 @@ def test_negative_label_may_be_a_relation(checkpoint: Path) -> None:
 def test_negative_label_of_an_old_pipeline_is_not_predicted(
     trained: Language, tmp_path: Path
 ) -> None:
-    """Version 0.1.0 learned it as a relation, and had no such setting."""
+    """Version 0.1.0 had no such setting, and learned the negative label as a relation."""
     pipe = the_pipe(trained)
-    old = [label if label != "works" else "no_relation" for label in pipe.relation_labels]
-    pipe.cfg = {**pipe.cfg, "relation_labels": old, "type_constraints": "off"}
+    old_labels = [label if label != "works" else "no_relation" for label in pipe.relation_labels]
+    pipe.cfg = {**pipe.cfg, "relation_labels": old_labels, "type_constraints": "off"}
     trained.to_disk(tmp_path / "pipeline")
     for name in ("config.cfg", "span_relation/cfg"):
         path = tmp_path / "pipeline" / name
@@ -505,7 +509,7 @@ def test_negative_label_of_an_old_pipeline_is_not_predicted(
 @pytest.mark.parametrize(
     "setting", [{"symmetric": ["foo"]}, {"type_constraints": [["foo", "Per", "Org"]]}]
 )
-def test_settings_that_name_no_label_are_refused_on_loading(
+def test_settings_with_unknown_labels_are_refused_on_loading(
     trained_path: Path, setting: dict[str, Any]
 ) -> None:
     with pytest.raises(ValueError, match=r"E_SR304\] 'foo'"):

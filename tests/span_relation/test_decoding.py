@@ -13,7 +13,7 @@ from spacy_spanrel.span_relation.decoding import (
 )
 
 SPAN = st.tuples(st.integers(0, 12), st.integers(1, 5)).map(lambda s: (s[0], s[0] + s[1]))
-# Few different scores: ties happen.
+# Few different scores, so that there are ties.
 SCORE = st.sampled_from([0.1, 0.25, 0.5, 0.75, 0.95])
 
 
@@ -29,7 +29,7 @@ def overlap(a: tuple[int, int], b: tuple[int, int]) -> bool:
     return a[0] < b[1] and b[0] < a[1]
 
 
-def test_best_of_nested_spans_stays() -> None:
+def test_best_of_nested_spans_is_kept() -> None:
     spans = to_array([(0, 3), (1, 2)])
     assert best_spans(spans, to_scores([0.95, 0.55])).tolist() == [True, False]
     assert best_spans(spans, to_scores([0.55, 0.95])).tolist() == [False, True]
@@ -70,11 +70,11 @@ def test_likely_spans(data: tuple[np.ndarray, list[int], np.ndarray]) -> None:
             if kind and inside and usable[start] and usable[start + size - 1]:
                 expected.append((start, start + size, kind - 1, row[kind]))
     spans, types, scores = likely_spans(probabilities, ends, usable)
-    found = [
+    predictions = [
         (*span, kind, score)
         for span, kind, score in zip(spans.tolist(), types.tolist(), scores.tolist(), strict=True)
     ]
-    assert found == expected
+    assert predictions == expected
 
 
 @given(
@@ -109,7 +109,7 @@ def test_allowed_mask() -> None:
     allowed = {(h, t, r) for h, t, r in np.argwhere(mask).tolist()}
     assert {x for x in allowed if x[2] == 0} == {(0, 1, 0)}
     assert {x for x in allowed if x[2] == 1} == {(2, 2, 1), (1, 2, 1)}
-    # What is not named may hold between any types.
+    # A relation without constraints may hold between any types.
     assert len({x for x in allowed if x[2] == 2}) == 9
 
 
@@ -136,10 +136,10 @@ def test_merge_symmetric(
 ) -> None:
     rows = [(h % len(spans), t % len(spans), r, s) for h, t, r, s in rows]
     rows = list({row[:3]: row for row in rows if row[0] != row[1]}.values())
-    given_pairs = to_array([row[:2] for row in rows])
-    before = given_pairs.copy()
+    directed = to_array([row[:2] for row in rows])
+    before = directed.copy()
     pairs, keep = merge_symmetric(
-        given_pairs,
+        directed,
         np.asarray([row[2] for row in rows], dtype=np.int64),
         to_scores([row[3] for row in rows]),
         to_array(spans),
@@ -151,7 +151,7 @@ def test_merge_symmetric(
             head, tail = tail, head
         key = (head, tail, label)
         expected[key] = max(score, expected.get(key, 0.0))
-    found = {(*pairs[i].tolist(), rows[i][2]): rows[i][3] for i in np.flatnonzero(keep).tolist()}
-    assert found == expected
+    merged = {(*pairs[i].tolist(), rows[i][2]): rows[i][3] for i in np.flatnonzero(keep).tolist()}
+    assert merged == expected
     assert int(keep.sum()) == len(expected)
-    assert (given_pairs == before).all()
+    assert (directed == before).all()

@@ -59,7 +59,7 @@ def gradients(pipe: SpanRelation) -> dict[str, Tensor]:
 
 
 def whole_loss(pipe: SpanRelation, docs: list[Doc], targets: Targets) -> Tensor:
-    """Loss of SpERT in one graph through encoder and heads, written from its definition."""
+    """Compute the loss of SpERT from its definition, in one graph through encoder and heads."""
     encoder = pipe.model.get_ref("encoder")
     heads = pipe.model.shims[0].module
     with torch.enable_grad():
@@ -73,10 +73,10 @@ def whole_loss(pipe: SpanRelation, docs: list[Doc], targets: Targets) -> Tensor:
             return encoded.pieces[start:end].max(dim=0).values
 
         def represent(start: int, end: int) -> Tensor:
-            parts = [maximum(ranges[start][0], ranges[end - 1][1])]
+            maxima = [maximum(ranges[start][0], ranges[end - 1][1])]
             if heads.settings.boundaries:
-                parts += [maximum(*ranges[start]), maximum(*ranges[end - 1])]
-            return torch.cat(parts)
+                maxima += [maximum(*ranges[start]), maximum(*ranges[end - 1])]
+            return torch.cat(maxima)
 
         def size(start: int, end: int) -> Tensor:
             return heads.size_embeddings.weight[end - start]
@@ -140,23 +140,24 @@ def test_gradient_is_that_of_the_whole_loss(
     logits, backprop_heads = begin_update_heads(pipe.model, encoded, targets.spans, targets.pairs)
     losses, d_logits = pipe.get_losses(targets, *logits)
     backprop(*backprop_heads(d_logits))
-    found = gradients(pipe)
+    actual = gradients(pipe)
     assert sum(losses) == pytest.approx(float(loss.detach()), abs=1e-5)
-    assert set(found) == set(expected)
+    assert set(actual) == set(expected)
     for name, gradient in expected.items():
-        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-3, msg=name)
+        torch.testing.assert_close(actual[name], gradient, atol=1e-5, rtol=1e-3, msg=name)
     if batch == "usual" and entities == "predict":
         assert all(
-            gradient.abs().sum() > 0 for name, gradient in found.items() if "classifier" in name
+            gradient.abs().sum() > 0 for name, gradient in actual.items() if "classifier" in name
         )
 
 
 @pytest.mark.parametrize("correct_bias", [True, False])
 def test_training_equals_a_plain_loop(checkpoint: Path, correct_bias: bool) -> None:
-    """Targets, losses, gradients, clipping, decay, schedule and optimizer, step by step.
+    """Training equals a plain loop over targets, losses, gradients, clipping, decay, schedule and
+    optimizer.
 
-    Written from the description of the original program's recipe; as all candidates are sampled,
-    chance has no part in it.
+    The loop is written from the description of the original program's recipe. All candidates are
+    sampled, so the result does not depend on chance.
     """
     rate, warmup, total, clip, decay, eps = 5e-3, 4, 12, 1.0, 0.1, 1e-4
     nlp, pipe = make_nlp(checkpoint, neg_entity_count=1000, neg_relation_count=1000)
@@ -174,10 +175,10 @@ def test_training_equals_a_plain_loop(checkpoint: Path, correct_bias: bool) -> N
     )
     weights = [p for shim in torch_shims(plain.model) for p in shim.module.parameters()]
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in weights]
-    expected, found = [], []
+    expected, actual = [], []
     for t in range(10):
         batch = [examples[(2 * t) % 5], examples[(2 * t + 1) % 5]]
-        found.append(train_step(nlp, batch, optimizer)["span_relation"])
+        actual.append(train_step(nlp, batch, optimizer)["span_relation"])
         optimizer.step_schedules()
 
         loss = whole_loss(plain, [eg.predicted for eg in batch], targets_of(plain, batch))
@@ -186,8 +187,8 @@ def test_training_equals_a_plain_loop(checkpoint: Path, correct_bias: bool) -> N
         torch.nn.utils.clip_grad_norm_(weights, clip)
         lr = rate * min(t / warmup, (total - t) / (total - warmup))
         plain_adamw(weights, moments, t + 1, lr, eps=eps, decay=decay, correct_bias=correct_bias)
-    assert found == pytest.approx(expected, abs=1e-4)
-    assert found[-1] < 0.8 * found[0]
+    assert actual == pytest.approx(expected, abs=1e-4)
+    assert actual[-1] < 0.8 * actual[0]
 
 
 def test_update_without_sgd_accumulates(checkpoint: Path) -> None:
@@ -207,7 +208,7 @@ def test_update_without_sgd_accumulates(checkpoint: Path) -> None:
             assert torch.equal(value, state[name])
 
 
-def test_losses_always_has_the_key(checkpoint: Path) -> None:
+def test_losses_always_have_all_names(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint)
     initialize(nlp, make_examples(nlp))
     zeros = dict.fromkeys(pipe.loss_names, 0.0)
@@ -216,11 +217,11 @@ def test_losses_always_has_the_key(checkpoint: Path) -> None:
     empty = Example(Doc(nlp.vocab), Doc(nlp.vocab))
     assert pipe.update([empty], losses={"other": 2.0}) == {"other": 2.0, **zeros}
     pipe.cfg["entities"] = "doc"
-    nothing = make_examples(nlp, [ROWS[4]])
-    assert pipe.update(nothing) == {"span_relation": 0.0, "span_relation_relations": 0.0}
+    without_entities = make_examples(nlp, [ROWS[4]])
+    assert pipe.update(without_entities) == {"span_relation": 0.0, "span_relation_relations": 0.0}
 
 
-def test_parts_add_up_to_the_loss(checkpoint: Path) -> None:
+def test_entity_and_relation_losses_add_up(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint)
     examples = make_examples(nlp)
     initialize(nlp, examples)
@@ -229,16 +230,16 @@ def test_parts_add_up_to_the_loss(checkpoint: Path) -> None:
     assert entities > 0
     assert relations > 0
     assert first["span_relation"] == entities + relations
-    # The totals go on, whatever table the losses were added to.
+    # The totals grow with each update, even if it adds its losses to another dictionary.
     second = pipe.update(examples)
     for name in pipe.loss_names:
         assert pipe.loss_totals[name] == pytest.approx(first[name] + second[name])
     pipe.cfg["entities"] = "doc"
     for example in examples:
         copy_ents(example)
-    given = pipe.update(examples)
-    assert list(given) == ["span_relation", "span_relation_relations"]
-    assert given["span_relation"] == given["span_relation_relations"] > 0
+    third = pipe.update(examples)
+    assert list(third) == ["span_relation", "span_relation_relations"]
+    assert third["span_relation"] == third["span_relation_relations"] > 0
 
 
 def test_same_seed_same_losses(checkpoint: Path) -> None:
@@ -275,5 +276,5 @@ def test_number_of_negatives(checkpoint: Path, spans: int, pairs: int) -> None:
         assert len(targets.pairs) == all_pairs
     else:
         assert len(targets.spans) == n_gold + spans * len(ROWS)
-        # Sentences with two or three entities have at least one pair to spare.
+        # Each of the four sentences with entities has at least one unrelated pair.
         assert len(targets.pairs) == n_related + pairs * 4

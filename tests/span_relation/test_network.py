@@ -26,7 +26,7 @@ def make_heads(
 
 
 def make_batch(pieces_of: list[list[int]], seed: int = 0) -> dict[str, Tensor]:
-    """A batch with these numbers of pieces for the tokens of each Doc; one window a Doc."""
+    """Make a batch of Docs with one window each. `pieces_of` has the number of pieces of each token."""
     generator = torch.Generator().manual_seed(seed)
     counts = np.asarray([n for doc in pieces_of for n in doc], dtype=np.int64)
     ends = np.cumsum(counts)
@@ -41,7 +41,7 @@ def make_batch(pieces_of: list[list[int]], seed: int = 0) -> dict[str, Tensor]:
 
 
 def naive_max(pieces: Tensor, start: int, end: int) -> Tensor:
-    """Masked maximum; the zero vector over nothing."""
+    """Compute a masked maximum; the zero vector if there are no pieces."""
     if end <= start:
         return torch.zeros(WIDTH)
     mask = torch.zeros(len(pieces), 1, dtype=torch.bool)
@@ -51,11 +51,11 @@ def naive_max(pieces: Tensor, start: int, end: int) -> Tensor:
 
 def naive_span(batch: dict[str, Tensor], start: int, end: int, boundaries: bool) -> Tensor:
     ranges = batch["token_pieces"].tolist()
-    parts = [naive_max(batch["pieces"], ranges[start][0], ranges[end - 1][1])]
+    maxima = [naive_max(batch["pieces"], ranges[start][0], ranges[end - 1][1])]
     if boundaries:
-        parts += [naive_max(batch["pieces"], *ranges[start])]
-        parts += [naive_max(batch["pieces"], *ranges[end - 1])]
-    return torch.cat(parts)
+        maxima += [naive_max(batch["pieces"], *ranges[start])]
+        maxima += [naive_max(batch["pieces"], *ranges[end - 1])]
+    return torch.cat(maxima)
 
 
 def naive_size(heads: SpERTHeads, start: int, end: int) -> Tensor:
@@ -65,7 +65,7 @@ def naive_size(heads: SpERTHeads, start: int, end: int) -> Tensor:
 def naive_entity_logits(
     heads: SpERTHeads, batch: dict[str, Tensor], spans: list[list[int]]
 ) -> Tensor:
-    """Linear(concat[context, span max, size]) of each span by itself (Eberts and Ulges 2020)."""
+    """Compute Linear(concat[context, span max, size]) span by span (Eberts and Ulges 2020)."""
     rows = [
         torch.cat(
             [
@@ -83,7 +83,7 @@ def naive_entity_logits(
 def naive_pair_logits(
     heads: SpERTHeads, batch: dict[str, Tensor], spans: list[list[int]], pairs: list[list[int]]
 ) -> Tensor:
-    """Linear(concat[between max, head max, tail max, head size, tail size])."""
+    """Compute Linear(concat[between max, head max, tail max, head size, tail size]) pair by pair."""
     ranges = batch["token_pieces"].tolist()
     rows = []
     for head, tail in pairs:
@@ -105,8 +105,8 @@ def naive_pair_logits(
     return torch.stack([layer.weight @ row + layer.bias for row in rows])
 
 
-def classify_given(heads: SpERTHeads, batch: dict[str, Tensor], spans: Tensor) -> Tensor:
-    """The path of training."""
+def classify_spans(heads: SpERTHeads, batch: dict[str, Tensor], spans: Tensor) -> Tensor:
+    """Classify spans as in training."""
     table = RangeMax(batch["pieces"], len(batch["pieces"]))
     context = batch["context"][batch["token_window"][spans[:, 0]]]
     represented = heads.represent(table, batch["token_pieces"], spans)
@@ -114,7 +114,7 @@ def classify_given(heads: SpERTHeads, batch: dict[str, Tensor], spans: Tensor) -
 
 
 def classify_all(heads: SpERTHeads, batch: dict[str, Tensor], spans: Tensor, size: int) -> Tensor:
-    """The path of prediction, read at some spans."""
+    """Classify all spans as in prediction, and return the logits of some."""
     logits = heads.classify_all_spans(**batch, max_size=size)
     assert logits.shape == (len(batch["token_pieces"]), size, 1 + N_TYPES)
     return logits[spans[:, 0], spans[:, 1] - spans[:, 0] - 1]
@@ -125,16 +125,16 @@ PIECES = st.lists(st.lists(st.integers(0, 3), max_size=5), min_size=1, max_size=
 
 @given(PIECES, st.integers(1, 7), st.booleans())
 @torch.no_grad()
-def test_all_spans_equal_given_spans_and_naive_spert(
+def test_classifying_all_spans_equals_training_and_naive_spert(
     pieces_of: list[list[int]], max_size: int, boundaries: bool
 ) -> None:
     heads, batch = make_heads(boundaries), make_batch(pieces_of)
     offsets = np.cumsum([0, *map(len, pieces_of)])
     spans = torch.from_numpy(all_spans(text_ends(offsets), max_size))
     everything = classify_all(heads, batch, spans, max_size)
-    # A span without a single piece is the zero vector on both paths.
+    # Both ways represent a span without pieces by the zero vector.
     torch.testing.assert_close(
-        everything, classify_given(heads, batch, spans), atol=1e-4, rtol=1e-4
+        everything, classify_spans(heads, batch, spans), atol=1e-4, rtol=1e-4
     )
     if len(spans):
         expected = naive_entity_logits(heads, batch, spans.tolist())
@@ -143,7 +143,7 @@ def test_all_spans_equal_given_spans_and_naive_spert(
 
 @torch.no_grad()
 def test_all_spans_across_blocks() -> None:
-    """Spans that cross the borders of the blocks in which long texts are computed."""
+    """Long texts are computed in blocks; spans that cross their borders are correct as well."""
     rng = np.random.default_rng(0)
     heads, batch = make_heads(), make_batch([rng.integers(0, 3, size=1100).tolist()])
     spans = all_spans(np.full(1100, 1100), 6)
@@ -152,7 +152,7 @@ def test_all_spans_across_blocks() -> None:
     )
     torch.testing.assert_close(
         classify_all(heads, batch, spans, 6),
-        classify_given(heads, batch, spans),
+        classify_spans(heads, batch, spans),
         atol=1e-4,
         rtol=1e-4,
     )
@@ -162,7 +162,7 @@ def test_all_spans_across_blocks() -> None:
 @torch.no_grad()
 def test_pairs_equal_naive_spert(boundaries: bool) -> None:
     heads, batch = make_heads(boundaries), make_batch([[2, 0, 1, 3, 1, 2, 1]])
-    # Apart, adjacent, overlapping, nested, the same twice, without pieces.
+    # Spans that are apart, adjacent, overlapping or nested, and one without pieces.
     spans = [[0, 2], [2, 3], [2, 5], [3, 4], [5, 7], [1, 2]]
     pairs = [[a, b] for a in range(6) for b in range(6) if a != b]
     table = RangeMax(batch["pieces"], 10)
@@ -175,16 +175,16 @@ def test_pairs_equal_naive_spert(boundaries: bool) -> None:
         between.append(naive_max(batch["pieces"], borders[left - 1, 1], borders[right, 0]))
     index = torch.tensor(pairs)
     arguments = [x[index[:, i]] for x in (represented, sizes) for i in (0, 1)]
-    given_pairs = heads.classify_pairs(torch.stack(between), *arguments)
+    pair_logits = heads.classify_pairs(torch.stack(between), *arguments)
     factored = heads.classify_entity_pairs(torch.stack(between), represented, sizes, index)
     expected = naive_pair_logits(heads, batch, spans, pairs)
-    torch.testing.assert_close(given_pairs, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(pair_logits, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(factored, expected, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
-def test_size_rows_clamp() -> None:
-    # A span longer than the table of sizes gets its last row.
+def test_size_embeddings_of_long_spans() -> None:
+    # Spans longer than the table of size embeddings use its last row.
     heads, batch = make_heads(), make_batch([[1] * 150])
     spans = torch.tensor([[0, 99], [0, 100], [0, 150]])
     sizes = heads.sizes(spans)
@@ -192,7 +192,7 @@ def test_size_rows_clamp() -> None:
     assert (sizes == heads.size_embeddings.weight[99]).all()
     torch.testing.assert_close(
         classify_all(heads, batch, spans, 150),
-        classify_given(heads, batch, spans),
+        classify_spans(heads, batch, spans),
         atol=1e-4,
         rtol=1e-4,
     )
@@ -202,7 +202,7 @@ def test_size_rows_clamp() -> None:
 @pytest.mark.parametrize("boundaries", [False, True])
 @torch.no_grad()
 def test_half_precision_is_finite(dtype: torch.dtype, boundaries: bool) -> None:
-    # Nothing between adjacent entities, and tokens without pieces, are no infinities.
+    # An empty context between adjacent entities and tokens without pieces yield no infinities.
     heads, batch = make_heads(boundaries).to(dtype), make_batch([[1, 0, 2], [0], [], [2, 2]])
     batch["pieces"], batch["context"] = batch["pieces"].to(dtype), batch["context"].to(dtype)
     spans = torch.from_numpy(all_spans(text_ends(np.asarray([0, 3, 4, 4, 6])), 3))
@@ -210,7 +210,7 @@ def test_half_precision_is_finite(dtype: torch.dtype, boundaries: bool) -> None:
     table = RangeMax(batch["pieces"], 5)
     represented = heads.represent(table, batch["token_pieces"], spans)
     between = table(torch.tensor([[1, 1], [1, 0]]))
-    assert torch.isfinite(classify_given(heads, batch, spans)).all()
+    assert torch.isfinite(classify_spans(heads, batch, spans)).all()
     assert torch.isfinite(heads.classify_all_spans(**batch, max_size=3)).all()
     sizes = heads.sizes(spans)
     assert torch.isfinite(heads.classify_entity_pairs(between, represented, sizes, pairs)).all()
@@ -233,10 +233,10 @@ def test_nothing_to_classify() -> None:
 def test_dropout_is_for_training_only() -> None:
     heads, batch = make_heads(dropout=0.5), make_batch([[1, 2, 1]])
     spans = torch.tensor([[0, 2], [1, 3]])
-    still = [classify_given(heads, batch, spans) for _ in range(2)]
-    torch.testing.assert_close(still[0], still[1])
+    without_dropout = [classify_spans(heads, batch, spans) for _ in range(2)]
+    torch.testing.assert_close(without_dropout[0], without_dropout[1])
     heads.train()
-    assert not torch.equal(classify_given(heads, batch, spans), still[0])
+    assert not torch.equal(classify_spans(heads, batch, spans), without_dropout[0])
 
 
 @pytest.mark.parametrize("bias", [-2.0, 0.0])

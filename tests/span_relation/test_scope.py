@@ -1,4 +1,4 @@
-"""Which entities may be related (`scope`, `max_distance`), and how long Docs are read."""
+"""Limits on pairs of entities (`scope`, `max_distance`), and the reading of long Docs."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ..util import WORDS, initialize, tiny_checkpoint, train
 from .util import (
     ROWS,
     TEXTS,
+    annotations_of,
     expected,
-    found,
     make_examples,
     make_nlp,
     model_config,
@@ -33,7 +33,7 @@ from .util import (
 )
 
 GOLD = [expected(row) for row in ROWS]
-# Relations across sentences, and far ones: tokens 0, 6 | 9, 12.
+# Two sentences. Tests relate entities within each, across both, and at some distance.
 WORDS_OF_TWO = [*TEXTS[0].split(), *TEXTS[1].split()]
 SECOND = len(TEXTS[0].split())
 
@@ -41,10 +41,13 @@ SECOND = len(TEXTS[0].split())
 def eager(
     checkpoint: Path, *, every_span: bool = True, **more: Any
 ) -> tuple[Language, SpanRelation]:
-    """An untrained pipeline that calls every span an entity (or many), and relates all of them."""
+    """Make an untrained pipeline that predicts every span as an entity (many of them without
+    `every_span`), and relates all of them."""
     encoder = {"max_length": 12, "window_overlap": 2}
-    chosen = {"relation_threshold": 0.0, "type_constraints": "off", "max_pairs": 10**6}
-    nlp, pipe = make_nlp(checkpoint, model=model_config(checkpoint, encoder), **{**chosen, **more})
+    defaults = {"relation_threshold": 0.0, "type_constraints": "off", "max_pairs": 10**6}
+    nlp, pipe = make_nlp(
+        checkpoint, model=model_config(checkpoint, encoder), **{**defaults, **more}
+    )
     initialize(nlp, make_examples(nlp))
     head = pipe.model.shims[0].module
     with torch.no_grad():
@@ -71,7 +74,7 @@ def eager_pipes(
 
 
 def split_doc(nlp: Language, sentences: list[list[str]], tight: bool = False) -> Doc:
-    """A Doc with sentence borders; `tight` has no space between sentences."""
+    """Make a Doc with sentence borders; with `tight`, there is no space between sentences."""
     words = [word for sentence in sentences for word in sentence]
     starts = [i == 0 for sentence in sentences for i in range(len(sentence))]
     spaces = [
@@ -118,10 +121,10 @@ def test_sentences_are_read_like_docs_of_their_own(
     relation_scores: list[float] = []
     windows, first = 0, 0
     for words in sentences:
-        own = split_doc(nlp, [words], tight=True)
-        pipe(own)
-        entities += [(s.start + first, s.end + first, s.label_) for s in own.spans["entities"]]
-        entity_scores += own.spans["entities"].attrs["scores"]
+        doc = split_doc(nlp, [words], tight=True)
+        pipe(doc)
+        entities += [(s.start + first, s.end + first, s.label_) for s in doc.spans["entities"]]
+        entity_scores += doc.spans["entities"].attrs["scores"]
         relations += [
             (
                 r.head.start + first,
@@ -130,10 +133,10 @@ def test_sentences_are_read_like_docs_of_their_own(
                 r.tail.end + first,
                 r.label,
             )
-            for r in own._.relations
+            for r in doc._.relations
         ]
-        relation_scores += [r.score for r in own._.relations]
-        windows += own._.spanrel_report["span_relation"]["windows"]
+        relation_scores += [r.score for r in doc._.relations]
+        windows += doc._.spanrel_report["span_relation"]["windows"]
         first += len(words)
     assert [(s.start, s.end, s.label_) for s in whole.spans["entities"]] == entities
     assert whole.spans["entities"].attrs["scores"] == pytest.approx(entity_scores, abs=1e-5)
@@ -149,10 +152,10 @@ def test_learns_and_finds_within_sentences(checkpoint: Path) -> None:
     gold = split_doc(nlp, [text.split() for text in TEXTS])
     starts = [sentence.start for sentence in gold.sents]
     spans, relations = [], []
-    for start, (_, own, links) in zip(starts, ROWS, strict=True):
-        made = [Span(gold, start + a, start + b, label=label) for a, b, label in own]
-        relations += [Relation(made[h], made[t], label) for h, t, label in links]
-        spans += made
+    for start, (_, entities, links) in zip(starts, ROWS, strict=True):
+        entity_spans = [Span(gold, start + a, start + b, label=label) for a, b, label in entities]
+        relations += [Relation(entity_spans[h], entity_spans[t], label) for h, t, label in links]
+        spans += entity_spans
     gold.set_ents(spans)
     set_relations(gold, relations)
     bare = split_doc(nlp, [text.split() for text in TEXTS])
@@ -160,12 +163,12 @@ def test_learns_and_finds_within_sentences(checkpoint: Path) -> None:
     initialize(nlp, [example])
     train(nlp, [example], 60)
     doc = nlp.get_pipe("span_relation")(split_doc(nlp, [text.split() for text in TEXTS]))
-    assert found(doc) == found(gold, None)
-    # Each sentence was learned as a text of its own.
+    assert annotations_of(doc) == annotations_of(gold, None)
+    # Each sentence was learned as if it were a separate text.
     alone = nlp.get_pipe("span_relation")(
         Doc(nlp.vocab, words=TEXTS[0].split()[:-1] + ["."], sent_starts=[True] + [False] * 7)
     )
-    assert found(alone) == GOLD[0]
+    assert annotations_of(alone) == GOLD[0]
 
 
 def test_sentence_borders_are_needed(checkpoint: Path) -> None:
@@ -178,8 +181,8 @@ def test_sentence_borders_are_needed(checkpoint: Path) -> None:
         nlp(TEXTS[0])
     with pytest.raises(ValueError, match="E_SR310"):
         pipe.update(examples)
-    # Texts without a border have none to miss.
-    assert [found(doc)[1] for doc in nlp.pipe(["", "Mary"])] == [[], []]
+    # Texts of at most one token need no sentence borders.
+    assert [annotations_of(doc)[1] for doc in nlp.pipe(["", "Mary"])] == [[], []]
     nlp.add_pipe("sentencizer", before="joint")
     doc = nlp(" ".join(TEXTS))
     assert doc._.spanrel_report["joint"]["windows"] == len(list(doc.sents)) == len(TEXTS)
@@ -190,13 +193,13 @@ def test_sentence_borders_are_needed(checkpoint: Path) -> None:
 
 
 def test_windows_bound_pairs(checkpoint: Path) -> None:
-    """10 words a window, 2 of them shared: 0-10, 8-18, 14-24."""
+    """Windows of 10 words, of which neighbours share 2 or more: 0-10, 8-18, 14-24."""
     nlp, pipe = eager(checkpoint, max_span_size=2, overlaps="allow", scope="window")
     text = " ".join(["Mary", "Paris", "John"] * 8)
     doc = nlp(text)
     every = [(a, b) for a in range(24) for b in (a + 1, a + 2) if b <= 24]
-    # Each span once, though two windows hold some of them; also those across the middle of what two
-    # windows share (9, 16), where the words before and behind are taken from different windows.
+    # Each span is found once, even if two windows hold it. So are spans across the middle of what two
+    # windows share (9, 16), whose words are taken from different windows.
     assert [(s.start, s.end) for s in doc.spans["entities"]] == every
     held = {
         pair
@@ -214,7 +217,7 @@ def test_windows_bound_pairs(checkpoint: Path) -> None:
         "max_distance": 0,
         "max_pairs": 0,
     }
-    # The scores are those that the same pairs have without the bound.
+    # Pairs have the same scores as without the limit.
     score = {
         (*map(str, (r.head, r.tail)), r.head.start, r.tail.start, r.label): r.score
         for r in doc._.relations
@@ -249,10 +252,10 @@ def test_max_distance(checkpoint: Path, scope: str) -> None:
 
 
 @pytest.mark.parametrize("scope", ["doc", "sentence", "window"])
-def test_given_entities_are_related_within_bounds(checkpoint: Path, scope: str) -> None:
+def test_entities_of_the_doc_are_related_within_bounds(checkpoint: Path, scope: str) -> None:
     nlp, pipe = eager(checkpoint, entities="doc", entities_key="given", scope=scope)
     doc = split_doc(nlp, [["Mary"] * 9, ["John"] * 9])
-    # One across the border of the sentences: it stays, and is related to none there.
+    # An entity that crosses the sentence border stays, but is related to none with "sentence".
     places = [(0, 1), (4, 5), (8, 10), (12, 13)]
     doc.spans["given"] = [Span(doc, a, b, label="Per") for a, b in places]
     pipe(doc)
@@ -287,8 +290,7 @@ RELATIONS = [(0, 1, "works"), (3, 4, "lives"), (0, 4, "lives"), (3, 1, "works")]
     [
         ({"scope": "doc"}, 0, 0, 20),
         ({"scope": "sentence"}, 2, 0, 8),
-        # Windows hold tokens 0 to 9 and 3 to 12: only the first and the last entity never meet,
-        # nor do the first two with those behind token 9.
+        # Windows hold tokens 0 to 9 and 3 to 12: only the first and the last entity share none.
         ({"scope": "window"}, 1, 0, 18),
         ({"max_distance": 2}, 0, 2, 8),
         ({"scope": "sentence", "max_distance": 1}, 2, 2, 2),
@@ -301,27 +303,27 @@ def test_gold_relations_out_of_reach(
     nlp, pipe = make_nlp(checkpoint, model=model_config(checkpoint, encoder), **bounds)
     example = two_sentences(nlp, RELATIONS)
     n = outside + far
-    known = bounds.get("scope") != "window"
-    with warnings_of(n and known) as caught:
+    known_before_training = bounds.get("scope") != "window"
+    with warnings_of(n and known_before_training) as caught:
         initialize(nlp, [example])
-    if n and known:
+    if n and known_before_training:
         text = str(caught[0].message)
         assert text.startswith(f"[W_SR150] {n} of 4 gold relations")
         assert f"{outside} do not lie in one" in text
         assert f"{far} have more than" in text
         assert "(John Smith, London)" in text
-    # Windows are known once Docs are read; what was said is not said again.
+    # Windows are known only once Docs are read. Each warning is given once.
     for again in (False, True):
-        with warnings_of(n and not known and not again):
+        with warnings_of(n and not known_before_training and not again):
             losses = nlp.update([example])
         assert losses["span_relation"] > 0
     counts = {"relations_out_of_scope": 2 * outside, "relations_beyond_max_distance": 2 * far}
     assert dict(+pipe.skipped) == {key: value for key, value in counts.items() if value}
-    if known:
+    if known_before_training:
         targets = targets_of(pipe, [example])
         assert targets.pair_targets.sum() == len(RELATIONS) - n
         assert len(targets.pairs) == n_pairs
-    # They count as missed.
+    # In scores, such relations count as missed.
     doc = example.predicted.copy()
     kept = [Span(doc, e.start, e.end, label=e.label) for e in example.reference.ents]
     doc.spans["entities"] = kept
@@ -330,7 +332,7 @@ def test_gold_relations_out_of_reach(
 
 
 class warnings_of:
-    """Expect a W150, or none."""
+    """Expect one warning from W_SR150 to W_SR159, or none."""
 
     def __init__(self, expected: Any):
         self.expected = bool(expected)
@@ -345,10 +347,9 @@ class warnings_of:
 
     def __exit__(self, *error: Any) -> None:
         self._catch.__exit__(*error)
-        found = [w for w in self.caught if "W_SR15" in str(w.message)]
-        self.caught[:] = found
+        self.caught[:] = [w for w in self.caught if "W_SR15" in str(w.message)]
         if error[0] is None:
-            assert len(found) == self.expected
+            assert len(self.caught) == self.expected
 
 
 def test_gold_entities_across_sentences(checkpoint: Path) -> None:
@@ -360,13 +361,13 @@ def test_gold_entities_across_sentences(checkpoint: Path) -> None:
         initialize(nlp, [example])
     targets = targets_of(pipe, [example])
     assert pipe.skipped["entities_across_sentences"] == 1
-    # No candidate crosses the border, gold or not; all others are there.
+    # No candidate crosses the border, gold or not; all other spans are candidates.
     spans = {tuple(row) for row in targets.spans.tolist()}
     everything = {(a, b) for a in range(13) for b in range(a + 1, min(13, a + 3) + 1)}
     assert spans == {(a, b) for a, b in everything if (a < SECOND) == (b <= SECOND)}
 
 
-# Pipelines of before
+# Pipelines of earlier versions
 
 
 def test_pipelines_without_these_settings_load(trained: Language, tmp_path: Path) -> None:
@@ -386,7 +387,7 @@ def test_pipelines_without_these_settings_load(trained: Language, tmp_path: Path
     assert nlp.get_pipe("span_relation").cfg["scope"] == "doc"
     assert nlp.get_pipe("span_relation").cfg["max_distance"] is None
     for doc, other in zip(nlp.pipe(TEXTS), trained.pipe(TEXTS), strict=True):
-        assert found(doc) == found(other)
+        assert annotations_of(doc) == annotations_of(other)
         assert scores_of(doc) == scores_of(other)
 
 
@@ -394,7 +395,7 @@ def test_pipelines_without_these_settings_load(trained: Language, tmp_path: Path
 
 
 def test_shared_transformer_is_bounded_by_sentences(checkpoint: Path) -> None:
-    """It reads the Doc as it does; entities and pairs stay within sentences."""
+    """The transformer reads its own spans, but entities and pairs stay within sentences."""
     pytest.importorskip("spacy_transformers")
     nlp = spacy.blank("en")
     nlp.add_pipe(
@@ -434,7 +435,7 @@ def test_shared_transformer_is_bounded_by_sentences(checkpoint: Path) -> None:
 
 
 def test_windows_of_a_shared_transformer_bound_pairs(checkpoint: Path) -> None:
-    """Its own spans count: here of 6 tokens, 2 of them shared."""
+    """The windows are the transformer's spans: here of 6 tokens, of which neighbours share 2."""
     pytest.importorskip("spacy_transformers")
     nlp = spacy.blank("en")
     spans = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 6, "stride": 4}

@@ -1,4 +1,4 @@
-"""Every setting has an effect, is saved, and is refused if it is wrong (B30)."""
+"""Every setting has an effect, is saved, and is refused if it is wrong."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from .util import (
     ROWS,
     TEXTS,
     Row,
+    annotations_of,
     expected,
-    found,
     make_examples,
     make_nlp,
     model_config,
@@ -54,7 +54,7 @@ def test_keys(trained: Language) -> None:
     the_pipe(trained).cfg.update(spans_key="sc", relations_key="links")
     doc = trained(TEXTS[0])
     assert set(doc.spans) == {"sc", "links"}
-    assert found(doc, "sc", "links") == GOLD[0]
+    assert annotations_of(doc, "sc", "links") == GOLD[0]
 
 
 def test_relation_threshold(trained: Language) -> None:
@@ -69,7 +69,7 @@ def test_relation_threshold(trained: Language) -> None:
 
 def test_max_span_size(trained: Language) -> None:
     the_pipe(trained).cfg["max_span_size"] = 1
-    entities, _ = found(trained(TEXTS[0]))
+    entities, _ = annotations_of(trained(TEXTS[0]))
     assert all(end - start == 1 for start, end, _ in entities)
     assert {(4, 5, "Org"), (6, 7, "Loc")} <= set(entities)
 
@@ -85,12 +85,12 @@ def test_pairs_beyond_max_pairs_are_counted(trained: Language) -> None:
     entities = len(trained(TEXTS[0]).spans["entities"])
     assert "pairs_left_out" not in trained(TEXTS[0]).spans["relations"].attrs
     pipe.cfg.update(max_pairs=2)
-    found = trained(TEXTS[0]).spans["relations"].attrs["pairs_left_out"]
-    assert found == entities * (entities - 1) - 2 > 0
+    left_out = trained(TEXTS[0]).spans["relations"].attrs["pairs_left_out"]
+    assert left_out == entities * (entities - 1) - 2 > 0
 
 
 def test_overlaps(trained: Language) -> None:
-    # With a model that calls nearly everything an entity
+    # A lower bias for "no entity" makes nearly every span an entity.
     pipe = the_pipe(trained)
     head = pipe.model.shims[0].module.entity_classifier
     bias = head.bias.detach().clone()
@@ -106,7 +106,7 @@ def test_overlaps(trained: Language) -> None:
             entities = {(s.start, s.end, s.label_) for s in doc.spans["entities"]}
             ends = {(a.start, a.end, a.label_) for r in doc._.relations for a in (r.head, r.tail)}
             assert ends == entities
-            # doc.ents takes the best of them in both cases.
+            # In both cases doc.ents has the best entities that do not overlap.
             best = {(e.start, e.end, e.label_) for e in doc.ents}
             assert best <= entities
             assert (best == entities) == (overlaps == "best")
@@ -170,13 +170,13 @@ def test_set_ents(trained: Language, set_ents: str) -> None:
             "off": [(1, 3, "Old"), (7, 8, "Old")],
         }[set_ents]
     )
-    assert found(doc) == GOLD[0]
+    assert annotations_of(doc) == GOLD[0]
 
 
 @pytest.mark.parametrize("key", [None, "given"])
-def test_given_entities(trained: Language, key: str | None) -> None:
+def test_entities_of_the_doc(trained: Language, key: str | None) -> None:
     the_pipe(trained).cfg.update(entities="doc", entities_key=key)
-    assert found(trained(TEXTS[0]), key) == ([], [])
+    assert annotations_of(trained(TEXTS[0]), key) == ([], [])
     doc = trained.make_doc(TEXTS[0])
     spans = [
         Span(doc, 0, 2, label="Per"),
@@ -209,13 +209,13 @@ def test_architecture(
     initialize(nlp, examples)
     assert pipe.model.shims[0].module.entity_classifier.weight.shape == shape
     train(nlp, examples, 60)
-    assert [found(doc) for doc in nlp.pipe(TEXTS)] == GOLD
+    assert [annotations_of(doc) for doc in nlp.pipe(TEXTS)] == GOLD
     nlp.to_disk(tmp_path / "pipeline")
-    assert [found(doc) for doc in spacy.load(tmp_path / "pipeline").pipe(TEXTS)] == GOLD
+    assert [annotations_of(doc) for doc in spacy.load(tmp_path / "pipeline").pipe(TEXTS)] == GOLD
 
 
 @pytest.mark.parametrize(
-    ("given", "bias", "n_found"),
+    ("settings", "bias", "n_relations"),
     [
         ({}, -2.0, 0),
         ({"relation_bias": -5.0}, -5.0, 0),
@@ -223,11 +223,11 @@ def test_architecture(
     ],
 )
 def test_relation_bias(
-    checkpoint: Path, given: dict[str, float], bias: float, n_found: int
+    checkpoint: Path, settings: dict[str, float], bias: float, n_relations: int
 ) -> None:
     nlp, pipe = make_nlp(
         checkpoint,
-        model=model_config(checkpoint, **given),
+        model=model_config(checkpoint, **settings),
         entities="doc",
         overlaps="allow",
         type_constraints="off",
@@ -235,8 +235,8 @@ def test_relation_bias(
     initialize(nlp, make_examples(nlp))
     doc = nlp.make_doc("John Smith works at Google")
     doc.set_ents([Span(doc, 0, 2, label="Per"), Span(doc, 4, 5, label="Org")])
-    # Untrained, both directions of the pair have the probability that the bias gives.
-    assert len(get_relations(pipe(doc))) == n_found
+    # Before training, the bias alone decides the probability of both directions.
+    assert len(get_relations(pipe(doc))) == n_relations
     assert (pipe.model.shims[0].module.rel_classifier.bias == bias).all()
 
 
@@ -254,7 +254,7 @@ def test_dropout(checkpoint: Path) -> None:
 # Saving
 
 
-def test_settings_survive(checkpoint: Path, tmp_path: Path) -> None:
+def test_settings_are_saved(checkpoint: Path, tmp_path: Path) -> None:
     nlp, pipe = make_nlp(checkpoint, **CHANGED, extension_prefix="kept_")
     defaults = make_nlp(checkpoint)[1].cfg
     assert set(CHANGED) | {"extension_prefix"} == set(pipe._settings)
@@ -290,8 +290,8 @@ def test_changes_before_saving_are_kept_and_overrides_win(
 
 
 @pytest.mark.parametrize("threshold", [i / 20 for i in range(21)])
-def test_change_is_kept_whatever_the_config_says(checkpoint: Path, threshold: float) -> None:
-    # 0.7 is read back from JSON as 0.7000000000000001, which is no override by the config.
+def test_change_is_kept_for_any_value_in_the_config(checkpoint: Path, threshold: float) -> None:
+    # 0.7 is read back from JSON as 0.7000000000000001, which must not look like an override.
     first, second = (make_nlp(checkpoint, relation_threshold=threshold)[1] for _ in range(2))
     first.cfg["relation_threshold"] = 0.33
     second.from_bytes(first.to_bytes())
@@ -335,7 +335,7 @@ def test_bad_value(checkpoint: Path, setting: str, value: Any) -> None:
     ],
 )
 def test_bad_kind(checkpoint: Path, setting: str, value: Any) -> None:
-    # Refused by spaCy's check of the config, or by ours; with the setting's name in any case.
+    # spaCy's check of the config or the component's refuses it; both name the setting.
     with pytest.raises(ValueError, match=setting):
         make_nlp(checkpoint, **{setting: value})
 
@@ -365,7 +365,7 @@ def test_bfloat16_is_close(trained: Language) -> None:
     encoder = torch_shims(the_pipe(trained).model)[1]
     encoder.precision_setting = "bfloat16"
     try:
-        assert [found(doc) for doc in trained.pipe(TEXTS)] == GOLD
+        assert [annotations_of(doc) for doc in trained.pipe(TEXTS)] == GOLD
     finally:
         encoder.precision_setting = "float32"
 

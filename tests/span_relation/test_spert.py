@@ -1,4 +1,4 @@
-"""Checkpoints of the original SpERT program predict what they predicted there."""
+"""Checkpoints of the original SpERT program predict the same here as there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from spacy_spanrel.encoding.shim import get_module
 from spacy_spanrel.span_relation.network import SpERTHeads
 
 from ..util import tiny_checkpoint
-from .util import TEXTS, found, scores_of
+from .util import TEXTS, annotations_of, scores_of
 
 TYPES = {
     "entities": {name: {"short": name, "verbose": name} for name in ("Loc", "Per")},
@@ -103,11 +103,11 @@ def test_golden_scores(imported: Language, shared_dir: Path) -> None:
     words = [([t.text for t in doc], [bool(t.whitespace_) for t in doc]) for doc in gold]
     docs = [Doc(imported.vocab, words=w, spaces=s) for w, s in words]
     scores = imported.evaluate([Example(*pair) for pair in zip(docs, gold, strict=True)])
-    found_scores = {
+    rounded = {
         name: [round(100 * scores[f"{name}_{x}"], 2) for x in "prf"]
         for name in ("ents", "rel", "rel_strict")
     }
-    assert found_scores == {
+    assert rounded == {
         "ents": [54.23, 49.50, 51.76],
         "rel": [17.29, 22.74, 19.65],
         "rel_strict": [16.85, 22.16, 19.14],
@@ -125,7 +125,7 @@ def test_golden_pipeline_is_saved(
         assert as_dict(docs[0]) == as_dict(docs[1])
 
 
-# The same with a checkpoint made here.
+# A checkpoint made here
 
 
 def write_checkpoint(
@@ -136,7 +136,7 @@ def write_checkpoint(
     without: str = "",
     n_relations: int = 3,
 ) -> tuple[Path, Path]:
-    """A tiny encoder with heads in the form of the original program, and its types file."""
+    """Save a tiny encoder and heads in the format of the original program, and a types file."""
     tiny_checkpoint(folder)
     body = AutoModel.from_pretrained(folder)
     width = body.config.hidden_size
@@ -167,7 +167,7 @@ def write_checkpoint(
 
 
 def predict(nlp: Language) -> list[Any]:
-    return [(found(doc), scores_of(doc)) for doc in nlp.pipe(TEXTS)]
+    return [(annotations_of(doc), scores_of(doc)) for doc in nlp.pipe(TEXTS)]
 
 
 def test_formats_of_checkpoints(tmp_path: Path) -> None:
@@ -202,14 +202,14 @@ def test_imported_pipeline(tmp_path: Path) -> None:
     nlp.to_disk(tmp_path / "pipeline")
     loaded = spacy.load(tmp_path / "pipeline")
     assert predict(loaded) == before
-    # It can be trained further.
+    # The pipeline can be trained further.
     doc = nlp.make_doc(TEXTS[0])
     losses = loaded.update([Example(doc, doc.copy())], sgd=loaded.resume_training())
     assert losses["joint"] > 0
     assert predict(loaded) != before
 
 
-def test_not_a_checkpoint(tmp_path: Path) -> None:
+def test_incomplete_checkpoint(tmp_path: Path) -> None:
     folder, types = write_checkpoint(tmp_path / "spert", without="rel_classifier.weight")
     with pytest.raises(ValueError, match=r"E_SR401.*rel_classifier\.weight"):
         import_spert(folder, types)
@@ -234,19 +234,19 @@ def test_wrong_types_file(tmp_path: Path) -> None:
         import_spert(folder, types)
 
 
-def test_a_folder_of_others_is_not_replaced(tmp_path: Path):
+def test_folder_with_other_files_is_not_replaced(tmp_path: Path):
     output, checkpoint, types = tmp_path / "out", tmp_path / "checkpoint", tmp_path / "types.json"
     output.mkdir()
-    (output / "mine").write_text("x")
+    (output / "notes").write_text("x")
     checkpoint.mkdir()
     types.write_text("{}")
     with pytest.raises(FileExistsError, match="E_SR641"):
         write_pipeline(checkpoint, output, types=types, force=True)
-    assert (output / "mine").read_text() == "x"
+    assert (output / "notes").read_text() == "x"
 
 
 @pytest.mark.parametrize("data", [b"", b"\xff" * 100])
-def test_damaged_weights_are_an_error_with_the_path(tmp_path: Path, bert_checkpoint: Path, data):
+def test_error_on_damaged_weights_names_the_path(tmp_path: Path, bert_checkpoint: Path, data):
     checkpoint = Path(shutil.copytree(bert_checkpoint, tmp_path / "checkpoint"))
     (checkpoint / "model.safetensors").write_bytes(data)
     types = tmp_path / "types.json"

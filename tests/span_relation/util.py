@@ -66,7 +66,7 @@ def make_nlp(
     model: dict[str, Any] | None = None,
     **settings: Any,
 ) -> tuple[Language, SpanRelation]:
-    """A blank pipeline with the component, not yet initialized."""
+    """Make a blank pipeline with the component, which is not yet initialized."""
     nlp = spacy.blank("en")
     config = {"max_span_size": 4, **settings, "model": model or model_config(checkpoint)}
     pipe = nlp.add_pipe("span_relation", name=name, config=config)
@@ -77,18 +77,18 @@ def make_nlp(
 def make_examples(
     nlp: Language, rows: Sequence[Row] = ROWS, key: str | None = None
 ) -> list[Example]:
-    """Examples whose predicted Docs are bare."""
+    """Make Examples whose predicted Docs have no annotations."""
     docs = [make_doc(nlp.vocab, *row, key=key) for row in rows]
     return [Example(Doc(nlp.vocab, words=[t.text for t in doc]), doc) for doc in docs]
 
 
 def copy_ents(example: Example) -> None:
-    """Give the predicted Doc the gold `doc.ents`, as an NER before the component would."""
+    """Copy the gold `doc.ents` to the predicted Doc, as if an earlier NER had set them."""
     doc = example.predicted
     doc.set_ents([Span(doc, e.start, e.end, label=e.label) for e in example.reference.ents])
 
 
-Found = tuple[list[tuple[int, int, str]], list[tuple[tuple[int, int], tuple[int, int], str]]]
+Annotations = tuple[list[tuple[int, int, str]], list[tuple[tuple[int, int], tuple[int, int], str]]]
 
 
 def the_pipe(nlp: Language) -> SpanRelation:
@@ -98,12 +98,13 @@ def the_pipe(nlp: Language) -> SpanRelation:
 
 
 def targets_of(pipe: SpanRelation, examples: list[Example]) -> Targets:
-    """The targets of a batch, as a training step makes them."""
+    """Return the targets of a batch, as in a training step."""
     docs = pipe._split_into_texts([example.predicted for example in examples])
     return pipe.make_targets(examples, pipe._reach(docs, pipe.model.predict(docs)))
 
 
 def start(nlp: Language) -> list[Example]:
+    """Initialize a pipeline with a fixed seed, and return its Examples."""
     examples = make_examples(nlp)
     fix_random_seed(0)
     nlp.initialize(lambda: examples)
@@ -111,7 +112,7 @@ def start(nlp: Language) -> list[Example]:
 
 
 def train_step(nlp: Language, examples: list[Example], optimizer: Any) -> dict[str, float]:
-    """As `spacy train` does: gradients of all components first, then the steps."""
+    """Train as `spacy train` does: compute the gradients of all components, then update the weights."""
     losses: dict[str, float] = {}
     nlp.update(examples, sgd=False, losses=losses)
     for _, pipe in nlp.pipeline:
@@ -121,7 +122,7 @@ def train_step(nlp: Language, examples: list[Example], optimizer: Any) -> dict[s
 
 
 def ner_model(tok2vec: dict[str, Any]) -> dict[str, Any]:
-    """A small network of spaCy's own NER."""
+    """Settings of a small network of spaCy's NER."""
     return {
         "@architectures": "spacy.TransitionBasedParser.v2",
         "state_type": "ner",
@@ -133,8 +134,10 @@ def ner_model(tok2vec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def found(doc: Doc, spans_key: str | None = "entities", relations_key: str = "relations") -> Found:
-    """Entities and relations of a Doc as plain data, without scores, in order."""
+def annotations_of(
+    doc: Doc, spans_key: str | None = "entities", relations_key: str = "relations"
+) -> Annotations:
+    """Return the entities and relations of a Doc as plain data, sorted, without scores."""
     relations = get_relations(doc, relations_key)
     return (
         sorted((s.start, s.end, s.label_) for s in get_entities(doc, spans_key)),
@@ -145,13 +148,13 @@ def found(doc: Doc, spans_key: str | None = "entities", relations_key: str = "re
 
 
 def scores_of(doc: Doc) -> list[float]:
-    """Scores of entities, then of relations, in the order in which they are stored."""
+    """Return the scores of entities, then of relations, in the order in which they are stored."""
     entities = doc.spans["entities"].attrs["scores"] if "entities" in doc.spans else []
     return [*entities, *(r.score for r in get_relations(doc) if r.score is not None)]
 
 
-def expected(row: Row) -> Found:
-    """What `found` gives for a gold row."""
+def expected(row: Row) -> Annotations:
+    """Return the annotations of a gold row in the form of `annotations_of`."""
     _, entities, relations = row
     return (
         sorted(entities),
