@@ -105,12 +105,13 @@ class Errors:
     E213 = (
         "[E_SR213] Found no initialized `transformer` component that a listener with upstream = "
         "'{upstream}' could read. Put one before this component in the pipeline (its factory is "
-        "'transformer', of spacy-transformers), and give its name. A `curated_transformer` component is "
-        "read by 'spacy-spanrel.CuratedListenerEncoder.v1'."
+        "'transformer', of spacy-transformers), and set upstream to its name or '*'. For a "
+        "`curated_transformer` component use 'spacy-spanrel.CuratedListenerEncoder.v1'."
     )
     E214 = (
         "[E_SR214] '{upstream}' is in [training] frozen_components, but not in annotating_components: "
-        "'{name}', which listens to it, would have nothing to read in training. Add it there as well."
+        "'{name}', which listens to it, would have nothing to read in training. Add '{upstream}' to "
+        "annotating_components."
     )
     E215 = (
         "[E_SR215] '{last}', the last component that listens to '{upstream}', is in [training] "
@@ -118,9 +119,9 @@ class Errors:
         "nothing. Put '{last}' before the others in the pipeline, or freeze '{upstream}' as well."
     )
     E216 = (
-        "[E_SR216] A Doc has no output of a `transformer` component (upstream = '{upstream}'). The "
-        "component is disabled or stands behind this one in the pipeline, or its output "
-        "(`doc._.trf_data`) was removed."
+        "[E_SR216] A Doc has no output of a shared transformer (upstream = '{upstream}') in "
+        "`doc._.trf_data`. The transformer is disabled or comes after this component in the pipeline, "
+        "or its output was removed. Enable it, and put it before this component."
     )
 
     E240 = (
@@ -145,8 +146,9 @@ class Errors:
     )
     E233 = (
         "[E_SR233] Found no `curated_transformer` component that a listener with upstream = "
-        "'{upstream}' could read. Put one before this component in the pipeline, and give its name. "
-        "A `transformer` component of spacy-transformers is read by 'spacy-spanrel.ListenerEncoder.v1'."
+        "'{upstream}' could read. Put one before this component in the pipeline, and set upstream to its "
+        "name or '*'. For a `transformer` component of spacy-transformers use "
+        "'spacy-spanrel.ListenerEncoder.v1'."
     )
     E221 = (
         "[E_SR221] The tensor '{name}' holds {value}: every weight must be a finite number. The "

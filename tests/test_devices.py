@@ -34,6 +34,7 @@ from spacy_spanrel.encoding.transfer import to_device
 from spacy_spanrel.span_relation.network import SpERTHeads
 from spacy_spanrel.training.optimizer import create_adamw
 
+from .encoding.util import shared_nlp
 from .extractive_qa import util as qa
 from .relation_classifier import util as rc
 from .simulated_cuda import CUDA, CudaTensor, SimulatedCuda, cuda  # noqa: F401 (a fixture)
@@ -285,9 +286,6 @@ def test_shared_transformer_on_another_device(
     cuda: SimulatedCuda,  # noqa: F811
 ) -> None:
     # Without CuPy, spacy-transformers runs on the CPU, and the heads run on torch's CUDA device.
-    pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
-    from .encoding.test_listener import shared_nlp, start, train_step
-
     spans = torch.tensor([[0, 2], [4, 5], [6, 7]])
     pairs = torch.tensor([[0, 1], [1, 2], [2, 0]])
     results = []
@@ -295,11 +293,11 @@ def test_shared_transformer_on_another_device(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(torch.cuda, "is_available", lambda has_cuda=has_cuda: has_cuda)
             nlp = shared_nlp(bert_checkpoint)
-            examples = start(nlp)
+            examples = sr.start(nlp)
             model = nlp.get_pipe("span_relation").model
             assert get_shim(model).device == (CUDA if has_cuda else CPU)
             optimizer = create_adamw(learn_rate=1e-3)
-            losses = [train_step(nlp, examples, optimizer) for _ in range(3)]
+            losses = [sr.train_step(nlp, examples, optimizer) for _ in range(3)]
             losses = [{k: v for k, v in step.items() if k != "transformer"} for step in losses]
             docs = list(nlp.get_pipe("transformer").pipe([nlp.make_doc(sr.TEXTS[0])]))
             logits = get_module(model, SpERTHeads).predict_pairs(model.predict(docs), spans, pairs)

@@ -32,7 +32,7 @@ from ..annotations import (
 from ..arrays import BoolArray, FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.encoder import EncodedDocs, EncoderBackprop, SplitDocs
-from ..encoding.listener import check_training
+from ..encoding.listening import check_training
 from ..encoding.shim import get_module
 from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings

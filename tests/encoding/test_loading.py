@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 
@@ -12,12 +11,10 @@ import pytest
 import srsly
 import torch
 from safetensors.torch import load, load_file, save, save_file
-from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.vocab import Vocab
 from torch import nn
 
-from spacy_spanrel.encoding import listener
 from spacy_spanrel.encoding.checkpoint import HFModule, build_hf_module, load_checkpoint
 from spacy_spanrel.encoding.encoder import HFEncoder
 from spacy_spanrel.encoding.pieces import tokenizer_from_files
@@ -258,39 +255,3 @@ def test_frozen_weights_stay_frozen():
     load_weights(module, {k: v.clone() for k, v in nn.Linear(3, 5).state_dict().items()})
     assert not module.weight.requires_grad
     assert module.bias.requires_grad
-
-
-# Extension of spaCy
-
-
-def test_replace_listeners_is_extended_once(monkeypatch):
-    original = Language.replace_listeners
-    while hasattr(original, "__wrapped__"):
-        original = original.__wrapped__
-    monkeypatch.setattr(Language, "replace_listeners", original)
-    listener._extend_replace_listeners()
-    extended = Language.replace_listeners
-    assert extended is not original
-    listener._extend_replace_listeners()
-    assert Language.replace_listeners is extended
-
-
-def test_replace_listeners_is_left_alone_at_import(run_fresh):
-    run_fresh(
-        "from spacy.language import Language\n"
-        "before = Language.replace_listeners\n"
-        "import importlib, spacy_spanrel.encoding.listener as listener\n"
-        "importlib.reload(listener)\n"
-        "assert Language.replace_listeners is before\n"
-    )
-
-
-@pytest.fixture
-def run_fresh():
-    import subprocess
-
-    def run(code: str) -> None:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-
-    return run

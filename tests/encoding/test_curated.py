@@ -1,4 +1,4 @@
-"""`span_relation` on a shared `curated_transformer` of spacy-curated-transformers."""
+"""The encoder over a transformer of spacy-curated-transformers, in pipelines with `span_relation`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from ..span_relation.util import (
 )
 from ..util import tiny_checkpoint, tiny_encoder
 
-# Its transformer turns an array of one number into a number, which numpy 2.4 refuses.
+# spacy-curated-transformers converts an array of one number to a number, which numpy 2.4 refuses.
 trains = pytest.mark.skipif(
     tuple(map(int, np.__version__.split(".")[:2])) >= (2, 4),
     reason="spacy-curated-transformers 0.3 cannot be trained with numpy 2.4",
@@ -91,17 +91,16 @@ def curated_nlp(checkpoint: Path, ner: str | None = None) -> Language:
             "width": 32,
             "pooling": {"@layers": "reduce_mean.v1"},
         }
-        where = {"after": "transformer"} if ner == "before" else {"last": True}
-        nlp.add_pipe("ner", config={"model": ner_model(tok2vec)}, **where)
+        position = {"after": "transformer"} if ner == "before" else {"last": True}
+        nlp.add_pipe("ner", config={"model": ner_model(tok2vec)}, **position)
     return nlp
 
 
-def train(nlp: Language, examples: list[Example], steps: int, rate: float = 5e-3) -> float:
-    """Train as `spacy train` does; return the last loss of span_relation."""
-    optimizer = create_adamw(learn_rate=rate, weight_decay=0.0)
+def train(nlp: Language, examples: list[Example], steps: int) -> None:
+    """Train as `spacy train` does."""
+    optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
     for _ in range(steps):
-        losses = train_step(nlp, examples, optimizer)
-    return losses["span_relation"]
+        train_step(nlp, examples, optimizer)
 
 
 def weights_of(model: Any) -> torch.Tensor:
@@ -110,19 +109,19 @@ def weights_of(model: Any) -> torch.Tensor:
     return next(network.parameters())
 
 
-def test_reads_what_an_own_encoder_reads(bert_checkpoint: Path) -> None:
+def test_same_pieces_as_hf_encoder(bert_checkpoint: Path) -> None:
     nlp = curated_nlp(bert_checkpoint)
     start(nlp)
     texts = [*TEXTS, "John  works\n", "", "in xyz London"]
     docs = [nlp.make_doc(text) for text in texts]
     docs = list(nlp.get_pipe("transformer").pipe(docs))
     encoded = the_pipe(nlp).model.get_ref("encoder").predict(docs)
-    own = tiny_encoder(bert_checkpoint).predict(docs)
-    np.testing.assert_array_equal(encoded.token_offsets, own.token_offsets)
+    wanted = tiny_encoder(bert_checkpoint).predict(docs)
+    np.testing.assert_array_equal(encoded.token_offsets, wanted.token_offsets)
     for i in range(encoded.n_tokens):
-        mine, theirs = (e.pieces[slice(*e.token_pieces[i].tolist())] for e in (encoded, own))
-        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
-    # One summary for each Doc: the mean of its pieces.
+        pair = (e.pieces[slice(*e.token_pieces[i].tolist())] for e in (encoded, wanted))
+        torch.testing.assert_close(*pair, atol=1e-5, rtol=1e-4)
+    # Each Doc has one summary vector, the mean of its pieces.
     assert len(encoded.context) == len(docs)
     first = encoded.pieces[: encoded.token_pieces[len(docs[0]) - 1, 1]]
     torch.testing.assert_close(encoded.context[0], first.mean(dim=0))
@@ -152,13 +151,13 @@ def test_learns_together_with_an_ner(tmp_path: Path, ner: str) -> None:
 
 @trains
 def test_gradient_reaches_the_transformer(bert_checkpoint: Path) -> None:
-    """The same from a listener and, after replacing it, from a transformer of its own."""
+    """A listener and the copy of the transformer that replaces it get the same gradient."""
     gradients = []
-    for own in (False, True):
+    for is_replaced in (False, True):
         nlp = curated_nlp(bert_checkpoint)
         examples = start(nlp)
         model = nlp.get_pipe("transformer").model
-        if own:
+        if is_replaced:
             nlp.replace_listeners("transformer", "span_relation", ["model.encoder"])
             nlp.disable_pipe("transformer")
             model = the_pipe(nlp).model.get_ref("encoder").layers[0]

@@ -1,4 +1,4 @@
-"""`span_relation` on a shared `transformer` component of spacy-transformers."""
+"""Encoders over a transformer of spacy-transformers, in pipelines with `span_relation`."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
+from spacy.ml.models.tok2vec import build_hash_embed_cnn_tok2vec
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.training.initialize import init_nlp
@@ -23,69 +24,23 @@ from spacy.training.loop import train as train_loop
 from spacy.util import fix_random_seed, load_config
 
 from spacy_spanrel.encoding.encoder import EncodedDocs
+from spacy_spanrel.encoding.shared import TransformerEncoder
 from spacy_spanrel.training.optimizer import create_adamw
-from tests.span_relation.util import (
+
+from ..span_relation.util import (
     ROWS,
     TEXTS,
     annotations_of,
     expected,
-    make_examples,
-    ner_model,
     scores_of,
     start,
     the_pipe,
     train_step,
 )
-from tests.util import WORDS, make_doc, run_python, tiny_checkpoint, tiny_encoder, write_docs
+from ..util import WORDS, make_doc, run_python, tiny_checkpoint, tiny_encoder, write_docs
+from .util import DOC_SPANS, LISTENER, SENTENCES, STRIDED, shared_nlp, word_embeddings
 
 pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
-
-LISTENER = {"@architectures": "spacy-spanrel.ListenerEncoder.v1"}
-NER_LISTENER = {
-    "@architectures": "spacy-transformers.TransformerListener.v1",
-    "grad_factor": 1.0,
-    "pooling": {"@layers": "reduce_mean.v1"},
-}
-DOC_SPANS = {"@span_getters": "spacy-transformers.doc_spans.v1"}
-STRIDED = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 6, "stride": 4}
-SENTENCES = {"@span_getters": "spacy-transformers.sent_spans.v1"}
-
-
-def shared_nlp(
-    checkpoint: Path,
-    *,
-    get_spans: dict[str, Any] = DOC_SPANS,
-    encoder: dict[str, Any] = LISTENER,
-    ner: str | None = None,
-    tokenizer: dict[str, Any] | None = None,
-) -> Language:
-    """A pipeline of a transformer, span_relation and, "before" or "behind" it, an NER."""
-    nlp = spacy.blank("en")
-    nlp.add_pipe(
-        "transformer",
-        config={
-            "model": {
-                "@architectures": "spacy-transformers.TransformerModel.v3",
-                "name": str(checkpoint),
-                "get_spans": get_spans,
-                "tokenizer_config": {"use_fast": True, **(tokenizer or {})},
-                "transformer_config": {
-                    "hidden_dropout_prob": 0.0,
-                    "attention_probs_dropout_prob": 0.0,
-                },
-            }
-        },
-    )
-    parts = ["span_relation"]
-    if ner is not None:
-        parts.insert(0 if ner == "before" else 1, "ner")
-    for part in parts:
-        if part == "ner":
-            nlp.add_pipe("ner", config={"model": ner_model(NER_LISTENER)})
-        else:
-            model = {"size_embedding": 4, "dropout": 0.0, "encoder": dict(encoder)}
-            nlp.add_pipe("span_relation", config={"max_span_size": 4, "model": model})
-    return nlp
 
 
 def encode(nlp: Language, docs: list[Doc]) -> EncodedDocs:
@@ -95,52 +50,51 @@ def encode(nlp: Language, docs: list[Doc]) -> EncodedDocs:
     return encoded
 
 
-def assert_equal(ours: EncodedDocs, own: EncodedDocs) -> None:
-    np.testing.assert_array_equal(ours.token_offsets, own.token_offsets)
-    torch.testing.assert_close(ours.context, own.context, atol=1e-5, rtol=1e-4)
+def assert_equal(actual: EncodedDocs, wanted: EncodedDocs) -> None:
+    np.testing.assert_array_equal(actual.token_offsets, wanted.token_offsets)
+    torch.testing.assert_close(actual.context, wanted.context, atol=1e-5, rtol=1e-4)
     for name in ("token_pieces", "token_window"):
-        torch.testing.assert_close(getattr(ours, name), getattr(own, name))
-    torch.testing.assert_close(ours.pieces, own.pieces, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(getattr(actual, name), getattr(wanted, name))
+    torch.testing.assert_close(actual.pieces, wanted.pieces, atol=1e-5, rtol=1e-4)
 
 
-# The same as with an encoder of its own
+# Equal to HFEncoder with the same weights
 
 
-def test_equals_an_own_encoder(checkpoint: Path) -> None:
+def test_equals_hf_encoder(checkpoint: Path) -> None:
     nlp = shared_nlp(checkpoint)
     start(nlp)
     docs = [nlp.make_doc(text) for text in (*TEXTS, "don't be Smithson-Acme", "x")]
     assert_equal(encode(nlp, docs), tiny_encoder(checkpoint).predict(docs))
 
 
+@pytest.fixture(scope="module")
+def bert_nlp(bert_checkpoint: Path) -> Language:
+    """An initialized pipeline, not to be changed."""
+    nlp = shared_nlp(bert_checkpoint)
+    start(nlp)
+    return nlp
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(texts=st.lists(st.lists(st.sampled_from([*WORDS, "xyz", "  ", ",", "don't"])), max_size=4))
-def test_equals_an_own_encoder_on_any_text(bert_checkpoint: Path, texts: list[list[str]]) -> None:
-    nlp = _cached(bert_checkpoint)
-    docs = [nlp.make_doc(" ".join(words)) for words in texts]
+def test_equals_hf_encoder_on_any_text(
+    bert_checkpoint: Path, bert_nlp: Language, texts: list[list[str]]
+) -> None:
+    docs = [bert_nlp.make_doc(" ".join(words)) for words in texts]
     docs = [doc for doc in docs if doc.text.strip() and len(doc.text) < 100]
     if docs:
-        ours, own = encode(nlp, docs), tiny_encoder(bert_checkpoint).predict(docs)
-        for i in range(len(ours.token_pieces)):
-            mine, theirs = (e.pieces[slice(*e.token_pieces[i].tolist())] for e in (ours, own))
-            torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
-        torch.testing.assert_close(ours.context, own.context, atol=1e-5, rtol=1e-4)
+        actual, wanted = encode(bert_nlp, docs), tiny_encoder(bert_checkpoint).predict(docs)
+        for i in range(actual.n_tokens):
+            pair = (e.pieces[slice(*e.token_pieces[i].tolist())] for e in (actual, wanted))
+            torch.testing.assert_close(*pair, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(actual.context, wanted.context, atol=1e-5, rtol=1e-4)
 
 
-_NLP: dict[Path, Language] = {}
-
-
-def _cached(checkpoint: Path) -> Language:
-    if checkpoint not in _NLP:
-        _NLP[checkpoint] = shared_nlp(checkpoint)
-        start(_NLP[checkpoint])
-    return _NLP[checkpoint]
-
-
-def test_same_predictions_and_gradient_as_an_own_encoder(bert_checkpoint: Path) -> None:
+def test_same_predictions_and_gradient_as_hf_encoder(bert_checkpoint: Path) -> None:
     """With the same weights, the same batch gives the same losses and the same gradient."""
     shared = shared_nlp(bert_checkpoint)
-    own = spacy.blank("en")
+    separate = spacy.blank("en")
     encoder = {
         "@architectures": "spacy-spanrel.HFEncoder.v1",
         "name": str(bert_checkpoint),
@@ -149,9 +103,9 @@ def test_same_predictions_and_gradient_as_an_own_encoder(bert_checkpoint: Path) 
         "dropout": 0.0,
     }
     model = {"size_embedding": 4, "dropout": 0.0, "encoder": encoder}
-    own.add_pipe("span_relation", config={"max_span_size": 4, "model": model})
+    separate.add_pipe("span_relation", config={"max_span_size": 4, "model": model})
     losses, gradients, scores = [], [], []
-    for nlp in (shared, own):
+    for nlp in (shared, separate):
         examples = start(nlp)
         pipe = the_pipe(nlp)
         heads = pipe.model.shims[0].module
@@ -160,9 +114,9 @@ def test_same_predictions_and_gradient_as_an_own_encoder(bert_checkpoint: Path) 
             for parameter in heads.parameters():
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.1)
         fix_random_seed(1)
-        found_losses: dict[str, float] = {}
-        nlp.update(examples, sgd=False, losses=found_losses)
-        losses.append(found_losses["span_relation"])
+        step: dict[str, float] = {}
+        nlp.update(examples, sgd=False, losses=step)
+        losses.append(step["span_relation"])
         if nlp is shared:
             network = nlp.get_pipe("transformer").model.transformer
         else:
@@ -176,8 +130,8 @@ def test_same_predictions_and_gradient_as_an_own_encoder(bert_checkpoint: Path) 
     assert len(common) > 30
     for name in common:
         torch.testing.assert_close(gradients[0][name], gradients[1][name], atol=1e-5, rtol=1e-3)
-    for mine, theirs in zip(*scores, strict=True):
-        np.testing.assert_allclose(mine, theirs, atol=1e-5)
+    for actual, wanted in zip(*scores, strict=True):
+        np.testing.assert_allclose(actual, wanted, atol=1e-5)
 
 
 # Training
@@ -210,7 +164,7 @@ def test_learns_saves_and_loads(
 def test_learns_together_with_an_ner(bert_checkpoint: Path, ner: str) -> None:
     nlp = shared_nlp(bert_checkpoint, ner=ner)
     examples = start(nlp)
-    weights = nlp.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
+    weights = word_embeddings(nlp.get_pipe("transformer"))
     before = weights.detach().clone()
     optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
     first = train_step(nlp, examples, optimizer)
@@ -235,7 +189,7 @@ def test_token_is_read_in_the_window_with_most_context(bert_checkpoint: Path) ->
     encoded = encode(nlp, [doc])
     data = doc._.trf_data
     hidden = torch.from_numpy(data.model_output.last_hidden_state)
-    # Windows of 6 tokens every 4, each word one piece behind [CLS].
+    # Windows of 6 tokens, one every 4 tokens. Each word is one piece, and [CLS] is the first one.
     starts = [0, 4, 8]
     lengths = [min(6, len(doc) - start) for start in starts]
     for token in range(len(doc)):
@@ -245,9 +199,9 @@ def test_token_is_read_in_the_window_with_most_context(bert_checkpoint: Path) ->
             if start <= token < start + length
         }
         best = max(room, key=lambda window: (room[window], -window))
-        (first, last) = encoded.token_pieces[token].tolist()
+        first, end = encoded.token_pieces[token].tolist()
         assert encoded.token_window[token] == best
-        assert last == first + 1
+        assert end == first + 1
         torch.testing.assert_close(encoded.pieces[first], hidden[best, 1 + token - starts[best]])
     torch.testing.assert_close(encoded.context, hidden[:, 0])
 
@@ -263,7 +217,7 @@ def test_sentences_have_their_own_context(bert_checkpoint: Path) -> None:
 
 
 def test_empty_and_blank_docs(bert_checkpoint: Path) -> None:
-    # The getter of whole Docs fails on empty ones in spacy-transformers itself.
+    # doc_spans of spacy-transformers fails on empty Docs.
     nlp = shared_nlp(bert_checkpoint, get_spans=STRIDED)
     examples = start(nlp)
     texts = ["", "  ", "John works in Paris.", "", "\n"]
@@ -284,7 +238,7 @@ def test_batches_change_nothing(bert_checkpoint: Path) -> None:
         np.testing.assert_allclose(scores_of(first), scores_of(second), atol=1e-5)
 
 
-# Traps
+# Settings and texts that do not work
 
 
 def test_without_a_transformer(bert_checkpoint: Path) -> None:
@@ -355,7 +309,7 @@ def test_grad_factor(bert_checkpoint: Path) -> None:
         examples = start(nlp)
         fix_random_seed(0)
         nlp.update(examples, sgd=False)
-        weights = nlp.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
+        weights = word_embeddings(nlp.get_pipe("transformer"))
         norms.append(float(weights.grad.norm()))
     assert norms[0] > 0
     assert norms[1] == pytest.approx(0.5 * norms[0], rel=1e-3)
@@ -363,23 +317,23 @@ def test_grad_factor(bert_checkpoint: Path) -> None:
 
 
 def test_component_that_learns_nothing_passes_gradients_on(bert_checkpoint: Path) -> None:
-    """The last listener sends the gradients of all, also where its own batch has nothing gold."""
+    """The last listener sends the gradients of all, even if its batch has no gold annotation."""
     nlp = shared_nlp(bert_checkpoint, ner="before")
     examples = start(nlp)
     gold = make_doc(nlp.vocab, *ROWS[0])
     del gold.spans["relations"]
     without = Example(nlp.make_doc(gold.text), gold)
     nlp.get_pipe("span_relation").cfg["neg_entity_count"] = 0
-    weights = nlp.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
+    weights = word_embeddings(nlp.get_pipe("transformer"))
     nlp.update([without], sgd=False)
     assert float(weights.grad.norm()) > 0
-    # Nothing is left of the batch, so that the pipeline can be pickled.
+    # A listener that still held the batch could not be pickled.
     pickle.loads(pickle.dumps(nlp))
     assert train_step(nlp, examples, create_adamw(learn_rate=1e-3))["span_relation"] > 0
 
 
 def test_empty_docs_beside_an_ner(bert_checkpoint: Path) -> None:
-    """Both listeners leave out the same Docs of a batch, or gradients would go astray."""
+    """Both listeners skip the same Docs of a batch; otherwise gradients would reach other Docs."""
     gradients = []
     for empty in (False, True):
         nlp = shared_nlp(bert_checkpoint, ner="before", get_spans=STRIDED)
@@ -389,13 +343,13 @@ def test_empty_docs_beside_an_ner(bert_checkpoint: Path) -> None:
         nlp.get_pipe("span_relation")._rng = np.random.default_rng(0)
         batch = [nothing, examples[0], nothing, examples[1]] if empty else examples[:2]
         nlp.update(batch, sgd=False)
-        weights = nlp.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
+        weights = word_embeddings(nlp.get_pipe("transformer"))
         gradients.append(weights.grad.clone())
     torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
 
 
-def test_next_batch_is_read_afresh(bert_checkpoint: Path) -> None:
-    """A batch that was not backpropagated (the component was left out of the update) is forgotten."""
+def test_excluded_component_reads_the_next_batch(bert_checkpoint: Path) -> None:
+    """A batch that was never backpropagated, because the component was excluded, is forgotten."""
     nlp = shared_nlp(bert_checkpoint, ner="behind")
     examples = start(nlp)
     nlp.update(examples[:2], sgd=False, exclude=["span_relation"])
@@ -409,14 +363,14 @@ def test_text_that_the_transformer_cuts(bert_checkpoint: Path) -> None:
     text = " ".join(["John works in Paris ."] * 20)
     with pytest.warns(UserWarning, match=r"W_SR164.* 37 of 100 tokens .* from 'Paris' on"):
         doc = nlp(text)
-    # Nothing is found where nothing was read.
+    # There are no predictions in the tokens that were cut off.
     assert all(span.end <= 63 for span in doc.spans["entities"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         nlp(text)
 
 
-def test_no_warning_of_white_space_and_symbols(bert_checkpoint: Path) -> None:
+def test_no_warning_of_whitespace_and_symbols(bert_checkpoint: Path) -> None:
     nlp = shared_nlp(bert_checkpoint, get_spans=STRIDED)
     start(nlp)
     with warnings.catch_warnings():
@@ -430,7 +384,7 @@ def test_tokenizer_without_a_limit(bert_checkpoint: Path) -> None:
         start(nlp)
 
 
-def test_cleaned_docs_keep_no_vectors(bert_checkpoint: Path) -> None:
+def test_doc_cleaner_removes_the_vectors(bert_checkpoint: Path) -> None:
     nlp = shared_nlp(bert_checkpoint)
     start(nlp)
     (doc,) = nlp.pipe([TEXTS[0]])
@@ -442,128 +396,7 @@ def test_cleaned_docs_keep_no_vectors(bert_checkpoint: Path) -> None:
     assert len(cleaned.to_bytes()) < 0.5 * len(doc.to_bytes())
 
 
-# A transformer of its own
-
-
-def own_after(nlp: Language) -> Language:
-    nlp.replace_listeners("transformer", "span_relation", ["model.encoder"])
-    return nlp
-
-
-def predictions(nlp: Language, texts: list[str] = TEXTS) -> list[Any]:
-    return [(annotations_of(doc), scores_of(doc)) for doc in nlp.pipe(texts)]
-
-
-def assert_same(mine: list[Any], theirs: list[Any]) -> None:
-    for (spans, scores), (other_spans, other_scores) in zip(mine, theirs, strict=True):
-        assert spans == other_spans
-        np.testing.assert_allclose(scores, other_scores, atol=1e-5)
-
-
-@pytest.mark.parametrize("get_spans", [DOC_SPANS, STRIDED], ids=["doc", "strided"])
-def test_replaced_listener(tmp_path: Path, get_spans: dict[str, Any]) -> None:
-    """`nlp.replace_listeners` gives the component the transformer as it is."""
-    folder = tiny_checkpoint(tmp_path / "encoder")
-    nlp = shared_nlp(folder, get_spans=get_spans, ner="before")
-    examples = start(nlp)
-    optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
-    for _ in range(15):
-        train_step(nlp, examples, optimizer)
-    texts = [*TEXTS, "", "  ", " ".join(TEXTS[:3])]
-    # The getter of whole Docs fails on empty ones in spacy-transformers itself.
-    before = predictions(nlp, texts if get_spans is STRIDED else TEXTS)
-    own_after(nlp)
-    transformer = nlp.get_pipe("transformer")
-    assert transformer.listening_components == ["ner"]
-    assert_same(predictions(nlp, texts if get_spans is STRIDED else TEXTS), before)
-    # Without the shared one, from disk, where the checkpoint is no more.
-    nlp.remove_pipe("ner")
-    nlp.remove_pipe("transformer")
-    folder.rename(tmp_path / "moved")
-    assert_same(predictions(nlp), before[: len(TEXTS)])
-    assert nlp("").text == ""
-    nlp.to_disk(tmp_path / "pipeline")
-    loaded = spacy.load(tmp_path / "pipeline")
-    assert_same(predictions(loaded), before[: len(TEXTS)])
-    encoder = loaded.config["components"]["span_relation"]["model"]["encoder"]
-    assert encoder["@architectures"] == "spacy-spanrel.TransformerEncoder.v1"
-    assert encoder["transformer"]["name"] == str(folder)
-    again = pickle.loads(pickle.dumps(loaded))
-    assert_same(predictions(again), before[: len(TEXTS)])
-    # Learns on: the encoder as well, and all by heart.
-    weights = the_pipe(loaded).model.get_ref("encoder").layers[0].transformer
-    kept = weights.embeddings.word_embeddings.weight.detach().clone()
-    optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
-    rows = make_examples(loaded)
-    empty = Example(loaded.make_doc(""), loaded.make_doc(""))
-    for _ in range(40):
-        loaded.update([*rows, empty], sgd=optimizer)
-    assert not torch.equal(kept, weights.embeddings.word_embeddings.weight)
-    assert [annotations_of(doc) for doc in loaded.pipe(TEXTS)] == [expected(row) for row in ROWS]
-    assert np.isfinite(loaded.update([empty], sgd=optimizer)["span_relation"])
-
-
-def test_replaced_listener_has_the_same_gradient(bert_checkpoint: Path) -> None:
-    gradients = []
-    for own in (False, True):
-        nlp = shared_nlp(bert_checkpoint, encoder={**LISTENER, "grad_factor": 0.5})
-        examples = start(nlp)
-        network = nlp.get_pipe("transformer").model.transformer
-        if own:
-            own_after(nlp)
-            network = the_pipe(nlp).model.get_ref("encoder").layers[0].transformer
-            nlp.disable_pipe("transformer")
-        fix_random_seed(0)
-        nlp.update(examples, sgd=False)
-        gradients.append(network.embeddings.word_embeddings.weight.grad.clone())
-    torch.testing.assert_close(*gradients, atol=1e-6, rtol=1e-4)
-
-
-def test_replaced_listener_can_be_initialized_again(bert_checkpoint: Path, tmp_path: Path) -> None:
-    nlp = shared_nlp(bert_checkpoint)
-    start(nlp)
-    own_after(nlp)
-    nlp.to_disk(tmp_path)
-    loaded = spacy.load(tmp_path)
-    network = the_pipe(loaded).model.get_ref("encoder").layers[0].transformer
-    kept = network.embeddings.word_embeddings.weight.detach().clone()
-    start(loaded)
-    torch.testing.assert_close(network.embeddings.word_embeddings.weight, kept)
-    # From the config alone.
-    fresh = spacy.util.load_model_from_config(loaded.config, auto_fill=True)
-    start(fresh)
-    assert_same(predictions(fresh), predictions(loaded))
-
-
-def test_replacing_a_listener_of_another_component(bert_checkpoint: Path) -> None:
-    """What is not ours goes on as spaCy does it."""
-    nlp = shared_nlp(bert_checkpoint, ner="before")
-    start(nlp)
-    nlp.replace_listeners("transformer", "ner", ["model.tok2vec"])
-    encoder = nlp.config["components"]["ner"]["model"]["tok2vec"]["@architectures"]
-    assert encoder == "spacy-transformers.Tok2VecTransformer.v3"
-    assert nlp.get_pipe("transformer").listening_components == ["span_relation"]
-
-
-def test_replacing_at_a_wrong_place(bert_checkpoint: Path) -> None:
-    nlp = shared_nlp(bert_checkpoint, ner="before")
-    start(nlp)
-    for paths in (["model.tok2vec"], ["model.encoder", "model.encoder"]):
-        with pytest.raises(ValueError, match=r"E_SR230.*'span_relation'.*'model.encoder'"):
-            nlp.replace_listeners("transformer", "span_relation", paths)
-    nlp.replace_listeners("transformer", "span_relation", [])
-    assert nlp.get_pipe("transformer").listening_components == ["ner", "span_relation"]
-    with pytest.raises(ValueError, match="E889"):
-        nlp.replace_listeners("nothing", "span_relation", ["model.encoder"])
-    with pytest.raises(ValueError, match="E888"):
-        nlp.replace_listeners("ner", "span_relation", ["model.encoder"])
-
-
-def test_own_encoder_of_another_layer() -> None:
-    from spacy.ml.models.tok2vec import build_hash_embed_cnn_tok2vec
-
-    from spacy_spanrel.encoding.listener import TransformerEncoder
-
+def test_transformer_encoder_of_another_layer() -> None:
     layer = build_hash_embed_cnn_tok2vec(
         width=8,
         depth=1,
@@ -577,43 +410,7 @@ def test_own_encoder_of_another_layer() -> None:
         TransformerEncoder(layer)
 
 
-def test_replaced_in_a_config_of_sourced_components(bert_checkpoint: Path, tmp_path: Path) -> None:
-    """A trained component beside a transformer that learns something else: frozen, and by itself."""
-    nlp = shared_nlp(bert_checkpoint)
-    examples = start(nlp)
-    optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
-    for _ in range(15):
-        train_step(nlp, examples, optimizer)
-    before = predictions(nlp)
-    nlp.to_disk(tmp_path / "source")
-    docs = write_docs(tmp_path / "docs.spacy", [make_doc(nlp.vocab, *row) for row in ROWS])
-    target = shared_nlp(bert_checkpoint, ner="before")
-    config = target.config.copy()
-    config["components"]["span_relation"] = {
-        "source": str(tmp_path / "source"),
-        "replace_listeners": ["model.encoder"],
-    }
-    reader = {"@readers": "spacy-spanrel.Corpus.v1", "path": str(docs)}
-    config["corpora"] = {"train": reader, "dev": reader}
-    config["training"].update(
-        {"frozen_components": ["span_relation"], "max_steps": 3, "eval_frequency": 3}
-    )
-    config["training"]["optimizer"] = {
-        "@optimizers": "spacy-spanrel.AdamW.v1",
-        "learn_rate": 0.01,
-    }
-    made = init_nlp(config)
-    (tmp_path / "out").mkdir()
-    train_loop(made, tmp_path / "out", stdout=io.StringIO(), stderr=io.StringIO())
-    loaded = spacy.load(tmp_path / "out" / "model-last")
-    loaded.get_pipe("ner").cfg["set_ents"] = "off"
-    assert_same(predictions(loaded), before)
-    first = nlp.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
-    trained = loaded.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
-    assert not torch.equal(first, trained)
-
-
-# The config in `configs`
+# configs/shared_transformer.cfg
 
 
 def test_shared_config(bert_checkpoint: Path, tmp_path: Path) -> None:
@@ -633,7 +430,7 @@ def test_shared_config(bert_checkpoint: Path, tmp_path: Path) -> None:
         },
     )
     nlp = init_nlp(config)
-    weights = nlp.get_pipe("transformer").model.transformer.embeddings.word_embeddings.weight
+    weights = word_embeddings(nlp.get_pipe("transformer"))
     before = weights.detach().clone()
     (tmp_path / "out").mkdir()
     train_loop(nlp, tmp_path / "out", stdout=io.StringIO(), stderr=io.StringIO())
@@ -648,7 +445,7 @@ def test_shared_config(bert_checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_shared_config_has_every_setting() -> None:
-    """`spacy init fill-config` finds nothing to add."""
+    """`spacy init fill-config` has nothing to add."""
     path = Path(__file__).parents[2] / "configs" / "shared_transformer.cfg"
     config = load_config(path)
     filled = spacy.util.load_model_from_config(config, auto_fill=True).config
