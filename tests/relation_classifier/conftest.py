@@ -54,7 +54,7 @@ PATTERNS = [
 
 
 def model_config(checkpoint: Path, **model: Any) -> dict[str, Any]:
-    """Settings of a small model that computes in float32 on the CPU, without dropout."""
+    """Return settings of a small model that computes in float32 on the CPU, without dropout."""
     return {
         "name": str(checkpoint),
         "max_length": "auto",
@@ -73,8 +73,8 @@ def make_nlp(
     model: dict[str, Any] | None = None,
     **settings: Any,
 ) -> tuple[Language, RelationClassifier]:
-    """A blank pipeline with the component, not yet initialized."""
-    nlp = spacy.blank("xx")  # in the fourth part of the time of "en", and there are many
+    """Make a blank pipeline with the component, not yet initialized."""
+    nlp = spacy.blank("xx")  # is made four times as fast as "en"
     if isinstance(settings.get("markers"), Mapping):
         settings["markers"] = [list(row) for row in settings["markers"].items()]
     config = {**settings, "model": model or model_config(checkpoint)}
@@ -84,9 +84,9 @@ def make_nlp(
 
 
 def add_ruler(nlp: Language, patterns: Sequence[dict[str, str]] = PATTERNS) -> None:
-    """Put an `entity_ruler` before everything. To be called after initialization, which would clear
-    its patterns."""
-    # As tokens: spaCy's EntityRuler.from_bytes forgets phrases.
+    """Add an `entity_ruler` as the first component, after initialization, which would clear its
+    patterns."""
+    # Patterns of tokens, because EntityRuler.from_bytes loses phrases.
     rows = [
         {"label": p["label"], "pattern": [{"ORTH": word} for word in p["pattern"].split()]}
         for p in patterns
@@ -95,7 +95,7 @@ def add_ruler(nlp: Language, patterns: Sequence[dict[str, str]] = PATTERNS) -> N
 
 
 def with_negatives(row: Row) -> Row:
-    """The row with all pairs that have no relation as negative ones, at the end."""
+    """Return the row with all pairs that have no relation added as negative ones."""
     text, entities, relations = row
     known = {(head, tail) for head, tail, _ in relations}
     places = range(len(entities))
@@ -104,23 +104,23 @@ def with_negatives(row: Row) -> Row:
 
 
 def gold_docs(nlp: Language, rows: Sequence[Row] = ROWS) -> list[Doc]:
-    """Gold Docs in which every pair has a label."""
+    """Return gold Docs in which every pair has a label."""
     return [make_doc(nlp.vocab, *with_negatives(row)) for row in rows]
 
 
 def make_examples(nlp: Language, docs: Sequence[Doc] | None = None) -> list[Example]:
-    """Examples whose predicted Docs are bare; of all rows unless told."""
+    """Return Examples with empty predicted Docs; None: of all rows."""
     docs = gold_docs(nlp) if docs is None else docs
     return [Example(Doc(nlp.vocab, words=[t.text for t in doc]), doc) for doc in docs]
 
 
 def bare(nlp: Language, row: Row, key: str | None = None) -> Doc:
-    """A Doc with the entities of a row and no relations."""
+    """Return a Doc with the entities of a row and no relations."""
     return make_doc(nlp.vocab, row[0], row[1], key=key)
 
 
 def found(doc: Doc, key: str = "relations") -> Found:
-    """Relations of a Doc as plain data, without scores, in order."""
+    """Return the relations of a Doc as token ranges and labels, sorted."""
     return sorted(
         ((r.head.start, r.head.end), (r.tail.start, r.tail.end), r.label)
         for r in get_relations(doc, key)
@@ -128,7 +128,7 @@ def found(doc: Doc, key: str = "relations") -> Found:
 
 
 def expected(row: Row) -> Found:
-    """What `found` gives for a gold row."""
+    """Return the result of `found` for a gold row."""
     _, entities, relations = row
     return sorted((entities[h][:2], entities[t][:2], label) for h, t, label in relations)
 
@@ -143,7 +143,7 @@ def spans(doc: Doc, *places: tuple[int, int, str]) -> list[Span]:
 
 @contextmanager
 def rows_shown(pipe: RelationClassifier) -> Iterator[list[list[int]]]:
-    """Collect the rows of piece ids that the network is shown, without their padding."""
+    """Collect the rows of piece ids that the network reads, without padding."""
     rows: list[list[int]] = []
 
     def note(network: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
@@ -179,23 +179,23 @@ def checkpoint(bert_checkpoint: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny BERT as SpanBERT on TACRED is published: 42 classes without names. Do not change its
-    files."""
+    """A tiny BERT in the form of the published SpanBERT for TACRED: 42 classes without names. Tests
+    must not change its files."""
     folder = tacred_checkpoint(tmp_path_factory.mktemp("published") / "bert")
     network = BertForSequenceClassification.from_pretrained(folder)
     # Classes that differ clearly, and relations everywhere.
     generator = torch.Generator().manual_seed(0)
     network.classifier.weight.data.normal_(std=0.5, generator=generator)
     network.classifier.bias.data[0] = -10.0
-    # Beside pytorch_model.bin, which is mapped into memory, and before it.
+    # A new file, because pytorch_model.bin is mapped into memory.
     network.save_pretrained(folder)
     return folder
 
 
 @pytest.fixture(scope="session")
 def trained_path(tmp_path_factory: pytest.TempPathFactory, checkpoint: Path) -> Path:
-    """A pipeline on disk, an `entity_ruler` and the component, that knows `ROWS` by heart. Not to
-    be changed."""
+    """A saved pipeline of an `entity_ruler` and the component, overfitted to `ROWS`. Tests must not
+    change it."""
     nlp, _ = make_nlp(checkpoint)
     examples = make_examples(nlp)
     initialize(nlp, examples)
@@ -213,7 +213,7 @@ def _trained(trained_path: Path) -> Language:
 
 @pytest.fixture
 def trained(_trained: Language) -> Language:
-    """The trained pipeline. Settings that a test changes in `cfg` are put back."""
+    """The trained pipeline. Settings that a test changes in `cfg` are restored."""
     pipe = _trained.get_pipe("relation_classifier")
     kept = dict(pipe.cfg)
     yield _trained

@@ -99,7 +99,7 @@ def test_fill_config(config_path: Path) -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=[path.stem for path in CONFIGS])
 def test_configs_have_every_setting(path: Path, tmp_path: Path) -> None:
-    # A null name would not be filled, but refused.
+    # spaCy refuses null as the name of a checkpoint.
     text = path.read_text().replace("encoder = null", 'encoder = "bert"')
     (tmp_path / "config.cfg").write_text(text)
     run_command("init", "fill-config", tmp_path / "config.cfg", tmp_path / "filled.cfg")
@@ -130,14 +130,14 @@ def test_train(checkpoint: Path, docs_path: Path, tmp_path: Path) -> None:
     assert performance["relation_classifier_loss"] > 0
     assert {"rel_f", "rel_macro_f", "rel_per_type", "rel_confusions"} <= set(performance)
     assert "REL_F" in (tmp_path / "log").read_text()
-    # The pairs of the gold data were scored, though nothing finds entities.
+    # The gold pairs were scored, although no component predicts entities.
     wrong = sum(row["count"] for row in performance["rel_confusions"])
     assert 0 < wrong <= N_PAIRS
     assert spacy.load(tmp_path / "model-best").meta["performance"]["rel_f"] is not None
 
 
 def test_train_command(checkpoint: Path, docs_path: Path, tmp_path: Path) -> None:
-    """As a user starts it, with a ruler that annotates while the classifier learns."""
+    """`spacy train` in a process of its own, with a ruler that annotates while the classifier learns."""
     nlp = spacy.blank("en")
     patterns = [
         {"label": label, "pattern": text.split()[start]}
@@ -197,7 +197,7 @@ def test_evaluate(trained_path: Path, docs_path: Path, tmp_path: Path) -> None:
         assert scores[name] == 1.0
     assert scores["rel_per_type"]["works"]["f"] == 1.0
     assert NEGATIVE not in scores["rel_per_type"]
-    # Without entities, the labels of the gold pairs.
+    # Without entities: the labels of the gold pairs.
     override = {"components": {"relation_classifier": {"score_pairs": "gold"}}}
     nlp = spacy.load(trained_path, config=override, exclude=["entity_ruler"])
     nlp.to_disk(tmp_path / "pipeline")
@@ -213,12 +213,12 @@ def test_find_threshold(trained_path: Path, docs_path: Path) -> None:
     )
     assert (best, score) == (0.0, 1.0)
     assert scores[0.5] == 1.0
-    # Above everything there is no relation.
+    # Above all probabilities there is no relation.
     assert scores[1.0] == 0.0
 
 
 def test_package_requires_us(trained_path: Path, tmp_path: Path) -> None:
-    # Who installs the packaged pipeline gets this package with it, and its factories are found.
+    # The packaged pipeline requires this package, so its factories are found after installation.
     package(trained_path, tmp_path, name="tiny", version="1.0.0", create_sdist=False)
     folder = tmp_path / "xx_tiny-1.0.0"
     meta = srsly.read_json(folder / "meta.json")
@@ -242,7 +242,7 @@ def test_wheel_in_a_clean_environment(trained_path: Path, tmp_path: Path) -> Non
         assert result.returncode == 0, result.stderr[-3000:]
         return result.stdout
 
-    # Of a copy: the build leaves files beside the sources.
+    # Build a copy, because the build leaves files beside the sources.
     copied = tmp_path / "source"
     shutil.copytree(ROOT / "spacy_spanrel", copied / "spacy_spanrel")
     for name in ("pyproject.toml", "setup.py", "setup.cfg", "README.md", "LICENSE"):

@@ -57,7 +57,7 @@ ODD_TEXTS = {
     "no pieces": "John \u200b Smith \r\n works \ufe0f for \U0001f600 Google \u200b\u200b in \u00ad Paris",
     "five times too long": " ".join(TEXTS[:4] * 12),
 }
-# Docs without a pair, by rows.
+# Texts and entities of Docs without a pair.
 NO_PAIRS: dict[str, tuple[str, list[tuple[int, int, str]]]] = {
     "empty": ("", []),
     "white space": (" \n\t ", []),
@@ -69,7 +69,7 @@ NO_PAIRS: dict[str, tuple[str, list[tuple[int, int, str]]]] = {
 
 
 def logits_of(nlp: Language, docs: list[Doc]) -> list[list[float]]:
-    """What the network says of all pairs of Docs, row by row."""
+    """Return the logits of all pairs of Docs."""
     rows: list[list[float]] = []
     network = the_pipe(nlp).model.shims[0].module
     hook = network.register_forward_hook(lambda *call: rows.extend(call[2].tolist()))
@@ -167,7 +167,7 @@ def test_order_of_the_data_changes_nothing(kind: str, request: pytest.FixtureReq
 
 
 def test_initialization_is_quiet(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """New rows for markers are no news."""
+    """Initialization logs nothing when it adds rows to the embedding for markers."""
     logging.Logger.warning_once.cache_clear()  # transformers' own
     nlp, pipe = make_nlp(checkpoint)
     initialize(nlp, make_examples(nlp))
@@ -199,7 +199,7 @@ def test_labels_added_by_hand(checkpoint: Path) -> None:
 
 
 def test_labels_given(checkpoint: Path) -> None:
-    # The negative label is known by its name, not by its place.
+    # The negative label is recognized by its name, not by its place.
     nlp, pipe = make_nlp(checkpoint)
     examples = make_examples(nlp)
     order = ["works", "lives", "killed", NEGATIVE, "based"]
@@ -221,7 +221,7 @@ def test_labels_given_wrongly(checkpoint: Path, wrong: Any) -> None:
 
 
 def test_label_data_is_all_that_initialization_needs(checkpoint: Path) -> None:
-    """What `spacy init labels` saves stands for the data, as JSON."""
+    """The result of `spacy init labels` takes the place of the data."""
     nlp, pipe = make_nlp(checkpoint)
     initialize(nlp, make_examples(nlp))
     saved = json.loads(json.dumps(pipe.label_data))
@@ -303,7 +303,7 @@ def test_initialize_looks_at_all_examples(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("name", NO_PAIRS)
 def test_nothing_to_classify(checkpoint: Path, caplog: pytest.LogCaptureFixture, name: str) -> None:
-    # A network that has no weights would raise if it were asked.
+    # An uninitialized network would raise an error if it were used.
     nlp, pipe = make_nlp(checkpoint, all_scores=True)
     assert not pipe.is_initialized
     text, entities = NO_PAIRS[name]
@@ -336,8 +336,7 @@ def test_odd_text(trained: Language, caplog: pytest.LogCaptureFixture, name: str
     pieces = pipe.model.shims[0].module.encoder.pieces
     assert len(rows) == len(doc._.relation_scores) > 0
     for row in rows:
-        # What stands in the text is never taken for a marker or a special token, and no
-        # marker is ever cut off.
+        # Text is never mistaken for a marker or a special token, and no marker is ever cut off.
         assert len(row) <= 64
         assert [row.count(i) for i in (*pieces.prefix, *pieces.suffix)] == [1, 1]
         shown = [name for name, i in pipe.markers.items() for _ in range(row.count(i))]
@@ -345,14 +344,14 @@ def test_odd_text(trained: Language, caplog: pytest.LogCaptureFixture, name: str
         assert kinds == ["OBJ_END", "OBJ_START", "SUBJ_END", "SUBJ_START"]
     if name == "five times too long":
         assert len(doc) > 5 * 62
-        # The nearest pairs are everywhere in the text.
+        # The nearest pairs are spread over the whole text.
         assert len({pair.head.start // 30 for pair in doc._.relation_scores}) > 8
     else:
         assert len({(pair.head.start, pair.tail.start) for pair in doc._.relation_scores}) >= 6
 
 
 def test_arguments_far_apart(trained: Language) -> None:
-    # What is far from both is left out, never an argument.
+    # Text far from both arguments is left out, but never an argument.
     text = " ".join(["Mary", *TEXTS[4].split() * 40, "Google"])
     pipe = the_pipe(trained)
     pipe.cfg["type_constraints"] = "off"
@@ -377,7 +376,7 @@ def test_tokens_without_pieces_change_nothing(trained: Language) -> None:
             return trained(doc)
 
     plain = classify(words, *ROWS[0][1])
-    # An argument may begin or end with such a token.
+    # An argument may begin or end with a token without pieces.
     doc = classify(odd, (0, 4, "PER"), (7, 8, "ORG"), (9, 11, "LOC"))
     assert [r.label for r in doc._.relations] == [r.label for r in plain._.relations]
     assert found(doc) == [((0, 4), (7, 8), "works"), ((7, 8), (9, 11), "based")]
@@ -417,7 +416,7 @@ NESTED = [(0, 2, "PER"), (0, 1, "ORG"), (1, 4, "LOC")]
 
 @pytest.mark.parametrize("mode", MODES)
 def test_nested_arguments(checkpoint: Path, mode: str) -> None:
-    # Arguments that hold each other, overlap or begin together.
+    # Arguments that are nested, overlap or begin together.
     nlp, pipe = make_nlp(checkpoint, mode=mode, pairs={"entities_key": "sc"}, all_scores=True)
     doc = make_doc(nlp.vocab, "John Smith works for Google .", NESTED, key="sc")
     held = spans(doc, *NESTED)
@@ -430,7 +429,7 @@ def test_nested_arguments(checkpoint: Path, mode: str) -> None:
     again = make_doc(nlp.vocab, doc.text, NESTED, key="sc")
     with rows_shown(pipe) as rows:
         again = pipe(again)
-    # Types that were no head in training have no marker.
+    # Types that no head had in training have no marker.
     pairs = {
         ((p.head.start, p.head.end), (p.tail.start, p.tail.end)) for p in again._.relation_scores
     }
@@ -502,7 +501,7 @@ def test_gradient_is_that_of_the_loss(checkpoint: Path, mode: str) -> None:
         torch.testing.assert_close(gradient, wanted[name], atol=1e-6, rtol=1e-4, msg=name)
     head = "head." if mode == "typed_markers" else "encoder.transformer.classifier."
     assert all(wanted[name].abs().sum() > 0 for name in wanted if name.startswith(head))
-    # The markers' rows of the embedding are learned.
+    # The rows of the embedding that belong to markers are learned.
     rows = (
         wanted["encoder.transformer.embeddings.word_embeddings.weight"]
         if (mode == "typed_markers")
@@ -525,7 +524,7 @@ def test_losses_always_has_the_key_and_nothing_is_learned_from_nothing(checkpoin
         assert torch.equal(value, before[name])
 
 
-# Gold annotation that does not fit
+# Gold annotation that differs from the predicted Docs
 
 
 def test_misaligned_gold(checkpoint: Path) -> None:
@@ -544,7 +543,7 @@ def test_misaligned_gold(checkpoint: Path) -> None:
 
 
 def test_other_tokens_than_gold(checkpoint: Path) -> None:
-    """Gold and predicted Doc are tokenized differently, on borders that both have."""
+    """The gold Doc has other tokens, but the arguments lie on token borders of both Docs."""
     nlp, pipe = make_nlp(checkpoint)
     initialize(nlp, make_examples(nlp))
     (gold,) = gold_docs(nlp, ROWS[:1])
@@ -560,7 +559,7 @@ def test_other_tokens_than_gold(checkpoint: Path) -> None:
     assert labels[(5, 6), (7, 8)] == "based"
 
 
-# Entities that something else found
+# Entities that another component predicts
 
 
 def entities_of(example: Example, nlp: Language) -> Example:
@@ -574,11 +573,11 @@ def positive_docs(nlp: Language) -> list[Doc]:
 
 
 def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) -> None:
-    # One gold entity is missed ("Google"), one is wrong ("company").
+    # The gold entity "Google" is missing, and "company" is not a gold entity.
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted")
     examples = make_examples(nlp, positive_docs(nlp))
     initialize(nlp, examples)
-    assert pipe.labels == tuple(LABELS)  # the negative one, although the data has none
+    assert pipe.labels == tuple(LABELS)  # with the negative one, although the data has none
     patterns = [p for p in PATTERNS if p["pattern"] != "Google"]
     add_ruler(nlp, [*patterns, {"label": "ORG", "pattern": "company"}])
 
@@ -593,7 +592,7 @@ def test_trains_on_predicted_entities_that_differ_from_gold(checkpoint: Path) ->
         ]
         for eg, part in zip(annotated, targets.pairs, strict=True)
     ]
-    # Pairs of types that no gold pair has (a place first) are not learned.
+    # Pairs with a place as head are not learned: no gold pair has one.
     assert seen == [
         [("John Smith", NEGATIVE, "Paris")],
         [("Mary", "lives", "London")],
@@ -639,7 +638,7 @@ def test_targets_of_spans_that_begin_together(checkpoint: Path) -> None:
 
 
 def test_gold_pairs_that_nothing_found_are_named(checkpoint: Path) -> None:
-    """As in `span_relation`: else a forgotten NER shows in a loss of 0 alone."""
+    """As in `span_relation`: without the warning only a loss of 0 would show that the NER is missing."""
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted")
     initialize(nlp, make_examples(nlp))
     with pytest.warns(
@@ -650,7 +649,7 @@ def test_gold_pairs_that_nothing_found_are_named(checkpoint: Path) -> None:
 
 
 def test_types_of_predicted_entities_may_be_wrong(checkpoint: Path) -> None:
-    # The pair is found by its borders, and shown with the types that were predicted.
+    # The pair is found by its token ranges, and shown with the predicted types.
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted")
     initialize(nlp, make_examples(nlp, positive_docs(nlp)))
     predicted = make_doc(nlp.vocab, TEXTS[0], [(0, 2, "ORG"), (4, 5, "PER")])
@@ -664,7 +663,7 @@ def test_types_of_predicted_entities_may_be_wrong(checkpoint: Path) -> None:
 
 
 def test_no_negative_label(checkpoint: Path) -> None:
-    """Without one, predicted pairs that have no relation teach nothing."""
+    """Without a negative label, pairs without a gold relation are not learned."""
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted", negative_label=None)
     examples = make_examples(nlp, positive_docs(nlp))
     initialize(nlp, examples)
@@ -680,13 +679,13 @@ def test_no_negative_label(checkpoint: Path) -> None:
         "lives",
         "works",
     ]
-    # And every pair that is classified has a relation.
+    # Every pair that is classified has a relation.
     pipe.cfg["type_constraints"] = "off"
     assert len(found(nlp(TEXTS[0]))) == 4
 
 
 def test_frozen_component_annotates(trained: Language, checkpoint: Path) -> None:
-    """A frozen classifier stays as it is while a second one learns beside it."""
+    """A frozen classifier does not change while a second one in the pipeline learns."""
     nlp, second = make_nlp(
         checkpoint,
         name="second",
@@ -717,11 +716,11 @@ def test_frozen_component_annotates(trained: Language, checkpoint: Path) -> None
 
 
 def changed_gold(nlp: Language) -> list[Doc]:
-    """The gold Docs with three labels that the trained pipeline gets wrong."""
+    """Return gold Docs in which three labels differ from the predictions of the trained pipeline."""
     rows = copy.deepcopy(ROWS)
-    rows[0][2][0] = (0, 1, "lives")  # it says "works"
-    rows[1][2].clear()  # it says "lives"
-    rows[2][2].append((2, 1, "killed"))  # it says nothing
+    rows[0][2][0] = (0, 1, "lives")  # predicted: "works"
+    rows[1][2].clear()  # predicted: "lives"
+    rows[2][2].append((2, 1, "killed"))  # predicted: no relation
     return gold_docs(nlp, rows)
 
 
@@ -743,7 +742,7 @@ def test_scores_of_gold_pairs_are_those_of_tacred(trained: Language) -> None:
             predicted.append(told.get(place, NEGATIVE))
     assert len(gold) == N_PAIRS
     official = tacred_scores(gold, predicted)
-    # Of 5 gold relations 3 are found, of 5 predicted ones 3 are right.
+    # 3 of 5 gold relations are predicted, and 3 of 5 predicted ones are right.
     assert (official["precision"], official["recall"]) == (0.6, 0.6)
     with trained.select_pipes(disable="entity_ruler"):
         scores = trained.evaluate(examples)
@@ -754,7 +753,7 @@ def test_scores_of_gold_pairs_are_those_of_tacred(trained: Language) -> None:
         (NEGATIVE, "lives"): 1,
         ("killed", NEGATIVE): 1,
     }
-    # The pipeline found no entity, so no relation: these scores are not its own.
+    # The pipeline itself predicts no entity, and so no relation.
     assert all(example.predicted.ents == () for example in examples)
     assert all(example.predicted._.relations == () for example in examples)
     pipe.cfg["score_pairs"] = "predicted"
@@ -769,7 +768,7 @@ def test_scoring_leaves_predicted_docs_alone(trained: Language) -> None:
     for example in examples:
         doc = example.predicted
         if len(doc) > 6:
-            # Neither what was predicted nor what was asked for plays a part.
+            # Neither predicted relations nor those without a label have an effect.
             wrong = spans(doc, (0, 1, "X"), (3, 4, "Y"))
             set_relations(doc, [Relation(*wrong, "killed", 0.5), Relation(*wrong[::-1], "")])
     before = [example.predicted.to_bytes() for example in examples]
@@ -782,7 +781,7 @@ def test_scoring_leaves_predicted_docs_alone(trained: Language) -> None:
 def test_pairs_found_by_the_pipeline_are_scored(trained: Language) -> None:
     scores = trained.evaluate(make_examples(trained, changed_gold(trained)))
     assert (scores["rel_p"], scores["rel_r"]) == (0.6, 0.6)
-    # A relation between other spans than gold ones counts as wrong.
+    # A relation between spans that are not gold entities counts as wrong.
     doc = make_doc(trained.vocab, *ROWS[1])
     (example,) = make_examples(trained, [doc])
     with trained.select_pipes(disable="entity_ruler"):
@@ -797,12 +796,12 @@ def test_scores_without_gold(trained: Language) -> None:
     assert scores["rel_per_type"] is None
 
 
-# Relations that the Doc has
+# Relations that the Doc has already
 
 
 @Language.component("test_relations_before")
 def relations_before(doc: Doc) -> Doc:
-    """As a `span_relation` before the classifier."""
+    """Set relations as a `span_relation` before the classifier would."""
     mary, london = spans(doc, (0, 1, "PER"), (3, 4, "LOC"))
     found = [
         Relation(mary, london, "lives", 0.25),
@@ -822,7 +821,7 @@ def test_existing_relations(trained: Language, existing: str) -> None:
     finally:
         trained.remove_pipe("test_relations_before")
     scores = {(r.head.text, r.label, r.tail.text): r.score for r in doc._.relations}
-    # The better score of two stays: that of the classifier.
+    # The better one of two scores is kept: that of the classifier.
     assert scores.pop(("Mary", "lives", "London")) > 0.5
     kept = {("London", "houses", "Mary"): 0.5, ("Mary", "visits", "London"): None}
     assert scores == (kept if existing == "extend" else {})
@@ -835,7 +834,7 @@ def test_existing_relation_with_the_better_score(trained: Language) -> None:
     set_relations(doc, [Relation(*doc.ents, "lives", 1.0)])
     (relation,) = trained(doc)._.relations
     assert relation.score == 1.0
-    # Twice is as good as once.
+    # A second call does not add the relation again.
     assert len(trained(doc)._.relations) == 1
 
 
@@ -852,16 +851,16 @@ def test_given_pairs(trained: Language) -> None:
     doc = pipe(doc)
     asked = [(pair.head.text, pair.tail.text) for pair in doc._.relation_scores]
     assert asked == [("Google", "Paris"), ("John Smith", "Paris")]
-    # What was asked is answered: no relation without a label is left.
+    # No relation without a label remains.
     assert [r.to_triple() for r in doc._.relations] == [("Google", "based", "Paris")]
-    # Relations that have a label ask for nothing.
+    # Relations with a label do not restrict the pairs.
     set_relations(doc, [Relation(company, place, "lives")])
     assert len(pipe(doc)._.relation_scores) == 3
     assert found(doc) == GOLD[0]
 
 
 def test_given_pairs_of_no_entity(trained: Language) -> None:
-    """Pairs may be asked for that no `doc.ents` has; existing relations are extended."""
+    """Given pairs need not be entities of `doc.ents`; with "extend" other relations are kept."""
     pipe = the_pipe(trained)
     pipe.cfg["existing"] = "extend"
     doc = trained.make_doc(TEXTS[1])
@@ -896,7 +895,7 @@ SENTENCE = "Mary lives in Paris president"
 
 
 def tacred(published: Path, **settings: Any) -> tuple[Language, RelationClassifier]:
-    """A ruler with labels of OntoNotes before a published classifier, without training data."""
+    """Make a pipeline of a ruler with labels of OntoNotes and a published classifier, without data."""
     nlp, pipe = make_nlp(
         published, preset="spanbert-tacred", model=model_config(published), **settings
     )
@@ -906,7 +905,7 @@ def tacred(published: Path, **settings: Any) -> tuple[Language, RelationClassifi
 
 
 def by_hand(published: Path, *rows: str) -> list[tuple[str, float]]:
-    """The most probable relation of marked sentences, by transformers alone."""
+    """Return the most probable relation of each marked sentence, computed by transformers alone."""
     entries = (published / "vocab.txt").read_text().split("\n")
     network = BertForSequenceClassification.from_pretrained(published).eval()
     answers = []
@@ -925,7 +924,7 @@ def test_preset(published: Path, tmp_path: Path) -> None:
     assert pipe.mode == "ner"
     assert len(pipe.markers) == 23
     nlp.to_disk(tmp_path / "pipeline")
-    # GPE stands for three types; all are tried, and the most probable relation counts.
+    # GPE has three names; all are tried, and the most probable relation counts.
     rows = [f"[unused5] lives in [unused{i}] president" for i in (8, 18, 20)]
     answers = by_hand(published, *rows)
     label, score = max(answers, key=lambda answer: answer[1])
@@ -936,7 +935,7 @@ def test_preset(published: Path, tmp_path: Path) -> None:
         assert relation.score == pytest.approx(score, abs=1e-5)
         # The types are those of the Doc, not those of the network.
         assert (relation.head.label_, relation.tail.label_) == ("PERSON", "GPE")
-        # The network knows no place as subject, and nothing of ORDINAL.
+        # The network has no marker for a place as head, and none for ORDINAL.
         attrs = doc.spans["relations"].attrs
         assert attrs["skipped_types"] == {"OBJ=ORDINAL": 1, "SUBJ=GPE": 2, "SUBJ=ORDINAL": 2}
         (restored,) = DocBin(docs=[doc]).get_docs(pipeline.vocab)
@@ -959,7 +958,7 @@ def test_best_of_several_names_wherever_it_stands(published: Path) -> None:
             answers[best][0],
             pytest.approx(answers[best][1], abs=1e-5),
         )
-    # One name alone gives its own answer.
+    # With a single name the relation is that of the name.
     for name, answer in zip(names, answers, strict=True):
         pipe.cfg["type_map"] = {"GPE": [name]}
         (relation,) = nlp(SENTENCE)._.relations
@@ -972,7 +971,7 @@ def test_preset_by_nlp_initialize(published: Path) -> None:
     )
     nlp.initialize()
     assert pipe.labels == SPANBERT_TACRED.labels
-    # Whatever is also set by itself wins: without the map, nobody knows GPE.
+    # Settings take precedence over the preset: without the map, GPE is unknown.
     doc = make_doc(nlp.vocab, "Mary lives in Paris", [(0, 1, "PERSON"), (3, 4, "GPE")])
     doc = nlp(doc)
     assert doc._.relations == ()
@@ -988,7 +987,7 @@ def test_backoff_type(published: Path) -> None:
     scores = {r.tail.text: (r.label, r.score) for r in doc._.relations if r.head.text == "Mary"}
     assert set(scores) == {"Paris", "president"}
     assert scores["president"] == (answer[0], pytest.approx(answer[1], abs=1e-5))
-    # There is no subject MISC.
+    # There is no marker for MISC as head.
     assert doc.spans["relations"].attrs["skipped_types"] == {"SUBJ=GPE": 2, "SUBJ=ORDINAL": 2}
     pipe.cfg["backoff_type"] = "PERSON"
     doc = nlp(SENTENCE)
@@ -997,7 +996,7 @@ def test_backoff_type(published: Path) -> None:
 
 
 def test_pretrained_classifier_that_says_too_little(published: Path, checkpoint: Path) -> None:
-    # Nothing about its training is guessed.
+    # Nothing about the training is guessed.
     model = model_config(published)
     labels = {"labels": [f"r{i}" for i in range(42)]}
     cases: list[tuple[dict[str, Any], dict[str, Any] | None, str]] = [
@@ -1019,7 +1018,7 @@ def test_pretrained_classifier_that_says_too_little(published: Path, checkpoint:
 
 
 def test_pretrained_classifier_with_named_classes(published: Path, tmp_path: Path) -> None:
-    # The checkpoint's own names count, in the order of its classes.
+    # The labels are the names in config.json, in the order of the classes.
     network = BertForSequenceClassification.from_pretrained(published)
     names = [f"r{(i * 5) % 42}" for i in range(42)]
     network.config.id2label = dict(enumerate(names))
@@ -1117,7 +1116,7 @@ def test_analyze_pipes(trained: Language) -> None:
 
 @pytest.mark.usefixtures("fresh_extensions")
 def test_foreign_extension_is_not_overwritten(checkpoint: Path) -> None:
-    # Other components use the same short names.
+    # Another package may use the same short names.
     Doc.set_extension("relations", default="theirs", force=True)
     with pytest.raises(ValueError, match=r"E_SR101.*'extension_prefix'"):
         make_nlp(checkpoint)

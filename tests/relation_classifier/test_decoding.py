@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from spacy_spanrel.relation_classifier.decoding import NO_RELATION, best_labels, best_variants
 
-# Few different values: ties happen.
+# Few different values, so that ties occur.
 PROBABILITY = st.sampled_from([0.0, 0.125, 0.25, 0.5, 0.75, 1.0])
 
 
@@ -18,7 +18,7 @@ def matrix(rows: list[list[float]]) -> np.ndarray:
 
 @st.composite
 def tables(draw: st.DrawFn) -> tuple[np.ndarray, int | None, np.ndarray | None]:
-    """Probabilities, the negative label, allowed labels."""
+    """Draw probabilities, the negative label and the allowed labels."""
     shape = (draw(st.integers(0, 5)), draw(st.integers(1, 5)))
     values = draw(hnp.arrays(np.float32, shape, elements=PROBABILITY))
     negative = draw(st.none() | st.integers(0, shape[1] - 1))
@@ -28,7 +28,7 @@ def tables(draw: st.DrawFn) -> tuple[np.ndarray, int | None, np.ndarray | None]:
 def best_label(
     row: list[float], negative: int | None, threshold: float, allowed: list[bool]
 ) -> int | None:
-    """The first of the most probable relations that may hold, if it beats "no relation"."""
+    """Return the first of the most probable allowed labels, if it is more probable than the negative one."""
     usable = [i for i in range(len(row)) if i != negative and allowed[i]]
     top = max((row[i] for i in usable), default=None)
     if top is None or top < threshold or (negative is not None and top <= row[negative]):
@@ -84,7 +84,7 @@ def test_allowed_labels() -> None:
     rows = matrix([[0.1, 0.6, 0.3]] * 4)
     allowed = np.asarray([[1, 1, 1], [0, 0, 1], [0, 1, 0], [1, 0, 0]], dtype=bool)
     assert best_labels(rows, 0, 0.0, allowed)[0].tolist() == [1, 2, 1, NO_RELATION]
-    # What is not allowed does not count as "no relation" either.
+    # Without a negative label, the best allowed label is a relation.
     assert best_labels(rows, None, 0.0, allowed)[0].tolist() == [1, 2, 1, 0]
     assert best_labels(rows, None, 0.0, allowed & False)[0].tolist() == [NO_RELATION] * 4
 
@@ -109,7 +109,7 @@ def test_no_label_but_the_negative_one(n_labels: int, negative: int | None) -> N
 
 @st.composite
 def variant_tables(draw: st.DrawFn) -> tuple[np.ndarray, list[int], int | None]:
-    """Probabilities, the number of rows of each pair, the negative label."""
+    """Draw probabilities, the number of rows of each pair and the negative label."""
     counts = draw(st.lists(st.integers(1, 4), max_size=4))
     shape = (sum(counts), draw(st.integers(1, 4)))
     values = draw(hnp.arrays(np.float32, shape, elements=PROBABILITY))
@@ -133,6 +133,6 @@ def test_best_variants(table: tuple[np.ndarray, list[int], int | None]) -> None:
 
 
 def test_variant_with_the_surest_relation() -> None:
-    # A city that is surely no relation loses against a country that may be one.
+    # The row with the most probable relation is chosen, not the row with the most probable label.
     rows = matrix([[0.9, 0.1, 0.0], [0.5, 0.2, 0.3], [0.6, 0.0, 0.4], [0.0, 0.0, 1.0]])
     assert best_variants(rows, np.asarray([0, 0, 0, 1]), 2, 0).tolist() == [2, 3]

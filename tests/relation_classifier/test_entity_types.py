@@ -24,7 +24,7 @@ def test_variants() -> None:
     assert variants("PER", "GPE", types, None, known) == [("P", "C"), ("P", "S")]
     assert variants("PER", "ORG", types, None, known) == [("P", "O")]
     assert variants("GPE", "PER", types, None, known) == []
-    # What the map does not name keeps its name; what it names is called so only.
+    # Types that are not in the map keep their names; the others have only those of the map.
     assert variants("P", "O", types, None, known) == [("P", "O")]
     assert variants("P", "ORG", {}, None, known) == []
 
@@ -37,7 +37,7 @@ def test_backoff() -> None:
     assert variants("Q", "Q", {}, "X", known) == []
     assert variants("Q", "Q", {}, "X", knows(("X", "X"))) == [("X", "X")]
     assert variants("Q", "O", {}, None, known) == []
-    # One stand-in is enough.
+    # The backoff type replaces no more types than necessary.
     types = {"Q": ["Q", "R"]}
     assert len(variants("Q", "Q", types, "X", knows(("X", "X"), ("Q", "X"), ("X", "R")))) == 1
 
@@ -96,7 +96,7 @@ def test_constraint() -> None:
     given = make_constraint(labels, table, 1, None)
     assert given("PER", "ORG").tolist() == [True, False, True]
     assert given("ORG", "PER").tolist() == [False, False, True]
-    # Nothing was learned about types that the training data did not have.
+    # Types that the training data did not have are not constrained.
     learned = make_constraint(labels, table, 1, (["PER", "ORG"], ["ORG"]))
     assert learned("ORG", "ORG").tolist() == [False, False, True]
     assert learned("ORG", "PER").tolist() == [True, False, True]

@@ -67,7 +67,7 @@ def golden_row(found: dict[str, Any]) -> Row:
 def mark_row(
     row: Row, mode: Mode, tokenizer: Any, table: dict[str, Any]
 ) -> tuple[Case, MarkedRow, list[int]]:
-    """A row of ours with at most 128 pieces, and its ids."""
+    """Return a row of this package with at most 128 pieces, and its ids."""
     pieces = PieceTokenizer(tokenizer, "minilm")
     doc = Doc(Vocab(), words=row.words)
     (text,) = pieces([doc.text])
@@ -83,7 +83,7 @@ def mark_row(
 
 
 def test_preset_is_that_of_the_golden_file(golden: dict[str, Any]) -> None:
-    # Neither markers nor labels are guessed.
+    # Markers and labels are those of the original program.
     assert SPANBERT_TACRED.markers == golden["special_tokens"]
     assert list(SPANBERT_TACRED.labels) == golden["labels"]
     assert SPANBERT_TACRED.mode == "ner"
@@ -93,21 +93,21 @@ def test_preset_is_that_of_the_golden_file(golden: dict[str, Any]) -> None:
 def test_golden_rows(golden: dict[str, Any], minilm: Any, mode: Mode) -> None:
     # The rows are those of the original program.
     table = assign_markers([], minilm.get_vocab(), golden["special_tokens"])
-    fitting = [found for found in golden["examples"] if len(found["token"]) < 100]
+    fitting = [item for item in golden["examples"] if len(item["token"]) < 100]
     assert len(fitting) == 9
-    for found in fitting:
-        row, ids = golden_row(found), found["modes"][mode]["input_ids"]
+    for item in fitting:
+        row, ids = golden_row(item), item["modes"][mode]["input_ids"]
         assert mark_row(row, mode, minilm, table)[2] == ids
-        # Other tests rely on it.
+        # Other tests rely on `original_row`.
         assert original_row(minilm, row, mode, table) == ids
 
 
 @pytest.mark.parametrize("mode", ORIGINAL_MODES)
 def test_golden_row_that_is_too_long(golden: dict[str, Any], minilm: Any, mode: Mode) -> None:
-    # The original program cuts both arguments and half of the markers off.
-    (found,) = [found for found in golden["examples"] if len(found["token"]) >= 100]
+    # The original program cuts off both arguments and half of the markers.
+    (item,) = [item for item in golden["examples"] if len(item["token"]) >= 100]
     table = assign_markers([], minilm.get_vocab(), golden["special_tokens"])
-    row = golden_row(found)
+    row = golden_row(item)
     case, marked, ids = mark_row(row, mode, minilm, table)
     assert len(ids) == 128
     names = marker_names(mode, [row.head_type], [row.tail_type])
@@ -115,7 +115,7 @@ def test_golden_row_that_is_too_long(golden: dict[str, Any], minilm: Any, mode: 
     uncut = original_row(minilm, row, mode, table)
     # Only pieces far from the arguments are missing, here at the start.
     assert ids == [uncut[0], *uncut[len(uncut) - 127 :]]
-    assert ids != found["modes"][mode]["input_ids"]
+    assert ids != item["modes"][mode]["input_ids"]
     check(case, marked, table_of(case, table, row))
 
 
@@ -168,7 +168,7 @@ def table_of(case: Case, ids: dict[str, Any], row: Row | None = None) -> dict[st
 
 
 def check(case: Case, row: MarkedRow | None, table: dict[str, list[int]]) -> None:
-    """All that a row promises, by looking at what is where in it."""
+    """Check all properties of a row."""
     head, tail = case.head, case.tail
     replaces = case.mode in ("ner", "ner_text")
     n_inline = 1 if replaces else 2
@@ -187,7 +187,7 @@ def check(case: Case, row: MarkedRow | None, table: dict[str, list[int]]) -> Non
         assert least > case.max_length
         return
     ids = row.ids(PIECE + np.arange(case.context.end, dtype=np.int64)).tolist()
-    # Nothing is missing if all fits, else all of the room is used.
+    # The row holds everything if there is room, and uses all room if there is not.
     assert len(ids) == min(case.max_length, least + len(others))
     assert least <= case.max_length
     after = [*case.suffix, *appended]
@@ -199,7 +199,7 @@ def check(case: Case, row: MarkedRow | None, table: dict[str, list[int]]) -> Non
     assert set(pieces) <= set(range(*case.context))
     assert set(pieces) & arguments == (set() if replaces else arguments)
 
-    # What is kept of the context is next to the arguments.
+    # The context that is kept is next to the arguments.
     low, high = min(head.start, tail.start), max(head.end, tail.end)
     gap = range(min(head.end, tail.end), max(head.start, tail.start))
     left = [i for i in pieces if i < low]
@@ -228,11 +228,11 @@ def check(case: Case, row: MarkedRow | None, table: dict[str, list[int]]) -> Non
     assert row.tail == len(case.prefix) + places["OBJ"][0]
 
     if head != tail:
-        # Of nested arguments the outer one's marker comes first.
+        # The marker of an outer argument precedes that of an inner one.
         head_first = (head.start, -head.end) < (tail.start, -tail.end)
         assert (places["SUBJ"] < places["OBJ"]) == head_first
     if not replaces:
-        # Markers cross where arguments do, and only there.
+        # Markers cross if, and only if, the arguments do.
         assert crosses(*places.values()) == crosses(head, tail)
 
 
@@ -285,7 +285,7 @@ def test_arguments_far_away(mode: Mode, head: tuple[int, int], tail: tuple[int, 
 def test_shortest_row(mode: Mode) -> None:
     case = Case(mode, Range(0, 50), Range(10, 13), Range(20, 24), 0, [1], [3])
     lengths = [n for n in range(40) if mark(replace(case, max_length=n))[0] is not None]
-    # Without a piece of context, with all of the arguments.
+    # The row has no context, but all of the arguments.
     shortest = {"text": 13, "ner": 4, "text_ner": 17, "ner_text": 13, "typed_markers": 13}[mode]
     assert lengths == list(range(shortest, 40))
 
@@ -311,7 +311,7 @@ def test_form_of_each_mode(mode: Mode) -> None:
     names |= {PIECE + i: "abcde"[i] for i in range(5)}
     found = [names[i] for i in row.ids(PIECE + np.arange(5)).tolist()]
     assert " ".join(found) == ROW_OF_MODE[mode]
-    # Letter case goes with the pieces of the text; markers have none.
+    # Pieces of the text have a letter case, markers have none.
     casing = row.casing(np.arange(1, 6))
     assert casing.tolist() == ["abcde".find(name) + 1 for name in found]
 
@@ -327,7 +327,7 @@ def test_roles_are_not_places(mode: Mode) -> None:
     assert rows[0] != rows[1]
 
 
-# What the room is given to
+# Room of a row
 
 
 @given(*[st.integers(0, 40)] * 4)
@@ -340,12 +340,12 @@ def test_share_room(room: int, left: int, gap: int, right: int) -> None:
     assert kept_left + first + last + kept_right == min(room, left + gap + right)
     if gap <= room:
         assert first + last == gap
-        # One side gets more than half only of what the other one leaves.
+        # A side gets more than half only if the other one does not need it.
         half = (room - gap) // 2
         assert kept_left >= min(left, half)
         assert kept_right >= min(right, half)
     else:
-        # Most of it stands between the arguments.
+        # Most of the room goes to the text between the arguments.
         assert max(kept_left, kept_right) <= room // 4
         assert abs(first - last) <= 1
 
@@ -360,7 +360,7 @@ LABELS = st.lists(st.sampled_from(["PER", "ORG", "LOC", "A", "Z"]), max_size=6)
 def test_order_of_the_data_does_not_matter(
     mode: Mode, heads: list[str], tails: list[str], rng: random.Random
 ) -> None:
-    # Markers handed out in order of first sight would differ between training and use.
+    # Markers assigned in the order of the data would differ between training and prediction.
     names = marker_names(mode, heads, tails)
     assert len(set(names)) == len(names)
     vocabulary = {f"[unused{i}]": 50 + i for i in range(1, 30)}
@@ -402,15 +402,15 @@ def test_known_types(mode: Mode) -> None:
 
 def test_assigned_ids() -> None:
     vocabulary = {"[unused0]": 1, "x": 2, "[unused3]": 5, "[unused1]": 7, "[unused2]": 9}
-    # Given ones stay and are given to no other; [unused0] is not one that counts from 1.
+    # Given entries are kept, and assigned to no other marker. [unused0] is not assigned.
     table = assign_markers(["a", "b", "c"], vocabulary, {"b": "[unused1]"})
     assert table == {"a": 9, "b": 7, "c": 5}
-    # Given ones that nobody asked for are known, too.
+    # Given entries of other markers are kept, too.
     assert assign_markers([], vocabulary, {"z": "x"}) == {"z": 2}
 
 
 def test_vocabulary_that_is_too_small() -> None:
-    # Markers without a free entry become new rows of the embedding.
+    # Markers for which no entry is free get None, for a new row of the embedding.
     assert assign_markers(["a", "b"], {"[unused1]": 3}, {}) == {"a": 3, "b": None}
     assert assign_markers(["a", "b"], {}, {}) == {"a": None, "b": None}
 
@@ -420,7 +420,7 @@ def test_missing_entry() -> None:
         assign_markers(["a"], {"[unused1]": 3}, {"a": "[unused7]"})
 
 
-# Markers are ids, whatever the text says
+# Texts that look like markers
 
 
 def added(how: str, folder: Path) -> Any:

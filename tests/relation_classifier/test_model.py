@@ -1,4 +1,4 @@
-"""The network computes what transformers computes on rows that the test makes by itself."""
+"""The network gives the same logits as transformers for rows that the tests make themselves."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ LABELS = {
 
 @pytest.fixture(scope="module")
 def tacred(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small checkpoint of the published form; do not change its files."""
+    """A small checkpoint of the published form. Tests must not change its files."""
     return tacred_checkpoint(tmp_path_factory.mktemp("tacred") / "bert")
 
 
@@ -94,14 +94,14 @@ def assert_same(found: Tensor, expected: Tensor) -> None:
 
 
 def asked(row: Row, vocab: Vocab) -> Doc:
-    """A Doc that asks for the relation of the row's pair."""
+    """Return a Doc with a relation without a label, so that the pair of the row is classified."""
     doc = row.doc(vocab)
     set_relations(doc, [Relation(*row.arguments(doc), label="")])
     return doc
 
 
 def ready(checkpoint: Path, **settings: Any) -> RelationClassifier:
-    """With the preset, ready to predict."""
+    """Make a pipeline with the preset, ready to predict."""
     _, pipe = make_nlp(checkpoint, preset=PRESET, **settings)
     pipe.initialize()
     return pipe
@@ -114,12 +114,12 @@ def ready(checkpoint: Path, **settings: Any) -> RelationClassifier:
 def test_logits_of_the_original(
     tacred: Path, original: BertForSequenceClassification, mode: str
 ) -> None:
-    # Without a mode, it is the one of the published results. It is cased, though no file says so.
+    # The default mode is that of the published results. The tokenizer is cased, though no file says so.
     pipe = ready(tacred, mode=None if mode == "ner" else mode)
     assert pipe.mode == mode
     rows = preset_rows(tacred, mode)
     alone = each_alone(original, rows)
-    # The rows differ in length and in what comes out.
+    # The rows differ in length and in their logits.
     assert len(set(map(len, rows))) > 3
     assert float(alone.std(dim=0).min()) > 0.01
     assert_same(in_one_batch(original, rows, 0), alone)
@@ -213,7 +213,7 @@ def test_bfloat16(tacred: Path, original: BertForSequenceClassification) -> None
     assert 0 < float(difference) < 0.1 * float(expected.abs().max())
 
 
-# What is read for a pair
+# Context of a pair
 
 
 def test_sentences_are_the_context(tacred: Path) -> None:
@@ -244,7 +244,7 @@ def test_sentences_are_the_context(tacred: Path) -> None:
 
 
 def test_arguments_that_are_too_long_have_no_row(tacred: Path) -> None:
-    # Nothing of an argument is ever cut.
+    # Arguments are never cut.
     pipe = ready(tacred, mode="text", model={"max_length": 16})
     words = ["the"] * 30
     pairs = [
@@ -319,7 +319,7 @@ def test_logits_of_roberta(roberta_checkpoint: Path, mode: str) -> None:
     assert float(alone.std(dim=0).min()) > 1e-3
     assert_same(in_one_batch(reference, rows, tokenizer.pad_token_id), alone)
     assert_same(logits_of(pipe), alone)
-    # The encoder is the checkpoint's.
+    # The encoder comes from the checkpoint.
     for name, value in AutoModel.from_pretrained(roberta_checkpoint).state_dict().items():
         if "pooler" not in name:
             assert torch.equal(weights[f"roberta.{name}"][: len(value)], value)
@@ -392,7 +392,7 @@ def test_saved_markers(request: pytest.FixtureRequest, kind: str, mode: str) -> 
 
 
 def examples_of(pipe: RelationClassifier) -> tuple[list[Example], Tensor]:
-    """An Example for each row with some label, and the labels' classes."""
+    """Return an Example for each row, with some label, and the classes of the labels."""
     examples, classes = [], []
     for i, row in enumerate(ROWS):
         gold = row.doc(pipe.vocab)
@@ -501,7 +501,7 @@ def test_order_of_the_checkpoint_wins(tmp_path: Path) -> None:
 def test_preset_names_classes_without_names(tacred: Path) -> None:
     assert AutoConfig.from_pretrained(tacred).id2label[41] == "LABEL_41"
     assert ready(tacred).labels == SPANBERT_TACRED.labels
-    # What is given wins.
+    # Given labels take precedence.
     _, pipe = make_nlp(tacred, preset=PRESET)
     turned = list(SPANBERT_TACRED.labels)[::-1]
     pipe.initialize(labels={"labels": turned})
@@ -518,7 +518,7 @@ def test_config_that_counts_its_classes_only(tmp_path: Path) -> None:
 
 
 def test_config_that_says_nothing_of_classes(tmp_path: Path) -> None:
-    # The original program writes such a config.json: the class count is in the weights only.
+    # The original program writes such a config.json: only the weights show the number of classes.
     folder = tacred_checkpoint(tmp_path / "bert")
     expected = logits_of(ready(folder))
     edit_config(folder, id2label=None, label2id=None)
@@ -537,7 +537,7 @@ def test_checkpoint_without_a_classifier(tmp_path: Path) -> None:
     refused(folder, r"E_SR210.*classifier\.bias, classifier\.weight", preset=PRESET)
 
 
-# What is refused
+# Errors
 
 TEXT_MARKERS = {
     "SUBJ_START": "[unused1]",
@@ -557,7 +557,7 @@ def refused(checkpoint: Path, match: str, labels: Any = None, **settings: Any) -
 
 def test_no_labels(bert_checkpoint: Path, tacred: Path) -> None:
     refused(bert_checkpoint, "E_SR701")
-    # LABEL_0 ... are no names.
+    # LABEL_0, LABEL_1, ... are not names.
     refused(tacred, "E_SR701", pretrained=True, mode="text", markers=TEXT_MARKERS)
 
 
@@ -608,7 +608,7 @@ def test_wrong_number_of_classes(tmp_path: Path, bert_checkpoint: Path, tacred: 
     five = tacred_checkpoint(tmp_path / "bert", n_labels=5)
     refused(five, "E_SR211.*than the 42 labels", preset=PRESET)
     refused(tacred, "E_SR211.*than the 1 labels", {"labels": ["a"]}, preset=PRESET)
-    # An encoder has no classes at all.
+    # An encoder has no classes.
     refused(bert_checkpoint, "E_SR210", preset=PRESET, model={"max_length": "auto"})
 
 

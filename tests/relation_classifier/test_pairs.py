@@ -67,7 +67,7 @@ def test_pairs_of_a_span_group() -> None:
     doc.set_ents([Span(doc, 7, 8, label="LOC"), Span(doc, 9, 10, label="LOC")])
     assert set(places(EntityPairs("mine")(doc))) == both_ways(A[:2], B[:2], (1, 2))
     assert set(places(EntityPairs()(doc))) == both_ways((7, 8), (9, 10))
-    # Not `doc.ents` instead.
+    # `doc.ents` are not used instead.
     assert EntityPairs("other")(doc) == []
 
 
@@ -82,7 +82,7 @@ def test_sentences() -> None:
     doc = abc(0, 7)
     assert set(places(EntityPairs()(doc))) == both_ways(A[:2], B[:2])
     assert set(places(EntityPairs(scope="doc")(doc))) == both_ways(A[:2], B[:2], C[:2])
-    # Where nothing has set boundaries the Doc is one sentence.
+    # Without sentence borders the Doc is one sentence.
     assert len(EntityPairs()(abc())) == 6
 
 
@@ -97,7 +97,7 @@ def test_entity_across_a_sentence_border() -> None:
     ("limit", "n"), [(None, 6), (7, 6), (6, 4), (4, 4), (3, 2), (2, 2), (1, 0)]
 )
 def test_max_distance(limit: int | None, n: int) -> None:
-    # Between the three stand 2, 4 and 7 tokens.
+    # There are 2, 4 and 7 tokens between the three entities.
     assert len(EntityPairs(max_distance=limit)(abc())) == n
 
 
@@ -118,7 +118,7 @@ def test_repetitions() -> None:
     pairs = EntityPairs("mine")(doc)
     assert len(pairs) == 2
     assert set(places(pairs)) == both_ways(A[:2], B[:2])
-    # One place with two types is two entities, but no pair.
+    # A token range with two types is two entities, but they are not paired.
     doc = make_doc(VOCAB, WORDS, [A, B, (4, 5, "LOC")], key="mine")
     pairs = EntityPairs("mine")(doc)
     assert len(pairs) == 4
@@ -131,10 +131,10 @@ def test_pairs_that_are_asked_for() -> None:
     (pair,) = EntityPairs()(doc)
     assert [(s.start, s.end, s.label_) for s in pair] == [C, A]
     assert len(EntityPairs(given=False)(doc)) == 6
-    # Across sentences and however far: they were asked for.
+    # Given pairs may cross sentences, at any distance.
     start_sentences(doc, 0, 7)
     assert places(EntityPairs(max_distance=0)(doc)) == [(C[:2], A[:2])]
-    # Relations that are there already ask for nothing.
+    # Relations with a label do not restrict the pairs.
     assert len(EntityPairs()(abc(relations=[(0, 1, "works")]))) == 6
 
 
@@ -154,7 +154,7 @@ def test_generators_are_registered() -> None:
     assert registry.misc.get("spacy-spanrel.GivenPairs.v1") is GivenPairs
 
 
-# Too many
+# Too many pairs
 
 SPANS = st.tuples(st.integers(0, 9), st.integers(1, 3)).map(lambda s: (s[0], s[0] + s[1]))
 
@@ -177,7 +177,7 @@ def test_pairs_within_a_distance(ranges: list[Place], limit: int | None) -> None
         if pair[0] != pair[1]
         and (limit is None or distance(doc[slice(*pair[0])], doc[slice(*pair[1])]) <= limit)
     ]
-    # In their order, repetitions only once.
+    # In their order, each pair once.
     assert places(EntityPairs("mine", max_distance=limit)(doc)) == list(dict.fromkeys(near))
 
 
@@ -245,7 +245,7 @@ def test_nearest_pairs_keep_their_order() -> None:
 def test_sentence_of_tokens() -> None:
     assert sentence_of_tokens(abc()).tolist() == [0] * 12
     assert sentence_of_tokens(abc(0, 3, 7)).tolist() == [0] * 3 + [1] * 4 + [2] * 5
-    # The first token starts a sentence, whether it was said or not.
+    # The first token starts a sentence, even if it is not marked.
     assert sentence_of_tokens(abc(3)).tolist() == [0] * 3 + [1] * 9
     doc = abc()
     doc[4].is_sent_start = True

@@ -73,7 +73,7 @@ def test_tacred_scores_by_hand() -> None:
 
 
 def test_nothing_predicted() -> None:
-    # As the official program prints it.
+    # As printed by the official program.
     scores = tacred_scores(["a", "no_relation"], ["no_relation"] * 2)
     assert scores.pop("per_relation") == {"a": {"precision": 1.0, "recall": 0.0, "f1": 0.0}}
     assert scores == {"precision": 1.0, "recall": 0.0, "f1": 0.0}
@@ -89,7 +89,7 @@ def test_no_gold() -> None:
 
 
 def test_negative_label_by_its_name() -> None:
-    # By its place it would be wrong wherever it is not the first label.
+    # The negative label is recognized by its name, not by its place.
     gold, predicted = ["z", "a", "a"], ["z", "a", "z"]
     assert tacred_scores(gold, predicted, "z")["recall"] == 0.5
     assert tacred_scores(gold, predicted, "a")["precision"] == 0.5
@@ -106,7 +106,7 @@ PAIRS = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), ma
 
 
 def official(pairs: list[tuple[str, str]]) -> tuple[float, float, float]:
-    """The same by the definition, over the rows that count."""
+    """Compute the same scores by their definition."""
     right = sum(g == p != "no_relation" for g, p in pairs)
     n_predicted = sum(p != "no_relation" for _, p in pairs)
     n_gold = sum(g != "no_relation" for g, _ in pairs)
@@ -129,7 +129,7 @@ def test_tacred_scores_by_definition(pairs: list[tuple[str, str]]) -> None:
 
 @given(PAIRS, st.booleans())
 def test_docs_score_like_lists(pairs: list[tuple[str, str]], written: bool) -> None:
-    """A pair in each Doc; the negative label may be written down or left out."""
+    """Make Docs with one pair each; negative pairs are annotated, or not annotated."""
 
     def doc(label: str) -> Doc:
         return make((JOHN, ACME, label)) if written or label != "no_relation" else make()
@@ -154,7 +154,7 @@ def test_docs_score_like_lists(pairs: list[tuple[str, str]], written: bool) -> N
 
 
 def test_missed_relation_lowers_recall() -> None:
-    # A scorer that goes through predicted pairs alone would say 1.0.
+    # A scorer that looks at predicted pairs alone would return 1.0.
     scores = score(make(WORKS, BASED), make(WORKS))
     assert prf(scores) == [1.0, 0.5, pytest.approx(2 / 3)]
     assert scores["rel_confusions"] == [{"gold": "based", "predicted": "no_relation", "count": 1}]
@@ -182,7 +182,7 @@ def test_tokenization_may_differ() -> None:
     scores = score(make(WORKS, BASED), predicted)
     assert prf(scores) == [0.5] * 3
     assert scores["rel_confusions"] == [{"gold": "based", "predicted": "x", "count": 1}]
-    # Half of a name is not the name.
+    # A part of a name does not match the whole name.
     shorter = make(((0, 2), (5, 7), "works"), words=words, spaces=spaces)
     assert prf(score(make(WORKS), shorter)) == [0.0] * 3
 
@@ -193,7 +193,7 @@ def test_symmetric_relations() -> None:
     assert prf(score(turned, gold, symmetric=["works"])) == [1.0] * 3
     assert prf(score(gold, turned, symmetric=["based"])) == [0.0] * 3
     assert score(gold, turned, symmetric=["works"])["rel_confusions"] == []
-    # Both directions are one relation.
+    # Both directions count as one relation.
     both = make(WORKS, (ACME, JOHN, "works"))
     assert prf(score(gold, both, symmetric=["works"])) == [1.0] * 3
     assert prf(score(both, gold, symmetric=["works"])) == [1.0] * 3
@@ -205,7 +205,7 @@ def test_symmetric_relations() -> None:
 
 
 def test_negative_relations_do_not_count() -> None:
-    # Known by the name, not by the place among the labels.
+    # The negative label is recognized by its name, not by its place among the labels.
     none = (ACME, PARIS, "no_relation")
     assert prf(score(make(WORKS, none), make(none, WORKS))) == [1.0] * 3
     assert prf(score(make(WORKS, none), make(WORKS, BASED))) == [0.5, 1.0, pytest.approx(2 / 3)]
@@ -235,7 +235,7 @@ def test_nothing_to_score() -> None:
         ]
         assert len(scores) == 7
         assert set(scores.values()) == {None}
-    # Gold without predictions is a score.
+    # Gold relations without predictions have scores.
     assert prf(score(make(WORKS), make())) == [0.0] * 3
 
 

@@ -1,5 +1,4 @@
-"""Every setting has an effect, is saved, may be changed on loading, and is refused if it is wrong
-(B30)."""
+"""Every setting has an effect, is saved, may be changed on loading, and is refused if it is wrong."""
 
 from __future__ import annotations
 
@@ -44,7 +43,7 @@ from .conftest import (
 from .util import the_pipe
 
 GOLD = [expected(row) for row in ROWS]
-# Another value than the default for each setting that lives in `cfg`.
+# A value other than the default for each setting in `cfg`.
 CHANGED: dict[str, Any] = {
     "relations_key": "links",
     "extension_prefix": "kept_",
@@ -74,7 +73,7 @@ def network_of(pipe: RelationClassifier) -> torch.nn.Module:
 
 
 def two_sentences(nlp: Language, borders: bool = True) -> Doc:
-    """Two of the sentences in one Doc."""
+    """Return a Doc of two sentences."""
     doc = make_doc(nlp.vocab, SENTENCES, SENTENCES_ENTITIES)
     if borders:
         for token in doc:
@@ -87,12 +86,12 @@ def kinds(doc: Doc) -> set[tuple[str, str, str]]:
 
 
 def classified(pipe: RelationClassifier, doc: Doc) -> list[tuple[str, str]]:
-    """The pairs that the network is asked about, by their texts."""
+    """Return the texts of the pairs that the network classifies."""
     pipe.cfg["all_scores"] = True
     return [(pair.head.text, pair.tail.text) for pair in pipe(doc)._.relation_scores]
 
 
-# What is predicted
+# Prediction
 
 
 def test_relations_key(trained: Language) -> None:
@@ -108,7 +107,7 @@ def test_threshold(trained: Language) -> None:
     pipe.cfg["type_constraints"] = "off"
     with always_related(pipe):
         scores = sorted(scores_of(trained(TEXTS[0])))
-        # At 0 every pair has its best relation.
+        # At 0 every pair has a relation.
         assert len(scores) == 6
         for i, score in enumerate(scores):
             pipe.cfg["threshold"] = score
@@ -149,7 +148,7 @@ def test_negative_label(checkpoint: Path) -> None:
         train(nlp, examples, 15)
         relations = {r.label for r in nlp(bare(nlp, ROWS[1]))._.relations}
         assert relations == ({"lives"} if setting == label else {"lives", label})
-        # Nor does it count in the scores.
+        # It does not count in the scores either.
         scores = nlp.evaluate([Example(bare(nlp, ROWS[1]), eg.reference) for eg in examples])
         assert set(scores["rel_per_type"]) == relations
 
@@ -174,7 +173,7 @@ def test_type_constraints(trained: Language) -> None:
 
 
 def test_type_constraints_leave_other_labels_free(trained: Language) -> None:
-    """As in `span_relation`: `allowed_mask` says so."""
+    """A label that is not in the table may have any types, as in `span_relation`."""
     pipe = the_pipe(trained)
     pipe.cfg["type_constraints"] = {"killed": [["PER", "PER"]]}
     assert [found(trained(text)) for text in TEXTS] == GOLD
@@ -188,7 +187,7 @@ def test_types_that_training_never_saw_are_free(checkpoint: Path) -> None:
         classifier.bias[pipe.labels.index(NEGATIVE)] -= 1000.0
     doc = make_doc(nlp.vocab, TEXTS[0], [(0, 2, "LOC"), (4, 5, "ORG"), (6, 7, "SHIP")])
     pairs = {(r.head.label_, r.tail.label_) for r in nlp(doc)._.relations}
-    # LOC and ORG were seen, but no relation from the one to the other.
+    # The training data had LOC and ORG, but no relation from LOC to ORG.
     assert pairs == {
         ("ORG", "LOC"),
         ("LOC", "SHIP"),
@@ -199,7 +198,7 @@ def test_types_that_training_never_saw_are_free(checkpoint: Path) -> None:
 
 
 def test_type_constraints_before_the_choice_among_names(trained: Language) -> None:
-    """An alternative name counts by what it may have, not by what it may not have."""
+    """Only allowed labels decide which of several names of a type is chosen."""
     pipe = the_pipe(trained)
     pipe.cfg["type_map"] = {"GPE": ["PER", "LOC"]}
     pipe.cfg["type_constraints"] = {
@@ -210,7 +209,7 @@ def test_type_constraints_before_the_choice_among_names(trained: Language) -> No
     }
 
     def answer(network: torch.nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:
-        # As a place Mary lives there; as a person it was "killed" for certain, which nothing may.
+        # As a place "lives", which is allowed; as a person "killed", more probable but not allowed.
         place = (inputs[0] == pipe.markers["OBJ_START=LOC"]).any(1)
         logits = torch.zeros_like(output)
         logits[place, LABELS.index("lives")] = 5.0
@@ -240,7 +239,7 @@ def test_symmetric(trained: Language) -> None:
         merged = killed(trained)
     assert set(directed) == {("Mary", "John"), ("John", "Mary")}
     assert merged == {("Mary", "John"): max(directed.values())}
-    # Others stay as they are, in their direction.
+    # Other relations keep their direction.
     pipe.cfg.update(type_constraints="learned", symmetric=["killed"])
     assert [found(trained(text)) for text in TEXTS] == GOLD
 
@@ -272,7 +271,7 @@ def test_symmetric_keeps_the_types_of_arguments(
 
 
 def test_other_direction_of_a_symmetric_relation_is_no_negative(checkpoint: Path) -> None:
-    """As in `span_relation`."""
+    """The other direction of a symmetric relation is not learned as a negative pair."""
     nlp, pipe = make_nlp(checkpoint, symmetric=["killed"], train_pairs="predicted")
     examples = make_examples(nlp, [make_doc(nlp.vocab, *ROWS[2])])
     initialize(nlp, examples)
@@ -306,7 +305,7 @@ def test_all_scores(trained: Language) -> None:
         place = (pair.head.text, pair.tail.text)
         assert answers.get(place) == (None if label == NEGATIVE else (label, pair.scores[label]))
         assert {pair.head.label_, pair.tail.label_} <= {"PER", "ORG", "LOC"}
-    # The same where types forbid most labels.
+    # The same if the types of the pair allow few labels.
     pipe.cfg["type_constraints"] = "learned"
     for pair in trained(TEXTS[0])._.relation_scores:
         assert sum(pair.scores.values()) == pytest.approx(1.0, abs=1e-5)
@@ -322,7 +321,7 @@ def test_max_pairs(trained: Language) -> None:
         pipe.cfg["max_pairs"] = limit
         pairs = classified(pipe, doc)
         assert len(pairs) == limit
-        assert set(pairs) >= {("Google", "Paris"), ("Paris", "Google")}  # the nearest
+        assert set(pairs) >= {("Google", "Paris"), ("Paris", "Google")}  # the nearest pairs
         assert doc.spans["relations"].attrs.get("pairs_left_out") == left
 
 
@@ -343,7 +342,7 @@ def test_max_pairs_in_training(checkpoint: Path) -> None:
     assert {(p.head, p.tail) for p in targets.pairs[0]} == {((4, 5), (6, 7)), ((6, 7), (4, 5))}
 
 
-# What the network is shown
+# Input of the network
 
 
 def test_context(trained: Language) -> None:
@@ -353,7 +352,7 @@ def test_context(trained: Language) -> None:
     for borders, context, lengths in (
         (True, "sentence", {n_first, n_second}),
         (True, "doc", {n_first + n_second}),
-        (False, "sentence", {n_first + n_second}),  # nobody has set any
+        (False, "sentence", {n_first + n_second}),  # no sentence borders
     ):
         pipe.cfg["context"] = context
         doc = two_sentences(trained, borders)
@@ -371,12 +370,12 @@ def test_context_of_a_pair_across_sentences(trained: Language) -> None:
     set_relations(doc, [Relation(doc.ents[0], doc.ents[4], "")])
     with rows_shown(pipe) as rows:
         pipe(doc)
-    # From the first to the last sentence that it touches.
+    # From the first to the last sentence that the pair touches.
     assert [len(row) for row in rows] == [2 + 4 + 13]
 
 
 def test_context_where_a_sentence_has_one_entity(trained: Language) -> None:
-    """With scope = "sentence" entities of two sentences are no pair."""
+    """With scope = "sentence" entities of two sentences are not paired."""
     doc = make_doc(trained.vocab, SENTENCES, [(0, 2, "PER"), (8, 9, "PER")])
     for token in doc:
         token.is_sent_start = token.i in (0, 8)
@@ -384,7 +383,7 @@ def test_context_where_a_sentence_has_one_entity(trained: Language) -> None:
 
 
 def test_mode(checkpoint: Path) -> None:
-    # Each mode shows the same pair in its own way.
+    # The rows of one pair in each mode.
     lengths = {"ner": 7, "text": 7 + 4, "text_ner": 7 + 4 + 4, "ner_text": 7 + 4}
     lengths["typed_markers"] = 7 + 4
     for mode in (None, *lengths):
@@ -405,7 +404,7 @@ def test_markers(checkpoint: Path) -> None:
     assert {name: pipe.markers[name] for name in given} == {
         name: vocabulary[entry] for name, entry in given.items()
     }
-    # Those that were chosen keep clear of them.
+    # The other markers have other entries.
     assert len(set(pipe.markers.values())) == len(pipe.markers) == 12
     nlp, pipe = make_nlp(checkpoint, markers={"SUBJ_START=PER": "[unused77]"})
     with pytest.raises(ValueError, match=r"E_SR704.*'\[unused77\]'"):
@@ -422,7 +421,7 @@ def test_type_map(trained: Language) -> None:
         skipped = doc.spans["relations"].attrs.get("skipped_types")
         assert skipped == (None if relations else {"SUBJ=HUMAN": 1, "OBJ=HUMAN": 1})
     assert doc._.relations[0].head.label_ == "HUMAN"
-    # A name that the network does not know is passed over.
+    # Names that the network does not know are ignored.
     pipe.cfg["type_map"] = {"HUMAN": ["ROBOT", "PER"]}
     assert found(pipe(doc)) == GOLD[1]
 
@@ -437,7 +436,7 @@ def test_type_map_in_training(checkpoint: Path) -> None:
     assert {name.split("=")[1] for name in pipe.markers} == {"HUMAN", "ORG", "PLACE"}
     train(nlp, examples, 40)
     assert [found(nlp(bare(nlp, row))) for row in ROWS] == GOLD
-    # The network's own names are understood, too.
+    # The network's names of types are accepted, too.
     doc = make_doc(nlp.vocab, TEXTS[1], [(0, 1, "HUMAN"), (3, 4, "PLACE")])
     assert found(nlp(doc)) == GOLD[1]
 
@@ -494,7 +493,7 @@ def test_preset_and_pretrained(published: Path) -> None:
         same = classifier.bias.shape == (42,) and classifier.bias[0].item() == -10.0
         assert same == taken_over
         assert ("OBJ=CITY" in pipe.markers) == ("preset" in settings)
-        # The encoder is the checkpoint's in any case.
+        # The encoder comes from the checkpoint in any case.
         layer = "bert.encoder.layer.0.output.dense.weight"
         assert torch.equal(network_of(pipe).encoder.transformer.state_dict()[layer], weights[layer])
 
@@ -505,7 +504,7 @@ def test_preset_and_pretrained(published: Path) -> None:
 def test_entities_key(trained_path: Path) -> None:
     override = {"components": {"relation_classifier": {"pairs": {"entities_key": "sc"}}}}
     nlp = spacy.load(trained_path, config=override)
-    assert found(nlp(TEXTS[0])) == []  # the ruler's are not asked
+    assert found(nlp(TEXTS[0])) == []  # the entities of the ruler are not used
     doc = make_doc(nlp.vocab, TEXTS[0], ROWS[0][1], key="sc")
     assert found(nlp(doc)) == GOLD[0]
 
@@ -530,7 +529,7 @@ def test_max_distance(trained_path: Path, distance: int | None, n_pairs: int) ->
     pipe.cfg["type_constraints"] = "off"
     pairs = classified(pipe, bare(nlp, ROWS[0]))
     assert len(pairs) == n_pairs
-    # "Google in Paris": one token between them.
+    # "Google in Paris": there is one token between the two.
     assert (("Google", "Paris") in pairs) == (distance != 0)
 
 
@@ -547,7 +546,7 @@ def test_given(trained_path: Path, given: bool) -> None:
 
 @pytest.mark.parametrize("key", [None, "candidates"])
 def test_given_pairs_alone(checkpoint: Path, tmp_path: Path, key: str | None) -> None:
-    """Another generator instead of the default one."""
+    """`GivenPairs` takes the place of the default generator."""
     pairs = {"@misc": "spacy-spanrel.GivenPairs.v1", "key": key}
     nlp, pipe = make_nlp(checkpoint, pairs=pairs)
     examples = make_examples(nlp)
@@ -579,7 +578,7 @@ def test_train_pairs(checkpoint: Path) -> None:
 
 
 def test_given_labels_without_the_negative_one(checkpoint: Path) -> None:
-    """The gold data has no such label, so the error does not say that it has."""
+    """The error names the missing negative label, and does not blame the gold data."""
     nlp, pipe = make_nlp(checkpoint, train_pairs="predicted")
     labels = {"labels": ["works", "based"], "head_types": ["PER", "ORG", "LOC"]}
     pipe.initialize(nlp=nlp, labels={**labels, "tail_types": labels["head_types"]})
@@ -612,7 +611,7 @@ def test_scorer(trained_path: Path, checkpoint: Path) -> None:
 
 
 def rows_of_calls(nlp: Language, docs: list[Doc]) -> list[int]:
-    """How many rows each call of the network has."""
+    """Return the number of rows in each call of the network."""
     calls: list[int] = []
     hook = network_of(the_pipe(nlp)).register_forward_pre_hook(
         lambda network, inputs: calls.append(len(inputs[0]))
@@ -635,7 +634,7 @@ def test_batch_pieces(checkpoint: Path) -> None:
         assert max(calls) <= most
         assert (len(calls) == 1) == (setting == "auto")
         answers.append(pipe.predict([bare(nlp, row) for row in ROWS]))
-    # Padding changes nothing.
+    # Padding does not change the scores.
     for other in answers[:2]:
         for one, two in zip(answers[2], other, strict=True):
             np.testing.assert_allclose(one.scores, two.scores, atol=1e-5)
@@ -652,7 +651,7 @@ def test_max_length(checkpoint: Path) -> None:
             nlp(make_doc(nlp.vocab, words, entities))
         (row,) = rows
         assert len(row) == longest
-        # Both arguments are shown.
+        # Both arguments are in the row.
         vocabulary = network_of(pipe).encoder.pieces.vocabulary
         assert {vocabulary["Mary"], vocabulary["London"]} <= set(row)
 
@@ -675,7 +674,7 @@ def test_max_length_beyond_the_network(checkpoint: Path) -> None:
 
 @pytest.mark.parametrize("max_length", [0, -1, 7])
 def test_max_length_without_room(checkpoint: Path, max_length: int) -> None:
-    # [CLS], two arguments of a piece in two markers each, [SEP]
+    # [CLS], two arguments of one piece between two markers each, [SEP]: 8 pieces.
     nlp, _ = make_nlp(checkpoint, model=model_config(checkpoint, max_length=max_length))
     with pytest.raises(ValueError, match=rf"E_SR708.*max_length = {max_length} .*at least 8 "):
         initialize(nlp, make_examples(nlp))
@@ -694,8 +693,8 @@ def test_arguments_longer_than_a_row(checkpoint: Path) -> None:
         UserWarning, match=r"W_SR107\] Component '\w+': 1 pair.*max_length = 12.*Mary / London"
     ):
         losses = pipe.update(example)
-    assert losses["relation_classifier"] > 0  # of the other pair
-    # Once is enough.
+    assert losses["relation_classifier"] > 0  # the loss of the other pair
+    # The second time there is no warning.
     assert train(nlp, [*example, *examples], 1)[0] > 0
     doc = nlp(bare(nlp, row))
     assert doc.spans["relations"].attrs["pairs_left_out"] == 4
@@ -703,10 +702,10 @@ def test_arguments_longer_than_a_row(checkpoint: Path) -> None:
         ("London", "Paris"),
         ("Paris", "London"),
     ]
-    # Where no pair is left, there is nothing to learn.
+    # Without any other pair there is nothing to learn.
     (only,) = make_examples(nlp, [make_doc(nlp.vocab, row[0], entities, [(0, 1, "lives")])])
     assert pipe.update([only]) == {"relation_classifier": 0.0}
-    # Those left out by max_pairs are counted together with them.
+    # They are counted together with the pairs beyond max_pairs.
     pipe.cfg["max_pairs"] = 5
     assert nlp(bare(nlp, row)).spans["relations"].attrs["pairs_left_out"] == 1 + 3
 
@@ -722,13 +721,13 @@ def test_dropout(checkpoint: Path, tmp_path: Path, setting: str) -> None:
         for pipeline in (nlp, loaded):
             first, second = (train(pipeline, examples, 1, learn_rate=0.0)[0] for _ in range(2))
             assert (abs(first - second) < 1e-6) == (dropout == 0.0)
-        # Never in prediction.
+        # There is no dropout in prediction.
         docs = [bare(nlp, row) for row in ROWS]
         runs = [[p.scores.tolist() for p in pipe.predict(docs)] for _ in range(2)]
         assert runs[0] == runs[1]
 
 
-# The tiny vocabulary spells with all letters, upper-case ones too.
+# The tiny vocabulary has all single letters, upper-case ones included.
 @pytest.mark.filterwarnings("ignore:.*W_SR108")
 def test_casing(tmp_path: Path) -> None:
     checkpoint = tiny_checkpoint(tmp_path / "bert", cased=False)
@@ -766,7 +765,7 @@ def test_name_and_tokenizer(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_precision(trained_path: Path) -> None:
-    # In half precision, a mask of -1e30 is minus infinity, and then NaN.
+    # In half precision a mask of -1e30 would be minus infinity, and the result NaN.
     answers = {}
     for precision in ("float32", "bfloat16"):
         override = {"components": {"relation_classifier": {"model": {"precision": precision}}}}
@@ -830,7 +829,7 @@ def test_markers_survive(checkpoint: Path, tmp_path: Path) -> None:
 
 
 def test_markers_in_a_config(checkpoint: Path, tmp_path: Path) -> None:
-    """As E702 says how to write them."""
+    """Markers can be set as the message E_SR702 says."""
     nlp, _ = make_nlp(checkpoint, mode="ner")
     text = nlp.config.to_str()
     assert "markers = []" in text
@@ -872,15 +871,15 @@ def test_settings_of_pairs_and_model_survive(checkpoint: Path, tmp_path: Path) -
 
 
 def test_every_setting_may_be_changed_on_loading(trained_path: Path) -> None:
-    # spaCy takes no new tables there, only values.
+    # spaCy accepts new values in overrides, but no new tables.
     changed = {key: value for key, value in CHANGED.items() if not isinstance(value, dict)}
-    # These made the network, and the preset settles the mode.
+    # These belong to the network: other values are refused.
     del changed["mode"], changed["markers"]
     override = {"components": {"relation_classifier": changed}}
     pipe = the_pipe(spacy.load(trained_path, config=override))
     for key, value in changed.items():
         assert pipe.cfg[key] == value, key
-    # What was learned is not in the config and stays.
+    # Learned settings are not in the config, and do not change.
     assert pipe.labels == tuple(LABELS)
     assert pipe.mode == "typed_markers"
 
@@ -913,7 +912,7 @@ def test_changes_before_saving_are_kept_and_overrides_win(
     assert again.cfg["threshold"] == 0.75
 
 
-# Bad settings
+# Wrong settings
 
 
 @pytest.mark.parametrize(
@@ -950,7 +949,7 @@ def test_bad_value(checkpoint: Path, setting: str, value: Any, wanted: str) -> N
     ],
 )
 def test_bad_kind(checkpoint: Path, setting: str, value: Any, wanted: str) -> None:
-    """In a config spaCy's own check may come first; without one, ours says the same as ever."""
+    """In a config spaCy's check may come first; without a config, the error is that of this package."""
     with pytest.raises(ValueError, match=setting):
         make_nlp(checkpoint, **{setting: value})
     _, pipe = make_nlp(checkpoint)

@@ -1,4 +1,4 @@
-"""Helpers: checkpoints of TACRED's form, and rows made as the original program makes them."""
+"""Checkpoints in the form of the published TACRED classifiers, and rows as in the original program."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ..util import UNUSED, WORDS, tiny_checkpoint
 
 
 class Row(NamedTuple):
-    """A sentence with a pair; ranges of tokens, ends exclusive."""
+    """A sentence with a pair, whose arguments are token ranges, end exclusive."""
 
     words: list[str]
     head: tuple[int, int]
@@ -36,7 +36,7 @@ class Row(NamedTuple):
         return TypedPair(self.head, self.tail, self.head_type, self.tail_type)
 
     def doc(self, vocab: Vocab) -> Doc:
-        """The bare sentence, without white space at its end."""
+        """Return the sentence without annotation, and without white space at its end."""
         return Doc(vocab, words=self.words, spaces=[True] * (len(self.words) - 1) + [False])
 
     def arguments(self, doc: Doc) -> tuple[Span, Span]:
@@ -48,7 +48,7 @@ def _row(text: str, head: tuple[int, int, str], tail: tuple[int, int, str]) -> R
     return Row(text.split(), head[:2], head[2], tail[:2], tail[2])
 
 
-# Arguments in both orders, adjacent ones, at the ends of the text, and of different length.
+# Arguments in both orders, adjacent, at the ends of the text, and of different lengths.
 ROWS = [
     _row("John Smith works for Acme in Paris .", (0, 2, "PERSON"), (4, 5, "ORGANIZATION")),
     _row("John Smith works for Acme in Paris .", (4, 5, "ORGANIZATION"), (0, 2, "PERSON")),
@@ -79,11 +79,11 @@ def tacred_checkpoint(
 ) -> Path:
     """Save a random BERT classifier with the files of the published TACRED checkpoints.
 
-    folder (Path): Is made if it is missing.
+    folder (Path): The folder; it is made if it does not exist.
     id2label (Mapping[int, str] | None): Names of the classes; None leaves LABEL_0, LABEL_1, ...
-    unused (int): How many `[unusedN]` the cased vocabulary has, from 1 on.
-    vocab_size (int | None): Rows of the embedding; None for as many as the vocabulary.
-    std (float): Of the weights of the encoder.
+    unused (int): Number of `[unusedN]` entries in the cased vocabulary, counted from 1.
+    vocab_size (int | None): Number of rows of the embedding; None for the size of the vocabulary.
+    std (float): Standard deviation of the weights of the encoder.
     RETURNS (Path): The folder.
     """
     more = [f"[unused{i}]" for i in range(len(UNUSED) + 1, unused + 1)]
@@ -126,7 +126,7 @@ def edit_config(folder: Path, **settings: Any) -> None:
 def make_nlp(
     checkpoint: Path | str, *, model: dict[str, Any] | None = None, **settings: Any
 ) -> tuple[Language, RelationClassifier]:
-    """A blank pipeline with the component, in float32 on the CPU; not yet initialized."""
+    """Make a blank pipeline with the component, in float32 on the CPU, not yet initialized."""
     nlp = spacy.blank("en")
     model = {"name": str(checkpoint), "precision": "float32", "device": "cpu", **(model or {})}
     if isinstance(settings.get("markers"), Mapping):
@@ -143,7 +143,7 @@ def the_pipe(nlp: Language) -> RelationClassifier:
 
 
 def original_row(tokenizer: Any, row: Row, mode: str, table: Mapping[str, int]) -> list[int]:
-    """Ids of a row that need not be cut, made token by token as in SpanBERT's run_tacred.
+    """Return the ids of a row that need not be cut, made token by token as in SpanBERT's run_tacred.
 
     tokenizer (PreTrainedTokenizerFast): From transformers.
     mode (str): One of the four of that program, or "typed_markers".
@@ -180,12 +180,12 @@ def original_row(tokenizer: Any, row: Row, mode: str, table: Mapping[str, int]) 
 
 
 def fast_tokenizer(folder: Path) -> Any:
-    """The cased tokenizer of a checkpoint, loaded without the package."""
+    """Load the cased tokenizer of a checkpoint without this package."""
     return AutoTokenizer.from_pretrained(folder, use_fast=True, do_lower_case=False)
 
 
 def padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
-    """Ids and mask of all rows as one batch."""
+    """Return ids and mask of all rows as one batch."""
     longest = max(map(len, rows))
     ids = [[*row, *[pad_id] * (longest - len(row))] for row in rows]
     mask = [[1] * len(row) + [0] * (longest - len(row)) for row in rows]
@@ -193,15 +193,15 @@ def padded(rows: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
 
 
 def each_alone(network: nn.Module, rows: Sequence[Sequence[int]]) -> Tensor:
-    """First output of a Hugging Face network for each row in a batch of its own, one below the
-    other; it must not depend on the row's length."""
+    """Return the first output of a Hugging Face network for each row, each in a batch of its own. The
+    shape of the output must not depend on the length of the row."""
     network.eval()
     with torch.no_grad():
         return torch.cat([network(input_ids=torch.tensor([row]))[0] for row in rows])
 
 
 def in_one_batch(network: nn.Module, rows: Sequence[Sequence[int]], pad_id: int) -> Tensor:
-    """The same for all rows in one padded batch."""
+    """Return the first output of a Hugging Face network for all rows in one padded batch."""
     network.eval()
     ids, mask = padded(rows, pad_id)
     with torch.no_grad():
