@@ -175,7 +175,7 @@ class Errors:
         "doc.spans['{spans_key}'] or doc.ents and relations in doc.spans['{relations_key}'], or labels "
         "in [initialize.components.{name}.labels]."
     )
-    E302 = "[E_SR302] Setting '{setting}' of component '{name}' is {value!r}, but it must be {expected}."
+    E302 = "[E_SR302] Setting '{setting}' of {owner} is {value!r}, but it must be {expected}."
     E303 = (
         "[E_SR303] Labels cannot be added to component '{name}' after its network was initialized: "
         "'{label}' is new. Add labels before nlp.initialize()."

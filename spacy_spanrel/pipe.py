@@ -71,7 +71,7 @@ class TorchPipe(TrainablePipe):
         self.model = model
         self.name = name
         self.scorer = scorer
-        check_settings(name, settings, self.rules)
+        check_settings(f"component '{name}'", settings, self.rules)
         self.register_extensions(settings)
         register_report_extension(settings["extension_prefix"])
         self._settings = dict(settings)

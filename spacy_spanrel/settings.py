@@ -90,7 +90,7 @@ def survives_as_table(setting: Mapping[str, object]) -> bool:
 def check_settings(owner: str, settings: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:
     """Refuse settings that break their rules.
 
-    owner (str): Name of the component or of the registered function that has the settings.
+    owner (str): The component or registered function that has the settings, such as "component 'ner'".
     settings (Mapping[str, Any]): The value of each setting.
     rules (Mapping[str, Rule]): The rules of some or all of the settings.
     RAISES (ValueError): If a value breaks its rule.
@@ -99,6 +99,6 @@ def check_settings(owner: str, settings: Mapping[str, Any], rules: Mapping[str, 
         if not rule.holds(settings[setting]):
             raise ValueError(
                 Errors.E302.format(
-                    name=owner, setting=setting, value=settings[setting], expected=rule.expected
+                    owner=owner, setting=setting, value=settings[setting], expected=rule.expected
                 )
             )

@@ -34,8 +34,8 @@ def test_rules(rule: Rule, expected: str, right: list[Any], wrong: list[Any]) ->
 
 def test_error_names_owner_setting_value_and_what_is_right() -> None:
     rules = {"n": whole_number(1), "kind": one_of("a", "b")}
-    check_settings("reader", {"n": 1, "kind": "a", "other": None}, rules)
+    check_settings("component 'reader'", {"n": 1, "kind": "a", "other": None}, rules)
     with pytest.raises(
         ValueError, match=r"'kind' of component 'reader' is 'c', .* one of 'a', 'b'"
     ):
-        check_settings("reader", {"n": 1, "kind": "c"}, rules)
+        check_settings("component 'reader'", {"n": 1, "kind": "c"}, rules)

@@ -329,7 +329,7 @@ class ExtractiveQA(TorchPipe):
     ) -> list[DocPrediction]:
         """Answer questions about Docs; arguments as in `answer`."""
         keep = self.cfg["top_k"] if top_k is None else top_k
-        check_settings(self.name, {"top_k": keep}, {"top_k": RULES["top_k"]})
+        check_settings(f"component '{self.name}'", {"top_k": keep}, {"top_k": RULES["top_k"]})
         answers: list[list[Answer]] = [[] for _ in docs]
         counts = [Counter(questions=0, questions_cut=0, windows=0) for _ in docs]
         requests: list[tuple[int, Sequence[Question]]] = []

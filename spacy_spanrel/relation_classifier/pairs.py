@@ -163,7 +163,7 @@ def EntityPairs(
     RETURNS (Callable[[Doc, str], list[tuple[Span, Span]]]): The generator.
     """
     check_settings(
-        "spacy-spanrel.EntityPairs.v1",
+        "'spacy-spanrel.EntityPairs.v1'",
         {"max_distance": max_distance},
         {"max_distance": optional(whole_number(0))},
     )

@@ -993,7 +993,6 @@ def test_wrong_type(checkpoint: Path, setting: str, value: Any) -> None:
     ],
 )
 def test_wrong_setting_of_the_model(checkpoint: Path, setting: str, value: Any) -> None:
-    # max_length = None
     with pytest.raises(ValueError, match=setting):
         make_nlp(checkpoint, model=model_config(checkpoint, **{setting: value}))
 
