@@ -68,6 +68,7 @@ def sample_negative_pairs(
     if reach is None and max_distance is None:
         # All pairs but the related ones, in the order of head and tail. They are numbered, not made:
         # their number grows with the square of the entities.
+        related = related[related[:, 0] != related[:, 1]]
         head, tail = np.unique(related, axis=0).reshape(-1, 2).T
         taken = head * (n - 1) + tail - (tail > head)
         n_free = max(0, n * (n - 1) - len(taken))
