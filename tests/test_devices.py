@@ -154,7 +154,10 @@ def annotations_of(docs: list[Doc]) -> Annotations:
     rows: Annotations = []
     for doc in docs:
         answers = [a for first in get_answers(doc) for a in (first, *first.alternatives)]
-        plain = (sr.found(doc), [(a.question.id, a.start_char, a.end_char) for a in answers])
+        plain = (
+            sr.annotations_of(doc),
+            [(a.question.id, a.start_char, a.end_char) for a in answers],
+        )
         relations = [r.score or 0.0 for r in get_relations(doc)]
         rows.append((plain, [*relations, *(a.score for a in answers)]))
     return rows
