@@ -11,7 +11,8 @@ from spacy.util import registry
 from thinc.api import Config
 
 from spacy_spanrel import get_relations
-from spacy_spanrel.training.corpus import create_corpus_reader
+from spacy_spanrel.training.corpus import create_corpus_reader, create_question_reader
+from tests.extractive_qa import util as qa
 from tests.util import make_doc, write_docs
 
 NLP = spacy.blank("en")
@@ -140,3 +141,12 @@ def test_resolves_from_a_config(tmp_path):
     }
     (example,) = registry.resolve(Config(config))["corpus"](NLP)
     assert bounds(example.predicted.ents) == ENTITIES
+
+
+def test_question_corpus_gives_single_questions(tmp_path):
+    path = write_docs(tmp_path / "data.spacy", [qa.gold_doc(NLP, row) for row in qa.ROWS])
+    examples = list(create_question_reader(path)(NLP))
+    assert len(examples) == qa.N_QUESTIONS
+    assert all(len(example.predicted._.questions) == 1 for example in examples)
+    assert all(example.predicted._.answers == () for example in examples)
+    assert all(not example.predicted._.questions for example in create_corpus_reader(path)(NLP))
