@@ -7,7 +7,7 @@ import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from .annotations.relations import RecordId
 from .errors import Errors
@@ -309,16 +309,8 @@ def read_text(path: str | Path, record: RecordId | None = None) -> str:
     try:
         data = Path(path).read_bytes()
     except OSError as error:
-        raise _unreadable(place, error) from error
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise place.at(f"byte {error.start}").error(
-            Errors.E602,
-            found=f"byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason})",
-            expected="UTF-8",
-        ) from error
-    return text.removeprefix("\ufeff")
+        raise unreadable(place, error) from error
+    return decode(data, place).removeprefix("\ufeff")
 
 
 def read_lines(path: str | Path, record: RecordId | None = None) -> Iterator[tuple[int, str]]:
@@ -330,8 +322,36 @@ def read_lines(path: str | Path, record: RecordId | None = None) -> Iterator[tup
         yield number, line.removesuffix("\r")
 
 
-def _unreadable(place: Place, error: OSError) -> ConversionError:
+def unreadable(place: Place, error: OSError) -> ConversionError:
+    """Return the error that a file cannot be opened or read."""
     return place.error(Errors.E601, found=error.strerror or str(error), expected="a readable file")
+
+
+def decode(data: bytes, place: Place) -> str:
+    """Decode UTF-8. RAISES (ConversionError): If the bytes are something else."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise place.at(f"byte {error.start}").error(
+            Errors.E602,
+            found=f"byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason})",
+            expected="UTF-8",
+        ) from error
+
+
+def split_lines(file: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, bool]]:
+    """Yield each line with its line feed, which alone ends a line, and whether this is all of it.
+
+    Of a longer line, `max_bytes` and one byte more are kept. A byte order mark is left out.
+    """
+    mark = _BOM
+    while data := file.readline(max_bytes + 1):
+        whole = len(data) <= max_bytes
+        rest = data
+        while not whole and not rest.endswith(b"\n") and (rest := file.readline(2**16)):
+            pass
+        yield data.removeprefix(mark), whole
+        mark = b""
 
 
 # JSON
@@ -378,30 +398,28 @@ def read_json_lines(path: str | Path) -> Iterator[JsonValue | ConversionError]:
 
 
 def _json_lines(path: str | Path) -> Iterator[JsonValue | ConversionError]:
-    file = Place(str(path))
-    for number, line in enumerate(_raw_lines(path), start=1):
-        place = file.at(f"line {number}")
-        if len(line) > MAX_LINE_BYTES:
-            yield place.error(
-                Errors.E620,
-                found=f"a line that begins with {short(line[:60].decode(errors='replace'))}",
-                expected=f"at most {MAX_LINE_BYTES} bytes",
-            )
-            continue
-        try:
-            text = line.removeprefix(_BOM if number == 1 else b"").decode("utf-8")
-        except UnicodeDecodeError as error:
-            # Not one bad record: the whole file has another encoding.
-            raise place.at(f"byte {error.start}").error(
-                Errors.E602,
-                found=f"byte 0x{error.object[error.start]:02x} ({error.reason})",
-                expected="UTF-8",
-            ) from error
-        if text.strip():
-            try:
-                yield JsonValue(parse_json(text.rstrip("\r\n"), file, number), place)
-            except ConversionError as error:
-                yield error
+    file_place = Place(str(path))
+    try:
+        with Path(path).open("rb") as file:
+            for number, (line, whole) in enumerate(split_lines(file, MAX_LINE_BYTES), start=1):
+                place = file_place.at(f"line {number}")
+                if not whole:
+                    beginning = short(line[:60].decode(errors="replace"))
+                    yield place.error(
+                        Errors.E620,
+                        found=f"a line that begins with {beginning}",
+                        expected=f"at most {MAX_LINE_BYTES} bytes",
+                    )
+                    continue
+                # A wrong encoding is raised: it is that of the whole file, not of one bad record.
+                text = decode(line, place).rstrip("\r\n")
+                if text.strip():
+                    try:
+                        yield JsonValue(parse_json(text, file_place, number), place)
+                    except ConversionError as error:
+                        yield error
+    except OSError as error:
+        raise unreadable(file_place, error) from error
 
 
 def read_json_records(path: str | Path) -> Iterator[JsonValue | ConversionError]:
@@ -410,21 +428,8 @@ def read_json_records(path: str | Path) -> Iterator[JsonValue | ConversionError]
         with Path(path).open("rb") as file:
             is_list = file.read(1024).removeprefix(_BOM).lstrip().startswith(b"[")
     except OSError as error:
-        raise _unreadable(Place(str(path)), error) from error
+        raise unreadable(Place(str(path)), error) from error
     yield from read_json_list(path) if is_list else read_json_lines(path)
-
-
-def _raw_lines(path: str | Path) -> Iterator[bytes]:
-    """Yield lines with their ends; of a line over the limit the limit and one byte more."""
-    try:
-        with Path(path).open("rb") as file:
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                rest = line
-                while rest and not rest.endswith(b"\n") and len(line) > MAX_LINE_BYTES:
-                    rest = file.readline(2**16)
-                yield line
-    except OSError as error:
-        raise _unreadable(Place(str(path)), error) from error
 
 
 def parse_json(text: str, place: Place, line: int | None = None) -> Any:

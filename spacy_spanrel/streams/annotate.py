@@ -140,14 +140,14 @@ def annotate(
     path, output = Path(source), Path(output)
     if output.is_symlink():
         output = Path(os.path.realpath(output))
-    _check_numbers(
-        {
-            "--batch-size": batch_size,
-            "--chunk-size": chunk_size,
-            "--max-chars": max_chars,
-            "--n-process": None if n_process == -1 else n_process,
-        }
-    )
+    for name, number in (
+        ("--batch-size", batch_size),
+        ("--chunk-size", chunk_size),
+        ("--max-chars", max_chars),
+        ("--n-process", None if n_process == -1 else n_process),
+    ):
+        if number is not None and number < 1:
+            raise argument_error(name, str(number), "a whole number of at least 1")
     if delimiter is not None and len(delimiter) != 1:
         raise argument_error("--delimiter", repr(delimiter), "one character")
     if unit not in ("line", "file"):
@@ -189,8 +189,7 @@ def annotate(
                     "max-chars": chars,
                 },
             }
-            changed = "" if saved is None else difference(saved.fingerprint, fingerprint)
-            if saved is not None and changed:
+            if saved and (changed := difference(saved.fingerprint, fingerprint)):
                 if saved.rows:
                     raise ValueError(
                         Errors.E921.format(output=output, rows=saved.rows, changed=changed)
@@ -362,10 +361,8 @@ class _Run:
     def _annotate(
         self, chunk: list[Row | BadRow], first: int
     ) -> tuple[dict[int, Any], dict[int, BadRow]]:
-        """Annotate a chunk.
+        """Annotate a chunk, whose first row has the number `first`.
 
-        chunk (list[Row | BadRow]): The rows.
-        first (int): The number of the first of them.
         RETURNS (tuple[dict, dict]): By the numbers of the rows, what the writer rendered of the good
             ones, and the failed ones.
         """
@@ -377,7 +374,8 @@ class _Run:
                 failed[number] = row
             else:
                 good.append((number, row))
-        for number, row, doc in self._pipe(good):
+        size = self.batch_size if self.workers is None else self.chunk_size
+        for (number, row), doc in self._pipe(good, size, self.workers):
             try:
                 if isinstance(doc, Exception):
                     raise doc
@@ -397,54 +395,37 @@ class _Run:
             warn(Warnings.W135.format(names=names))
         return rendered, failed
 
-    def _pipe(self, rows: list[_Numbered]) -> Iterator[tuple[int, Row, Doc | Exception]]:
-        """Yield each row with its annotated Doc, or with the error about it."""
-        size = self.batch_size if self.workers is None else self.chunk_size
-        batch: list[tuple[int, Row, Doc]] = []
-        for number, row in rows:
-            try:
-                batch.append((number, row, self._make_doc(row)))
-            except Exception as error:
-                yield number, row, error
-                continue
-            if len(batch) == size:
-                yield from self._pipe_batch(batch, self.workers)
-                batch = []
-        if batch:
-            yield from self._pipe_batch(batch, self.workers)
+    def _pipe(
+        self, rows: list[_Numbered], size: int, workers: Workers | None = None
+    ) -> Iterator[tuple[_Numbered, Doc | Exception]]:
+        """Yield each row with its annotated Doc, or with the error about it.
 
-    def _pipe_batch(
-        self, batch: list[tuple[int, Row, Doc]], workers: Workers | None = None
-    ) -> Iterator[tuple[int, Row, Doc | Exception]]:
-        """Annotate some rows together or, if that fails, in smaller batches, down to single rows."""
-        before = [doc for _, _, doc in batch]
-        failure: Exception | None = None
-        docs: list[Doc] | None = None
-        if workers is not None:
-            docs = workers.pipe(before)
-        else:
-            try:
-                docs = list(self.nlp.pipe(before, batch_size=self.batch_size))
-            except Exception as error:
-                failure = error
-        if docs is not None and len(docs) == len(batch):
-            for (number, row, _), doc in zip(batch, docs, strict=True):
-                yield number, row, doc
-        elif len(batch) == 1 and workers is None:
-            ((number, row, _),) = batch
-            yield number, row, failure or ValueError(Errors.E928.format(n=len(docs or ())))
-        else:
-            size = self.batch_size if len(batch) > self.batch_size or workers is not None else 1
-            for start in range(0, len(batch), size):
-                # New Docs: components may have written on the others.
-                again = [
-                    (number, row, self._make_doc(row))
-                    for number, row, _ in batch[start : start + size]
-                ]
-                yield from self._pipe_batch(again)
-
-    def _make_doc(self, row: Row) -> Doc:
-        return make_doc(row, self.nlp, self.keys.answers, self.max_chars)
+        A batch that fails is repeated here (if it failed in `workers`), and then row by row.
+        """
+        for start in range(0, len(rows), size):
+            batch, docs = [], []
+            for number, row in rows[start : start + size]:
+                try:
+                    docs.append(make_doc(row, self.nlp, self.keys.answers, self.max_chars))
+                    batch.append((number, row))
+                except Exception as error:
+                    yield (number, row), error
+            failure: Exception | None = None
+            annotated: list[Doc] | None = None
+            if workers is not None:
+                annotated = workers.pipe(docs)
+            else:
+                try:
+                    annotated = list(self.nlp.pipe(docs, batch_size=self.batch_size))
+                except Exception as error:
+                    failure = error
+            if annotated is not None and len(annotated) == len(batch):
+                yield from zip(batch, annotated, strict=True)
+            elif workers is None and len(batch) == 1:
+                yield batch[0], failure or ValueError(Errors.E928.format(n=len(annotated or ())))
+            else:
+                # With new Docs: components may have written on these.
+                yield from self._pipe(batch, 1 if workers is None else self.batch_size)
 
     # Failures
 
@@ -461,13 +442,15 @@ class _Run:
             self._publish_errors()
             self.writer.close()
             self.workplace.clear()
+            n, kept = done.rows + n_rows, f"Nothing was written but {self._errors_path}"
+        else:
+            n = n_rows
+            kept = f"The {done.rows} rows before are kept, and the same command continues there"
         raise ValueError(
             Errors.E925.format(
-                n=n_rows if done.annotated else done.rows + n_rows,
-                first=done.rows + 1 if done.annotated else 1,
-                kept=f"The {done.rows} rows before are kept, and the same command continues there"
-                if done.annotated
-                else f"Nothing was written but {self._errors_path}",
+                n=n,
+                first=done.rows + n_rows - n + 1,
+                kept=kept,
                 error=self.first_error or f"see {self._errors_path}",
             )
         )
@@ -518,12 +501,6 @@ def _enable_only(nlp: Language, wanted: set[str]) -> None:
 
 
 # Checks
-
-
-def _check_numbers(numbers: dict[str, int | None]) -> None:
-    for name, value in numbers.items():
-        if value is not None and value < 1:
-            raise argument_error(name, str(value), "a whole number of at least 1")
 
 
 def _check_output(source: Path, output: Path, output_format: str, model: str | Path | None) -> None:

@@ -96,7 +96,8 @@ class Workplace:
         while True:
             try:
                 self._take_folder()
-                self._lock = self._open_lock()
+                lock = self.path / _LOCK
+                self._lock = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
             except FileNotFoundError:  # another run has just ended, and removed it
                 continue
             if self._holds_lock():
@@ -139,9 +140,6 @@ class Workplace:
         if path.is_dir():
             return path.name in _FOLDERS
         return path.name in _FILES or _TEMPORARY.fullmatch(path.name) is not None
-
-    def _open_lock(self) -> int:
-        return os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o666)
 
     def _holds_lock(self) -> bool:
         """Lock the open file. RETURNS (bool): False if it has been removed meanwhile."""

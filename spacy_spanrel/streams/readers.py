@@ -23,7 +23,16 @@ from spacy.vocab import Vocab
 
 from ..annotations.relations import get_orig_id
 from ..errors import Errors
-from ..reading import Place, argument_error, parse_json, read_text, short
+from ..reading import (
+    Place,
+    argument_error,
+    decode,
+    parse_json,
+    read_text,
+    short,
+    split_lines,
+    unreadable,
+)
 from ..training.corpus import read_docs
 from .rows import (
     ID_KEY,
@@ -53,7 +62,6 @@ SUFFIXES = {
 INPUT_FORMATS = ("text", "jsonl", "csv", "parquet", "spacy", "json")
 # Formats that are read from the first byte to the last: how far tells how much is done.
 _SEQUENTIAL = ("text", "jsonl", "csv", "json")
-_BOM = b"\xef\xbb\xbf"
 _BLOCK = 1 << 16
 # Parquet is decoded in batches of so many rows, or fewer so that they have about so many bytes.
 _PARQUET_ROWS = 1000
@@ -108,9 +116,7 @@ class Source:
             try:
                 file = path.open("rb")
             except OSError as error:
-                raise Place(str(path)).error(
-                    Errors.E601, found=error.strerror or str(error), expected="a readable file"
-                ) from error
+                raise unreadable(Place(str(path)), error) from error
             with file:
                 self._file = file
                 yield from _READERS[self.format](path, file, settings)
@@ -203,17 +209,6 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _decode(data: bytes, place: Place) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise place.error(
-            Errors.E602,
-            found=f"byte 0x{data[error.start]:02x} at offset {error.start} ({error.reason})",
-            expected="UTF-8",
-        ) from error
-
-
 def _too_big(place: Place, beginning: Any, max_bytes: int) -> BadRow:
     error = too_long(place, f"more than {max_bytes} bytes", f"{max_bytes} (see --max-chars)")
     return BadRow.of(place, beginning, error)
@@ -222,33 +217,20 @@ def _too_big(place: Place, beginning: Any, max_bytes: int) -> BadRow:
 # Plain text and JSON lines
 
 
-def _split_lines(file: BinaryIO, max_bytes: int) -> Iterator[tuple[bytes, bool]]:
-    """Yield each line with its line feed, which alone ends a line, and whether this is all of it:
-    no more than `max_bytes` and a byte are kept. A byte order mark is left out."""
-    mark = _BOM
-    while data := file.readline(max_bytes + 1):
-        whole = len(data) <= max_bytes
-        rest = data
-        while not whole and not rest.endswith(b"\n") and (rest := file.readline(_BLOCK)):
-            pass
-        yield data.removeprefix(mark), whole
-        mark = b""
-
-
 def _read_lines(
     path: Path,
     file: BinaryIO,
     settings: ReadSettings,
     parse: Callable[[str, Place, bytes], Row | BadRow],
 ) -> Iterator[Row | BadRow]:
-    for number, (data, whole) in enumerate(_split_lines(file, settings.max_bytes), start=1):
+    for number, (data, whole) in enumerate(split_lines(file, settings.max_bytes), start=1):
         place = Place(str(path), f"line {number}")
         raw = data[:RAW_BYTES]
         if not whole:
             yield _too_big(place, raw, settings.max_bytes)
             continue
         try:
-            line = _decode(data, place).removesuffix("\n").removesuffix("\r")
+            line = decode(data, place).removesuffix("\n").removesuffix("\r")
             if not line.strip():
                 continue
             row = parse(line, place, raw)
@@ -302,7 +284,7 @@ class _CsvLines:
     """
 
     def __init__(self, file: BinaryIO, max_bytes: int):
-        self._lines = _split_lines(file, max_bytes)
+        self._lines = split_lines(file, max_bytes)
         self._max_bytes = max_bytes
         self.last = 0
         self.begin_record()
@@ -392,7 +374,7 @@ def _csv_row(
         place = Place(place.file, place.name, record_id(extra.get(ID_KEY)))
         for value in fields:
             # Bytes that are not UTF-8 were decoded to lone surrogates.
-            _decode(value.encode("utf-8", "surrogateescape"), place)
+            decode(value.encode("utf-8", "surrogateescape"), place)
         return Row(place, text=extra.pop(text_key), extra=extra, raw=raw)
     except ValueError as error:
         return BadRow.of(place, raw, error)
@@ -493,7 +475,7 @@ def _read_json_list(path: Path, file: BinaryIO, settings: ReadSettings) -> Itera
             return
         try:
             if not raw.isascii():
-                _decode(raw.encode("utf-8", "surrogateescape"), at)
+                decode(raw.encode("utf-8", "surrogateescape"), at)
             yield parse_row(value, at, settings.text_key, raw[:RAW_BYTES])
         except ValueError as error:
             yield BadRow.of(at, raw[:RAW_BYTES], error)

@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from spacy.tokens import Doc, DocBin
 
@@ -36,14 +36,24 @@ _GROUP_BYTES = 1 << 26
 _MIN_INT, _MAX_INT = -(1 << 63), (1 << 64) - 1
 
 
-class Writer(Protocol):
-    """Takes rows chunk by chunk, and makes the output from them."""
+class Writer:
+    """Takes rows chunk by chunk, and makes the output from them.
+
+    workplace (Workplace): The folder of the run. Nothing in it is touched before `start`.
+    """
+
+    def __init__(self, workplace: Workplace):
+        self.workplace = workplace
+        self.output = workplace.output
+        self.ready = workplace.merged_path  # the output as `build` leaves it
 
     def start(self, state: dict[str, int]) -> None:
         """Begin, or continue behind what is committed.
 
         state (dict[str, int]): What the last `commit` returned; {} for the beginning.
+        RAISES (ValueError): If less is there than was committed.
         """
+        raise NotImplementedError
 
     def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
         """Return all that is to be written of a row. If this raises, the row has failed.
@@ -53,9 +63,11 @@ class Writer(Protocol):
         doc (Doc): Its annotated Doc.
         results (dict[str, Any]): The `results` of the Doc.
         """
+        raise NotImplementedError
 
     def commit(self, rows: Sequence[Any]) -> dict[str, int]:
         """Write the rendered rows of a chunk, durably. RETURNS (dict): How much is committed now."""
+        raise NotImplementedError
 
     def build(self) -> None:
         """Put the output together in the folder of the run; can be repeated."""
@@ -63,9 +75,15 @@ class Writer(Protocol):
     @property
     def published(self) -> bool:
         """Whether the output that was built has its name already."""
+        return not self.ready.exists()
 
     def publish(self) -> None:
-        """Give the output its name; can be repeated."""
+        """Give the output its name, with the permissions of an old one; can be repeated."""
+        if not self.published:
+            if self.output.exists():
+                shutil.copymode(self.output, self.ready)
+            os.replace(self.ready, self.output)
+            sync_folder(self.output.parent)
 
     def close(self) -> None:
         """Close files."""
@@ -116,12 +134,13 @@ def check_output_format(output: Path, output_format: str | None) -> str:
     return chosen
 
 
-class JsonLinesWriter:
+class JsonLinesWriter(Writer):
     """JSON lines: one file that grows, and is cut back to what was committed."""
 
     def __init__(self, workplace: Workplace):
-        self._output = workplace.output
-        self._file = AppendFile(workplace.rows_path)
+        super().__init__(workplace)
+        self.ready = workplace.rows_path
+        self._file = AppendFile(self.ready)
 
     def start(self, state: dict[str, int]) -> None:
         self._file.open(state.get("bytes", 0))
@@ -133,63 +152,44 @@ class JsonLinesWriter:
         return {"bytes": self._file.append(b"".join(rows))}
 
     def build(self) -> None:
-        self.close()
-
-    @property
-    def published(self) -> bool:
-        return not self._file.path.exists()
-
-    def publish(self) -> None:
-        _move_file(self._file.path, self._output)
+        self.close()  # Windows renames no open file
 
     def close(self) -> None:
         self._file.close()
 
 
-class _PartsWriter:
+class _PartsWriter(Writer):
     """Writes a file for each chunk, and at the end one file or the folder of them."""
 
     suffix = ""
-
-    def __init__(self, workplace: Workplace):
-        self.output = workplace.output
-        self.folder = workplace.parts_path
-        self.merged = workplace.merged_path
-        self.old = workplace.old_path
-        self.parts = 0
+    parts = 0
 
     def start(self, state: dict[str, int]) -> None:
         self.parts = state.get("parts", 0)
-        self.folder.mkdir(exist_ok=True)
+        folder = self.workplace.parts_path
+        folder.mkdir(exist_ok=True)
         committed = self.paths()
-        for path in self.folder.iterdir():
+        for path in folder.iterdir():
             if path not in committed:
                 path.unlink()
         for path in committed:
             if not path.exists():
                 raise ValueError(Errors.E922.format(path=path, found="nothing", expected="a part"))
 
+    def path(self, number: int) -> Path:
+        return self.workplace.parts_path / f"{number:06d}{self.suffix}"
+
     def paths(self) -> list[Path]:
-        return [self.folder / f"{number:06d}{self.suffix}" for number in range(self.parts)]
+        return [self.path(number) for number in range(self.parts)]
 
     def commit(self, rows: Sequence[Any]) -> dict[str, int]:
         if rows:
-            write_whole(self.folder / f"{self.parts:06d}{self.suffix}", self.to_bytes(rows))
+            write_whole(self.path(self.parts), self.to_bytes(rows))
             self.parts += 1
         return {"parts": self.parts}
 
     def to_bytes(self, rows: Sequence[Any]) -> bytes:
         raise NotImplementedError
-
-    @property
-    def published(self) -> bool:
-        return not self.merged.exists()
-
-    def publish(self) -> None:
-        _move_file(self.merged, self.output)
-
-    def close(self) -> None:
-        pass
 
 
 class ParquetWriter(_PartsWriter):
@@ -208,13 +208,8 @@ class ParquetWriter(_PartsWriter):
     def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
         meta = to_json(row.extra)
         meta.encode()  # text that cannot be stored must fail here, where only its row is lost
-        name = row.place.id
-        return {
-            "row": number,
-            "id": None if name is None else str(name),
-            **results,
-            "meta": meta,
-        }
+        id = None if row.place.id is None else str(row.place.id)
+        return {"row": number, "id": id, **results, "meta": meta}
 
     def to_bytes(self, rows: Sequence[Any]) -> bytes:
         import pyarrow
@@ -228,7 +223,7 @@ class ParquetWriter(_PartsWriter):
     def build(self) -> None:
         import pyarrow
 
-        with self._parquet.ParquetWriter(self.merged, self.schema, compression="zstd") as writer:
+        with self._parquet.ParquetWriter(self.ready, self.schema, compression="zstd") as writer:
             tables: list[Any] = []
             for part in self.paths():
                 tables.append(self._parquet.read_table(part, schema=self.schema))
@@ -240,7 +235,7 @@ class ParquetWriter(_PartsWriter):
                     tables = []
             if tables:
                 writer.write_table(pyarrow.concat_tables(tables))
-        with self.merged.open("rb") as file:
+        with self.ready.open("rb") as file:
             os.fsync(file.fileno())
 
 
@@ -248,26 +243,17 @@ def parquet_schema() -> Any:
     """Return the pyarrow schema of the output."""
     import pyarrow as pa
 
-    tokens = [("start", pa.int32()), ("end", pa.int32())]
-    chars = [("start_char", pa.int32()), ("end_char", pa.int32())]
-    argument = pa.struct([("text", pa.string()), ("type", pa.string()), *tokens, *chars])
-    score = ("score", pa.float64())
-    entity = pa.struct([("text", pa.string()), ("label", pa.string()), *tokens, *chars, score])
-    relation = pa.struct([("label", pa.string()), score, ("head", argument), ("tail", argument)])
-    answer = pa.struct(
-        [
-            ("id", pa.string()),
-            ("question", pa.string()),
-            ("text", pa.string()),
-            *tokens,
-            *chars,
-            score,
-        ]
-    )
+    string, int32 = pa.string(), pa.int32()
+    text, label, score = ("text", string), ("label", string), ("score", pa.float64())
+    offsets = [(name, int32) for name in ("start", "end", "start_char", "end_char")]
+    argument = pa.struct([text, ("type", string), *offsets])
+    entity = pa.struct([text, label, *offsets, score])
+    relation = pa.struct([label, score, ("head", argument), ("tail", argument)])
+    answer = pa.struct([("id", string), ("question", string), text, *offsets, score])
     return pa.schema(
         [
             ("row", pa.int64()),
-            ("id", pa.string()),
+            ("id", string),
             # A row group of long texts may have more than the two gigabytes of the smaller type.
             ("text", pa.large_string()),
             ("entities", pa.list_(entity)),
@@ -319,30 +305,29 @@ def _storable(value: Any) -> Any:
 class ShardsWriter(_DocsWriter):
     """A folder of `.spacy` files, which spaCy's corpus readers take as one corpus."""
 
-    def build(self) -> None:
-        mark_folder(self.folder)
+    def __init__(self, workplace: Workplace):
+        super().__init__(workplace)
+        self.ready = workplace.parts_path
 
-    @property
-    def published(self) -> bool:
-        return not self.folder.exists()
+    def build(self) -> None:
+        mark_folder(self.ready)
 
     def publish(self) -> None:
-        if self.folder.exists():
+        if not self.published:
             if self.output.exists():
                 check_folder(self.output)  # something may have been put there meanwhile
-                if self.old.exists():
-                    shutil.rmtree(self.old)
-                os.replace(self.output, self.old)
-            os.replace(self.folder, self.output)
+                old = self.workplace.old_path
+                if old.exists():
+                    shutil.rmtree(old)
+                os.replace(self.output, old)
+            os.replace(self.ready, self.output)
             sync_folder(self.output.parent)
 
 
 class DocBinWriter(_DocsWriter):
     """A single `.spacy` file, put together in memory."""
 
-    def __init__(self, workplace: Workplace):
-        super().__init__(workplace)
-        self.tokens = 0
+    tokens = 0
 
     def start(self, state: dict[str, int]) -> None:
         super().start(state)
@@ -351,8 +336,9 @@ class DocBinWriter(_DocsWriter):
     def commit(self, rows: Sequence[Any]) -> dict[str, int]:
         self.tokens += sum(len(tokens) for doc_bin in rows for tokens in doc_bin.tokens)
         if self.tokens > MAX_TOKENS_IN_FILE:
+            folder = self.workplace.parts_path
             raise ValueError(
-                Errors.E927.format(output=self.output, limit=MAX_TOKENS_IN_FILE, folder=self.folder)
+                Errors.E927.format(output=self.output, limit=MAX_TOKENS_IN_FILE, folder=folder)
             )
         return {**super().commit(rows), "tokens": self.tokens}
 
@@ -360,13 +346,4 @@ class DocBinWriter(_DocsWriter):
         whole = DocBin(store_user_data=True)
         for path in self.paths():
             whole.merge(DocBin(store_user_data=True).from_disk(path))
-        write_whole(self.merged, whole.to_bytes())
-
-
-def _move_file(path: Path, output: Path) -> None:
-    """Give a file its name, unless it has it already; the permissions of an old one are kept."""
-    if path.exists():
-        if output.exists():
-            shutil.copymode(output, path)
-        os.replace(path, output)
-        sync_folder(output.parent)
+        write_whole(self.ready, whole.to_bytes())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from spacy.displacy import get_doc_settings
 from spacy.tokens import Doc, Span
 
 from ..annotations import Answer, Question, get_answers, get_questions
 from ..errors import Warnings, warn
-from ..markup import escape
+from ..markup import escape, render_template
 from .layout import pack
 from .options import Options
 from .page import N_HUES, SANS, make_css, new_id, themed
@@ -61,21 +62,26 @@ def draw_answers(target: Doc | Span, options: Options) -> str:
     marked = {highlight.number for highlight in highlights}
     id = new_id()
     settings = get_doc_settings(doc)
-    direction = "rtl" if runs_left((t.text for t in target), settings["direction"]) else "ltr"
-    lang = f' lang="{escape(settings["lang"])}"' if settings["lang"] else ""
-    title = get_title(doc)
     tips = [_tip(question, answers.get(question.id)) for question in questions]
-    items = "".join(
-        _item(number, question, answers.get(question.id), doc, options, number in marked)
-        for number, question in enumerate(questions)
-    )
-    listed = f"<ol>{items}</ol>" if questions else '<p class="none">No questions.</p>'
-    return (
-        f'<div id="{id}" class="spanrel-answers" role="group"'
-        f' aria-label="{escape(title or "Questions and answers")}" dir="{direction}"{lang}>'
-        f"<style>{_css('#' + id, options)}</style>"
-        + (f"<h3>{escape(title)}</h3>" if title else "")
-        + f'<p class="context">{mark_text(text, highlights, tips) or EMPTY}</p>{listed}</div>'
+    return render_template(
+        "visualize",
+        "answers.html.j2",
+        id=id,
+        options=options,
+        css=_css(f"#{id}", options),
+        title=get_title(doc),
+        lang=settings["lang"],
+        direction="rtl" if runs_left((t.text for t in target), settings["direction"]) else "ltr",
+        context=mark_text(text, highlights, tips) or EMPTY,
+        items=[
+            {
+                "question": question.text if question.text.strip() else f"({question.id})",
+                "hue": number % N_HUES,
+                "marked": number in marked,
+                **_answer(answers.get(question.id), doc.text, options),
+            }
+            for number, question in enumerate(questions)
+        ],
     )
 
 
@@ -127,52 +133,18 @@ def _tip(question: Question, answer: Answer | None) -> str:
     return question.text + (f" {answer.score:.2f}" if answer and answer.score is not None else "")
 
 
-def _item(
-    number: int,
-    question: Question,
-    answer: Answer | None,
-    doc: Doc,
-    options: Options,
-    marked: bool,
-) -> str:
-    shown = question.text if question.text.strip() else f"({question.id})"
-    parts = [f'<p class="question" dir="auto">{escape(shown)}</p>']
-    if answer is None:
-        parts.append(
-            '<p class="answer none">Not answered yet: no component has read this question.</p>'
-        )
-    else:
-        score = _score(answer.score, options)
-        if answer:
-            outside = "" if marked else ' <span class="where">(outside this excerpt)</span>'
-            parts.append(
-                f'<p class="answer"><b dir="auto">{escape(answer.text)}</b>{score}{outside}</p>'
-            )
-        else:
-            parts.append(f'<p class="answer none">No answer in this text{score}</p>')
-        if options.alternatives and answer.alternatives:
-            parts.append(_alternatives(answer, doc, options))
-    return f'<li class="q{number % N_HUES}">{"".join(parts)}</li>'
-
-
-def _alternatives(answer: Answer, doc: Doc, options: Options) -> str:
-    gold = answer.score is None and all(other.score is None for other in answer.alternatives)
+def _answer(answer: Answer | None, text: str, options: Options) -> dict[str, Any]:
+    """Return an answer and its alternatives, each with the text around it, for the template."""
+    alternatives = answer.alternatives if answer is not None and options.alternatives else ()
+    gold = (
+        answer is not None and answer.score is None and all(a.score is None for a in alternatives)
+    )
     if gold:
         heading = "Also right" if answer else "Plausible, but wrong"
     else:
         heading = "Other candidates" if answer else "Rejected candidates"
-    rows = []
-    for other in answer.alternatives:
-        score = _score(other.score, options)
-        if not other:
-            rows.append(f'<li><span class="none">no answer</span>{score}</li>')
-            continue
-        before, after = _around(doc.text, other.start_char, other.end_char)
-        rows.append(
-            f'<li><span class="excerpt">{escape(before)}<b>{escape(other.text)}</b>{escape(after)}'
-            f"</span>{score}</li>"
-        )
-    return f'<p class="heading">{heading}</p><ul>{"".join(rows)}</ul>'
+    around = [(a, *_around(text, a.start_char, a.end_char)) for a in alternatives]
+    return {"answer": answer, "heading": heading, "alternatives": around}
 
 
 def _around(text: str, start: int, end: int) -> tuple[str, str]:
@@ -184,15 +156,6 @@ def _around(text: str, start: int, end: int) -> tuple[str, str]:
     if last < len(text):
         after = f"{after[: after.rfind(' ')] if ' ' in after else after} {ELLIPSIS}"
     return before, after
-
-
-def _score(score: float | None, options: Options) -> str:
-    if score is None or options.scores is False:
-        return ""
-    return (
-        f' <span class="score" title="probability"><span class="bar" aria-hidden="true">'
-        f'<span style="width:{100 * score:.0f}%"></span></span>{score:.2f}</span>'
-    )
 
 
 def _css(selector: str, options: Options) -> str:

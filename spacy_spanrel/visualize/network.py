@@ -18,16 +18,7 @@ from ..errors import Errors
 from ..markup import escape
 from .layout import SMALL as LABEL_FONT
 from .layout import label_width
-from .page import (
-    MONOSPACE,
-    N_HUES,
-    Theme,
-    entity_colors,
-    make_css,
-    new_id,
-    spread_labels,
-    themed,
-)
+from .page import N_HUES, Theme, entity_colors, make_svg, px, spread_labels, text_at, themed
 from .text import NARROW, em_width, one_line, shorten
 
 if TYPE_CHECKING:
@@ -125,7 +116,7 @@ class _Drawing:
     def __init__(
         self, graph: nx.MultiDiGraph, nodes: list[Any], edges: list[Edge], theme: Theme
     ) -> None:
-        self.id, self.theme, self.edges = new_id(), theme, edges
+        self.theme, self.edges = theme, edges
         self.nodes = [graph.nodes[node] for node in nodes]
         self.texts = [shorten(one_line(attrs["text"]), MAX_TEXT) for attrs in self.nodes]
         self.types = [_with_count(attrs["type"], attrs["count"]) for attrs in self.nodes]
@@ -152,54 +143,40 @@ class _Drawing:
         self.colors = entity_colors((attrs["type"] for attrs in self.nodes), {})
 
     def svg(self) -> str:
-        width, height = _n(self.width), _n(self.height)
-        parts = [self.edge(i) for i in range(len(self.edges))]
+        parts = [text_at(MARGIN, MARGIN + FONT / 2, self.note, FONT, "note")]
+        parts += [self.edge(i) for i in range(len(self.edges))]
         parts += [self.label(i) for i in range(len(self.edges))]
         parts += [self.node(i) for i in range(len(self.nodes))]
-        note = _text(MARGIN, MARGIN + FONT / 2, self.note, FONT, "note")
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" id="{self.id}" class="spanrel-graph"'
-            f' width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-            f' style="max-width:none;width:{width}px;height:{height}px" role="img"'
-            f' aria-labelledby="{self.id}-title {self.id}-desc">'
-            f'<title id="{self.id}-title">{escape(self.note)}</title>'
-            f'<desc id="{self.id}-desc">{escape(self.summary) or "No relations."}</desc>'
-            f"<style>{self.css()}</style>"
-            f'<rect class="back" width="100%" height="100%" rx="6"/>{note}{"".join(parts)}</svg>'
+        return make_svg(
+            "".join(parts),
+            name="spanrel-graph",
+            size=(self.width, self.height),
+            title=self.note,
+            description=self.summary or "No relations.",
+            rules={
+                " .note": f"font-size:{px(FONT)}px;text-anchor:start;{themed('fill', 'muted')}",
+                " .name": f"font-size:{px(FONT)}px;{themed('fill', 'fg')}",
+                " .type": f"font-size:{px(SMALL)}px;{themed('fill', 'muted')}",
+                " .box": "fill-opacity:.28;stroke-width:1.5;",
+                " .line": "fill:none;stroke:currentColor;stroke-opacity:.75;",
+            },
+            hues=self.hues.values(),
+            theme=self.theme,
         )
-
-    def css(self) -> str:
-        selector = f"#{self.id}"
-        rules = {
-            "": f"font-family:{MONOSPACE};font-variant-ligatures:none;",
-            " text": "white-space:pre;text-anchor:middle;stroke:none;",
-            " .back": themed("fill", "bg"),
-            " .note": f"font-size:{_n(FONT)}px;text-anchor:start;{themed('fill', 'muted')}",
-            " .name": f"font-size:{_n(FONT)}px;{themed('fill', 'fg')}",
-            " .type": f"font-size:{_n(SMALL)}px;{themed('fill', 'muted')}",
-            " .back2": themed("fill", "bg"),
-            " .box": "fill-opacity:.28;stroke-width:1.5;",
-            " .line": "fill:none;stroke:currentColor;stroke-opacity:.75;",
-            " .tip": "fill:currentColor;stroke:none;",
-            " .plate": themed("fill", "bg"),
-            " .label": f"font-size:{_n(LABEL_FONT)}px;font-weight:600;fill:currentColor;",
-        }
-        rules |= {f" .r{i}": themed("color", f"r{i}") for i in sorted(set(self.hues.values()))}
-        return make_css(selector, rules, self.theme)
 
     def node(self, i: int) -> str:
         attrs, (x, y), (width, height) = self.nodes[i], self.points[i], self.boxes[i]
         color = self.colors[attrs["type"]]
-        left, top = _n(x - width / 2), _n(y - height / 2)
-        box = f'x="{left}" y="{top}" width="{_n(width)}" height="{_n(height)}" rx="7"'
+        left, top = px(x - width / 2), px(y - height / 2)
+        box = f'x="{left}" y="{top}" width="{px(width)}" height="{px(height)}" rx="7"'
         kind = self.types[i]
         lift = 2.0 if kind else -4.5
         return (
             f'<g class="node" data-node="{i}"><title>{escape(attrs["text"])}'
             f" ({escape(attrs['type'] or 'no type')})</title>"
-            f'<rect class="back2" {box}/><rect class="box" {box} fill="{color}" stroke="{color}"/>'
-            + _text(x, y - lift, self.texts[i], FONT, "name")
-            + (_text(x, y + 12.0, kind, SMALL, "type") if kind else "")
+            f'<rect class="back" {box}/><rect class="box" {box} fill="{color}" stroke="{color}"/>'
+            + text_at(x, y - lift, self.texts[i], FONT, "name")
+            + (text_at(x, y + 12.0, kind, SMALL, "type") if kind else "")
             + "</g>"
         )
 
@@ -225,7 +202,7 @@ class _Drawing:
         )
         return (
             f'<g class="edge r{self.hues[edge.label]}" data-edge="{i}"><title>{escape(tooltip)}</title>'
-            f'<path class="line" stroke-width="{_n(stroke)}" d="{path}"/>'
+            f'<path class="line" stroke-width="{px(stroke)}" d="{path}"/>'
             f'<path class="tip" d="{_arrow(last, last - forth)}"/>'
             "</g>"
         )
@@ -235,9 +212,9 @@ class _Drawing:
         (x, y), (width, height) = self.points[len(self.nodes) + i], self.boxes[len(self.nodes) + i]
         return (
             f'<g class="r{self.hues[self.edges[i].label]}" data-label="{i}">'
-            f'<rect class="plate" x="{_n(x - width / 2)}" y="{_n(y - height / 2)}"'
-            f' width="{_n(width)}" height="{_n(height)}" rx="4"/>'
-            + _text(x, y + 3.8, self.labels[i], LABEL_FONT, "label")
+            f'<rect class="back" x="{px(x - width / 2)}" y="{px(y - height / 2)}"'
+            f' width="{px(width)}" height="{px(height)}" rx="4"/>'
+            + text_at(x, y + 3.8, self.labels[i], LABEL_FONT, "label")
             + "</g>"
         )
 
@@ -386,15 +363,5 @@ def _arrow(tip: Points, along: Points) -> str:
     return f"M{_p(tip)}L{_p(base + side * 4.0)}L{_p(base - side * 4.0)}z"
 
 
-def _text(x: float, y: float, text: str, size: float, kind: str) -> str:
-    width = em_width(text) * size
-    length = f' textLength="{_n(width)}" lengthAdjust="spacingAndGlyphs"' if width else ""
-    return f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}"{length}>{escape(text)}</text>'
-
-
 def _p(point: Points) -> str:
-    return f"{_n(point[0])} {_n(point[1])}"
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
+    return f"{px(point[0])} {px(point[1])}"

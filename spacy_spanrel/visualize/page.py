@@ -1,4 +1,4 @@
-"""Colours for light and dark surroundings, ids, style sheets and HTML pages of all pictures."""
+"""What all pictures share: colours for light and dark, style sheets, SVG elements and HTML pages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from spacy.displacy.render import DEFAULT_ENTITY_COLOR, EntityRenderer
 
 from ..errors import Errors, Warnings, warn
 from ..markup import escape
+from .layout import SMALL
+from .text import em_width
 
 Theme = Literal["auto", "light", "dark"]
 THEMES: tuple[Theme, ...] = ("auto", "light", "dark")
@@ -181,6 +183,65 @@ def spread_labels(labels: Iterable[str], n: int) -> dict[str, int]:
         taken.add(place)
         places[label] = place
     return places
+
+
+def make_svg(
+    content: str,
+    *,
+    name: str,
+    size: tuple[float, float],
+    title: str,
+    description: str,
+    rules: Mapping[str, str],
+    hues: Iterable[int],
+    theme: Theme,
+    lang: str = "",
+) -> str:
+    """Return a picture as an SVG element that loads nothing.
+
+    content, name (str): Its markup, and its CSS class.
+    size (tuple[float, float]): Width and height.
+    title, description (str): The picture in words, for screen readers.
+    rules (Mapping[str, str]): CSS declarations by selector, besides those of all pictures.
+    hues (Iterable[int]): Numbers of the relation colours in the picture.
+    theme ("auto" | "light" | "dark"), lang (str): Colours, and language of the text ("" if unknown).
+    """
+    id = new_id()
+    width, height = map(px, size)
+    css = {
+        "": f"font-family:{MONOSPACE};font-variant-ligatures:none;direction:ltr;",
+        " text": "white-space:pre;text-anchor:middle;stroke:none;",
+        " .back": themed("fill", "bg"),
+        " .tip": "fill:currentColor;stroke:none;",
+        " .label": f"font-size:{px(SMALL)}px;font-weight:600;fill:currentColor;",
+        **rules,
+        **{f" .r{i}": themed("color", f"r{i}") for i in sorted(set(hues))},
+    }
+    xml_lang = f' xml:lang="{escape(lang)}"' if lang else ""
+    # Jupyter would shrink the picture without a size and max-width in its style.
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" id="{id}" class="{name}" width="{width}"'
+        f' height="{height}" viewBox="0 0 {width} {height}"'
+        f' style="max-width:none;width:{width}px;height:{height}px"'
+        f' role="img" aria-labelledby="{id}-title {id}-desc"{xml_lang}>'
+        f'<title id="{id}-title">{escape(title)}</title>'
+        f'<desc id="{id}-desc">{escape(description)}</desc>'
+        f"<style>{make_css(f'#{id}', css, theme)}</style>"
+        f'<rect class="back" width="100%" height="100%" rx="6"/>{content}</svg>'
+    )
+
+
+def text_at(x: float, y: float, text: str, font: float, kind: str, title: str = "") -> str:
+    """Return text of a CSS class at a place, with the same width in every font."""
+    width = em_width(text) * font
+    length = f' textLength="{px(width)}" lengthAdjust="spacingAndGlyphs"' if width else ""
+    tooltip = f"<title>{escape(title)}</title>" if title else ""
+    return f'<text class="{kind}" x="{px(x)}" y="{px(y)}"{length}>{tooltip}{escape(text)}</text>'
+
+
+def px(value: float) -> str:
+    """Return a length in pixels, with at most one decimal."""
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def make_page(content: str, *, title: str, lang: str, direction: str, theme: Theme = "auto") -> str:

@@ -15,7 +15,6 @@ from ..markup import escape
 from .layout import (
     CORNER,
     FONT,
-    LABEL_PAD,
     SMALL,
     Layout,
     Link,
@@ -28,7 +27,7 @@ from .layout import (
     lay_out,
 )
 from .options import Options
-from .page import MONOSPACE, N_HUES, entity_colors, make_css, new_id, spread_labels, themed
+from .page import N_HUES, entity_colors, make_svg, px, spread_labels, text_at, themed
 from .text import em_width, runs_left, shorten
 
 # Heights in px. A row is measured from the baseline of its words.
@@ -167,7 +166,6 @@ class _Drawing:
 
     def __init__(self, scene: Scene, layout: Layout, options: Options) -> None:
         self.scene, self.layout, self.options = scene, layout, options
-        self.id = new_id()
         self.empty = not any(row.words for row in layout.rows)
         title = em_width(scene.title) * FONT
         note = em_width(EMPTY) * FONT if self.empty else 0.0
@@ -185,28 +183,35 @@ class _Drawing:
         parts: list[str] = []
         y = MARGIN
         if self.scene.title:
-            parts.append(self.line(self.scene.title, y + FONT, "heading"))
+            parts.append(text_at(self.width / 2, y + FONT, self.scene.title, FONT, "heading"))
             y += TITLE
         if self.empty:
-            parts.append(self.line(EMPTY, y + FONT, "note"))
+            parts.append(text_at(self.width / 2, y + FONT, EMPTY, FONT, "note"))
             y += ASCENT + DESCENT
         for number, row in enumerate(self.layout.rows):
             base = y + _above(row)
             parts.append(f'<g class="row" data-row="{number}">{self.row(row, base)}</g>')
             y = base + _below(row) + (ROW_GAP if number + 1 < len(self.layout.rows) else 0.0)
-        height = y + MARGIN
-        size = f"width:{_n(self.width)}px;height:{_n(height)}px"
-        lang = f' xml:lang="{escape(self.scene.lang)}"' if self.scene.lang else ""
-        # Jupyter would shrink the picture without a size and max-width in its style.
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" id="{self.id}" class="spanrel-relations"'
-            f' width="{_n(self.width)}" height="{_n(height)}"'
-            f' viewBox="0 0 {_n(self.width)} {_n(height)}" style="max-width:none;{size}"'
-            f' role="img" aria-labelledby="{self.id}-title {self.id}-desc"{lang}>'
-            f'<title id="{self.id}-title">{escape(self.title())}</title>'
-            f'<desc id="{self.id}-desc">{escape(self.description())}</desc>'
-            f"<style>{self.css()}</style>"
-            f'<rect class="back" width="100%" height="100%" rx="6"/>{"".join(parts)}</svg>'
+        return make_svg(
+            "".join(parts),
+            name="spanrel-relations",
+            size=(self.width, y + MARGIN),
+            title=self.title(),
+            description=self.description(),
+            rules={
+                " .word": f"font-size:{px(FONT)}px;{themed('fill', 'fg')}",
+                " .heading": f"font-size:{px(FONT)}px;font-weight:bold;{themed('fill', 'fg')}",
+                " .note": f"font-size:{px(FONT)}px;{themed('fill', 'muted')}",
+                " .type": f"font-size:{px(SMALL)}px;font-weight:bold;{themed('fill', 'fg')}",
+                " .box": "fill-opacity:.22;stroke-opacity:.55;",
+                " .chip": "fill-opacity:.5;",
+                " .line": "fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round;",
+                " .halo": f"fill:none;stroke-width:6;{themed('stroke', 'bg')}",
+                " .out": "stroke-dasharray:2 3;",
+            },
+            hues=self.hues.values(),
+            theme=self.options.theme,
+            lang=self.scene.lang,
         )
 
     def title(self) -> str:
@@ -227,31 +232,6 @@ class _Drawing:
         head, tail = self.scene.marks[link.head], self.scene.marks[link.tail]
         return f"{head.name} \u2192 {link.label} \u2192 {tail.name}"
 
-    def css(self) -> str:
-        rules = {
-            "": f"font-family:{MONOSPACE};font-variant-ligatures:none;direction:ltr;",
-            " text": "white-space:pre;text-anchor:middle;stroke:none;",
-            " .back": themed("fill", "bg"),
-            " .word": f"font-size:{_n(FONT)}px;{themed('fill', 'fg')}",
-            " .heading": f"font-size:{_n(FONT)}px;font-weight:bold;{themed('fill', 'fg')}",
-            " .note": f"font-size:{_n(FONT)}px;{themed('fill', 'muted')}",
-            " .type": f"font-size:{_n(SMALL)}px;font-weight:bold;{themed('fill', 'fg')}",
-            " .box": "fill-opacity:.22;stroke-opacity:.55;",
-            " .chip": "fill-opacity:.5;",
-            " .line": "fill:none;stroke:currentColor;stroke-width:1.6;stroke-linejoin:round;",
-            " .halo": f"fill:none;stroke-width:6;{themed('stroke', 'bg')}",
-            " .out": "stroke-dasharray:2 3;",
-            " .tip": "fill:currentColor;stroke:none;",
-            " .plate": themed("fill", "bg"),
-            " .label": f"font-size:{_n(SMALL)}px;font-weight:600;fill:currentColor;",
-        }
-        rules |= {f" .r{i}": themed("color", f"r{i}") for i in sorted(set(self.hues.values()))}
-        return make_css(f"#{self.id}", rules, self.options.theme)
-
-    def line(self, text: str, y: float, kind: str) -> str:
-        """Return a line of text in the middle of the picture."""
-        return _text_at(self.width / 2, y, text, em_width(text) * FONT, kind)
-
     def row(self, row: Row, base: float) -> str:
         marks = sorted(row.marks, key=lambda mark: -mark.slot)
         top = {mark.index: base - ASCENT - NEST * mark.slot for mark in row.marks}
@@ -261,7 +241,7 @@ class _Drawing:
                 middle = self.x(word.x + word.width / 2)
                 full = self.scene.words[word.index].text
                 title = full if word.text.endswith("\u2026") and word.text != full else ""
-                parts.append(_text_at(middle, base, word.text, word.width, "word", title))
+                parts.append(text_at(middle, base, word.text, FONT, "word", title))
         parts.extend(self.chip(mark, base) for mark in marks)
         # Lower arcs are drawn last, so that they interrupt the higher ones that they cross.
         first = base - ASCENT - NEST * max(row.slots - 1, 0) - FIRST_LEVEL
@@ -275,36 +255,35 @@ class _Drawing:
                 parts.append(draw(at, at))
         return "".join(parts)
 
-    def box(self, mark: PlacedMark, top: float, base: float) -> str:
-        color = self.types[self.scene.types[mark.index]]
+    def bars(self, mark: PlacedMark, kind: str, y: float, height: float, style: str) -> str:
+        """Return a rectangle for each box of a span."""
         return "".join(
-            f'<rect class="box" x="{_n(min(self.x(lo), self.x(hi)))}" y="{_n(top)}"'
-            f' width="{_n(hi - lo)}" height="{_n(base + DESCENT - top)}" rx="4"'
-            f' fill="{color}" stroke="{color}"/>'
+            f'<rect class="{kind}" x="{px(min(self.x(lo), self.x(hi)))}" y="{px(y)}"'
+            f' width="{px(hi - lo)}" height="{px(height)}" {style}/>'
             for lo, hi in mark.boxes
         )
+
+    def box(self, mark: PlacedMark, top: float, base: float) -> str:
+        color = self.types[self.scene.types[mark.index]]
+        style = f'rx="4" fill="{color}" stroke="{color}"'
+        return self.bars(mark, "box", top, base + DESCENT - top, style)
 
     def chip(self, mark: PlacedMark, base: float) -> str:
         """Return the bars below the words of a span, with its label in the widest one."""
         data = self.scene.marks[mark.index]
         color = self.types[self.scene.types[mark.index]]
         y = base + DESCENT + 2.0 + SLOT * mark.slot
-        height = CHIP if data.label else 4.0
-        parts = [f'<g class="span" data-span="{mark.index}">']
-        parts.append(f"<title>{escape(f'{data.name} ({data.label})')}</title>")
-        parts.extend(
-            f'<rect class="chip" x="{_n(min(self.x(lo), self.x(hi)))}" y="{_n(y)}"'
-            f' width="{_n(hi - lo)}" height="{_n(height)}" rx="3" fill="{color}"/>'
-            for lo, hi in mark.boxes
-        )
+        parts = [
+            f'<g class="span" data-span="{mark.index}">',
+            f"<title>{escape(f'{data.name} ({data.label})')}</title>",
+            self.bars(mark, "chip", y, CHIP if data.label else 4.0, f'rx="3" fill="{color}"'),
+        ]
         lo, hi = mark.boxes[0]
         # The part of a span in a row may be narrower than the label.
         room = (hi - lo - 2.0) / SMALL
         text = shorten(data.label, room) if label_width(data.label) > hi - lo + 1 else data.label
         if text:
-            middle = self.x((lo + hi) / 2)
-            width = em_width(text) * SMALL
-            parts.append(_text_at(middle, y + CHIP - 4.0, text, width, "type"))
+            parts.append(text_at(self.x((lo + hi) / 2), y + CHIP - 4.0, text, SMALL, "type"))
         return "".join(parts) + "</g>"
 
     def arc(self, arc: PlacedArc, start_y: float, end_y: float, *, y: float) -> str:
@@ -317,8 +296,8 @@ class _Drawing:
         # The head of the arrow is a path of its own.
         tip_x, tip_y = (end, end_y) if whole else (start, start_y)
         middle = self.x(arc.middle)
-        dot = f'<circle class="tip" cx="{_n(start)}" cy="{_n(start_y)}" r="2.6"/>'
-        arrow = f'<path class="tip" d="M{_n(tip_x - 4.5)} {_n(tip_y - 8)}h9l-4.5 8z"/>'
+        dot = f'<circle class="tip" cx="{px(start)}" cy="{px(start_y)}" r="2.6"/>'
+        arrow = f'<path class="tip" d="M{px(tip_x - 4.5)} {px(tip_y - 8)}h9l-4.5 8z"/>'
         tips = {"whole": dot + arrow, "head": dot, "tail": arrow}[arc.part]
         return (
             f'<g class="arc r{self.hues[relation.label]}"{style} data-relation="{arc.index}"'
@@ -326,9 +305,9 @@ class _Drawing:
             f"<title>{escape(self.in_words(self.scene.links[arc.index]))}</title>"
             f'<path class="halo" d="{path}"/><path class="line{"" if whole else " out"}" d="{path}"/>'
             f"{tips}"
-            f'<rect class="plate" x="{_n(middle - arc.width / 2)}" y="{_n(y - 8)}"'
-            f' width="{_n(arc.width)}" height="16" rx="3"/>'
-            + _text_at(middle, y + 3.8, arc.text, arc.width - 2 * LABEL_PAD, "label")
+            f'<rect class="back" x="{px(middle - arc.width / 2)}" y="{px(y - 8)}"'
+            f' width="{px(arc.width)}" height="16" rx="3"/>'
+            + text_at(middle, y + 3.8, arc.text, SMALL, "label")
             + "</g>"
         )
 
@@ -348,29 +327,17 @@ def _text(words: Sequence[Word]) -> str:
     return "".join(word.text + " " * word.space for word in words).strip()
 
 
-def _text_at(x: float, y: float, text: str, width: float, kind: str, title: str = "") -> str:
-    """Return text centred at x that has the computed width in every font."""
-    length = f' textLength="{_n(width)}" lengthAdjust="spacingAndGlyphs"' if width else ""
-    tooltip = f"<title>{escape(title)}</title>" if title else ""
-    return f'<text class="{kind}" x="{_n(x)}" y="{_n(y)}"{length}>{tooltip}{escape(text)}</text>'
-
-
 def _bracket(x0: float, y0: float, x1: float, y1: float, y: float) -> str:
     """Return the path of an arc: up, across with round corners, and down to the arrow."""
     r = min(CORNER, abs(x1 - x0) / 2)
     side = r if x1 > x0 else -r
     return (
-        f"M{_n(x0)} {_n(y0)}V{_n(y + r)}Q{_n(x0)} {_n(y)} {_n(x0 + side)} {_n(y)}"
-        f"H{_n(x1 - side)}Q{_n(x1)} {_n(y)} {_n(x1)} {_n(y + r)}V{_n(y1 - 6)}"
+        f"M{px(x0)} {px(y0)}V{px(y + r)}Q{px(x0)} {px(y)} {px(x0 + side)} {px(y)}"
+        f"H{px(x1 - side)}Q{px(x1)} {px(y)} {px(x1)} {px(y + r)}V{px(y1 - 6)}"
     )
 
 
 def _hook(x0: float, y0: float, x1: float, y: float) -> str:
     """Return the path from a span to the label of an arc that continues in another row."""
     side = CORNER if x1 > x0 else -CORNER
-    return f"M{_n(x0)} {_n(y0 - 6)}V{_n(y + CORNER)}Q{_n(x0)} {_n(y)} {_n(x0 + side)} {_n(y)}"
-
-
-def _n(value: float) -> str:
-    """Return a number with one decimal at most."""
-    return f"{value:.1f}".removesuffix(".0")
+    return f"M{px(x0)} {px(y0 - 6)}V{px(y + CORNER)}Q{px(x0)} {px(y)} {px(x0 + side)} {px(y)}"

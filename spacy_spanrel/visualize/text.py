@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from functools import lru_cache
 
 from ..markup import clean
 
@@ -31,6 +32,7 @@ def breaks_line(text: str) -> bool:
     return text.isspace() and any(char in _LINE_END for char in text)
 
 
+@lru_cache(maxsize=4096)
 def em_width(text: str) -> float:
     """Estimate the width of text in a monospace font, in em.
 
