@@ -1,19 +1,22 @@
 """spaCy components that extract relations and answers from text with transformers.
 
 Importing the package registers the extensions `doc._.relations`, `doc._.relation_scores`,
-`span._.relations`, `doc._.questions`, `doc._.answers` and `doc._.spanrel_report`, except those whose
-names another package uses already. It does not import torch or transformers, which are imported by the
-components.
+`doc._.entity_relations`, `span._.relations`, `doc._.questions`, `doc._.answers` and
+`doc._.spanrel_report`, except those whose names another package uses already. It does not import torch
+or transformers, which are imported by the components.
 """
 
 from .about import __version__
 from .annotations import (
     Answer,
+    EntityRelation,
     PairScores,
     Question,
     Relation,
     get_answers,
+    get_clusters,
     get_entities,
+    get_entity_relations,
     get_pair_scores,
     get_questions,
     get_relations,
@@ -22,6 +25,7 @@ from .annotations import (
     register_qa_extensions,
     register_report_extension,
     set_answers,
+    set_clusters,
     set_entities,
     set_pair_scores,
     set_questions,
@@ -34,12 +38,15 @@ from .annotations.report import report_extensions
 
 __all__ = [
     "Answer",
+    "EntityRelation",
     "PairScores",
     "Question",
     "Relation",
     "__version__",
     "get_answers",
+    "get_clusters",
     "get_entities",
+    "get_entity_relations",
     "get_pair_scores",
     "get_questions",
     "get_relations",
@@ -48,6 +55,7 @@ __all__ = [
     "register_qa_extensions",
     "register_report_extension",
     "set_answers",
+    "set_clusters",
     "set_entities",
     "set_pair_scores",
     "set_questions",

@@ -47,6 +47,15 @@ class Errors:
         "[E_SR108] The answer to question '{id}' belongs to another Doc. Make it with make_answer for "
         "the Doc on which it is set."
     )
+    E109 = (
+        "[E_SR109] The mention {text!r} belongs to another Doc. Clusters must consist of spans of the "
+        "Doc on which they are set."
+    )
+    E110 = (
+        "[E_SR110] doc._.coref_clusters holds {found}, which is not what fastcoref writes: a list of "
+        "clusters, each a list of character offsets (start, end) in the Doc. If another package owns "
+        "this extension, give its clusters to spacy_spanrel.set_clusters: span groups are read first."
+    )
 
     # Encoding
     E201 = (

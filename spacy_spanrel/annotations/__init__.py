@@ -13,6 +13,7 @@ from .answers import (
     set_answers,
     set_questions,
 )
+from .clusters import CLUSTERS_PREFIX, get_clusters, set_clusters
 from .relations import (
     ENTITIES_KEY,
     LABELS_ATTR,
@@ -21,9 +22,11 @@ from .relations import (
     RELATIONS_KEY,
     SCORES_ATTR,
     SKIPPED_TYPES_ATTR,
+    EntityRelation,
     PairScores,
     Relation,
     get_entities,
+    get_entity_relations,
     get_entity_scores,
     get_pair_scores,
     get_relations,
@@ -36,6 +39,7 @@ from .relations import (
 from .report import Record, get_report, register_report_extension, set_report
 
 __all__ = [
+    "CLUSTERS_PREFIX",
     "ENTITIES_KEY",
     "LABELS_ATTR",
     "PAIRS_LEFT_OUT_ATTR",
@@ -45,13 +49,16 @@ __all__ = [
     "SCORES_ATTR",
     "SKIPPED_TYPES_ATTR",
     "Answer",
+    "EntityRelation",
     "PairScores",
     "Question",
     "QuestionLike",
     "Record",
     "Relation",
     "get_answers",
+    "get_clusters",
     "get_entities",
+    "get_entity_relations",
     "get_entity_scores",
     "get_pair_scores",
     "get_questions",
@@ -64,6 +71,7 @@ __all__ = [
     "register_report_extension",
     "relations_of_span",
     "set_answers",
+    "set_clusters",
     "set_entities",
     "set_pair_scores",
     "set_questions",

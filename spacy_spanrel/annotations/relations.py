@@ -14,13 +14,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from spacy.tokens import Doc, Span, SpanGroup
 
 from ..errors import Errors
+from .clusters import CLUSTERS_PREFIX, Entities, get_clusters
 from .extensions import Extension, register
 
 ENTITIES_KEY = "entities"
@@ -41,6 +43,25 @@ RecordId = str | int
 _NUMBERS = (int, float, np.floating)
 
 
+class _EntitySource:
+    """The entities of a Doc, worked out when the first of its relations asks for them.
+
+    doc (Doc): The Doc.
+    arguments (Sequence[Span]): Spans of its relations, labelled with their entity types.
+    clusters_prefix (str): As in `get_clusters`.
+    """
+
+    def __init__(
+        self, doc: Doc, arguments: Sequence[Span], clusters_prefix: str = CLUSTERS_PREFIX
+    ) -> None:
+        self._doc, self._arguments, self._prefix = doc, arguments, clusters_prefix
+
+    @cached_property
+    def entities(self) -> Entities:
+        spans = [*get_entities(self._doc), *self._arguments]
+        return Entities(get_clusters(self._doc, self._prefix), spans)
+
+
 @dataclass(frozen=True)
 class Relation:
     """A directed, labelled relation between two spans of a Doc.
@@ -49,12 +70,33 @@ class Relation:
     tail (Span): The second argument (object), labelled likewise.
     label (str): The label of the relation.
     score (float | None): Probability from 0 to 1; None for gold annotation.
+
+    `head_entity` and `tail_entity` are the best mentions of what the arguments refer to, in a Doc with
+    clusters of coreferent mentions (see `get_clusters`).
     """
 
     head: Span
     tail: Span
     label: str
     score: float | None = None
+    _source: _EntitySource | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def head_entity(self) -> Span:
+        """The best mention of the cluster that the head belongs to: "Ada Bergstrom" for "she". The
+        head itself if it belongs to none."""
+        return self._entities.best(self.head)
+
+    @property
+    def tail_entity(self) -> Span:
+        """The best mention of the cluster that the tail belongs to; the tail itself if it belongs to
+        none."""
+        return self._entities.best(self.tail)
+
+    @property
+    def _entities(self) -> Entities:
+        source = self._source or _EntitySource(self.head.doc, [self.head, self.tail])
+        return source.entities
 
     def to_dict(self) -> dict[str, Any]:
         """Return the relation as JSON data, with offsets in tokens and in characters (ends exclusive)."""
@@ -94,11 +136,15 @@ def _argument_to_dict(span: Span) -> dict[str, Any]:
     }
 
 
-def get_relations(doc: Doc, key: str = RELATIONS_KEY) -> tuple[Relation, ...]:
+def get_relations(
+    doc: Doc, key: str = RELATIONS_KEY, clusters_prefix: str = CLUSTERS_PREFIX
+) -> tuple[Relation, ...]:
     """Read the relations of a Doc.
 
     doc (Doc): The Doc.
     key (str): The span group that holds them.
+    clusters_prefix (str): The clusters of coreferent mentions, as in `get_clusters`. They are read
+        when the first `head_entity` or `tail_entity` is asked for.
     RETURNS (tuple[Relation, ...]): In the order in which they were set; () if there are none.
     RAISES (ValueError): If the group does not hold relations.
     """
@@ -110,10 +156,15 @@ def get_relations(doc: Doc, key: str = RELATIONS_KEY) -> tuple[Relation, ...]:
     if stored is None or scores == []:  # gold relations, or scores that Doc.from_docs dropped
         scores = [None] * (len(group) // 2)
     pairs = _stored_pairs(group, key, scores, stored)
-    return tuple(
+    arguments = [span for head, tail, _ in pairs for span in (head, tail)]
+    source = _EntitySource(doc, arguments, clusters_prefix)
+    relations = tuple(
         Relation(head, tail, label, score)
         for (head, tail, label), score in zip(pairs, scores or (), strict=True)
     )
+    for relation in relations:
+        object.__setattr__(relation, "_source", source)  # shared, so that it works only once
+    return relations
 
 
 def _stored_pairs(
@@ -289,6 +340,71 @@ def get_entity_scores(doc: Doc, key: str | None = ENTITIES_KEY) -> list[float | 
     return scores if scores is not None and len(scores) == n else [None] * n
 
 
+@dataclass(frozen=True)
+class EntityRelation:
+    """A relation between two entities of a Doc, with all relations between their mentions that say so.
+
+    head (Span): The best mention of the first entity, labelled with its type.
+    tail (Span): The best mention of the second entity, labelled likewise.
+    label (str): The label of the relation.
+    evidence (tuple[Relation, ...]): The relations between mentions, in the order of the Doc.
+    """
+
+    head: Span
+    tail: Span
+    label: str
+    evidence: tuple[Relation, ...]
+
+    @property
+    def score(self) -> float | None:
+        """The best score of the evidence; None if it has no scores."""
+        return max((r.score for r in self.evidence if r.score is not None), default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the relation as JSON data, with the evidence as `Relation.to_dict` returns it."""
+        return {
+            "label": self.label,
+            "score": self.score,
+            "head": _argument_to_dict(self.head),
+            "tail": _argument_to_dict(self.tail),
+            "evidence": [relation.to_dict() for relation in self.evidence],
+        }
+
+    def to_triple(self) -> tuple[str, str, str]:
+        """Return the texts (head, label, tail), for display."""
+        return (self.head.text, self.label, self.tail.text)
+
+
+def get_entity_relations(
+    doc: Doc, key: str = RELATIONS_KEY, clusters_prefix: str = CLUSTERS_PREFIX
+) -> tuple[EntityRelation, ...]:
+    """Gather the relations of a Doc by the entities that their arguments stand for.
+
+    Each label holds once between two entities, however often the text says so. An entity is a cluster
+    of coreferent mentions; arguments outside of clusters are one entity if their texts (apart from
+    case and spacing) and types are equal. The precise rules are those of
+    `spacy_spanrel.annotations.clusters.Entities`.
+
+    doc (Doc): The Doc.
+    key (str): The span group of its relations.
+    clusters_prefix (str): The clusters of coreferent mentions, as in `get_clusters`.
+    RETURNS (tuple[EntityRelation, ...]): In the order of their first evidence.
+    RAISES (ValueError): If the Doc does not hold relations or clusters as expected.
+    """
+    relations = get_relations(doc, key, clusters_prefix)
+    if not relations:
+        return ()
+    entities = relations[0]._entities
+    evidence: dict[tuple[Any, Any, str], list[Relation]] = {}
+    for relation in relations:
+        fact = (entities.key(relation.head), entities.key(relation.tail), relation.label)
+        evidence.setdefault(fact, []).append(relation)
+    return tuple(
+        EntityRelation(group[0].head_entity, group[0].tail_entity, label, tuple(group))
+        for (_, _, label), group in evidence.items()
+    )
+
+
 def relations_of_span(span: Span, key: str = RELATIONS_KEY) -> tuple[Relation, ...]:
     """Return the relations of which a span is the head or the tail, whatever its label."""
     bounds = (span.start, span.end)
@@ -306,13 +422,14 @@ def relation_extensions(prefix: str = "", relations_key: str = RELATIONS_KEY) ->
     return [
         Extension(Doc, f"{prefix}relations", get_relations, set_relations, options),
         Extension(Doc, f"{prefix}relation_scores", get_pair_scores, None, options),
+        Extension(Doc, f"{prefix}entity_relations", get_entity_relations, None, options),
         Extension(Span, f"{prefix}relations", relations_of_span, None, options),
     ]
 
 
 def register_extensions(prefix: str = "", relations_key: str = RELATIONS_KEY) -> None:
-    """Register `doc._.relations`, `doc._.relation_scores` and `span._.relations`. Extensions of other
-    code are never overwritten.
+    """Register `doc._.relations`, `doc._.relation_scores`, `doc._.entity_relations` and
+    `span._.relations`. Extensions of other code are never overwritten.
 
     prefix (str): Put before the names of the extensions.
     relations_key (str): The span group that they read and write.

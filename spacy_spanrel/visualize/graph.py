@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from io import BytesIO
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from spacy.tokens import Doc, Span
 
 from ..annotations import RELATIONS_KEY, get_relations
+from ..annotations.clusters import normalize
 from ..annotations.relations import get_orig_id
 from ..errors import Errors
 from ..files import write_whole
@@ -28,14 +28,6 @@ NODE_ATTRS = ("text", "type", "count", "mentions")
 EDGE_ATTRS = ("label", "count", "score", "docs")
 
 NodeKey = tuple[str, str]
-
-
-def normalize(text: str) -> str:
-    """Return the form of a text in which mentions of the same node are equal.
-
-    Case, spacing and compatibility forms of characters (Unicode's NFKC) do not count.
-    """
-    return " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
 
 
 def relation_graph(
