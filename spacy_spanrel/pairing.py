@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -271,15 +271,15 @@ def _within(counts: IntArray) -> IntArray:
 
 def allowed_mask(
     type_pairs: dict[str, list[tuple[str, str]]],
-    entity_types: list[str],
-    relation_types: list[str],
+    entity_types: Sequence[str],
+    relation_types: Sequence[str],
 ) -> BoolArray:
     """Tabulate the relations that may hold between entity types.
 
     type_pairs (dict[str, list[tuple[str, str]]]): The allowed (head, tail) types of each relation. A
         relation that is not named may hold between any types.
-    entity_types (list[str]): Names of the entity types, by class.
-    relation_types (list[str]): Names of the relations, by class.
+    entity_types (Sequence[str]): Names of the entity types, by class.
+    relation_types (Sequence[str]): Names of the relations, by class.
     RETURNS (bool array, (n_entity_types, n_entity_types, n_relation_types)): True where allowed.
     """
     mask = np.ones((len(entity_types), len(entity_types), len(relation_types)), dtype=bool)
@@ -323,6 +323,21 @@ def merge_symmetric(
         else:
             keep[i] = False
     return pairs, keep
+
+
+def merge_type_pairs(
+    table: Mapping[str, Iterable[Sequence[str]]], rows: Iterable[tuple[str, str, str]]
+) -> dict[str, list[list[str]]]:
+    """Add the types of relations to a table.
+
+    table (Mapping[str, Iterable[Sequence[str]]]): The (head, tail) types of each label.
+    rows (Iterable[tuple[str, str, str]]): Labels, types of the head and types of the tail.
+    RETURNS (dict[str, list[list[str]]]): All types of each label, everything in alphabetical order.
+    """
+    merged = {label: set(map(tuple, pairs)) for label, pairs in table.items()}
+    for label, *types in rows:
+        merged.setdefault(label, set()).add(tuple(types))
+    return {label: sorted(map(list, pairs)) for label, pairs in sorted(merged.items())}
 
 
 def type_pair_table(

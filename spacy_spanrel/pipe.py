@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,9 +29,9 @@ Scorer = Callable[..., dict[str, Any]]
 class TorchPipe(TrainablePipe):
     """A trainable component over torch modules.
 
-    A subclass says which values its settings may have (`rules`), registers its extensions
-    (`register_extensions`), predicts, annotates, and computes the loss of a batch and its gradient
-    (`learn`). The rest is the same for all components and stands here.
+    A subclass names its settings, labels and extensions in class variables, predicts, annotates, and
+    computes the loss of a batch and its gradient (`learn`). The rest is the same for all components
+    and stands here.
 
     All settings live in `cfg`, are saved with the pipeline, and may be changed there after training.
     On loading, the saved value of a setting counts, unless the config that is loaded gives the
@@ -40,8 +41,7 @@ class TorchPipe(TrainablePipe):
     model (Model): The thinc model.
     name (str): Name of the component.
     scorer (Callable | None): The scoring method.
-    settings (Mapping[str, Any]): The settings of the config, by name.
-    **learned (Any): What initialization adds to `cfg`, with its value before that.
+    **settings (Any): The settings of the config; `make_*` of the component describes them.
     RAISES (ValueError): If a setting breaks its rule, or an extension belongs to other code.
 
     Loggers read two attributes, which are not saved:
@@ -51,6 +51,10 @@ class TorchPipe(TrainablePipe):
 
     # The values that each setting may have.
     rules: ClassVar[Mapping[str, Rule]]
+    # What initialization adds to `cfg`, with its value before that.
+    learned: ClassVar[Mapping[str, Any]] = {}
+    # Registers the extensions, given their prefix and a span group; and the setting that names it.
+    extensions: ClassVar[tuple[Callable[[str, str], None], str]]
     # The keys of `cfg` that hold labels, by the kinds that `add_label` takes, the default kind first.
     label_kinds: ClassVar[Mapping[str, str]] = {}
 
@@ -63,31 +67,23 @@ class TorchPipe(TrainablePipe):
         vocab: Vocab,
         model: Model[Any, Any],
         name: str,
-        scorer: Scorer | None,
-        settings: Mapping[str, Any],
-        **learned: Any,
+        *,
+        scorer: Scorer | None = None,
+        **settings: Any,
     ):
         self.vocab = vocab
         self.model = model
         self.name = name
         self.scorer = scorer
         check_settings(f"component '{name}'", settings, self.rules)
-        self.register_extensions(settings)
+        register, key = self.extensions
+        register(settings["extension_prefix"], settings[key])
         register_report_extension(settings["extension_prefix"])
-        self._settings = dict(settings)
-        self.cfg = {**settings, **learned}
+        self._settings = settings
+        self.cfg = {**settings, **deepcopy(self.learned)}
         self.loss_totals = {}
         self.skipped = Counter()
         self._warned: set[str] = set()
-
-    @staticmethod
-    @abstractmethod
-    def register_extensions(settings: Mapping[str, Any]) -> None:
-        """Register the extensions of Doc and Span that the component writes.
-
-        settings (Mapping[str, Any]): The settings of the config.
-        RAISES (ValueError): If an extension belongs to other code.
-        """
 
     @property
     def is_initialized(self) -> bool:
@@ -99,6 +95,22 @@ class TorchPipe(TrainablePipe):
 
         RAISES (ValueError): If they contradict each other.
         """
+
+    def begin_initialization(
+        self, get_examples: Callable[[], Iterable[Example]] | None
+    ) -> Iterable[Example]:
+        """Return the training examples, and give the warnings of `warn_once` anew from now on.
+
+        get_examples (Callable | None): Returns them; None if there are none.
+        RETURNS (Iterable[Example]): The examples.
+        RAISES (TypeError): If it returns anything else.
+        """
+        self._warned = set()
+        if get_examples is None:
+            return ()
+        # Not by `validate_get_examples`, which refuses an empty list: labels may come from elsewhere.
+        validate_examples(get_examples(), f"{type(self).__name__}.initialize")
+        return get_examples()
 
     def warn_once(
         self, message: str, examples: Sequence[str], *, n: int | None = None, **fields: Any

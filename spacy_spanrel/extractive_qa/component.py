@@ -14,7 +14,6 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import get_lang_class
-from spacy.vocab import Vocab
 from thinc.api import Config
 
 from ..annotations import (
@@ -158,23 +157,8 @@ def make_extractive_qa(
         questions without an answer. They teach where an answer would be. 0 ignores them.
     scorer (Callable | None): The scoring method.
     """
-    return ExtractiveQA(
-        nlp.vocab,
-        model,
-        name,
-        scorer=scorer,
-        qa_key=qa_key,
-        extension_prefix=extension_prefix,
-        pretrained=pretrained,
-        questions=questions,
-        no_answer=no_answer,
-        null_threshold=null_threshold,
-        max_answer_length=max_answer_length,
-        n_best=n_best,
-        top_k=top_k,
-        language=language,
-        plausible_weight=plausible_weight,
-    )
+    settings = locals()
+    return ExtractiveQA(settings.pop("nlp").vocab, **settings)
 
 
 @dataclass(frozen=True)
@@ -197,25 +181,7 @@ class ExtractiveQA(TorchPipe):
     """
 
     rules = RULES
-
-    def __init__(
-        self,
-        vocab: Vocab,
-        model: QAModel,
-        name: str = "extractive_qa",
-        *,
-        scorer: QAScorer | None = None,
-        **settings: Any,
-    ):
-        super().__init__(vocab, model, name, scorer, settings)
-
-    @staticmethod
-    def register_extensions(settings: Mapping[str, Any]) -> None:
-        """Register `doc._.questions` and `doc._.answers`.
-
-        settings (Mapping[str, Any]): The settings of the config.
-        """
-        register_qa_extensions(settings["extension_prefix"], settings["qa_key"])
+    extensions = (register_qa_extensions, "qa_key")
 
     def initialize(
         self,
@@ -225,13 +191,14 @@ class ExtractiveQA(TorchPipe):
     ) -> None:
         """Load the checkpoint. No data is needed.
 
-        get_examples (Callable | None): Ignored.
+        get_examples (Callable | None): Returns the training examples, which are checked and not used.
         nlp (Language | None): Ignored.
         RAISES (OSError, ValueError): If there is no such checkpoint, or if with `pretrained` it has no
             question-answering head.
+        RAISES (TypeError): If `get_examples` does not return Examples.
         """
+        self.begin_initialization(get_examples)
         initialize(self.model, self.cfg["pretrained"])
-        self._warned = set()
 
     # Asking
 

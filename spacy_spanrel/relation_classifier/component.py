@@ -13,7 +13,6 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.vocab import Vocab
 from thinc.api import Config
 
 from ..annotations import (
@@ -28,7 +27,7 @@ from ..annotations import (
     set_relations,
     set_report,
 )
-from ..arrays import BoolArray, FloatArray, IntArray
+from ..arrays import FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.checkpoint import read_config
 from ..encoding.shim import get_module, get_shim
@@ -38,6 +37,7 @@ from ..pairing import (
     TYPE_CONSTRAINTS,
     check_label_settings,
     merge_symmetric,
+    merge_type_pairs,
     type_pair_table,
 )
 from ..pipe import TorchPipe
@@ -51,7 +51,6 @@ from .entity_types import (
     TypeMap,
     TypeRules,
     make_constraint,
-    make_type_rules,
     read_type_map,
 )
 from .gold import read_gold
@@ -225,31 +224,8 @@ def make_relation_classifier(
     scorer (Callable | None): The scoring method.
     RETURNS (RelationClassifier): The component.
     """
-    return RelationClassifier(
-        nlp.vocab,
-        model,
-        name,
-        pairs=pairs,
-        scorer=scorer,
-        relations_key=relations_key,
-        extension_prefix=extension_prefix,
-        preset=preset,
-        pretrained=pretrained,
-        mode=mode,
-        markers=markers,
-        negative_label=negative_label,
-        context=context,
-        type_map=type_map,
-        backoff_type=backoff_type,
-        type_constraints=type_constraints,
-        symmetric=symmetric,
-        threshold=threshold,
-        max_pairs=max_pairs,
-        all_scores=all_scores,
-        existing=existing,
-        train_pairs=train_pairs,
-        score_pairs=score_pairs,
-    )
+    settings = locals()
+    return RelationClassifier(settings.pop("nlp").vocab, **settings)
 
 
 @dataclass(frozen=True)
@@ -301,38 +277,18 @@ class RelationClassifier(TorchPipe):
     """
 
     rules = RULES
+    learned: ClassVar[Mapping[str, Any]] = {
+        "labels": [],
+        "head_types": [],
+        "tail_types": [],
+        "learned_type_pairs": None,
+    }
     label_kinds: ClassVar[Mapping[str, str]] = {"relation": "labels"}
+    extensions = (register_extensions, "relations_key")
 
-    def __init__(
-        self,
-        vocab: Vocab,
-        model: PairModel,
-        name: str = "relation_classifier",
-        *,
-        pairs: PairGenerator,
-        scorer: RelationScorer | None = None,
-        **settings: Any,
-    ):
-        super().__init__(
-            vocab,
-            model,
-            name,
-            scorer,
-            settings,
-            labels=[],
-            head_types=[],
-            tail_types=[],
-            learned_type_pairs=None,
-        )
+    def __init__(self, *arguments: Any, pairs: PairGenerator, **settings: Any):
+        super().__init__(*arguments, **settings)
         self.pairs = pairs
-
-    @staticmethod
-    def register_extensions(settings: Mapping[str, Any]) -> None:
-        """Register `doc._.relations`, `span._.relations` and `doc._.relation_scores`.
-
-        settings (Mapping[str, Any]): Settings of the config.
-        """
-        register_extensions(settings["extension_prefix"], settings["relations_key"])
 
     def check_loaded(self) -> None:
         """Refuse settings that name relations which the component does not have, and a mode or
@@ -421,11 +377,12 @@ class RelationClassifier(TorchPipe):
             {relation: [[head type, tail type], ...]}.
         RAISES (ValueError): If there are no labels, the data has others than those given, or a trained
             classifier is to be used without all that must be known about its training.
+        RAISES (TypeError): If `get_examples` does not return Examples.
         """
         if labels is not None and (not isinstance(labels, dict) or not labels.get("labels")):
             raise ValueError(Errors.E705.format(name=self.name, found=labels))
         survey = Survey(self.cfg)
-        for example in get_examples() if get_examples is not None else ():
+        for example in self.begin_initialization(get_examples):
             survey.add(read_gold(example, self.cfg["relations_key"]))
         label_data = labels or {}
         preset, pretrained = self._preset, self.cfg["pretrained"]
@@ -434,11 +391,19 @@ class RelationClassifier(TorchPipe):
         mode = self.cfg["mode"] or (preset.mode if preset is not None else None)
         vocabulary = {**(preset.markers if preset is not None else {}), **dict(self.cfg["markers"])}
         class_labels = list(label_data.get("labels", []))
+        if not class_labels:
+            class_labels = self._labels_of_checkpoint() if pretrained else self._labels_of(survey)
+        if not class_labels:
+            raise ValueError(
+                Errors.E701.format(
+                    name=self.name,
+                    relations_key=self.cfg["relations_key"],
+                    negative=self.cfg["negative_label"],
+                    checkpoint=self.model.attrs["name"],
+                )
+            )
         if pretrained:
-            class_labels = class_labels or self._labels_of_checkpoint()
             self._check_pretrained(mode, vocabulary)
-        else:
-            class_labels = class_labels or self._labels_of_data(survey)
         mode = cast(Mode, mode or "typed_markers")
         survey.check_labels(self.name, class_labels)
         for label in class_labels:
@@ -446,8 +411,12 @@ class RelationClassifier(TorchPipe):
         self.cfg["labels"] = class_labels
         for key, types in (("head_types", survey.head_types), ("tail_types", survey.tail_types)):
             self.cfg[key] = sorted({*label_data.get(key, []), *map(self._network_type, types)})
-        self.cfg["learned_type_pairs"] = self._merge_type_pairs(
-            label_data.get("type_pairs", {}), survey
+        type_pairs = [
+            (label, self._network_type(head), self._network_type(tail))
+            for label, head, tail in survey.type_pairs
+        ]
+        self.cfg["learned_type_pairs"] = (
+            merge_type_pairs(label_data.get("type_pairs", {}), type_pairs) or None
         )
         check_label_settings(self.name, self.cfg, self.labels)
         names = marker_names(mode, self.cfg["head_types"], self.cfg["tail_types"])
@@ -461,10 +430,9 @@ class RelationClassifier(TorchPipe):
                 pretrained=pretrained,
             ),
         )
-        self._warned = set()
         survey.warn(self.name, self.labels)
 
-    def _labels_of_data(self, survey: Survey) -> list[str]:
+    def _labels_of(self, survey: Survey) -> list[str]:
         """Return the labels of the preset or those that were added, followed by those of the data.
 
         The negative label, where it is not among the former, comes first.
@@ -474,10 +442,7 @@ class RelationClassifier(TorchPipe):
         is_learned = negative is not None and self.cfg["train_pairs"] == "predicted"
         if (is_learned or negative in survey.labels) and negative not in labels:
             labels.insert(0, negative)
-        labels += sorted(label for label in survey.labels if label not in labels)
-        if not labels:
-            raise ValueError(self._no_labels())
-        return labels
+        return labels + sorted(label for label in survey.labels if label not in labels)
 
     def _labels_of_checkpoint(self) -> list[str]:
         """Return the labels of a trained classifier: those of its config.json, else those of the
@@ -486,18 +451,7 @@ class RelationClassifier(TorchPipe):
         names = [config.id2label[i] for i in sorted(config.id2label)]
         if any(name != f"LABEL_{i}" for i, name in enumerate(names)):
             return names
-        labels = self._preset.labels if self._preset is not None else self.cfg["labels"]
-        if not labels:
-            raise ValueError(self._no_labels())
-        return list(labels)
-
-    def _no_labels(self) -> str:
-        return Errors.E701.format(
-            name=self.name,
-            relations_key=self.cfg["relations_key"],
-            negative=self.cfg["negative_label"],
-            checkpoint=self.model.attrs["name"],
-        )
+        return list(self._preset.labels if self._preset is not None else self.cfg["labels"])
 
     def _check_pretrained(self, mode: Mode | None, vocabulary: Mapping[str, str]) -> None:
         """Refuse a trained classifier if it is not known how the pairs of its training were marked.
@@ -534,17 +488,6 @@ class RelationClassifier(TorchPipe):
     def _network_type(self, entity_type: str) -> str:
         """Return the network's name of an entity type, the first one if there are several."""
         return self._type_map.get(entity_type, [entity_type])[0]
-
-    def _merge_type_pairs(
-        self, type_pairs: Mapping[str, Iterable[Sequence[str]]], survey: Survey
-    ) -> dict[str, list[list[str]]] | None:
-        """Add the types of the data's pairs, by the network's names, to those that are given."""
-        merged = {label: set(map(tuple, rows)) for label, rows in type_pairs.items()}
-        for label, *types in survey.type_pairs:
-            merged.setdefault(label, set()).add(tuple(map(self._network_type, types)))
-        if not merged:
-            return None
-        return {label: sorted(map(list, rows)) for label, rows in sorted(merged.items())}
 
     # Prediction
 
@@ -609,7 +552,7 @@ class RelationClassifier(TorchPipe):
         return f"{TAIL}={tail_type}" if is_known else f"{HEAD}={head_type}"
 
     def _type_rules(self) -> TypeRules:
-        return make_type_rules(
+        return TypeRules(
             self._type_map,
             self.cfg["backoff_type"],
             make_marker(self.model).knows,
@@ -636,9 +579,15 @@ class RelationClassifier(TorchPipe):
 
     def _predict_chunk(
         self, docs: Sequence[Doc], chunk: Sequence[DocRows], constraint: Constraint | None
-    ) -> list[DocPrediction]:
-        rows, is_cut, probabilities = self._classify_rows(docs, chunk)
-        # Pairs are numbered through the chunk.
+    ) -> Iterator[DocPrediction]:
+        # Rows and pairs are numbered through the chunk. Pairs that are too long have no row.
+        rows, is_cut = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool)
+        probabilities = np.zeros((0, len(self.labels)), dtype=np.float32)
+        typed_pairs = [doc_rows.rows for doc_rows in chunk]
+        if any(typed_pairs):
+            output = self.model.predict(PairInput(list(docs), typed_pairs, self.cfg["context"]))
+            rows, is_cut = output.rows, output.cut
+            probabilities = torch.softmax(output.logits, dim=-1).cpu().numpy()
         offsets = np.cumsum([0, *(len(doc_rows.pairs) for doc_rows in chunk)])
         pair_of_row = np.asarray(
             [
@@ -650,89 +599,40 @@ class RelationClassifier(TorchPipe):
         )[rows]
         allowed = np.ones(probabilities.shape, dtype=bool)
         if constraint is not None:
-            typed_pairs = [pair for doc_rows in chunk for pair in doc_rows.rows]
+            of_chunk = [pair for pairs_of_doc in typed_pairs for pair in pairs_of_doc]
             for i, row in enumerate(rows.tolist()):
-                allowed[i] = constraint(typed_pairs[row].head_type, typed_pairs[row].tail_type)
-        # Pairs that are too long for a row are not among these.
+                allowed[i] = constraint(of_chunk[row].head_type, of_chunk[row].tail_type)
         pairs, index = np.unique(pair_of_row, return_inverse=True)
         best = best_variants(
             np.where(allowed, probabilities, 0.0), index, len(pairs), self._negative
         )
-        return self._by_doc(
-            chunk,
-            offsets,
-            pairs,
-            np.unique(pair_of_row[is_cut]),
-            probabilities[best],
-            allowed[best],
+        probabilities = probabilities[best]
+        labels, scores = best_labels(
+            probabilities, self._negative, self.cfg["threshold"], allowed[best]
         )
-
-    def _classify_rows(
-        self, docs: Sequence[Doc], chunk: Sequence[DocRows]
-    ) -> tuple[IntArray, BoolArray, FloatArray]:
-        """Classify the rows of a chunk.
-
-        docs (Sequence[Doc]): The Docs.
-        chunk (Sequence[DocRows]): Their rows.
-        RETURNS (tuple[int64 array, bool array, float32 array]): The rows that are not too long, numbered
-            through the chunk, (n_rows,); whether their text was cut, (n_rows,); and the probabilities
-            of their labels, (n_rows, n_labels).
-        """
-        if not any(doc_rows.rows for doc_rows in chunk):
-            no_probabilities = np.zeros((0, len(self.labels)), dtype=np.float32)
-            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=bool), no_probabilities
-        rows = [doc_rows.rows for doc_rows in chunk]
-        output = self.model.predict(PairInput(list(docs), rows, self.cfg["context"]))
-        probabilities = torch.softmax(output.logits, dim=-1).cpu().numpy()
-        return output.rows, output.cut, probabilities
-
-    def _by_doc(
-        self,
-        chunk: Sequence[DocRows],
-        offsets: IntArray,
-        pairs: IntArray,
-        cut_pairs: IntArray,
-        probabilities: FloatArray,
-        allowed: BoolArray,
-    ) -> list[DocPrediction]:
-        """Choose the labels of the pairs of a chunk, and divide the predictions among its Docs.
-
-        chunk (Sequence[DocRows]): The rows of each Doc.
-        offsets (int64 array, (n_docs + 1,)): Number of the first pair of each Doc, and of all pairs.
-        pairs, cut_pairs (int64 array, (n,)): Numbers of the pairs that were classified, and of those
-            whose text was cut, in ascending order.
-        probabilities, allowed (array, (n, n_labels)): Probability of each label of the former, and
-            whether it is allowed.
-        RETURNS (list[DocPrediction]): One prediction for each Doc.
-        """
-        labels, scores = best_labels(probabilities, self._negative, self.cfg["threshold"], allowed)
         borders = np.searchsorted(pairs, offsets).tolist()
-        n_cut = np.diff(np.searchsorted(cut_pairs, offsets)).tolist()
-        predictions = []
+        n_cut = np.diff(np.searchsorted(np.unique(pair_of_row[is_cut]), offsets)).tolist()
         for i, doc_rows in enumerate(chunk):
-            rows = slice(borders[i], borders[i + 1])
-            span_pairs = [doc_rows.pairs[j] for j in (pairs[rows] - offsets[i]).tolist()]
+            of_doc = slice(borders[i], borders[i + 1])
+            span_pairs = [doc_rows.pairs[j] for j in (pairs[of_doc] - offsets[i]).tolist()]
             n_too_long = len(doc_rows.pairs) - len(span_pairs)
-            predictions.append(
-                DocPrediction(
-                    self._relations(span_pairs, labels[rows], scores[rows]),
-                    span_pairs,
-                    probabilities[rows],
-                    doc_rows.n_beyond + n_too_long,
-                    doc_rows.skipped,
-                    {
-                        "pairs": len(span_pairs),
-                        "pairs_cut": n_cut[i],
-                        "pairs_left_out": {
-                            "unknown_types": doc_rows.skipped.total(),
-                            "type_constraints": doc_rows.n_impossible,
-                            "max_pairs": doc_rows.n_beyond,
-                            "too_long": n_too_long,
-                        },
+            yield DocPrediction(
+                self._relations(span_pairs, labels[of_doc], scores[of_doc]),
+                span_pairs,
+                probabilities[of_doc],
+                doc_rows.n_beyond + n_too_long,
+                doc_rows.skipped,
+                {
+                    "pairs": len(span_pairs),
+                    "pairs_cut": n_cut[i],
+                    "pairs_left_out": {
+                        "unknown_types": doc_rows.skipped.total(),
+                        "type_constraints": doc_rows.n_impossible,
+                        "max_pairs": doc_rows.n_beyond,
+                        "too_long": n_too_long,
                     },
-                )
+                },
             )
-        return predictions
 
     def _relations(
         self, pairs: Sequence[SpanPair], labels: IntArray, scores: FloatArray

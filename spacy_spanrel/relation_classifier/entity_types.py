@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import product
 from typing import Any
 
@@ -135,40 +134,29 @@ def make_constraint(
     return allowed
 
 
-@dataclass(frozen=True)
 class TypeRules:
-    """Functions of the types of head and tail, for the present settings.
+    """The network's names of the types of head and tail, for the present settings.
+
+    type_map, backoff, knows: As in `variants`.
+    constraint (Callable[[str, str], bool array, (n_labels,)] | None): Returns the labels that two such
+        names may have. None: they may have any.
 
     known (Callable[[str, str], list[tuple[str, str]]]): Returns the names for which the network has
         markers, as `variants` does.
     possible (Callable[[str, str], list[tuple[str, str]]]): Returns those of them that may have a
-        relation.
-    constraint (Callable[[str, str], bool array, (n_labels,)] | None): Returns the labels that two such
-        names may have. None: they may have any.
+        relation. Both remember their results.
     """
 
     known: Variants
     possible: Variants
-    constraint: Constraint | None
 
+    def __init__(
+        self, type_map: TypeMap, backoff: str | None, knows: Knows, constraint: Constraint | None
+    ):
+        known = cache(partial(variants, type_map=type_map, backoff=backoff, knows=knows))
 
-def make_type_rules(
-    type_map: TypeMap, backoff: str | None, knows: Knows, constraint: Constraint | None
-) -> TypeRules:
-    """Make the functions of `TypeRules`, which remember their results.
+        def possible(head_type: str, tail_type: str) -> list[tuple[str, str]]:
+            names = known(head_type, tail_type)
+            return [pair for pair in names if constraint is None or constraint(*pair).any()]
 
-    type_map, backoff, knows: As in `variants`.
-    constraint (Callable[[str, str], bool array, (n_labels,)] | None): As in `TypeRules`.
-    RETURNS (TypeRules): The functions.
-    """
-
-    @cache
-    def known(head_type: str, tail_type: str) -> list[tuple[str, str]]:
-        return variants(head_type, tail_type, type_map, backoff, knows)
-
-    @cache
-    def possible(head_type: str, tail_type: str) -> list[tuple[str, str]]:
-        names = known(head_type, tail_type)
-        return [pair for pair in names if constraint is None or constraint(*pair).any()]
-
-    return TypeRules(known, possible, constraint)
+        self.known, self.possible = known, cache(possible)

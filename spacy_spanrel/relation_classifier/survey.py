@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -15,15 +14,16 @@ class Survey:
     """The labels and types of the training data, and what cannot be learned from it.
 
     cfg (Mapping[str, Any]): Settings of the component.
+
+    `labels` holds the labels, each with a text that has it.
     """
 
     def __init__(self, cfg: Mapping[str, Any]):
         self.cfg = cfg
-        self.labels: Counter[str] = Counter()
+        self.labels: dict[str, str] = {}
         self.head_types: set[str] = set()
         self.tail_types: set[str] = set()
         self.type_pairs: set[tuple[str, str, str]] = set()
-        self._text_of: dict[str, str] = {}
         self._misaligned: list[str] = []
         self._several_labels: list[str] = []
 
@@ -37,8 +37,7 @@ class Survey:
             head, tail = gold_pair.pair
             labels = [gold_pair.label, *gold_pair.more_labels]
             for label in labels:
-                self.labels[label] += 1
-                self._text_of.setdefault(label, head.doc.text)
+                self.labels.setdefault(label, head.doc.text)
                 self.type_pairs.add((label, head.label_, tail.label_))
             self.head_types.add(head.label_)
             self.tail_types.add(tail.label_)
@@ -52,8 +51,8 @@ class Survey:
         labels (Collection[str]): Its labels.
         RAISES (ValueError): If the data has another label.
         """
-        for label in self.labels:
-            check_gold_label(name, "a relation", label, labels, self._text_of[label])
+        for label, text in self.labels.items():
+            check_gold_label(name, "a relation", label, labels, text)
 
     def warn(self, name: str, labels: Sequence[str]) -> None:
         """Warn of what cannot be learned.

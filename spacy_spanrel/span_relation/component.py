@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Optional, Union, cast
 
@@ -13,8 +12,7 @@ import torch
 from spacy.attrs import IS_SPACE
 from spacy.language import Language
 from spacy.tokens import Doc, Span
-from spacy.training import Example, validate_get_examples
-from spacy.vocab import Vocab
+from spacy.training import Example
 from thinc.api import Config
 from torch import Tensor
 
@@ -43,6 +41,7 @@ from ..pairing import (
     check_label_settings,
     entity_pairs,
     merge_symmetric,
+    merge_type_pairs,
     sentence_starts,
     text_ends,
     type_pair_table,
@@ -63,7 +62,6 @@ from .targets import Targets, join_targets, look_up_relations, sample_pairs
 
 logger = logging.getLogger(__name__)
 
-TypePairs = dict[str, list[tuple[str, str]]]
 Scope = Literal["doc", "sentence", "window"]
 
 DEFAULT_CONFIG = """
@@ -206,29 +204,8 @@ def make_span_relation(
     scorer (Callable | None): The scoring method.
     RETURNS (SpanRelation): The component.
     """
-    return SpanRelation(
-        nlp.vocab,
-        model,
-        name,
-        spans_key=spans_key,
-        relations_key=relations_key,
-        extension_prefix=extension_prefix,
-        set_ents=set_ents,
-        entities=entities,
-        entities_key=entities_key,
-        relation_threshold=relation_threshold,
-        overlaps=overlaps,
-        type_constraints=type_constraints,
-        symmetric=symmetric,
-        negative_label=negative_label,
-        max_span_size=max_span_size,
-        scope=scope,
-        max_distance=max_distance,
-        max_pairs=max_pairs,
-        neg_entity_count=neg_entity_count,
-        neg_relation_count=neg_relation_count,
-        scorer=scorer,
-    )
+    settings = locals()
+    return SpanRelation(settings.pop("nlp").vocab, **settings)
 
 
 @dataclass(frozen=True)
@@ -248,20 +225,6 @@ class Entities:
     scores: FloatArray
     docs: IntArray
     overlapped: IntArray
-
-
-@dataclass(frozen=True)
-class Relations:
-    """The relations among the entities of a batch, in the order of the Docs.
-
-    pairs (int64 array, (n, 2)): Head and tail as rows of the entities.
-    labels (int64 array, (n,)): Relation types.
-    scores (float32 array, (n,)): Probabilities.
-    """
-
-    pairs: IntArray
-    labels: IntArray
-    scores: FloatArray
 
 
 @dataclass(frozen=True)
@@ -290,39 +253,20 @@ class SpanRelation(TorchPipe):
     """
 
     rules = RULES
+    learned: ClassVar[Mapping[str, Any]] = {
+        "entity_labels": [],
+        "relation_labels": [],
+        "learned_type_pairs": {},
+    }
     label_kinds: ClassVar[Mapping[str, str]] = {
         "relation": "relation_labels",
         "entity": "entity_labels",
     }
+    extensions = (register_extensions, "relations_key")
 
-    def __init__(
-        self,
-        vocab: Vocab,
-        model: SpERTModel,
-        name: str = "span_relation",
-        *,
-        scorer: RelationScorer | None = None,
-        **settings: Any,
-    ):
-        super().__init__(
-            vocab,
-            model,
-            name,
-            scorer,
-            settings,
-            entity_labels=[],
-            relation_labels=[],
-            learned_type_pairs={},
-        )
+    def __init__(self, *arguments: Any, **settings: Any):
+        super().__init__(*arguments, **settings)
         self._rng = np.random.default_rng(0)
-
-    @staticmethod
-    def register_extensions(settings: Mapping[str, Any]) -> None:
-        """Register `doc._.relations` and `span._.relations`.
-
-        settings (Mapping[str, Any]): Settings of the config.
-        """
-        register_extensions(settings["extension_prefix"], settings["relations_key"])
 
     def check_loaded(self) -> None:
         """Refuse settings that name relations which the component does not have.
@@ -374,52 +318,40 @@ class SpanRelation(TorchPipe):
             and optionally "type_pairs", {relation: [[head type, tail type], ...]}. The negative
             label is left out.
         RAISES (ValueError): If there are no labels, or the data has others than those given.
+        RAISES (TypeError): If `get_examples` does not return Examples.
         """
-        validate_get_examples(get_examples, "SpanRelation.initialize")
+        examples = self.begin_initialization(get_examples)
         if nlp is not None:
             check_training(nlp, self.name, self.model)
         survey = Survey(self.cfg)
-        for example in get_examples():
+        for example in examples:
             survey.add(example, read_gold(example, self.cfg))
-        if labels is not None:
-            if not isinstance(labels, dict) or not {"entities", "relations"} <= set(labels):
-                raise ValueError(Errors.E305.format(name=self.name, found=labels))
-            entity_labels, relation_labels = list(labels["entities"]), list(labels["relations"])
-        else:
-            entity_labels = _merge(self.cfg["entity_labels"], survey.entity_types)
-            relation_labels = _merge(self.cfg["relation_labels"], survey.relation_types)
+        if labels is None:
+            labels = {
+                "entities": _merge(self.cfg["entity_labels"], survey.entity_types),
+                "relations": _merge(self.cfg["relation_labels"], survey.relation_types),
+            }
+        elif not isinstance(labels, dict) or not {"entities", "relations"} <= set(labels):
+            raise ValueError(Errors.E305.format(name=self.name, found=labels))
         negative = self.cfg["negative_label"]
-        relation_labels = [label for label in relation_labels if label != negative]
+        entity_labels = list(labels["entities"])
+        relation_labels = [label for label in labels["relations"] if label != negative]
         if not entity_labels and not relation_labels:
-            raise ValueError(
-                Errors.E301.format(
-                    name=self.name,
-                    spans_key=self.cfg["spans_key"],
-                    relations_key=self.cfg["relations_key"],
-                )
-            )
+            raise ValueError(Errors.E301.format(name=self.name, **self.cfg))
         survey.check_labels(self.name, entity_labels, relation_labels)
         for label in [*entity_labels, *relation_labels]:
             self.vocab.strings.add(label)
-        type_pairs = {
-            label: {tuple(pair) for pair in pairs}
-            for label, pairs in (labels or {}).get("type_pairs", {}).items()
-        }
-        for label, head, tail in survey.type_pairs:
-            type_pairs.setdefault(label, set()).add((head, tail))
         self.cfg["entity_labels"] = entity_labels
         self.cfg["relation_labels"] = relation_labels
-        self.cfg["learned_type_pairs"] = {
-            label: sorted([head, tail] for head, tail in pairs)
-            for label, pairs in sorted(type_pairs.items())
-        }
-        check_label_settings(self.name, self.cfg, self.relation_labels)
+        self.cfg["learned_type_pairs"] = merge_type_pairs(
+            labels.get("type_pairs", {}), survey.type_pairs
+        )
+        self.check_loaded()
         self.model.set_dim("n_entity_types", len(entity_labels), force=True)
         self.model.set_dim("n_relation_types", len(relation_labels), force=True)
         self.model.initialize()
         # spaCy seeds numpy's global generator from [training] seed.
         self._rng = np.random.default_rng(np.random.randint(2**31))
-        self._warned = set()
         survey.warn(self.name, bool(relation_labels), self.warn_once)
 
     # Prediction
@@ -436,7 +368,7 @@ class SpanRelation(TorchPipe):
             predictions.extend(self._predict_chunk(self._split_into_texts(docs[chunk])))
         return predictions
 
-    def _predict_chunk(self, docs: list[Doc]) -> list[DocPrediction]:
+    def _predict_chunk(self, docs: list[Doc]) -> Iterator[DocPrediction]:
         encoded = self.model.predict(docs)
         heads = get_module(self.model, SpERTHeads)
         reach = self._reach(docs, encoded)
@@ -459,7 +391,7 @@ class SpanRelation(TorchPipe):
         probabilities = torch.sigmoid(logits).float().cpu().numpy()
         relations = self._choose_relations(entities, pairs, probabilities)
         reports = _reports(docs, encoded, entities, pairs, left_out)
-        return self._by_doc(encoded.token_offsets, entities, relations, reports)
+        return self._by_doc(encoded.token_offsets, entities, *relations, reports)
 
     @property
     def _takes_entities(self) -> bool:
@@ -479,13 +411,14 @@ class SpanRelation(TorchPipe):
 
     def _reach(self, docs: list[Doc], encoded: EncodedDocs) -> Reach:
         """Find out which entities and relations of a batch can be predicted."""
-        if isinstance(docs, SplitDocs):
-            ends = text_ends(docs.offsets)
-            return Reach(ends, ends, self.cfg["max_distance"])
         pair_ends = None
-        if self.cfg["scope"] == "window":
-            pair_ends = window_ends(encoded.window_ranges, encoded.n_tokens)
-        return Reach(text_ends(encoded.token_offsets), pair_ends, self.cfg["max_distance"])
+        if isinstance(docs, SplitDocs):
+            span_ends = pair_ends = text_ends(docs.offsets)
+        else:
+            span_ends = text_ends(encoded.token_offsets)
+            if self.cfg["scope"] == "window":
+                pair_ends = window_ends(encoded.window_ranges, encoded.n_tokens)
+        return Reach(span_ends, pair_ends, self.cfg["max_distance"])
 
     def _choose_entities(
         self, docs: list[Doc], probabilities: FloatArray, encoded: EncodedDocs, reach: Reach
@@ -496,9 +429,9 @@ class SpanRelation(TorchPipe):
         usable = (pieces[:, 1] > pieces[:, 0]) & _solid_tokens(docs)
         spans, types, scores = likely_spans(probabilities, reach.span_ends, usable)
         owner = np.searchsorted(encoded.token_offsets, spans[:, 0], side="right") - 1
-        if self.cfg["overlaps"] != "best":
-            return Entities(spans, types, scores, owner, np.zeros(len(docs), dtype=np.int64))
-        keep = best_spans(spans, scores)
+        keep = np.ones(len(spans), dtype=bool)
+        if self.cfg["overlaps"] == "best":
+            keep = best_spans(spans, scores)
         overlapped = np.bincount(owner[~keep], minlength=len(docs))
         return Entities(spans[keep], types[keep], scores[keep], owner[keep], overlapped)
 
@@ -523,13 +456,21 @@ class SpanRelation(TorchPipe):
 
     def _choose_relations(
         self, entities: Entities, pairs: IntArray, probabilities: FloatArray
-    ) -> Relations:
-        """Choose relations by the probabilities of pairs, (n_pairs, n_relation_types)."""
+    ) -> tuple[IntArray, IntArray, FloatArray]:
+        """Choose relations by the probabilities of pairs, (n_pairs, n_relation_types).
+
+        RETURNS (tuple): Heads and tails as rows of the entities, int64 (n, 2); relation types, int64
+            (n,); and probabilities, float32 (n,); in the order of the Docs.
+        """
         allowed = None
-        type_pairs = self._type_pairs()
-        if type_pairs is not None:
+        type_pairs = self.cfg["type_constraints"]
+        if type_pairs == "learned":
+            type_pairs = self.cfg["learned_type_pairs"]
+        if type_pairs != "off":
             # The class after the last one stands for types that the training data did not have.
-            mask = allowed_mask(type_pairs, [*self.entity_labels, ""], list(self.relation_labels))
+            mask = allowed_mask(
+                type_pair_table(type_pairs), [*self.entity_labels, ""], self.relation_labels
+            )
             allowed = mask[entities.types[pairs[:, 0]], entities.types[pairs[:, 1]]]
         if self.cfg["negative_label"] in self.relation_labels:
             # Learned by a version without this setting.
@@ -545,48 +486,38 @@ class SpanRelation(TorchPipe):
         if symmetric and len(pairs):
             pairs, keep = merge_symmetric(pairs, labels, scores, entities.spans, symmetric)
             pairs, labels, scores = pairs[keep], labels[keep], scores[keep]
-        return Relations(pairs, labels, scores)
-
-    def _type_pairs(self) -> TypePairs | None:
-        setting = self.cfg["type_constraints"]
-        if setting == "off":
-            return None
-        return type_pair_table(self.cfg["learned_type_pairs"] if setting == "learned" else setting)
+        return pairs, labels, scores
 
     def _by_doc(
         self,
         offsets: IntArray,
         entities: Entities,
-        relations: Relations,
+        pairs: IntArray,
+        labels: IntArray,
+        scores: FloatArray,
         reports: Sequence[Record],
-    ) -> list[DocPrediction]:
+    ) -> Iterator[DocPrediction]:
         """Divide the predictions for a batch among its Docs."""
         entity_labels, relation_labels = (*self.entity_labels, ""), self.relation_labels
         numbers = np.arange(len(reports) + 1)
-        entity_borders = np.searchsorted(entities.docs, numbers).tolist()
-        relation_borders = np.searchsorted(entities.docs[relations.pairs[:, 0]], numbers).tolist()
-        predictions = []
+        of_docs = np.searchsorted(entities.docs, numbers).tolist()
+        relations_of_docs = np.searchsorted(entities.docs[pairs[:, 0]], numbers).tolist()
         for i, report in enumerate(reports):
-            first, last = entity_borders[i], entity_borders[i + 1]
-            rows = slice(relation_borders[i], relation_borders[i + 1])
-            predictions.append(
-                DocPrediction(
-                    entities.spans[first:last] - offsets[i],
-                    [entity_labels[kind] for kind in entities.types[first:last].tolist()],
-                    entities.scores[first:last].tolist(),
-                    [
-                        (head, tail, relation_labels[label], score)
-                        for (head, tail), label, score in zip(
-                            (relations.pairs[rows] - first).tolist(),
-                            relations.labels[rows].tolist(),
-                            relations.scores[rows].tolist(),
-                            strict=True,
-                        )
-                    ],
-                    report,
-                )
+            first, last = of_docs[i : i + 2]
+            rows = slice(*relations_of_docs[i : i + 2])
+            relations = zip(
+                (pairs[rows] - first).tolist(),
+                labels[rows].tolist(),
+                scores[rows].tolist(),
+                strict=True,
             )
-        return predictions
+            yield DocPrediction(
+                entities.spans[first:last] - offsets[i],
+                [entity_labels[kind] for kind in entities.types[first:last].tolist()],
+                entities.scores[first:last].tolist(),
+                [(*pair, relation_labels[label], score) for pair, label, score in relations],
+                report,
+            )
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Sequence[DocPrediction]) -> None:
         """Write entities and relations to Docs.
@@ -615,13 +546,7 @@ class SpanRelation(TorchPipe):
             beyond = prediction.report["pairs_left_out"]["max_pairs"]
             if beyond:
                 doc.spans[self.cfg["relations_key"]].attrs[PAIRS_LEFT_OUT_ATTR] = beyond
-                logger.info(
-                    "%s: %d pairs beyond max_pairs = %d were left out of a Doc of %d tokens",
-                    self.name,
-                    beyond,
-                    self.cfg["max_pairs"],
-                    len(doc),
-                )
+                logger.info("%s: %d pairs of a Doc were left out", self.name, beyond)
 
     def _set_ents(self, doc: Doc, spans: list[Span], prediction: DocPrediction) -> None:
         if self.cfg["set_ents"] == "off":
@@ -723,7 +648,7 @@ class SpanRelation(TorchPipe):
             relations_without_entities=len(without_entities),
             relations_out_of_scope=unreachable.out_of_scope,
             relations_beyond_max_distance=unreachable.too_far,
-            entities_across_sentences=unreachable.n_entities,
+            entities_across_sentences=len(unreachable.entities),
         )
         self.warn_once(Warnings.W105, without_entities)
         unreachable.warn(self.warn_once, self.cfg)
@@ -737,11 +662,14 @@ class SpanRelation(TorchPipe):
             check_gold_label(self.name, "a relation", label, columns, doc[head[0] : head[1]].text)
         if self._takes_entities:
             ranges = sorted({(span.start, span.end) for span in self._entities_of(doc)})
-            labels = np.zeros(len(ranges), dtype=np.int64)
+            classes = []
         else:
+            class_of = {label: i + 1 for i, label in enumerate(self.entity_labels)}
             entities = sorted(set(gold.entities))
+            for start, end, label in entities:
+                check_gold_label(self.name, "an entity type", label, class_of, doc[start:end].text)
             ranges = [(start, end) for start, end, _ in entities]
-            labels = self._classes_of(entities, doc)
+            classes = [class_of[label] for _, _, label in entities]
         spans = np.asarray(ranges, dtype=np.int64).reshape(-1, 2)
         row_of_span = {span: row for row, span in enumerate(ranges)}
         related = look_up_relations(gold.relations, row_of_span, columns, self.cfg["symmetric"])
@@ -754,50 +682,28 @@ class SpanRelation(TorchPipe):
             self._rng,
         )
         if not self._takes_entities:
-            no_entities = sample_negative_spans(
-                _solid_spans(doc, reach.span_ends, self.cfg["max_span_size"]),
-                spans,
-                self.cfg["neg_entity_count"],
-                self._rng,
-            )
-            spans = np.concatenate([spans, no_entities])
-            labels = np.concatenate([labels, np.zeros(len(no_entities), dtype=np.int64)])
-        none = np.zeros((len(negative), len(columns)), dtype=np.float32)
+            # No entity begins or ends with a whitespace token.
+            candidates = all_spans(reach.span_ends, self.cfg["max_span_size"])
+            solid = _solid_tokens([doc])
+            candidates = candidates[solid[candidates[:, 0]] & solid[candidates[:, 1] - 1]]
+            count = self.cfg["neg_entity_count"]
+            others = sample_negative_spans(candidates, spans, count, self._rng)
+            spans = np.concatenate([spans, others])
+        labels = np.zeros(len(spans), dtype=np.int64)
+        labels[: len(classes)] = classes
         targets = Targets(
             spans,
             np.concatenate([related.pairs, negative]),
             labels,
-            np.concatenate([related.targets, none]),
+            np.pad(related.targets, ((0, len(negative)), (0, 0))),
         )
         return targets, [relation_text(relation, doc) for relation in related.without_entities]
-
-    def _classes_of(self, entities: Sequence[tuple[int, int, str]], doc: Doc) -> IntArray:
-        """Return the network's class of each gold entity."""
-        classes = {label: i + 1 for i, label in enumerate(self.entity_labels)}
-        for start, end, label in entities:
-            check_gold_label(self.name, "an entity type", label, classes, doc[start:end].text)
-        return np.asarray([classes[label] for _, _, label in entities], dtype=np.int64)
-
-
-def _solid_spans(doc: Doc, span_ends: IntArray, max_size: int) -> IntArray:
-    """Return all spans of a Doc that can be predicted: none begins or ends with a whitespace token."""
-    spans = all_spans(span_ends, max_size)
-    solid = _solid_tokens([doc])
-    return spans[solid[spans[:, 0]] & solid[spans[:, 1] - 1]] if len(spans) else spans
 
 
 def _solid_tokens(docs: Sequence[Doc]) -> BoolArray:
     """Tell which tokens of a batch are not whitespace tokens, (n_tokens,)."""
     spaces = [doc.to_array(IS_SPACE).astype(bool) for doc in docs]
     return ~np.concatenate([np.zeros(0, dtype=bool), *spaces])
-
-
-def _tokens_without_pieces(docs: list[Doc], encoded: EncodedDocs) -> IntArray:
-    """Count the tokens of each Doc, other than whitespace tokens, that have no pieces."""
-    pieces = encoded.token_pieces.cpu().numpy()
-    bare = np.flatnonzero((pieces[:, 0] == pieces[:, 1]) & _solid_tokens(docs))
-    owner = np.searchsorted(encoded.token_offsets, bare, side="right") - 1
-    return np.bincount(owner, minlength=len(docs))
 
 
 def _reports(
@@ -808,31 +714,31 @@ def _reports(
     left_out: IntArray,
 ) -> list[Record]:
     """Make the records of the Docs of a batch; pairs and those left out come from `entity_pairs`."""
-    n_entities = np.bincount(entities.docs, minlength=len(docs))
-    n_pairs = np.bincount(entities.docs[pairs[:, 0]], minlength=len(docs))
+    pieces = encoded.token_pieces.cpu().numpy()
+    bare = np.flatnonzero((pieces[:, 0] == pieces[:, 1]) & _solid_tokens(docs))
+    doc_of_bare = np.searchsorted(encoded.token_offsets, bare, side="right") - 1
     left_out_of = {row[0]: row[1:] for row in left_out.tolist()}
     settings = ("scope", "max_distance", "max_pairs")
-    columns = (
+    counts = (
         encoded.window_counts,
-        _tokens_without_pieces(docs, encoded),
-        n_entities,
+        np.bincount(doc_of_bare, minlength=len(docs)),
+        np.bincount(entities.docs, minlength=len(docs)),
         entities.overlapped,
-        n_pairs,
+        np.bincount(entities.docs[pairs[:, 0]], minlength=len(docs)),
     )
+    rows = zip(*(of_docs.tolist() for of_docs in counts), strict=True)
     return [
         {
-            "windows": windows,
-            "tokens_without_pieces": bare,
+            "windows": n_windows,
+            "tokens_without_pieces": n_bare,
             "spans": n_spans,
-            "spans_left_out": {"overlaps": overlapped},
-            "pairs": n,
+            "spans_left_out": {"overlaps": n_overlapped},
+            "pairs": n_pairs,
             "pairs_left_out": dict(zip(settings, left_out_of.get(i, (0, 0, 0)), strict=True)),
         }
-        for i, (windows, bare, n_spans, overlapped, n) in enumerate(
-            zip(*(column.tolist() for column in columns), strict=True)
-        )
+        for i, (n_windows, n_bare, n_spans, n_overlapped, n_pairs) in enumerate(rows)
     ]
 
 
-def _merge(labels: list[str], counted: Counter[str]) -> list[str]:
-    return [*labels, *sorted(label for label in counted if label not in labels)]
+def _merge(labels: list[str], others: Collection[str]) -> list[str]:
+    return labels + sorted(set(others).difference(labels))

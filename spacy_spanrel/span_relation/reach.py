@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, Literal
 
 import numpy as np
@@ -16,8 +17,6 @@ from ..encoding.alignment import SpanProjector
 from ..errors import Warnings
 from ..pairing import distances, in_scope, sentence_starts, text_ends, window_ends
 from .gold import GoldEntity, GoldRelation, entity_text, relation_text
-
-_MAX_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
@@ -94,60 +93,46 @@ def reach_before_encoding(
 class Unreachable:
     """A record of gold annotation that cannot be predicted.
 
-    n_entities (int): Entities that cross a sentence border.
-    n_relations (int): All relations that were looked at.
-    out_of_scope, too_far (int): Relations that `scope` and `max_distance` exclude.
+    entities (list[str]): Entities that cross a sentence border.
+    relations (list[str]): Relations that `scope` or `max_distance` excludes.
+    out_of_scope, too_far (int): Numbers of relations that the one and the other exclude.
+    n_relations (int): Number of all relations that were looked at.
     """
 
-    n_entities: int = 0
-    n_relations: int = 0
+    entities: list[str] = field(default_factory=list)
+    relations: list[str] = field(default_factory=list)
     out_of_scope: int = 0
     too_far: int = 0
-    _entities: list[str] = field(default_factory=list)
-    _relations: list[str] = field(default_factory=list)
+    n_relations: int = 0
 
     def take_out_entities(
         self, entities: list[GoldEntity], doc: Doc, reach: Reach
     ) -> list[GoldEntity]:
-        """Record the entities that cannot be predicted, and return the others.
+        """Record the entities of a Doc that cannot be predicted, and return the others.
 
-        entities (list[GoldEntity]): Of the Doc.
+        entities (list[GoldEntity]): The entities.
         doc (Doc): The Doc.
         reach (Reach): Its reach.
         RETURNS (list[GoldEntity]): The entities that can be predicted.
         """
-        kept = []
-        for entity in entities:
-            if entity[1] <= reach.span_ends[entity[0]]:
-                kept.append(entity)
-                continue
-            self.n_entities += 1
-            if len(self._entities) < _MAX_EXAMPLES:
-                self._entities.append(entity_text(entity, doc))
-        return kept
+        inside = [entity[1] <= reach.span_ends[entity[0]] for entity in entities]
+        self.entities += [
+            entity_text(entity, doc)
+            for entity, is_inside in zip(entities, inside, strict=True)
+            if not is_inside
+        ]
+        return list(compress(entities, inside))
 
     def take_out_relations(
         self, relations: list[GoldRelation], doc: Doc, reach: Reach
     ) -> list[GoldRelation]:
-        """Record the relations that cannot be predicted, and return the others.
-
-        relations (list[GoldRelation]): Of the Doc.
-        doc (Doc): The Doc.
-        reach (Reach): Its reach.
-        RETURNS (list[GoldRelation]): The relations that can be predicted.
-        """
+        """Do the same with relations. Arguments as in `take_out_entities`."""
+        barred_by = [reach.bars(head, tail) for head, tail, _ in relations]
         self.n_relations += len(relations)
-        kept = []
-        for relation in relations:
-            barred_by = reach.bars(relation[0], relation[1])
-            if barred_by is None:
-                kept.append(relation)
-                continue
-            self.out_of_scope += barred_by == "scope"
-            self.too_far += barred_by == "max_distance"
-            if len(self._relations) < _MAX_EXAMPLES:
-                self._relations.append(relation_text(relation, doc))
-        return kept
+        self.out_of_scope += barred_by.count("scope")
+        self.too_far += barred_by.count("max_distance")
+        self.relations += [relation_text(r, doc) for r in compress(relations, barred_by)]
+        return [r for r, setting in zip(relations, barred_by, strict=True) if setting is None]
 
     def warn(self, warn: Callable[..., None], cfg: Mapping[str, Any]) -> None:
         """Warn of what was recorded.
@@ -157,12 +142,11 @@ class Unreachable:
         """
         warn(
             Warnings.W150,
-            self._relations,
-            n=self.out_of_scope + self.too_far,
+            self.relations,
             total=self.n_relations,
             outside=self.out_of_scope,
             far=self.too_far,
             scope=cfg["scope"],
             distance=cfg["max_distance"],
         )
-        warn(Warnings.W151, self._entities, n=self.n_entities)
+        warn(Warnings.W151, self.entities)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,15 +17,17 @@ class Survey:
     """The labels of the training data, and what cannot be learned from it.
 
     cfg (Mapping[str, Any]): Settings of the component.
+
+    `entity_types` and `relation_types` hold the labels, each with a text that has it.
     """
 
     def __init__(self, cfg: Mapping[str, Any]):
         self.cfg = cfg
         self.unreachable = Unreachable()
-        self.entity_types: Counter[str] = Counter()
-        self.relation_types: Counter[str] = Counter()
+        self.entity_types: dict[str, str] = {}
+        self.relation_types: dict[str, str] = {}
         self.type_pairs: set[tuple[str, str, str]] = set()
-        self._text_of: dict[str, str] = {}
+        self._n_entities = 0
         self._misaligned: list[str] = []
         self._too_long: list[tuple[int, str]] = []
         self._negative: list[str] = []
@@ -44,15 +45,14 @@ class Survey:
         if self.cfg["entities"] == "predict":
             self.unreachable.take_out_entities(gold.entities, doc, reach)
         self.unreachable.take_out_relations(gold.relations, doc, reach)
+        self._n_entities += len(gold.entities)
         for start, end, label in gold.entities:
-            self.entity_types[label] += 1
-            self._text_of.setdefault(label, doc[start:end].text)
+            self.entity_types.setdefault(label, doc[start:end].text)
             if end - start > self.cfg["max_span_size"]:
                 self._too_long.append((end - start, doc[start:end].text))
-        for label, head, tail in gold.type_pairs:
-            self.relation_types[label] += 1
-            self._text_of.setdefault(label, doc.text)
-            self.type_pairs.add((label, head, tail))
+        for label, *_ in gold.type_pairs:
+            self.relation_types.setdefault(label, doc.text)
+        self.type_pairs.update(gold.type_pairs)
 
     def check_labels(self, name: str, entities: Sequence[str], relations: Sequence[str]) -> None:
         """Refuse data with labels that the component does not have.
@@ -65,8 +65,8 @@ class Survey:
             ("an entity type", self.entity_types, entities),
             ("a relation", self.relation_types, relations),
         ):
-            for label in in_data:
-                check_gold_label(name, what, label, labels, self._text_of[label])
+            for label, text in in_data.items():
+                check_gold_label(name, what, label, labels, text)
 
     def warn(self, name: str, has_relations: bool, warn_once: Callable[..., None]) -> None:
         """Warn of what cannot be learned.
@@ -81,7 +81,7 @@ class Survey:
             warn_of(
                 Warnings.W102,
                 [repr(text) for _, text in self._too_long],
-                total=sum(self.entity_types.values()),
+                total=self._n_entities,
                 size=self.cfg["max_span_size"],
                 longest=max(self._too_long)[0],
             )

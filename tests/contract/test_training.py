@@ -141,8 +141,9 @@ def test_no_labels(component: str, folder: Path) -> None:
 @pytest.mark.parametrize("wrong", [["no Example"], [1]])
 def test_what_is_no_example_is_refused(fresh: Language, component: str, wrong: list[Any]) -> None:
     pipe = fresh.get_pipe(component)
-    with pytest.raises(TypeError, match="E978"):
-        pipe.update(wrong)
+    for use in (lambda: pipe.update(wrong), lambda: pipe.initialize(lambda: wrong)):
+        with pytest.raises(TypeError, match="E978"):
+            use()
 
 
 def test_float16_is_refused_on_the_cpu(trained: Trained, component: str) -> None:
