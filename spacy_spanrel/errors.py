@@ -9,6 +9,12 @@ from types import FrameType
 from typing import Any
 
 
+def _at_a_place(number: str, problem: str, advice: str = "") -> str:
+    """Return the text of an error in a file; {where} names the file, the place in it and the id."""
+    text = f"[{number}] {{where}}: {problem}. Found: {{found}}. Expected: {{expected}}."
+    return f"{text} {advice}" if advice else text
+
+
 class Errors:
     """Texts of exceptions. Fill the named fields with ``str.format``."""
 
@@ -39,9 +45,9 @@ class Errors:
         "table with 'id' and 'text'."
     )
     E107 = (
-        "[E_SR107] The answer to question '{id}' has the character offsets {start} to {end}, but the "
-        "Doc has {length} characters. Expected 0 <= start < end <= {length}, and at least one "
-        "character of a token."
+        "[E_SR107] The answer to question '{id}' has the character offsets {start} to {end} in a Doc of "
+        "{length} characters. Expected 0 <= start < end <= {length}, and at least one character of a "
+        "token (a blank behind a token belongs to none)."
     )
     E108 = (
         "[E_SR108] The answer to question '{id}' belongs to another Doc. Make it with make_answer for "
@@ -380,85 +386,59 @@ class Errors:
         "--output-format spacy. The rows done so far are in the .spacy files of '{folder}'."
     )
     E928 = "[E_SR928] The pipeline returned {n} Docs for one. Components must return each Doc."
-    E929 = "[E_SR929] {where}: the row is too long. Found: {found}. Expected: {expected}."
+    E929 = _at_a_place("E_SR929", "the row is too long")
 
-    # Reading and converting files: {where} names file, place and id.
-    E601 = "[E_SR601] {where}: the file cannot be read. Found: {found}. Expected: {expected}."
-    E602 = (
-        "[E_SR602] {where}: the file is not UTF-8 text. Found: {found}. Expected: {expected}. "
-        "Save the file as UTF-8."
+    # Reading and converting files
+    E601 = _at_a_place("E_SR601", "the file cannot be read")
+    E602 = _at_a_place("E_SR602", "the file is not UTF-8 text", "Save the file as UTF-8.")
+    E603 = _at_a_place(
+        "E_SR603", "broken JSON", "Was the file cut off, or is it of another format?"
     )
-    E603 = (
-        "[E_SR603] {where}: broken JSON. Found: {found}. Expected: {expected}. "
-        "Was the file cut off, or is it of another format?"
+    E604 = _at_a_place("E_SR604", "wrong kind of value")
+    E605 = _at_a_place("E_SR605", "a key is missing")
+    E606 = _at_a_place("E_SR606", "wrong offsets")
+    E607 = _at_a_place("E_SR607", "an argument of a relation is not an entity")
+    E608 = _at_a_place(
+        "E_SR608",
+        "the name is not in the types file",
+        "Correct the name, or add it to the types file.",
     )
-    E604 = "[E_SR604] {where}: wrong kind of value. Found: {found}. Expected: {expected}."
-    E605 = "[E_SR605] {where}: a key is missing. Found: {found}. Expected: {expected}."
-    E606 = "[E_SR606] {where}: wrong offsets. Found: {found}. Expected: {expected}."
-    E607 = (
-        "[E_SR607] {where}: an argument of a relation is not an entity. Found: {found}. "
-        "Expected: {expected}."
+    E609 = _at_a_place("E_SR609", "there is nothing to convert")
+    E610 = _at_a_place("E_SR610", "a line has the wrong form")
+    E611 = _at_a_place("E_SR611", "the text does not occur in the sentence")
+    E612 = _at_a_place("E_SR612", "no record could be converted", "The first error was: {first}")
+    E613 = _at_a_place("E_SR613", "wrong argument")
+    E614 = _at_a_place(
+        "E_SR614", "an id is used more than once", "Give each question an id of its own."
     )
-    E608 = (
-        "[E_SR608] {where}: the name is not in the types file. Found: {found}. "
-        "Expected: {expected}. Correct the name, or add it to the types file."
+    E615 = _at_a_place("E_SR615", "it is not clear whether the question has an answer")
+    E616 = _at_a_place("E_SR616", "no answer to the question occurs in the text")
+    E617 = _at_a_place("E_SR617", "the text cannot be tokenized as it is")
+    E618 = _at_a_place("E_SR618", "answers are missing")
+    E620 = _at_a_place(
+        "E_SR620", "the line is too long", "Is the file JSON lines, with one record per line?"
     )
-    E609 = "[E_SR609] {where}: there is nothing to convert. Found: {found}. Expected: {expected}."
-    E610 = "[E_SR610] {where}: a line has the wrong form. Found: {found}. Expected: {expected}."
-    E611 = (
-        "[E_SR611] {where}: the text does not occur in the sentence. Found: {found}. "
-        "Expected: {expected}."
+    E621 = _at_a_place("E_SR621", "an id is used more than once")
+    E622 = _at_a_place("E_SR622", "the tokens do not make up the text")
+    E623 = _at_a_place("E_SR623", "the quoted text is not at its offsets")
+    E624 = _at_a_place(
+        "E_SR624",
+        "it is not clear which text is annotated",
+        "Name its key (text_key, on the command line --text-key).",
     )
-    E612 = (
-        "[E_SR612] {where}: no record could be converted. Found: {found}. Expected: {expected}. "
-        "The first error was: {first}"
+    E625 = _at_a_place("E_SR625", "a file is missing")
+    E626 = _at_a_place(
+        "E_SR626",
+        "too many equivalent entities; every pair of them is a relation",
+        "Divide the text or the equivalence.",
     )
-    E613 = "[E_SR613] {where}: wrong argument. Found: {found}. Expected: {expected}."
-    E614 = (
-        "[E_SR614] {where}: an id is used more than once. Found: {found}. Expected: {expected}. "
-        "Give each question an id of its own."
+    E640 = _at_a_place("E_SR640", "the Doc cannot be written")
+    E641 = _at_a_place(
+        "E_SR641",
+        "the folder holds files that were not made by spacy-spanrel, and is left as it is",
+        "Choose another folder, or move these files away.",
     )
-    E615 = (
-        "[E_SR615] {where}: it is not clear whether the question has an answer. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E616 = (
-        "[E_SR616] {where}: no answer to the question occurs in the text. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E617 = (
-        "[E_SR617] {where}: the text cannot be tokenized as it is. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E618 = "[E_SR618] {where}: answers are missing. Found: {found}. Expected: {expected}."
-    E620 = (
-        "[E_SR620] {where}: the line is too long. Found: {found}. Expected: {expected}. "
-        "Is the file JSON lines, with one record per line?"
-    )
-    E621 = "[E_SR621] {where}: an id is used more than once. Found: {found}. Expected: {expected}."
-    E622 = (
-        "[E_SR622] {where}: the tokens do not make up the text. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E623 = (
-        "[E_SR623] {where}: the quoted text is not at its offsets. Found: {found}. "
-        "Expected: {expected}."
-    )
-    E624 = (
-        "[E_SR624] {where}: it is not clear which text is annotated. Found: {found}. "
-        "Expected: {expected}. Name its key (text_key, on the command line --text-key)."
-    )
-    E625 = "[E_SR625] {where}: a file is missing. Found: {found}. Expected: {expected}."
-    E626 = (
-        "[E_SR626] {where}: too many equivalent entities; every pair of them is a relation. "
-        "Found: {found}. Expected: {expected}. Divide the text or the equivalence."
-    )
-    E640 = "[E_SR640] {where}: the Doc cannot be written. Found: {found}. Expected: {expected}."
-    E641 = (
-        "[E_SR641] {where}: the folder holds files that were not made by spacy-spanrel, and is left as "
-        "it is. Found: {found}. Expected: {expected}. Choose another folder, or move these files away."
-    )
-    E642 = "[E_SR642] {where}: two Docs would share a file. Found: {found}. Expected: {expected}."
+    E642 = _at_a_place("E_SR642", "two Docs would share a file")
 
     # Writing files
     E951 = (
