@@ -12,7 +12,6 @@ import importlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from time import perf_counter
@@ -36,44 +35,18 @@ LogStep = Callable[[Union[Info, None]], None]  # noqa: UP007 (evaluated at run t
 SetupLogger = Callable[[Language, IO[str], IO[str]], tuple[LogStep, Callable[[], None]]]
 
 
-@dataclass
-class Record:
-    """The state of a training after a step.
-
-    step (int): Number of the step, counted from 0 as in spaCy.
-    step_losses (dict[str, float]): Losses of this package's components and their parts, by the names
-        that `update` uses: means over the steps since the last record.
-    learn_rates (dict[str, dict[str, float]]): Learning rates of each component, by "encoder" and
-        "head".
-    skipped (dict[str, dict[str, int]]): Counts of what each component left out of training so far.
-    seconds (float): Time since the start of training.
-    evaluation (dict | None): The data that spaCy gives for a step with an evaluation.
-    """
-
-    step: int
-    step_losses: dict[str, float]
-    learn_rates: dict[str, dict[str, float]]
-    skipped: dict[str, dict[str, int]]
-    seconds: float
-    evaluation: Info | None = None
-
-
-@dataclass
 class Recorder:
-    """Collects records from the components of a pipeline while it is trained.
+    """Collects records from this package's components in a pipeline while it is trained.
 
     nlp (Language): The pipeline.
     every (int): Steps from one record to the next; 0 to record evaluations only.
     """
 
-    nlp: Language
-    every: int = 1
-    _start: float = field(default_factory=perf_counter)
-    _step: int = -1
-    _taken: int = -1
-    _totals: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(self, nlp: Language, every: int = 1):
+        self.nlp = nlp
+        self.every = every
+        self._start = perf_counter()
+        self._step = self._recorded = -1
         self._totals = self._loss_totals()
 
     @property
@@ -86,28 +59,45 @@ class Recorder:
     def _loss_totals(self) -> dict[str, float]:
         return {key: v for _, pipe in self.pipes for key, v in pipe.loss_totals.items()}
 
-    def record(self, info: Info | None) -> Record | None:
+    def record(self, info: Info | None) -> Info | None:
         """Count a step.
 
         info (dict | None): The data from spaCy, at steps with an evaluation.
-        RETURNS (Record | None): The record, if one is due.
+        RETURNS (dict | None): The record, if one is due: "event" ("step" or "evaluation"); "step",
+            counted from 0 as in spaCy; "seconds" since the start; "step_losses", the losses of
+            components and their parts by the names that `update` uses, means over the steps since
+            the last record; "learn_rates" of each component, by "encoder" and "head"; "skipped",
+            counts of what each component left out of training so far. That of an evaluation also has
+            "epoch", "words", "losses" (sums since the last evaluation), "score" and "scores".
         """
         self._step = self._step + 1 if info is None else info["step"]
         due = self.every and self._step % self.every == 0
         if info is None and not due:
             return None
         totals = self._loss_totals()
-        steps = max(1, self._step - self._taken)
+        steps = max(1, self._step - self._recorded)
         losses = {k: (v - self._totals.get(k, 0.0)) / steps for k, v in totals.items()}
-        self._totals, self._taken = totals, self._step
-        return Record(
-            self._step,
-            losses,
-            {name: rates for name, pipe in self.pipes if (rates := pipe.learn_rates)},
-            {name: dict(+pipe.skipped) for name, pipe in self.pipes},
-            perf_counter() - self._start,
-            info,
-        )
+        self._totals, self._recorded = totals, self._step
+        record = {
+            "event": "step",
+            "step": self._step,
+            "seconds": round(perf_counter() - self._start, 3),
+            "step_losses": losses,
+            "learn_rates": {
+                name: rates for name, pipe in self.pipes if (rates := pipe.learn_rates)
+            },
+            "skipped": {name: dict(+pipe.skipped) for name, pipe in self.pipes},
+        }
+        if info is not None:
+            record |= {
+                "event": "evaluation",
+                "epoch": info["epoch"],
+                "words": info["words"],
+                "losses": {name: float(value) for name, value in info["losses"].items()},
+                "score": info["score"],
+                "scores": info["other_scores"],
+            }
+        return record
 
 
 def _check_every(logger: str, every: int) -> None:
@@ -157,33 +147,11 @@ def create_json_lines_logger(
         def log_step(info: Info | None) -> None:
             record = recorder.record(info)
             if record is not None:
-                write(_row(record))
+                write(record)
 
         return log_step, file.close
 
     return setup
-
-
-def _row(record: Record) -> dict[str, Any]:
-    row = {
-        "event": "step",
-        "step": record.step,
-        "seconds": round(record.seconds, 3),
-        "step_losses": record.step_losses,
-        "learn_rates": record.learn_rates,
-        "skipped": record.skipped,
-    }
-    info = record.evaluation
-    if info is not None:
-        row |= {
-            "event": "evaluation",
-            "epoch": info["epoch"],
-            "words": info["words"],
-            "losses": {name: float(value) for name, value in info["losses"].items()},
-            "score": info["score"],
-            "scores": info["other_scores"],
-        }
-    return row
 
 
 @registry.loggers("spacy-spanrel.TensorBoardLogger.v1")
@@ -216,12 +184,15 @@ def create_tensorboard_logger(
     ) -> tuple[LogStep, Callable[[], None]]:
         recorder = Recorder(nlp, every)
         writer = SummaryWriter(str(log_dir))
+        tags = {"step_losses": "loss", "learn_rates": "learn_rate", "losses": "loss_sum"}
 
         def log_step(info: Info | None) -> None:
             record = recorder.record(info)
             if record is not None:
-                for tag, value in _scalars(record):
-                    writer.add_scalar(tag, value, record.step)
+                curves = {tags.get(key, key): value for key, value in record.items()}
+                del curves["event"], curves["step"]
+                for tag, value in _numbers(curves):
+                    writer.add_scalar(tag, value, record["step"])
                 writer.flush()
 
         return log_step, writer.close
@@ -229,24 +200,11 @@ def create_tensorboard_logger(
     return setup
 
 
-def _scalars(record: Record) -> Iterator[tuple[str, float]]:
-    yield from _numbers("loss", record.step_losses)
-    yield from _numbers("learn_rate", record.learn_rates)
-    yield from _numbers("skipped", record.skipped)
-    yield "seconds", record.seconds
-    info = record.evaluation
-    if info is not None:
-        yield from _numbers("loss_sum", info["losses"])
-        yield from _numbers("scores", info["other_scores"])
-        for name in ("score", "epoch", "words"):
-            yield from _numbers(name, info[name])
-
-
-def _numbers(tag: str, value: Any) -> Iterator[tuple[str, float]]:
+def _numbers(value: Any, tag: str = "") -> Iterator[tuple[str, float]]:
     """Yield the numbers in nested tables, each with its path as a tag; lists cannot be drawn."""
     if isinstance(value, dict):
         for key, part in value.items():
-            yield from _numbers(f"{tag}/{key}", part)
+            yield from _numbers(part, f"{tag}/{key}" if tag else key)
     elif value is not None and not isinstance(value, (str, list, tuple)):
         yield tag, float(value)
 
@@ -307,29 +265,29 @@ def create_console_logger(progress_bar: bool = False) -> SetupLogger:
                 return
             if bar is not None:
                 bar.close()
-            found = Counter(
+            skipped_so_far = Counter(
                 {
-                    f"{name}: {what}": n
-                    for name, part in record.skipped.items()
-                    for what, n in part.items()
+                    f"{name}: {reason}": n
+                    for name, reasons in record["skipped"].items()
+                    for reason, n in reasons.items()
                 }
             )
-            rates = [record.learn_rates.get(name, {}) for name in ours]
+            rates = [record["learn_rates"].get(name, {}) for name in ours]
             other = info["other_scores"] or {}
             write(
                 [
                     str(info["epoch"]),
                     str(info["step"]),
-                    str(round(record.seconds)),
+                    str(round(record["seconds"])),
                     *(f"{float(info['losses'].get(name, 0.0)):.2f}" for name in losses),
                     *("/".join(f"{rate:.1e}" for rate in part.values()) or "-" for part in rates),
-                    str((found - skipped).total()),
+                    str((skipped_so_far - skipped).total()),
                     *(_percent(name, other.get(name)) for name in scores),
                     f"{float(info['score']):.2f}",
                 ],
                 aligns=aligns,
             )
-            skipped = found
+            skipped = skipped_so_far
             if progress_bar:
                 bar = tqdm(
                     total=settings["eval_frequency"],

@@ -238,16 +238,16 @@ def test_losses_of_several_updates_are_one_step(bert_checkpoint: Path) -> None:
     losses = [pipe.update(examples)["span_relation"] for _ in range(4)]
     first = recorder.record(None)
     assert first is not None
-    assert first.step_losses["span_relation"] == pytest.approx(sum(losses))
-    assert first.learn_rates == {}
+    assert first["step_losses"]["span_relation"] == pytest.approx(sum(losses))
+    assert first["learn_rates"] == {}
     pipe.finish_update(create_adamw(1e-3))
     assert recorder.record(None) is None
     losses = [pipe.update(examples)["span_relation"] for _ in range(3)]
     second = recorder.record(None)
     assert second is not None
     # The mean of the two steps since the last record.
-    assert second.step_losses["span_relation"] == pytest.approx(sum(losses) / 2)
-    assert second.learn_rates == {"span_relation": {"encoder": 1e-3, "head": 1e-3}}
+    assert second["step_losses"]["span_relation"] == pytest.approx(sum(losses) / 2)
+    assert second["learn_rates"] == {"span_relation": {"encoder": 1e-3, "head": 1e-3}}
 
 
 # Skipped annotations
