@@ -208,14 +208,6 @@ def _words_around(
     return before, after[: rng.randint(*_WORDS_PER_SIDE)]
 
 
-@dataclass(frozen=True)
-class _Change:
-    """A mention, and the text that replaces it."""
-
-    mention: Mention
-    text: str
-
-
 def _draw_change(
     text: str,
     sentence_mentions: Sequence[Mention],
@@ -224,9 +216,9 @@ def _draw_change(
     after: Sequence[CharRange],
     mentions: Mapping[str, Sequence[str]],
     rng: random.Random,
-) -> _Change | None:
-    """Draw a mention in the question, and one of the same kind that the text does not contain; None if
-    there is none, or if the text contains the one that was drawn."""
+) -> tuple[Mention, str] | None:
+    """Draw a mention in the question, and the text of another one of its kind to replace it; None if
+    there is none, or if the text contains the other one."""
     first = before[0][0] if before else target[1]
     last = after[-1][1] if after else target[0]
     in_question = [
@@ -242,17 +234,18 @@ def _draw_change(
     if not mentions[mention.kind]:
         return None
     new = rng.choice(mentions[mention.kind])
-    return None if new.lower() in text.lower() else _Change(mention, new)
+    return None if new.lower() in text.lower() else (mention, new)
 
 
-def _words(text: str, ranges: Sequence[CharRange], change: _Change | None) -> list[str]:
+def _words(text: str, ranges: Sequence[CharRange], change: tuple[Mention, str] | None) -> list[str]:
     """Return the words from the first to the last of some ranges, with the change if it lies there."""
     if not ranges:
         return []
     start, end = ranges[0][0], ranges[-1][1]
-    if change is not None and start <= change.mention.start and change.mention.end <= end:
-        whole = text[start : change.mention.start] + change.text + text[change.mention.end : end]
-        return whole.split()
+    if change is not None:
+        mention, new = change
+        if start <= mention.start and mention.end <= end:
+            return (text[start : mention.start] + new + text[mention.end : end]).split()
     return text[start:end].split()
 
 

@@ -14,25 +14,22 @@ from ..errors import Errors
 MOST_SPECIAL = 4
 
 
-def check_window_settings(
-    max_length: int, doc_stride: int, max_question_length: int, special: int = MOST_SPECIAL
-) -> None:
+def check_window_settings(max_length: int, doc_stride: int, max_question_length: int) -> None:
     """Refuse settings with which no window would read some part of a text.
 
     max_length (int): Pieces in a row.
     doc_stride (int): Pieces from the start of a window to the start of the next one.
     max_question_length (int): Length of the longest question, in pieces.
-    special (int): Special tokens in a row.
     RAISES (ValueError): If a row has no room for a window, or a window is shorter than `doc_stride`.
     """
-    capacity = max_length - max_question_length - special
+    capacity = max_length - max_question_length - MOST_SPECIAL
     if capacity < 1 or not 1 <= doc_stride <= capacity or max_question_length < 1:
         raise ValueError(
             Errors.E801.format(
                 max_length=max_length,
                 doc_stride=doc_stride,
                 max_question_length=max_question_length,
-                special=special,
+                special=MOST_SPECIAL,
                 capacity=capacity,
             )
         )

@@ -13,7 +13,7 @@ from ..annotations.answers import plausible_answers
 from ..arrays import BoolArray, IntArray
 from ..encoding.alignment import project_chars
 from ..encoding.pieces import TextPieces
-from .features import WindowRow, pieces_of_range
+from .features import pieces_of_range
 from .model import QARows
 
 
@@ -95,17 +95,8 @@ def make_targets(rows: QARows, places: Sequence[GoldPlace]) -> Targets:
         row, place = rows.rows[number], places[int(rows.question[number])]
         text[i, row.offset : row.offset + len(row.owned)] = True
         ends[i] = row.null
-        columns = _columns(row, place.pieces)
-        if columns is not None:
-            (ends if place.answer else plausible)[i] = columns
+        if place.pieces is not None:
+            first, last = (piece - row.start for piece in place.pieces)
+            if first >= 0 and last < len(row.owned):
+                (ends if place.answer else plausible)[i] = (row.offset + first, row.offset + last)
     return Targets(np.asarray(learned, dtype=np.int64), ends, plausible, text)
-
-
-def _columns(row: WindowRow, pieces: tuple[int, int] | None) -> tuple[int, int] | None:
-    """Return the columns of a range of pieces; None if the row does not hold all of it."""
-    if pieces is None:
-        return None
-    first, last = pieces[0] - row.start, pieces[1] - row.start
-    if first < 0 or last >= len(row.owned):
-        return None
-    return (row.offset + first, row.offset + last)

@@ -275,10 +275,8 @@ class Marker:
 
     def _inline(self, role: str, label: str) -> tuple[list[int], ...]:
         """Return the markers before and after an argument, or in its place, as places of a row."""
-        forms = _TYPED[self.mode] if self.mode == "typed_markers" else _UNTYPED[self.mode]
-        if self.mode in _REPLACES:
-            forms = _TYPED[self.mode]
-        return tuple([-1 - self.table[form.format(role, label)]] for form in forms)
+        forms = _TYPED if self.mode in ("typed_markers", *_REPLACES) else _UNTYPED
+        return tuple([-1 - self.table[form.format(role, label)]] for form in forms[self.mode])
 
     def _appended(self, head: Range, tail: Range, head_type: str, tail_type: str) -> list[int]:
         """Return the segments that follow the sentence, as places of a row."""

@@ -164,27 +164,23 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
         first, changed = resize_embeddings(module, len(missing))
         table |= {name: first + i for i, name in enumerate(missing)}
         files |= changed
-    head = None
+    head, head_cfg = None, None
+    heads = [f"encoder.transformer.{name}." for name in head_names(module.transformer)]
     if has_head:
-        head = {
+        head_cfg = {
             "width": module.width,
             "n_labels": scheme.n_labels,
             "dropout": attrs["head_dropout"],
         }
-    heads = (
-        ["head."]
-        if has_head
-        else [f"encoder.transformer.{name}." for name in head_names(module.transformer)]
-    )
-    network = PairNetwork(module, None if head is None else MarkerHead(**head))
+        head, heads = MarkerHead(**head_cfg), ["head."]
     settings = {
         "encoder": cfg,
-        "head": head,
+        "head": head_cfg,
         "mode": scheme.mode,
         "markers": table,
         HEAD: heads,
     }
-    get_shim(model).set_module(network, settings, files)
+    get_shim(model).set_module(PairNetwork(module, head), settings, files)
     model.set_dim("nO", scheme.n_labels, force=True)
     marker = make_marker(model)
     if marker.least_length > marker.max_length:
@@ -303,32 +299,18 @@ def pair_ranges(
     pair (TypedPair): The pair.
     RETURNS (tuple[Range, Range, Range]): The context, the head and the tail.
     """
-    head, tail = (_pieces(tokens, span) for span in (pair.head, pair.tail))
+    head, tail = (_pieces(tokens, *span) for span in (pair.head, pair.tail))
     if sentence is None or not sentence[-1]:
         return Range(0, n_pieces), head, tail
-    return _sentences(sentence, tokens, pair, (head, tail)), head, tail
-
-
-def _pieces(tokens: IntArray, span: tuple[int, int]) -> Range:
-    """Return the pieces of a token range, from those of its first token to those of its last."""
-    return Range(int(tokens[span[0], 0]), int(tokens[span[1] - 1, 1]))
-
-
-def _sentences(
-    sentence: IntArray, tokens: IntArray, pair: TypedPair, arguments: tuple[Range, Range]
-) -> Range:
-    """Return the pieces from the first to the last sentence that a pair touches."""
-    first = min(pair.head[0], pair.tail[0])
-    last = max(pair.head[1], pair.tail[1]) - 1
-    sentences = _pieces(
-        tokens,
-        (
-            int(np.searchsorted(sentence, sentence[first], side="left")),
-            int(np.searchsorted(sentence, sentence[last], side="right")),
-        ),
-    )
+    first = sentence[min(pair.head[0], pair.tail[0])]
+    last = sentence[max(pair.head[1], pair.tail[1]) - 1]
+    start, end = np.searchsorted(sentence, [first, last + 1]).tolist()
+    context = _pieces(tokens, start, end)
     # A piece that lies across the border of two sentences belongs to both.
-    return Range(
-        min(sentences.start, *(argument.start for argument in arguments)),
-        max(sentences.end, *(argument.end for argument in arguments)),
-    )
+    start = min(context.start, head.start, tail.start)
+    return Range(start, max(context.end, head.end, tail.end)), head, tail
+
+
+def _pieces(tokens: IntArray, start: int, end: int) -> Range:
+    """Return the pieces of a token range, from those of its first token to those of its last."""
+    return Range(int(tokens[start, 0]), int(tokens[end - 1, 1]))

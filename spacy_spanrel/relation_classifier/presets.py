@@ -24,80 +24,33 @@ class Preset:
     type_map: str
 
 
+# In the order of their classes and vocabulary entries.
+_MARKERS = """
+    SUBJ_START SUBJ_END OBJ_START OBJ_END SUBJ=PERSON OBJ=TITLE OBJ=PERSON OBJ=CITY
+    SUBJ=ORGANIZATION OBJ=DATE OBJ=MISC OBJ=ORGANIZATION OBJ=NATIONALITY OBJ=NUMBER OBJ=RELIGION
+    OBJ=URL OBJ=CAUSE_OF_DEATH OBJ=COUNTRY OBJ=DURATION OBJ=STATE_OR_PROVINCE OBJ=LOCATION
+    OBJ=CRIMINAL_CHARGE OBJ=IDEOLOGY
+"""
+_LABELS = """
+    no_relation per:title org:top_members/employees per:employee_of org:alternate_names
+    org:country_of_headquarters per:countries_of_residence per:age org:city_of_headquarters
+    per:cities_of_residence per:stateorprovinces_of_residence per:origin org:subsidiaries
+    org:parents per:spouse org:stateorprovince_of_headquarters per:children per:other_family
+    org:members per:siblings per:parents per:schools_attended per:date_of_death org:founded_by
+    org:member_of per:cause_of_death org:website org:political/religious_affiliation
+    per:alternate_names org:founded per:city_of_death org:shareholders
+    org:number_of_employees/members per:charges per:city_of_birth per:date_of_birth per:religion
+    per:stateorprovince_of_death per:stateorprovince_of_birth per:country_of_birth org:dissolved
+    per:country_of_death
+"""
+
 # SpanBERT fine-tuned on TACRED with its `run_tacred` program in its default mode (Joshi et al.
 # 2020), for example the checkpoint mrm8488/spanbert-base-finetuned-tacred. The program numbers
 # markers and classes in the order in which they occur in the data, and does not save the numbers.
 SPANBERT_TACRED = Preset(
     mode="ner",
-    markers={
-        "SUBJ_START": "[unused1]",
-        "SUBJ_END": "[unused2]",
-        "OBJ_START": "[unused3]",
-        "OBJ_END": "[unused4]",
-        "SUBJ=PERSON": "[unused5]",
-        "OBJ=TITLE": "[unused6]",
-        "OBJ=PERSON": "[unused7]",
-        "OBJ=CITY": "[unused8]",
-        "SUBJ=ORGANIZATION": "[unused9]",
-        "OBJ=DATE": "[unused10]",
-        "OBJ=MISC": "[unused11]",
-        "OBJ=ORGANIZATION": "[unused12]",
-        "OBJ=NATIONALITY": "[unused13]",
-        "OBJ=NUMBER": "[unused14]",
-        "OBJ=RELIGION": "[unused15]",
-        "OBJ=URL": "[unused16]",
-        "OBJ=CAUSE_OF_DEATH": "[unused17]",
-        "OBJ=COUNTRY": "[unused18]",
-        "OBJ=DURATION": "[unused19]",
-        "OBJ=STATE_OR_PROVINCE": "[unused20]",
-        "OBJ=LOCATION": "[unused21]",
-        "OBJ=CRIMINAL_CHARGE": "[unused22]",
-        "OBJ=IDEOLOGY": "[unused23]",
-    },
-    labels=(
-        "no_relation",
-        "per:title",
-        "org:top_members/employees",
-        "per:employee_of",
-        "org:alternate_names",
-        "org:country_of_headquarters",
-        "per:countries_of_residence",
-        "per:age",
-        "org:city_of_headquarters",
-        "per:cities_of_residence",
-        "per:stateorprovinces_of_residence",
-        "per:origin",
-        "org:subsidiaries",
-        "org:parents",
-        "per:spouse",
-        "org:stateorprovince_of_headquarters",
-        "per:children",
-        "per:other_family",
-        "org:members",
-        "per:siblings",
-        "per:parents",
-        "per:schools_attended",
-        "per:date_of_death",
-        "org:founded_by",
-        "org:member_of",
-        "per:cause_of_death",
-        "org:website",
-        "org:political/religious_affiliation",
-        "per:alternate_names",
-        "org:founded",
-        "per:city_of_death",
-        "org:shareholders",
-        "org:number_of_employees/members",
-        "per:charges",
-        "per:city_of_birth",
-        "per:date_of_birth",
-        "per:religion",
-        "per:stateorprovince_of_death",
-        "per:stateorprovince_of_birth",
-        "per:country_of_birth",
-        "org:dissolved",
-        "per:country_of_death",
-    ),
+    markers={name: f"[unused{i}]" for i, name in enumerate(_MARKERS.split(), start=1)},
+    labels=tuple(_LABELS.split()),
     type_map="ontonotes-tacred",
 )
 

@@ -8,7 +8,7 @@ heads' weights and the encoder is its only layer; saved pipelines rely on that.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 import torch
@@ -97,7 +97,7 @@ def set_heads(model: SpERTModel, heads: SpERTHeads) -> None:
     model (Model): Made by `SpERT`.
     heads (SpERTHeads): The heads.
     """
-    get_shim(model).set_module(heads, {"settings": heads.settings.to_dict(), HEAD: True})
+    get_shim(model).set_module(heads, {"settings": asdict(heads.settings), HEAD: True})
 
 
 def forward(

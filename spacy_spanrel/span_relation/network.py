@@ -9,8 +9,7 @@ of a window (its [CLS] vector), all spans of a size, or all pairs of an entity s
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -43,10 +42,6 @@ class HeadSettings:
     size_embedding: int
     dropout: float
     boundaries: bool
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as JSON data."""
-        return asdict(self)
 
 
 class SpERTHeads(nn.Module):
@@ -105,22 +100,55 @@ class SpERTHeads(nn.Module):
         )
         return span_logits, pair_logits
 
+    @torch.no_grad()
     def predict_spans(self, encoded: EncodedDocs, max_size: int) -> Tensor:
-        """Classify every span of 1 to `max_size` tokens.
+        """Classify every span of 1 to `max_size` tokens, without concatenating any vectors.
+
+        The maximum over a span of k + 1 tokens is that over its first k tokens or that over its last
+        token, so the maxima of all spans of one size are one element-wise maximum away from those of
+        the size before.
 
         encoded (EncodedDocs): The encoded Docs.
         max_size (int): Largest number of tokens.
-        RETURNS (Tensor): Logits, as `classify_all_spans` returns them.
+        RETURNS (Tensor): Logits; those of the span of ``k + 1`` tokens that begins at token ``t``
+            are at ``[t, k]``. They mean nothing where the span runs past the end of its text.
             *Shape:* ``(n_tokens, max_size, 1 + n_entity_types)``
         """
-        with torch.no_grad():
-            return self.classify_all_spans(
-                encoded.context,
-                encoded.token_window,
-                encoded.pieces,
-                encoded.token_pieces,
-                max_size,
-            )
+        pieces, token_pieces = encoded.pieces, encoded.token_pieces
+        width = self.settings.width
+        weight = self.entity_classifier.weight
+        n_tokens = token_pieces.shape[0]
+        sizes = self.size_embeddings(
+            torch.arange(1, max_size + 1, device=pieces.device).clamp(max=SIZE_ROWS - 1)
+        )
+        shared = encoded.context @ weight[:, :width].T + self.entity_classifier.bias
+        by_size = sizes @ weight[:, width + self.span_width :].T
+        of_token = shared.index_select(0, to_device(encoded.token_window, pieces.device))
+        logits = of_token[:, None, :] + by_size[None, :, :]
+        tokens = RangeMax(pieces, _longest(token_pieces))(token_pieces)
+        is_empty = token_pieces[:, 0] == token_pieces[:, 1]
+        has_empty = bool(is_empty.any())
+        if has_empty:
+            there = to_device(is_empty[:, None], pieces.device)
+            tokens = tokens.masked_fill(there, float("-inf"))
+        if self.settings.boundaries:
+            finite = torch.nan_to_num(tokens, neginf=0.0) if has_empty else tokens
+            logits += (finite @ weight[:, 2 * width : 3 * width].T)[:, None, :]
+            last = finite @ weight[:, 3 * width : 4 * width].T
+            for k in range(min(max_size, n_tokens)):
+                logits[: n_tokens - k, k] += last[k:]
+        span_weight = weight[:, width : 2 * width].T
+        # Blocks small enough that the running maximum stays in the cache.
+        block = 512 if pieces.device.type == "cpu" else n_tokens
+        for start in range(0, n_tokens, max(1, block)):
+            running = tokens[start : start + block]
+            for k in range(min(max_size, n_tokens - start)):
+                if k:
+                    shifted = tokens[start + k : start + k + block]
+                    running = torch.maximum(running[: len(shifted)], shifted)
+                finite = torch.nan_to_num(running, neginf=0.0) if has_empty else running
+                logits[start : start + len(running), k] += finite @ span_weight
+        return logits
 
     def predict_pairs(self, encoded: EncodedDocs, spans: Tensor, pairs: Tensor) -> Tensor:
         """Classify pairs of entities, with memory that does not grow with the number of pairs.
@@ -190,62 +218,6 @@ class SpERTHeads(nn.Module):
         )
         return logits
 
-    def classify_all_spans(
-        self,
-        context: Tensor,
-        token_window: Tensor,
-        pieces: Tensor,
-        token_pieces: Tensor,
-        max_size: int,
-    ) -> Tensor:
-        """Classify every span of 1 to `max_size` tokens, without concatenating any vectors.
-
-        The maximum over a span of k + 1 tokens is that over its first k tokens or that over its last
-        token, so the maxima of all spans of one size are one element-wise maximum away from those of
-        the size before.
-
-        context (Tensor): [CLS] vector of each window. *Shape:* ``(n_windows, width)``
-        token_window (Tensor): Row of `context` of each token, int64, on the CPU.
-            *Shape:* ``(n_tokens,)``
-        pieces (Tensor): Vector of each piece. *Shape:* ``(n_pieces, width)``
-        token_pieces (Tensor): Range of the pieces of each token, int64, on the CPU.
-            *Shape:* ``(n_tokens, 2)``
-        max_size (int): Largest number of tokens.
-        RETURNS (Tensor): Logits; those of the span of ``k + 1`` tokens that begins at token ``t``
-            are at ``[t, k]``. They mean nothing where the span runs past the end of its text.
-            *Shape:* ``(n_tokens, max_size, 1 + n_entity_types)``
-        """
-        width = self.settings.width
-        weight = self.entity_classifier.weight
-        n_tokens = token_pieces.shape[0]
-        sizes = self.size_embeddings(
-            torch.arange(1, max_size + 1, device=pieces.device).clamp(max=SIZE_ROWS - 1)
-        )
-        shared = context @ weight[:, :width].T + self.entity_classifier.bias
-        by_size = sizes @ weight[:, width + self.span_width :].T
-        of_token = shared.index_select(0, to_device(token_window, pieces.device))
-        logits = of_token[:, None, :] + by_size[None, :, :]
-        tokens = _token_maxima(pieces, token_pieces)
-        has_empty = bool((token_pieces[:, 0] == token_pieces[:, 1]).any())
-        if self.settings.boundaries:
-            finite = torch.nan_to_num(tokens, neginf=0.0) if has_empty else tokens
-            logits += (finite @ weight[:, 2 * width : 3 * width].T)[:, None, :]
-            last = finite @ weight[:, 3 * width : 4 * width].T
-            for k in range(min(max_size, n_tokens)):
-                logits[: n_tokens - k, k] += last[k:]
-        span_weight = weight[:, width : 2 * width].T
-        # Blocks small enough that the running maximum stays in the cache.
-        block = 512 if pieces.device.type == "cpu" else n_tokens
-        for start in range(0, n_tokens, max(1, block)):
-            running = tokens[start : start + block]
-            for k in range(min(max_size, n_tokens - start)):
-                if k:
-                    shifted = tokens[start + k : start + k + block]
-                    running = torch.maximum(running[: len(shifted)], shifted)
-                finite = torch.nan_to_num(running, neginf=0.0) if has_empty else running
-                logits[start : start + len(running), k] += finite @ span_weight
-        return logits
-
     def classify_pairs(
         self, between: Tensor, head: Tensor, tail: Tensor, head_size: Tensor, tail_size: Tensor
     ) -> Tensor:
@@ -280,17 +252,6 @@ class SpERTHeads(nn.Module):
         as_tail = represented @ tail_w.T + sizes @ tail_size_w.T
         logits: Tensor = between @ between_w.T + self.rel_classifier.bias
         return logits + as_head[pairs[:, 0]] + as_tail[pairs[:, 1]]
-
-
-def _token_maxima(pieces: Tensor, token_pieces: Tensor) -> Tensor:
-    """Return the maximum over the pieces of each token; -inf for tokens without pieces."""
-    lengths = token_pieces[:, 1] - token_pieces[:, 0]
-    longest = int(lengths.max()) if len(lengths) else 0
-    out = RangeMax(pieces, longest)(token_pieces)
-    if bool((lengths == 0).any()):
-        empty = to_device((lengths == 0)[:, None], out.device)
-        out = out.masked_fill(empty, float("-inf"))
-    return out
 
 
 def _piece_ranges(token_pieces: Tensor, spans: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:

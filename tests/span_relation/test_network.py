@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -115,7 +117,7 @@ def classify_spans(heads: SpERTHeads, batch: dict[str, Tensor], spans: Tensor) -
 
 def classify_all(heads: SpERTHeads, batch: dict[str, Tensor], spans: Tensor, size: int) -> Tensor:
     """Classify all spans as in prediction, and return the logits of some."""
-    logits = heads.classify_all_spans(**batch, max_size=size)
+    logits = heads.predict_spans(SimpleNamespace(**batch), max_size=size)
     assert logits.shape == (len(batch["token_pieces"]), size, 1 + N_TYPES)
     return logits[spans[:, 0], spans[:, 1] - spans[:, 0] - 1]
 
@@ -211,7 +213,7 @@ def test_half_precision_is_finite(dtype: torch.dtype, boundaries: bool) -> None:
     represented = heads.represent(table, batch["token_pieces"], spans)
     between = table(torch.tensor([[1, 1], [1, 0]]))
     assert torch.isfinite(classify_spans(heads, batch, spans)).all()
-    assert torch.isfinite(heads.classify_all_spans(**batch, max_size=3)).all()
+    assert torch.isfinite(heads.predict_spans(SimpleNamespace(**batch), max_size=3)).all()
     sizes = heads.sizes(spans)
     assert torch.isfinite(heads.classify_entity_pairs(between, represented, sizes, pairs)).all()
 
@@ -220,7 +222,7 @@ def test_half_precision_is_finite(dtype: torch.dtype, boundaries: bool) -> None:
 def test_nothing_to_classify() -> None:
     heads = make_heads(n_relations=0)
     batch = make_batch([[], []])
-    assert heads.classify_all_spans(**batch, max_size=3).shape == (0, 3, 1 + N_TYPES)
+    assert heads.predict_spans(SimpleNamespace(**batch), max_size=3).shape == (0, 3, 1 + N_TYPES)
     pairs = heads.classify_entity_pairs(
         torch.zeros(2, WIDTH),
         torch.zeros(2, WIDTH),
