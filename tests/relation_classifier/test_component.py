@@ -392,25 +392,6 @@ def test_argument_without_pieces(trained: Language) -> None:
     assert len(pairs) == 12 == len({(p.head.start, p.tail.start) for p in pairs})
 
 
-@pytest.mark.parametrize("name", [*ODD_TEXTS, *NO_PAIRS])
-def test_learns_from_odd_text(checkpoint: Path, name: str) -> None:
-    nlp, pipe = make_nlp(checkpoint)
-    initialize(nlp, make_examples(nlp))
-    text = ODD_TEXTS.get(name) or NO_PAIRS[name][0]
-    doc, gold = nlp.make_doc(text), nlp.make_doc(text)
-    if len(gold) > 1:
-        head, tail = spans(gold, (0, 1, "PER"), (len(gold) - 1, len(gold), "LOC"))
-        set_relations(gold, [Relation(head, tail, "lives")])
-    n_pairs = len(get_relations(gold))
-    assert sum(map(len, pipe.make_targets([Example(doc, gold)]).pairs)) == n_pairs
-    for losses in (
-        train(nlp, [Example(doc, gold)], 1),
-        train(nlp, [*make_examples(nlp), Example(doc, gold)], 1),
-    ):
-        assert all(0 <= loss < 100 for loss in losses)
-        assert losses[0] > 0 or n_pairs == 0
-
-
 NESTED = [(0, 2, "PER"), (0, 1, "ORG"), (1, 4, "LOC")]
 
 
@@ -443,21 +424,6 @@ def test_nested_arguments(checkpoint: Path, mode: str) -> None:
 
 
 # Batches
-
-
-@pytest.mark.parametrize("batch_size", [1, 64])
-def test_pipe_equals_call(trained: Language, batch_size: int) -> None:
-    the_pipe(trained).cfg.update(all_scores=True, max_pairs=50)
-    texts = [*TEXTS, *ODD_TEXTS.values(), *(text for text, _ in NO_PAIRS.values())] * 3
-    random.Random(batch_size).shuffle(texts)
-    single = {text: trained(text) for text in set(texts)}
-    for text, doc in zip(texts, trained.pipe(texts, batch_size=batch_size), strict=True):
-        assert doc.text == text
-        assert found(doc) == found(single[text])
-        assert scores_of(doc) == pytest.approx(scores_of(single[text]), abs=1e-5)
-        for pair, other in zip(doc._.relation_scores, single[text]._.relation_scores, strict=True):
-            assert (pair.head.start, pair.tail.start) == (other.head.start, other.tail.start)
-            assert pair.scores == pytest.approx(other.scores, abs=1e-5)
 
 
 def test_many_chunks_equal_one(trained: Language, monkeypatch: pytest.MonkeyPatch) -> None:
