@@ -1,13 +1,30 @@
-"""Rules for the values of settings, and the check of settings by them."""
+"""Default settings, rules for the values of settings, and the check of settings by them."""
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import Errors
+
+
+def defaults_of(
+    registry: str, name: str, function: Callable[..., Any], /, **settings: Any
+) -> dict[str, Any]:
+    """Return the section of a config that names a registered function and its default settings.
+
+    registry (str): The registry, such as "architectures".
+    name (str): The function's name there.
+    function (Callable): The function.
+    **settings (Any): Settings that have no default.
+    RETURNS (dict[str, Any]): The section.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
+    return {f"@{registry}": name, **settings, **defaults}
 
 
 @dataclass(frozen=True)

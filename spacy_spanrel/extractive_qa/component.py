@@ -14,7 +14,6 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import get_lang_class
-from thinc.api import Config
 
 from ..annotations import (
     QA_KEY,
@@ -38,27 +37,11 @@ from ..encoding.transfer import to_device
 from ..errors import Warnings
 from ..pipe import TorchPipe
 from ..scoring.answers import QAScorer
-from ..settings import Rule, check_settings, number, survives_as_table, whole_number
+from ..settings import Rule, check_settings, defaults_of, number, survives_as_table, whole_number
 from ..training.losses import ends_loss
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
-from .model import Backprop, QAInput, QAModel, QARows, initialize
+from .model import Backprop, QAInput, QAModel, QARows, SpanQA, initialize
 from .targets import GoldPlace, find_gold, make_targets
-
-DEFAULT_CONFIG = """
-[model]
-@architectures = "spacy-spanrel.SpanQA.v1"
-name = "deepset/minilm-uncased-squad2"
-tokenizer = null
-max_length = 384
-doc_stride = 128
-max_question_length = 64
-batch_pieces = "auto"
-dropout = null
-attention_dropout = null
-casing = false
-precision = "auto"
-device = "auto"
-"""
 
 
 def _are_questions(setting: Any) -> bool:
@@ -92,7 +75,9 @@ _CHUNK_CHARS = 400_000
     "extractive_qa",
     assigns=["doc.spans", "doc._.answers", "doc._.spanrel_report"],
     default_config={
-        "model": Config().from_str(DEFAULT_CONFIG)["model"],
+        "model": defaults_of(
+            "architectures", "spacy-spanrel.SpanQA.v1", SpanQA, name="deepset/minilm-uncased-squad2"
+        ),
         "qa_key": QA_KEY,
         "extension_prefix": "",
         "pretrained": True,

@@ -13,7 +13,6 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from thinc.api import Config
 
 from ..annotations import (
     PAIRS_LEFT_OUT_ATTR,
@@ -42,7 +41,7 @@ from ..pairing import (
 )
 from ..pipe import TorchPipe
 from ..scoring.relations import RelationScorer
-from ..settings import number, one_of, whole_number
+from ..settings import defaults_of, number, one_of, whole_number
 from ..training.losses import class_loss
 from .decoding import NO_RELATION, best_labels, best_variants
 from .entity_types import (
@@ -55,10 +54,11 @@ from .entity_types import (
 )
 from .gold import read_gold
 from .markers import HEAD, MARKER_TABLE, MODES, TAIL, Mode, marker_names, uses_types
-from .model import Backprop, PairInput, PairModel, Scheme, initialize, make_marker
+from .model import Backprop, PairClassifier, PairInput, PairModel, Scheme, initialize, make_marker
 from .network import PairNetwork
 from .pairs import (
     DocPairs,
+    EntityPairs,
     ListedPairs,
     PairGenerator,
     SpanPair,
@@ -74,28 +74,6 @@ from .targets import Targets, make_targets
 logger = logging.getLogger(__name__)
 
 PairSource = Literal["gold", "predicted"]
-
-DEFAULT_CONFIG = """
-[model]
-@architectures = "spacy-spanrel.PairClassifier.v1"
-name = "bert-base-cased"
-tokenizer = null
-max_length = 128
-batch_pieces = "auto"
-dropout = null
-attention_dropout = null
-head_dropout = 0.1
-casing = false
-precision = "auto"
-device = "auto"
-
-[pairs]
-@misc = "spacy-spanrel.EntityPairs.v1"
-entities_key = null
-scope = "sentence"
-max_distance = null
-given = true
-"""
 
 RULES = {
     "preset": one_of(None, *PRESETS),
@@ -121,8 +99,13 @@ _CHUNK_ROWS = 2048
     assigns=["doc.spans", "doc._.relations", "doc._.spanrel_report"],
     requires=["doc.ents"],
     default_config={
-        "model": Config().from_str(DEFAULT_CONFIG)["model"],
-        "pairs": Config().from_str(DEFAULT_CONFIG)["pairs"],
+        "model": defaults_of(
+            "architectures",
+            "spacy-spanrel.PairClassifier.v1",
+            PairClassifier,
+            name="bert-base-cased",
+        ),
+        "pairs": defaults_of("misc", "spacy-spanrel.EntityPairs.v1", EntityPairs),
         "relations_key": RELATIONS_KEY,
         "extension_prefix": "",
         "preset": None,

@@ -13,7 +13,6 @@ from spacy.attrs import IS_SPACE
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from thinc.api import Config
 from torch import Tensor
 
 from ..annotations import (
@@ -29,7 +28,7 @@ from ..annotations import (
 )
 from ..arrays import BoolArray, FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
-from ..encoding.encoder import EncodedDocs, EncoderBackprop, SplitDocs
+from ..encoding.encoder import EncodedDocs, EncoderBackprop, HFEncoder, SplitDocs
 from ..encoding.listening import check_training
 from ..encoding.shim import get_module
 from ..encoding.transfer import to_device
@@ -49,12 +48,12 @@ from ..pairing import (
 )
 from ..pipe import TorchPipe
 from ..scoring.relations import RelationScorer
-from ..settings import number, one_of, optional, whole_number
+from ..settings import defaults_of, number, one_of, optional, whole_number
 from ..training.losses import class_loss, pair_loss
 from .candidates import all_spans, sample_negative_spans
 from .decoding import best_spans, likely_relations, likely_spans
 from .gold import Gold, read_gold, relation_text
-from .model import SpERTModel, begin_update_heads
+from .model import SpERT, SpERTModel, begin_update_heads
 from .network import SpERTHeads
 from .reach import Reach, Unreachable
 from .survey import Survey
@@ -63,28 +62,6 @@ from .targets import Targets, join_targets, look_up_relations, sample_pairs
 logger = logging.getLogger(__name__)
 
 Scope = Literal["doc", "sentence", "window"]
-
-DEFAULT_CONFIG = """
-[model]
-@architectures = "spacy-spanrel.SpERT.v1"
-size_embedding = 25
-dropout = 0.1
-boundaries = false
-relation_bias = -2.0
-
-[model.encoder]
-@architectures = "spacy-spanrel.HFEncoder.v1"
-name = "bert-base-cased"
-tokenizer = null
-max_length = "auto"
-window_overlap = 64
-batch_pieces = "auto"
-dropout = null
-attention_dropout = null
-casing = false
-precision = "auto"
-device = "auto"
-"""
 
 RULES = {
     "set_ents": one_of("keep", "replace", "off"),
@@ -109,7 +86,14 @@ _CHUNK_TOKENS = 8192
     "span_relation",
     assigns=["doc.ents", "doc.spans", "doc._.relations", "doc._.spanrel_report"],
     default_config={
-        "model": Config().from_str(DEFAULT_CONFIG)["model"],
+        "model": defaults_of(
+            "architectures",
+            "spacy-spanrel.SpERT.v1",
+            SpERT,
+            encoder=defaults_of(
+                "architectures", "spacy-spanrel.HFEncoder.v1", HFEncoder, name="bert-base-cased"
+            ),
+        ),
         "spans_key": ENTITIES_KEY,
         "relations_key": RELATIONS_KEY,
         "extension_prefix": "",
