@@ -9,7 +9,7 @@ import pytest
 import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spacy.tokens import Doc, DocBin, Span, SpanGroup
+from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 
 from spacy_spanrel import (
@@ -31,29 +31,11 @@ from spacy_spanrel.converters.writing import read_annotations
 from spacy_spanrel.evaluation import relation_outcomes
 from spacy_spanrel.streams.records import ResultKeys, results
 from spacy_spanrel.visualize import render
-from tests.util import make_doc
+from tests.util import ROUND_TRIPS, make_doc, through_bytes, through_docbin
 
 NLP = spacy.blank("en")
-OTHER = spacy.blank("en")  # its vocabulary knows none of our strings at first
 TEXT = "John Smith works for Acme in Paris"
 N = len(TEXT.split())
-
-
-def through_bytes(doc: Doc) -> Doc:
-    return Doc(OTHER.vocab).from_bytes(doc.to_bytes())
-
-
-def through_docbin(doc: Doc) -> Doc:
-    data = DocBin(docs=[doc]).to_bytes()  # default settings: no user data
-    (found,) = DocBin().from_bytes(data).get_docs(OTHER.vocab)
-    return found
-
-
-def through_pickle(doc: Doc) -> Doc:
-    return pickle.loads(pickle.dumps(doc))
-
-
-ROUND_TRIPS = [through_bytes, through_docbin, through_pickle]
 
 
 def make(doc: Doc, *rows: tuple) -> list[Relation]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import pickle
 import string
 import subprocess
 import sys
@@ -256,6 +257,25 @@ def write_docs(path: str | Path, docs: Iterable[Doc]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     DocBin(docs=docs).to_disk(path)
     return path
+
+
+def through_bytes(doc: Doc) -> Doc:
+    """Return a copy of a Doc with a vocabulary that knew none of its strings."""
+    return Doc(Vocab()).from_bytes(doc.to_bytes())
+
+
+def through_docbin(doc: Doc) -> Doc:
+    """Return a copy of a Doc without its user data, which default settings drop."""
+    (copy,) = DocBin().from_bytes(DocBin(docs=[doc]).to_bytes()).get_docs(Vocab())
+    return copy
+
+
+def through_pickle(doc: Doc) -> Doc:
+    """Return a pickled copy of a Doc."""
+    return pickle.loads(pickle.dumps(doc))
+
+
+ROUND_TRIPS = [through_bytes, through_docbin, through_pickle]
 
 
 def initialize(nlp: Language, examples: Sequence[Example], seed: int = 0) -> None:

@@ -460,9 +460,7 @@ class ExtractiveQA(TorchPipe):
         examples (Iterable[Example]): Gold and predictions.
         RETURNS (dict[str, Any]): The scores of the component's scorer.
         """
-        if self.scorer is None:
-            return {}
-        return self.scorer(self.answer_gold(examples), **{**self.cfg, **kwargs})
+        return super().score(self.answer_gold(examples), **kwargs)
 
     def answer_gold(self, examples: Iterable[Example]) -> Iterator[Example]:
         """Answer the gold questions where the predicted Docs do not.

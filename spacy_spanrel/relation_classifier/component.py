@@ -705,12 +705,7 @@ class RelationClassifier(TorchPipe):
     def _note_too_long(
         self, docs: Sequence[Doc], pairs: Sequence[Sequence[TypedPair]], rows: IntArray
     ) -> None:
-        """Count the pairs that are too long for a row, and warn of them.
-
-        docs (Sequence[Doc]): The Docs of a batch.
-        pairs (Sequence[Sequence[TypedPair]]): The pairs of each Doc.
-        rows (int64 array, (n_rows,)): The pairs that have a row, numbered through the batch.
-        """
+        """Count the pairs of a batch that have no row because they are too long, and warn of them."""
         all_pairs = [
             (doc, pair) for doc, doc_pairs in zip(docs, pairs, strict=True) for pair in doc_pairs
         ]
@@ -731,11 +726,9 @@ class RelationClassifier(TorchPipe):
         examples (Iterable[Example]): Gold and predictions.
         RETURNS (dict[str, Any]): The scores of the component's scorer.
         """
-        if self.scorer is None:
-            return {}
         if self.cfg["score_pairs"] == "gold":
             examples = self.classify_gold(examples)
-        return self.scorer(examples, **{**self.cfg, **kwargs})
+        return super().score(examples, **kwargs)
 
     def classify_gold(self, examples: Iterable[Example]) -> Iterator[Example]:
         """Classify the gold pairs of Examples, and no others.

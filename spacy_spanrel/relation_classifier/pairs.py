@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple, Optional, Protocol
@@ -12,7 +12,7 @@ import numpy as np
 from spacy import registry
 from spacy.tokens import Doc, Span
 
-from ..annotations import RELATIONS_KEY, get_entities, get_relations
+from ..annotations import RELATIONS_KEY, get_relations
 from ..arrays import IntArray
 from ..pairing import sentence_of_tokens
 from ..settings import check_settings, optional, whole_number
@@ -198,10 +198,7 @@ class _EntityPairs:
             if asked:
                 return listed_pairs(doc, _distinct(asked))
         key = self.entities_key
-        if key is None:
-            entities: Sequence[Span] = doc.ents
-        else:
-            entities = get_entities(doc, key) if key in doc.spans else ()
+        entities: Iterable[Span] = doc.ents if key is None else doc.spans.get(key, ())
         sentence = np.zeros(len(doc), dtype=np.int64)
         if self.scope == "sentence":
             sentence = sentence_of_tokens(doc)
@@ -328,7 +325,7 @@ def _distinct(pairs: Sequence[SpanPair]) -> list[SpanPair]:
     distinct: dict[tuple[int, ...], SpanPair] = {}
     for head, tail in pairs:
         if (head.start, head.end) != (tail.start, tail.end):
-            key = (head.start, head.end, head.label, tail.start, tail.end, tail.label)
+            key = (*pair_key((head, tail)), head.label, tail.label)
             distinct.setdefault(key, (head, tail))
     return list(distinct.values())
 

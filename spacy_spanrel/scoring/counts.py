@@ -74,11 +74,6 @@ class LabelledCounts:
                 {annotation for annotation in predicted_set if annotation[0] == label},
             )
 
-    @property
-    def has_gold(self) -> bool:
-        """Whether any gold annotation was counted."""
-        return self.micro.tp + self.micro.fn > 0
-
     def macro(self) -> dict[str, float]:
         """Average precision, recall and F1 over the labels that occur in gold or predicted
         annotations, as the original SpERT program does.
@@ -101,7 +96,7 @@ class LabelledCounts:
             gold annotations.
         """
         keys = [f"{name}_{x}" for x in "prf"] + [f"{name}_macro_{x}" for x in "prf"]
-        if not self.has_gold:
+        if self.micro.tp + self.micro.fn == 0:
             return {**dict.fromkeys(keys), f"{name}_per_type": None}
         micro, macro = self.micro.to_dict(), self.macro()
         per_type = {label: counts.to_dict() for label, counts in sorted(self.per_label.items())}

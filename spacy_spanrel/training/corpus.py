@@ -47,12 +47,7 @@ def create_corpus_reader(
     """
     if path is None:
         raise ValueError(Errors.E502)
-    return InputCorpus(
-        path,
-        inputs=inputs,
-        limit=limit,
-        augmenter=augmenter,
-    )
+    return InputCorpus(path, inputs=inputs, limit=limit, augmenter=augmenter)
 
 
 @registry.readers("spacy-spanrel.QuestionCorpus.v1")
