@@ -6,6 +6,7 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,8 @@ import spacy
 import torch
 from hypothesis import HealthCheck, settings
 from spacy.language import Language
-from spacy.tokens import Doc, Span
 
-from tests.util import tiny_checkpoint
+from tests.util import extensions_restored, tiny_checkpoint
 
 torch.set_num_threads(1)
 
@@ -33,19 +33,6 @@ settings.load_profile("spanrel")
 SHARED = Path(__file__).parents[1].parent / "shared"
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--slow"):
-        return
-    skip = pytest.mark.skip(reason="slow: run with --slow")
-    for item in items:
-        if "slow" in item.keywords:
-            item.add_marker(skip)
-
-
 @pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The folder of data and golden results beside the repository."""
@@ -61,25 +48,10 @@ def blank() -> Language:
 
 
 @pytest.fixture
-def fresh_extensions() -> object:
+def fresh_extensions() -> Iterator[None]:
     """Put the extensions of Doc and Span back as they were after the test."""
-    kept = [(kind, _extensions(kind)) for kind in (Doc, Span)]
-    yield
-    for kind, before in kept:
-        for name in set(_extensions(kind)) - set(before):
-            kind.remove_extension(name)
-        for name, (default, method, getter, setter) in before.items():
-            given = {"method": method} if method else {"getter": getter, "setter": setter}
-            if not method and getter is None:
-                given = {"default": default}
-            kind.set_extension(name, force=True, **given)
-
-
-def _extensions(kind: type) -> dict[str, tuple]:
-    from spacy.tokens.underscore import Underscore
-
-    table = {Doc: Underscore.doc_extensions, Span: Underscore.span_extensions}[kind]
-    return dict(table)
+    with extensions_restored():
+        yield
 
 
 @pytest.fixture(scope="session")

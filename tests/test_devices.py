@@ -80,7 +80,7 @@ def _pairs(folder: Path, encoder: dict[str, Any]) -> Language:
 
 
 def _questions(folder: Path, encoder: dict[str, Any]) -> Language:
-    return qa.make_nlp(folder, model=encoder, lang="en")[0]
+    return qa.make_nlp(folder, model=encoder)[0]
 
 
 def _ask(example: Example) -> None:

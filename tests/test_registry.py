@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from configparser import ConfigParser
 from importlib.metadata import entry_points
@@ -12,6 +10,8 @@ import pytest
 import spacy
 from spacy.language import Language
 from thinc.api import registry as thinc_registry
+
+from .util import run_python
 
 SETUP = ConfigParser()
 SETUP.read(Path(__file__).parents[1] / "setup.cfg")
@@ -30,11 +30,17 @@ COMMANDS = ("spacy_cli", "console_scripts")
 SCAN = """
 import importlib, json, pkgutil, sys
 import catalogue, spacy, thinc.api
+from spacy.language import Language
+
+replace_listeners = Language.replace_listeners
 import spacy_spanrel
 
 for module in pkgutil.walk_packages(spacy_spanrel.__path__, "spacy_spanrel."):
     if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
+
+# Replaced only for a pipeline with a listener of ours.
+assert Language.replace_listeners is replace_listeners
 
 found = {}
 for (library, group, name), function in catalogue.REGISTRY.items():
@@ -42,19 +48,6 @@ for (library, group, name), function in catalogue.REGISTRY.items():
         found.setdefault(f"{library}_{group.replace('internal_', '')}", []).append(name)
 print(json.dumps(found))
 """
-
-
-def run(code: str) -> str:
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=1200,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr[-3000:]
-    return result.stdout
 
 
 def test_installed_entry_points_are_those_of_setup_cfg() -> None:
@@ -92,14 +85,16 @@ def test_factory_resolves(name: str) -> None:
     assert nlp.add_pipe(name).name == name
 
 
-def test_decorated_functions_are_entry_points() -> None:
+def test_decorated_functions_are_entry_points(tmp_path: Path) -> None:
     """A saved pipeline loads where only spaCy was imported: nothing may hang on an import of ours."""
-    decorated = {group: sorted(names) for group, names in json.loads(run(SCAN)).items()}
+    decorated = {
+        group: sorted(names) for group, names in json.loads(run_python(SCAN, cwd=tmp_path)).items()
+    }
     declared = {g: sorted(names) for g, names in ENTRY_POINTS.items() if g not in COMMANDS}
     assert decorated == declared
 
 
-def test_import_is_light() -> None:
+def test_import_is_light(tmp_path: Path) -> None:
     # thinc imports torch where it is installed, and goes without it where it is not: so must we.
     code = """
 import sys
@@ -107,9 +102,9 @@ sys.modules["torch"] = sys.modules["transformers"] = None
 import spacy_spanrel
 import spacy_spanrel.annotations, spacy_spanrel.cli, spacy_spanrel.converters, spacy_spanrel.scoring.counts
 """
-    run(code)
-    loaded = run("import sys, spacy_spanrel; print('transformers' in sys.modules)")
-    assert loaded.strip() == "False"
+    run_python(code, cwd=tmp_path)
+    loaded = "import sys, spacy_spanrel; print('transformers' in sys.modules)"
+    assert run_python(loaded, cwd=tmp_path).strip() == "False"
 
 
 def test_public_names() -> None:

@@ -9,7 +9,8 @@ import pickle
 import string
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -17,6 +18,7 @@ from typing import Any, Literal
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
+from spacy.tokens.underscore import Underscore
 from spacy.training import Example
 from spacy.util import fix_random_seed
 from spacy.vocab import Vocab
@@ -300,6 +302,17 @@ def train(nlp: Language, examples: Sequence[Example], steps: int, **settings: An
         nlp.update(examples, sgd=optimizer, losses=step)
         losses.append(sum(step[name] for name in nlp.pipe_names if name in step))
     return losses
+
+
+@contextmanager
+def extensions_restored() -> Iterator[None]:
+    """Put the extensions of Doc and Span back as they were before."""
+    tables = (Underscore.doc_extensions, Underscore.span_extensions)
+    before = [dict(table) for table in tables]
+    yield
+    for table, kept in zip(tables, before, strict=True):
+        table.clear()
+        table.update(kept)
 
 
 def run_python(code: str | Path, *args: str | Path, cwd: Path, **env: str) -> str:

@@ -10,11 +10,25 @@ from typing import Any
 import pytest
 import spacy
 from spacy.language import Language
-from spacy.tokens import Doc, Span
 
-from ..encoders.util import COMPONENTS, ENCODERS, make_examples, make_pipeline, predictions, train
+from ..encoders.util import (
+    COMPONENTS,
+    ENCODERS,
+    add_component,
+    make_examples,
+    make_pipeline,
+    predictions,
+    train,
+)
+from ..util import extensions_restored
 
 BERT = next(encoder for encoder in ENCODERS if encoder.name == "bert")
+# For each component, a threshold, and the score that it decides.
+THRESHOLDS = {
+    "span_relation": ("relation_threshold", "rel_f"),
+    "relation_classifier": ("threshold", "rel_f"),
+    "extractive_qa": ("null_threshold", "qa_f1"),
+}
 
 
 @dataclass(frozen=True)
@@ -33,14 +47,18 @@ class Trained:
     predictions: list[dict[str, Any]]
 
 
+def uninitialized(component: str, folder: Path, **settings: Any) -> Language:
+    """Return a pipeline of the component as the config makes it."""
+    nlp = spacy.blank("xx")
+    add_component(nlp, component, folder, **settings)
+    return nlp
+
+
 @pytest.fixture(scope="package", autouse=True)
-def _classified_extensions() -> Iterator[None]:
-    """Remove the extensions of the relation_classifier of `make_pipeline`, which has a prefix."""
-    yield
-    for kind in (Doc, Span):
-        for name in ("relations", "relation_scores", "pair_scores"):
-            if kind.has_extension(f"classified_{name}"):
-                kind.remove_extension(f"classified_{name}")
+def _extensions() -> Iterator[None]:
+    """Remove the extensions with prefixes that pipelines of this folder register."""
+    with extensions_restored():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 
 from ..encoders.util import ROWS, SETTINGS, gold_doc, predictions
 from ..util import write_docs
-from .conftest import Trained
+from .conftest import THRESHOLDS, Trained
 
 ROOT = Path(__file__).parents[2]
 # All but the one that goes on from a trained pipeline.
@@ -29,12 +29,6 @@ CONFIGS = [
     for path in sorted((ROOT / "configs").rglob("*.cfg"))
     if path.stem != "extractive_qa_continue"
 ]
-# For each component, a threshold, and the score that it decides.
-THRESHOLDS = {
-    "span_relation": ("relation_threshold", "rel_f"),
-    "relation_classifier": ("threshold", "rel_f"),
-    "extractive_qa": ("null_threshold", "qa_f1"),
-}
 # Settings with which all scores can be computed, and a threshold has an effect.
 SCORED = {
     "span_relation": {"scorer": {"@scorers": "spacy-spanrel.relation_scorer.v1"}},

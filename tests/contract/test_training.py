@@ -20,27 +20,13 @@ from spacy_spanrel.training.optimizer import create_adamw
 from ..encoders.util import (
     COMPONENTS,
     RELATIONS,
-    SETTINGS,
     make_examples,
     make_pipeline,
     predictions,
 )
-from .conftest import Trained
+from .conftest import Trained, uninitialized
 
 LABELLED = ("span_relation", "relation_classifier")
-
-
-def uninitialized(component: str, folder: Path, **settings: Any) -> Language:
-    """A pipeline of the component as the config makes it."""
-    nlp = spacy.blank("xx")
-    config = {**SETTINGS[component], **settings, "scorer": None}
-    model = dict(config.pop("model"))
-    if component == "span_relation":
-        model["encoder"] = {**model["encoder"], "name": str(folder)}
-    else:
-        model["name"] = str(folder)
-    nlp.add_pipe(component, config={**config, "model": model})
-    return nlp
 
 
 def weights_of(nlp: Language, component: str) -> list[torch.Tensor]:

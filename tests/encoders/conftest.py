@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 from spacy.language import Language
-from spacy.tokens import Doc, Span
 from transformers import AutoTokenizer
 
 from ..compat.pipelines import save
+from ..util import extensions_restored
 from .util import ENCODERS, Encoder, make_pipeline, train
 
 ROOT = Path(__file__).parents[2]
@@ -28,15 +28,10 @@ class TrainedPipeline:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def _remove_extensions() -> Iterator[None]:
-    """Remove the extensions of the component with an extension prefix."""
-    yield
-    for kind in (Doc, Span):
-        if kind.has_extension("classified_relations"):
-            kind.remove_extension("classified_relations")
-    for name in ("relation_scores", "pair_scores"):
-        if Doc.has_extension(f"classified_{name}"):
-            Doc.remove_extension(f"classified_{name}")
+def _extensions() -> Iterator[None]:
+    """Remove the extensions with prefixes that pipelines of this folder register."""
+    with extensions_restored():
+        yield
 
 
 @pytest.fixture(scope="session", params=ENCODERS, ids=lambda encoder: encoder.slug)

@@ -48,6 +48,7 @@ def test_bytes(trained: TrainedPipeline, component: str) -> None:
     assert_same(predictions_of(again, component), predictions_of(trained.nlp, component))
 
 
+@pytest.mark.slow
 def test_fresh_process(encoder: Encoder, component: str, fresh_process: list[str]) -> None:
     """Predictions stay equal after saving to disk and loading in another process."""
     assert f"equal: {encoder.slug}" in fresh_process, "\n".join(fresh_process)[-3000:]

@@ -549,16 +549,32 @@ def make_pipeline(
     """
     nlp = spacy.blank("xx")
     for name in names:
-        config = {**SETTINGS[name], **settings.get(name, {}), "scorer": None}
-        model = config["model"]
-        if name == "span_relation":
-            model = {**model, "encoder": {**model["encoder"], "name": str(folder)}}
-        else:
-            model = {**model, "name": str(folder)}
-        nlp.add_pipe(name, config={**config, "model": model})
+        add_component(nlp, name, folder, **settings.get(name, {}))
     fix_random_seed(0)
     nlp.initialize(lambda: make_examples(nlp))
     return nlp
+
+
+def add_component(
+    nlp: Language, name: str, folder: Path, model: dict[str, Any] | None = None, **settings: Any
+) -> Any:
+    """Add a component to a pipeline.
+
+    nlp (Language): The pipeline.
+    name (str): Name of the component.
+    folder (Path): Checkpoint of its encoder.
+    model (dict[str, Any] | None): Settings of the model that differ from `SETTINGS`.
+    settings: Other settings that differ from `SETTINGS`.
+    RETURNS (Any): The component, which is not initialized.
+    """
+    config = {**SETTINGS[name], "scorer": None, **settings}
+    merged = {**config["model"], **(model or {})}
+    if name == "span_relation":
+        encoder = {**config["model"]["encoder"], **merged["encoder"], "name": str(folder)}
+        merged["encoder"] = encoder
+    else:
+        merged["name"] = str(folder)
+    return nlp.add_pipe(name, config={**config, "model": merged})
 
 
 def with_entities(nlp: Language, row: Row) -> Doc:

@@ -45,7 +45,7 @@ def curated_nlp(checkpoint: Path, ner: str | None = None) -> Language:
     """A pipeline of a curated transformer, span_relation and, "before" or "behind" it, an NER."""
     pytest.importorskip("spacy_curated_transformers")
     config = json.loads((checkpoint / "config.json").read_text())
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe(
         "curated_transformer",
         name="transformer",
@@ -223,7 +223,7 @@ def test_disabled_transformer(bert_checkpoint: Path) -> None:
 
 def test_without_a_transformer() -> None:
     pytest.importorskip("spacy_curated_transformers")
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("span_relation", config={"model": {"encoder": dict(LISTENER)}})
     with pytest.raises(ValueError, match="E_SR233"):
         start(nlp)
@@ -241,6 +241,6 @@ def test_listeners_of_the_other_package(bert_checkpoint: Path) -> None:
 
 def test_package_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "spacy_curated_transformers.models.listeners", None)
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     with pytest.raises(ImportError, match="E_SR231.*spacy-curated-transformers<1"):
         nlp.add_pipe("span_relation", config={"model": {"encoder": dict(LISTENER)}})

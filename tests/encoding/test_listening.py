@@ -31,7 +31,7 @@ from ..span_relation.util import (
     the_pipe,
     train_step,
 )
-from ..util import make_doc, run_python, tiny_checkpoint, write_docs
+from ..util import make_doc, tiny_checkpoint, write_docs
 from .util import DOC_SPANS, LISTENER, STRIDED, shared_nlp, word_embeddings
 
 
@@ -200,16 +200,3 @@ def test_replace_listeners_is_extended_once(monkeypatch: pytest.MonkeyPatch) -> 
     assert extended is not original
     extend_replace_listeners()
     assert Language.replace_listeners is extended
-
-
-def test_replace_listeners_is_left_alone_at_import(tmp_path: Path) -> None:
-    code = (
-        "import importlib\n"
-        "from spacy.language import Language\n"
-        "before = Language.replace_listeners\n"
-        "import spacy_spanrel.encoding.curated\n"
-        "from spacy_spanrel.encoding import listening, shared\n"
-        "importlib.reload(listening)\n"
-        "assert Language.replace_listeners is before\n"
-    )
-    run_python(code, cwd=tmp_path)

@@ -33,7 +33,7 @@ def shared_nlp(
 ) -> Language:
     """A pipeline of a transformer, span_relation and, "before" or "behind" it, an NER."""
     pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe(
         "transformer",
         config={

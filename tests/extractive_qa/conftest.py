@@ -25,7 +25,7 @@ def roberta(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def trained_path(tmp_path_factory: pytest.TempPathFactory, bert_checkpoint: Path) -> Path:
     """A saved pipeline that has memorized the answers of `util.ROWS`. Do not change it."""
-    nlp, _ = make_nlp(bert_checkpoint, lang="en")
+    nlp, _ = make_nlp(bert_checkpoint)
     examples = make_examples(nlp)
     initialize(nlp, examples)
     train(nlp, examples, 40)

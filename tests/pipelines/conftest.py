@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 import spacy
 from spacy.language import Language
-from spacy.tokens import Doc, Span
-from spacy.tokens.underscore import Underscore
+from spacy.tokens import Doc
 from spacy.training import Example
 
 from spacy_spanrel import get_answers
@@ -22,7 +21,7 @@ from ..relation_classifier.conftest import found as found_pairs
 from ..relation_classifier.conftest import make_examples as pair_examples
 from ..relation_classifier.conftest import model_config as pair_model
 from ..span_relation.util import annotations_of, make_examples, make_nlp
-from ..util import initialize, make_doc, train
+from ..util import extensions_restored, initialize, make_doc, train
 
 NAMES = ["span_relation", "relation_classifier", "extractive_qa"]
 QUESTIONS = {"lives": "who lives in London ?", "born": "where was he born ?"}
@@ -53,19 +52,15 @@ def copy_relations(doc: Doc, key: str) -> None:
 @pytest.fixture(scope="package", autouse=True)
 def _extensions() -> Iterator[None]:
     """Remove the extensions with prefixes that pipelines of this folder register."""
-    tables = {Doc: Underscore.doc_extensions, Span: Underscore.span_extensions}
-    before = {kind: set(table) for kind, table in tables.items()}
-    yield
-    for kind, table in tables.items():
-        for name in set(table) - before[kind]:
-            kind.remove_extension(name)
+    with extensions_restored():
+        yield
 
 
 @pytest.fixture(scope="package")
 def existing_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A pipeline like spaCy's small ones: `tok2vec`, a `tagger` that listens to it, and an `ner` that
     has learned the entities of the rows by heart."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe("tok2vec", config={"model": tok2vec(False)})
     model: dict[str, Any] = {"@architectures": "spacy.Tagger.v2", "tok2vec": tok2vec(True)}
     nlp.add_pipe("tagger", config={"model": model})
@@ -106,7 +101,7 @@ def sources(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     train(nlp, examples, 80)
     nlp.to_disk(folder / "span_relation")
     # In one pipeline with span_relation, it needs its own span group and extension.
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     config = {"relations_key": "pairs", "extension_prefix": "pair_"}
     model = pair_model(bert_checkpoint)
     nlp.add_pipe("relation_classifier", config={**config, "model": model})
@@ -117,7 +112,7 @@ def sources(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     train(nlp, examples, 40)
     nlp.to_disk(folder / "relation_classifier")
     scorer = {"@scorers": "spacy-spanrel.qa_scorer.v1"}
-    nlp, _ = make_qa(bert_checkpoint, lang="en", questions=QUESTIONS, scorer=scorer)
+    nlp, _ = make_qa(bert_checkpoint, questions=QUESTIONS, scorer=scorer)
     examples = qa_examples(nlp)
     initialize(nlp, examples)
     train(nlp, examples, 30)

@@ -27,7 +27,7 @@ encoder = null
 docs = null
 
 [nlp]
-lang = "en"
+lang = "xx"
 pipeline = ["span_relation", "relation_classifier", "extractive_qa"]
 
 [components]
@@ -87,7 +87,7 @@ def run(*args: str | Path, fails: bool = False) -> str:
 @pytest.fixture(scope="module")
 def docs_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Gold Docs for all components."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     docs = [make_doc(nlp.vocab, *with_negatives(row)) for row in ROWS[:4]]
     docs += [gold_doc(nlp, row) for row in QA_ROWS[:2]]
     return write_docs(tmp_path_factory.mktemp("data") / "docs.spacy", docs)
@@ -141,7 +141,7 @@ def test_debug_config(config_path: Path) -> None:
 
 def test_debug_data(config_path: Path, docs_path: Path, tmp_path: Path) -> None:
     # With fewer Docs the command stops with an error about their number.
-    docs = list(DocBin().from_disk(docs_path).get_docs(spacy.blank("en").vocab))
+    docs = list(DocBin().from_disk(docs_path).get_docs(spacy.blank("xx").vocab))
     many = write_docs(tmp_path / "many.spacy", docs * 20)
     printed = run("debug", "data", config_path, "--paths.docs", many, "--verbose")
     assert f"{20 * len(docs)} training docs" in printed
@@ -180,7 +180,7 @@ def test_assemble(
     rows += list(sources.items())
     sections = "".join(f'[components.{name}]\nsource = "{path}"\n\n' for name, path in rows)
     names = json.dumps([name for name, _ in rows])
-    text = f'[nlp]\nlang = "en"\npipeline = {names}\n\n[components]\n\n{sections}'
+    text = f'[nlp]\nlang = "xx"\npipeline = {names}\n\n[components]\n\n{sections}'
     (tmp_path / "config.cfg").write_text(text)
     run("assemble", tmp_path / "config.cfg", tmp_path / "pipeline")
     assembled = spacy.load(tmp_path / "pipeline")

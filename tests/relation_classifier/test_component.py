@@ -26,7 +26,7 @@ from spacy_spanrel.relation_classifier.presets import SPANBERT_TACRED
 from spacy_spanrel.training.optimizer import create_adamw
 from tests.relation_classifier.util import tacred_scores
 
-from ..util import initialize, make_doc, run_python, train
+from ..util import initialize, make_doc, train
 from .conftest import (
     LABELS,
     N_PAIRS,
@@ -117,34 +117,6 @@ def test_overfits_in_each_mode(checkpoint: Path, tmp_path: Path, mode: str) -> N
     for pipeline in (nlp, loaded):
         docs = [pipeline(bare(pipeline, row)) for row in ROWS]
         assert [found(doc) for doc in docs] == GOLD
-
-
-ELSEWHERE = """
-import json, sys, spacy
-
-nlp = spacy.load(sys.argv[1])
-pipe = nlp.get_pipe("relation_classifier")
-logits = []
-pipe.model.shims[0].module.register_forward_hook(lambda *call: logits.extend(call[2].tolist()))
-for text in sys.argv[2:]:
-    nlp(text)
-print(json.dumps({"logits": logits, "markers": pipe.markers}))
-"""
-
-
-def test_same_markers_and_logits_in_another_process(checkpoint: Path, tmp_path: Path) -> None:
-    nlp, pipe = make_nlp(checkpoint, type_constraints="off")
-    examples = make_examples(nlp)
-    random.Random(4).shuffle(examples)
-    initialize(nlp, examples)
-    logits = logits_of(nlp, [bare(nlp, row) for row in ROWS])
-    assert len(logits) == N_PAIRS
-    add_ruler(nlp)
-    nlp.to_disk(tmp_path / "pipeline")
-    printed = run_python(ELSEWHERE, tmp_path / "pipeline", *TEXTS, cwd=tmp_path)
-    found = json.loads(printed.splitlines()[-1])
-    assert found["markers"] == pipe.markers
-    torch.testing.assert_close(torch.tensor(found["logits"]), torch.tensor(logits))
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta"])

@@ -1,4 +1,4 @@
-"""Every setting has an effect, is saved, may be changed on loading, and is refused if it is wrong."""
+"""Every setting of `relation_classifier` has its effect."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from spacy_spanrel import Relation, get_relations, set_relations
+from spacy_spanrel import Relation, set_relations
 from spacy_spanrel.relation_classifier.component import RelationClassifier
-from spacy_spanrel.relation_classifier.model import make_marker
 from spacy_spanrel.relation_classifier.pairs import EntityPairs, GivenPairs
 from spacy_spanrel.scoring.relations import make_pair_scorer
 
@@ -43,27 +42,6 @@ from .conftest import (
 from .util import the_pipe
 
 GOLD = [expected(row) for row in ROWS]
-# A value other than the default for each setting in `cfg`.
-CHANGED: dict[str, Any] = {
-    "relations_key": "links",
-    "extension_prefix": "kept_",
-    "preset": "spanbert-tacred",
-    "pretrained": False,
-    "mode": "text_ner",
-    "markers": [["SUBJ_START", "[unused50]"]],
-    "negative_label": "NA",
-    "context": "doc",
-    "type_map": {"HUMAN": ["PER"]},
-    "backoff_type": "PER",
-    "type_constraints": {"works": [["PER", "ORG"]]},
-    "symmetric": ["killed"],
-    "threshold": 0.25,
-    "max_pairs": 7,
-    "all_scores": True,
-    "existing": "extend",
-    "train_pairs": "predicted",
-    "score_pairs": "gold",
-}
 SENTENCES = f"{TEXTS[0]} {TEXTS[1]}"
 SENTENCES_ENTITIES = [*ROWS[0][1], *((s + 8, e + 8, label) for s, e, label in ROWS[1][1])]
 
@@ -656,15 +634,6 @@ def test_max_length(checkpoint: Path) -> None:
         assert {vocabulary["Mary"], vocabulary["London"]} <= set(row)
 
 
-@pytest.mark.parametrize(("setting", "value"), [("batch_pieces", 1), ("max_length", 16)])
-def test_settings_of_the_model_may_be_changed_on_loading(
-    trained_path: Path, setting: str, value: int
-) -> None:
-    override = {"components": {"relation_classifier": {"model": {setting: value}}}}
-    nlp = spacy.load(trained_path, config=override)
-    assert the_pipe(nlp).model.attrs[setting] == value
-
-
 def test_max_length_beyond_the_network(checkpoint: Path) -> None:
     nlp, pipe = make_nlp(checkpoint, model=model_config(checkpoint, max_length=65))
     with pytest.raises(ValueError, match=r"E_SR205.*max_length = 65.*64 pieces"):
@@ -708,23 +677,6 @@ def test_arguments_longer_than_a_row(checkpoint: Path) -> None:
     # They are counted together with the pairs beyond max_pairs.
     pipe.cfg["max_pairs"] = 5
     assert nlp(bare(nlp, row)).spans["relations"].attrs["pairs_left_out"] == 1 + 3
-
-
-@pytest.mark.parametrize("setting", ["dropout", "head_dropout"])
-def test_dropout(checkpoint: Path, tmp_path: Path, setting: str) -> None:
-    for dropout in (0.0, 0.5):
-        nlp, pipe = make_nlp(checkpoint, model=model_config(checkpoint, **{setting: dropout}))
-        examples = make_examples(nlp)
-        initialize(nlp, examples)
-        nlp.to_disk(tmp_path / "pipeline")
-        loaded = spacy.load(tmp_path / "pipeline")
-        for pipeline in (nlp, loaded):
-            first, second = (train(pipeline, examples, 1, learn_rate=0.0)[0] for _ in range(2))
-            assert (abs(first - second) < 1e-6) == (dropout == 0.0)
-        # There is no dropout in prediction.
-        docs = [bare(nlp, row) for row in ROWS]
-        runs = [[p.scores.tolist() for p in pipe.predict(docs)] for _ in range(2)]
-        assert runs[0] == runs[1]
 
 
 # The tiny vocabulary has all single letters, upper-case ones included.
@@ -777,55 +729,7 @@ def test_precision(trained_path: Path) -> None:
     assert answers["bfloat16"] == pytest.approx(answers["float32"], abs=0.05)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_float16_does_not_train(checkpoint: Path) -> None:
-    model = model_config(checkpoint, precision="float16", device="cuda")
-    nlp, pipe = make_nlp(checkpoint, model=model)
-    initialize(nlp, make_examples(nlp))
-    with pytest.raises(ValueError, match="E_SR307"):
-        pipe.update(make_examples(nlp))
-
-
-def test_device(checkpoint: Path, trained_path: Path) -> None:
-    nlp, pipe = make_nlp(checkpoint, model=model_config(checkpoint, device="cuda:99"))
-    with pytest.raises(ValueError, match=r"E_SR209.*'cuda:99'"):
-        initialize(nlp, make_examples(nlp))
-    for device in ("auto", "cpu"):
-        override = {"components": {"relation_classifier": {"model": {"device": device}}}}
-        assert found(spacy.load(trained_path, config=override)(TEXTS[0])) == GOLD[0]
-
-
 # Saving
-
-
-def test_settings_survive(published: Path, tmp_path: Path) -> None:
-    nlp, pipe = make_nlp(published, model=model_config(published), **CHANGED)
-    defaults = make_nlp(published)[1].cfg
-    assert set(CHANGED) == set(pipe._settings)
-    assert all(value != defaults[key] for key, value in CHANGED.items())
-    examples = make_examples(nlp)
-    for example in examples:
-        set_relations(example.reference, get_relations(example.reference), "links")
-    pipe.initialize(lambda: examples, nlp=nlp)
-    nlp.to_disk(tmp_path / "pipeline")
-    blank = spacy.util.load_model_from_config(nlp.config)
-    for copy in (spacy.load(tmp_path / "pipeline"), blank.from_bytes(nlp.to_bytes())):
-        loaded = the_pipe(copy)
-        for key, value in CHANGED.items():
-            assert loaded.cfg[key] == value, key
-        assert loaded.cfg == pipe.cfg
-        assert loaded.mode == "text_ner"
-        assert loaded.markers == pipe.markers
-    assert Doc.has_extension("kept_relations")
-    assert Doc.has_extension("kept_relation_scores")
-
-
-def test_markers_survive(checkpoint: Path, tmp_path: Path) -> None:
-    markers = [["SUBJ=PER", "[unused9]"], ["SUBJ=ORG", "[unused8]"]]
-    nlp, _ = make_nlp(checkpoint, mode="ner", markers=markers)
-    initialize(nlp, make_examples(nlp))
-    nlp.to_disk(tmp_path / "pipeline")
-    assert the_pipe(spacy.load(tmp_path / "pipeline")).cfg["markers"] == markers
 
 
 def test_markers_in_a_config(checkpoint: Path, tmp_path: Path) -> None:
@@ -851,39 +755,6 @@ def test_type_constraints_of_labels_with_colons_survive(checkpoint: Path, tmp_pa
     assert loaded.cfg["type_constraints"] == constraints
 
 
-def test_settings_of_pairs_and_model_survive(checkpoint: Path, tmp_path: Path) -> None:
-    pairs = {"entities_key": "sc", "scope": "doc", "max_distance": 3, "given": False}
-    model = {"batch_pieces": 77, "max_length": 33, "tokenizer": str(checkpoint), "casing": True}
-    model |= {"dropout": 0.25, "head_dropout": 0.75, "precision": "bfloat16", "device": "cpu"}
-    nlp, pipe = make_nlp(checkpoint, pairs=pairs, model={"name": str(checkpoint), **model})
-    initialize(nlp, make_examples(nlp))
-    nlp.to_disk(tmp_path / "pipeline")
-    loaded = the_pipe(spacy.load(tmp_path / "pipeline"))
-    assert loaded.pairs == pipe.pairs == EntityPairs(**pairs)
-    attrs = {**loaded.model.attrs, "device": "cpu", "precision": "bfloat16"}
-    assert {key: attrs[key] for key in model} == model
-    shim = loaded.model.shims[0]
-    assert (shim.device_setting, shim.precision_setting) == ("cpu", "bfloat16")
-    assert network_of(loaded).head.dropout.p == 0.75
-    assert network_of(loaded).encoder.transformer.config.hidden_dropout_prob == 0.25
-    assert network_of(loaded).encoder.casing is not None
-    assert make_marker(loaded.model).max_length == 33
-
-
-def test_every_setting_may_be_changed_on_loading(trained_path: Path) -> None:
-    # spaCy accepts new values in overrides, but no new tables.
-    changed = {key: value for key, value in CHANGED.items() if not isinstance(value, dict)}
-    # These belong to the network: other values are refused.
-    del changed["mode"], changed["markers"]
-    override = {"components": {"relation_classifier": changed}}
-    pipe = the_pipe(spacy.load(trained_path, config=override))
-    for key, value in changed.items():
-        assert pipe.cfg[key] == value, key
-    # Learned settings are not in the config, and do not change.
-    assert pipe.labels == tuple(LABELS)
-    assert pipe.mode == "typed_markers"
-
-
 @pytest.mark.parametrize(
     "change", [{"mode": "text"}, {"markers": [["SUBJ_START=PER", "[unused9]"]]}]
 )
@@ -893,131 +764,6 @@ def test_what_made_the_network_cannot_be_changed_on_loading(
     with pytest.raises(ValueError, match="E_SR709.*'relation_classifier'.*'typed_markers'"):
         spacy.load(trained_path, config={"components": {"relation_classifier": change}})
     spacy.load(trained_path, config={"components.relation_classifier.mode": "typed_markers"})
-
-
-def test_changes_before_saving_are_kept_and_overrides_win(
-    trained: Language, tmp_path: Path
-) -> None:
-    the_pipe(trained).cfg.update(threshold=0.75, existing="extend")
-    trained.to_disk(tmp_path / "pipeline")
-    assert "configured" not in the_pipe(trained).cfg
-    plain = spacy.load(tmp_path / "pipeline")
-    assert the_pipe(plain).cfg == the_pipe(trained).cfg
-    override = {"components": {"relation_classifier": {"threshold": 0.5, "max_pairs": 5}}}
-    chosen = the_pipe(spacy.load(tmp_path / "pipeline", config=override))
-    assert chosen.cfg["threshold"] == 0.5
-    assert chosen.cfg["max_pairs"] == 5
-    assert chosen.cfg["existing"] == "extend"
-    again = the_pipe(plain.from_bytes(trained.to_bytes()))
-    assert again.cfg["threshold"] == 0.75
-
-
-# Wrong settings
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "wanted"),
-    [
-        ("preset", "spanbert", "null or 'spanbert-tacred'"),
-        ("type_map", "tacred", "null, 'off', 'ontonotes-tacred', a table"),
-        ("type_map", {"PER": []}, "null, 'off', 'ontonotes-tacred', a table"),
-        ("type_constraints", {"works": [["PER"]]}, "'off', 'learned', a table"),
-        ("threshold", 1.5, "a number from 0 to 1"),
-        ("threshold", -0.1, "a number from 0 to 1"),
-        ("max_pairs", 0, "a whole number of at least 1"),
-        ("max_pairs", -5, "a whole number of at least 1"),
-    ],
-)
-def test_bad_value(checkpoint: Path, setting: str, value: Any, wanted: str) -> None:
-    with pytest.raises(ValueError, match=rf"E_SR302.*'{setting}' of component 'tacred'") as error:
-        make_nlp(checkpoint, name="tacred", **{setting: value})
-    assert f"is {value!r}, but it must be {wanted}" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("setting", "value", "wanted"),
-    [
-        ("mode", "markers", "null or one of 'ner', 'text', 'text_ner', 'ner_text'"),
-        ("context", "paragraph", "one of 'sentence', 'doc'"),
-        ("existing", "keep", "one of 'replace', 'extend'"),
-        ("train_pairs", "all", "one of 'gold', 'predicted'"),
-        ("score_pairs", "all", "one of 'gold', 'predicted'"),
-        ("type_constraints", "given", "'off', 'learned', a table"),
-        ("threshold", float("nan"), "a number from 0 to 1"),
-        ("max_pairs", True, "a whole number of at least 1"),
-        ("max_pairs", 2.5, "a whole number of at least 1"),
-    ],
-)
-def test_bad_kind(checkpoint: Path, setting: str, value: Any, wanted: str) -> None:
-    """In a config spaCy's check may come first; without a config, the error is that of this package."""
-    with pytest.raises(ValueError, match=setting):
-        make_nlp(checkpoint, **{setting: value})
-    _, pipe = make_nlp(checkpoint)
-    settings = {**pipe._settings, setting: value}
-    with pytest.raises(ValueError, match=rf"E_SR302.*'{setting}' of component 'tacred'") as error:
-        RelationClassifier(pipe.vocab, pipe.model, "tacred", pairs=pipe.pairs, **settings)
-    assert f"is {value!r}, but it must be {wanted}" in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("threshold", "high"),
-        ("symmetric", "killed"),
-        ("markers", ["[unused1]"]),
-        ("all_scores", "some"),
-        ("pretrained", "yes please"),
-        ("negative_label", ["NA"]),
-        ("no_such_setting", 1),
-        ("pairs", {"scope": "paragraph"}),
-        ("pairs", {"max_distance": "far"}),
-        ("pairs", {"no_such_setting": 1}),
-    ],
-)
-def test_wrong_type(checkpoint: Path, setting: str, value: Any) -> None:
-    name = next(iter(value)) if setting == "pairs" else setting
-    with pytest.raises(ValueError, match=name):
-        make_nlp(checkpoint, **{setting: value})
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [
-        ("max_length", None),
-        ("max_length", "long"),
-        ("batch_pieces", "many"),
-        ("precision", "float8"),
-        ("casing", "some"),
-        ("dropout", "much"),
-        ("no_such_setting", 1),
-    ],
-)
-def test_wrong_setting_of_the_model(checkpoint: Path, setting: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=setting):
-        make_nlp(checkpoint, model=model_config(checkpoint, **{setting: value}))
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [("symmetric", ["maries"]), ("type_constraints", {"maries": [["PER", "PER"]]})],
-)
-def test_label_that_does_not_exist(checkpoint: Path, setting: str, value: Any) -> None:
-    nlp, _ = make_nlp(checkpoint, **{setting: value})
-    with pytest.raises(
-        ValueError, match=rf"E_SR304\] 'maries' in setting '{setting}'.*no_relation, based"
-    ):
-        initialize(nlp, make_examples(nlp))
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"),
-    [("symmetric", ["maries"]), ("type_constraints", [["maries", "PER", "PER"]])],
-)
-def test_label_that_does_not_exist_on_loading(trained_path: Path, setting: str, value: Any) -> None:
-    with pytest.raises(
-        ValueError, match=rf"E_SR304\] 'maries' in setting '{setting}'.*no_relation, based"
-    ):
-        spacy.load(trained_path, config={f"components.relation_classifier.{setting}": value})
 
 
 def test_several_labels_of_one_pair(checkpoint: Path) -> None:

@@ -127,7 +127,7 @@ def make_nlp(
     checkpoint: Path | str, *, model: dict[str, Any] | None = None, **settings: Any
 ) -> tuple[Language, RelationClassifier]:
     """Make a blank pipeline with the component, in float32 on the CPU, not yet initialized."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     model = {"name": str(checkpoint), "precision": "float32", "device": "cpu", **(model or {})}
     if isinstance(settings.get("markers"), Mapping):
         settings["markers"] = [list(row) for row in settings["markers"].items()]

@@ -397,7 +397,7 @@ def test_pipelines_without_these_settings_load(trained: Language, tmp_path: Path
 def test_shared_transformer_is_bounded_by_sentences(checkpoint: Path) -> None:
     """The transformer reads its own spans, but entities and pairs stay within sentences."""
     pytest.importorskip("spacy_transformers")
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     nlp.add_pipe(
         "transformer", config={"model": {"name": str(checkpoint), "mixed_precision": False}}
     )
@@ -437,7 +437,7 @@ def test_shared_transformer_is_bounded_by_sentences(checkpoint: Path) -> None:
 def test_windows_of_a_shared_transformer_bound_pairs(checkpoint: Path) -> None:
     """The windows are the transformer's spans: here of 6 tokens, of which neighbours share 2."""
     pytest.importorskip("spacy_transformers")
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     spans = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 6, "stride": 4}
     model = {"name": str(checkpoint), "mixed_precision": False, "get_spans": spans}
     nlp.add_pipe("transformer", config={"model": model})

@@ -67,7 +67,7 @@ def make_nlp(
     **settings: Any,
 ) -> tuple[Language, SpanRelation]:
     """Make a blank pipeline with the component, which is not yet initialized."""
-    nlp = spacy.blank("en")
+    nlp = spacy.blank("xx")
     config = {"max_span_size": 4, **settings, "model": model or model_config(checkpoint)}
     pipe = nlp.add_pipe("span_relation", name=name, config=config)
     assert isinstance(pipe, SpanRelation)
