@@ -3,7 +3,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import random
 import warnings
 from pathlib import Path
 from typing import Any
