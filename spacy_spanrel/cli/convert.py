@@ -7,9 +7,8 @@ from functools import partial
 from inspect import signature
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-import spacy
 import typer
 from spacy.tokens import Doc, DocBin
 from tqdm import tqdm
@@ -39,7 +38,18 @@ from ..converters.scierc import UNITS, Unit
 from ..errors import Errors
 from ..files import check_output, write_whole
 from ..reading import argument_error, raise_error
-from ._app import Printer, app, echo, nothing_written, one_of
+from ._app import (
+    Negatives,
+    Printer,
+    Quiet,
+    SpacyOutput,
+    app,
+    blank_pipeline,
+    echo,
+    failing_with,
+    one_of,
+    warn,
+)
 
 # Format -> its reader. The options of a format are the arguments of its reader.
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
@@ -63,15 +73,13 @@ SUFFIX = ".spacy"
 def convert_cli(
     data_format: Annotated[
         str,
-        typer.Argument(
-            metavar="FORMAT", help="One of: " + ", ".join(CONVERTERS), callback=one_of(CONVERTERS)
-        ),
+        typer.Argument(help="One of: " + ", ".join(CONVERTERS), **one_of(CONVERTERS, "FORMAT")),
     ],
     inputs: Annotated[
         list[Path],
         typer.Argument(metavar="INPUT...", help="The files to read (for brat also folders)"),
     ],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
+    output: SpacyOutput,
     skip_invalid: Annotated[
         bool,
         typer.Option("--skip-invalid", "-s", help="Leave out and list bad records, and go on"),
@@ -89,9 +97,8 @@ def convert_cli(
         typer.Option(
             "--unit",
             "-u",
-            metavar="|".join(UNITS),
-            callback=one_of(UNITS),
             help="scierc: make a Doc of each sentence (the default) or of each document",
+            **one_of(UNITS),
         ),
     ] = None,
     text_key: Annotated[
@@ -106,9 +113,8 @@ def convert_cli(
         str | None,
         typer.Option(
             "--offsets",
-            metavar="|".join(OFFSETS),
-            callback=one_of(OFFSETS),
             help="doccano: the unit that offsets count; by default (auto) the one that fits",
+            **one_of(OFFSETS),
         ),
     ] = None,
     keep_unannotated: Annotated[
@@ -117,16 +123,7 @@ def convert_cli(
             "--keep-unannotated", help="brat: keep .txt files without .ann, as texts with nothing"
         ),
     ] = False,
-    negatives: Annotated[
-        str | None,
-        typer.Option(
-            "--negatives",
-            "-n",
-            metavar="LABEL",
-            help="Give this label to each ordered pair of entities of a sentence that has no "
-            "relation",
-        ),
-    ] = None,
+    negatives: Negatives = None,
     lang: Annotated[
         str,
         typer.Option(
@@ -135,9 +132,7 @@ def convert_cli(
             help="Language of the vocabulary and, for formats without tokens, of the tokenizer",
         ),
     ] = "en",
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Convert annotated entities and relations, or questions and answers, to spaCy's binary format.
 
@@ -166,7 +161,7 @@ def convert_cli(
     $ python -m spacy spanrel convert brat annotated_folder train.spacy
     $ python -m spacy spanrel convert squad train-v2.0.json train.spacy --lang es
     """
-    try:
+    with failing_with(f"Nothing written to {output}"):
         report = convert(
             data_format,
             inputs,
@@ -182,11 +177,8 @@ def convert_cli(
             lang=lang,
             quiet=quiet,
         )
-    except (OSError, ValueError) as error:
-        nothing_written(output, error)
     if report.skipped:
-        text = f"{len(report.skipped)} record(s) skipped because they are wrong:"
-        typer.echo(Printer(no_print=True).warn(text), err=True)
+        warn(f"{len(report.skipped)} record(s) skipped because they are wrong:")
         for skipped in report.skipped:
             echo(skipped, err=True)
     if not quiet:
@@ -239,39 +231,34 @@ def convert(
     if not inputs:
         raise argument_error("INPUT", "no file", "one or more files")
     check_output(output, *inputs, types)
-    for option, name, value in (
-        ("--types", "types", types),
-        ("--unit", "unit", unit),
-        ("--text-key", "text_key", text_key),
-        ("--offsets", "offsets", offsets),
-        ("--keep-unannotated", "keep_unannotated", keep_unannotated or None),
-        # Not options of readers, but of everything that has types.
-        ("--max-span-size", "types", max_span_size),
-        ("--negatives", "types", negatives),
-    ):
-        if value is not None:
-            _check_option(option, name, data_format)
-    if negatives is not None:
-        check_negative_label(negatives, "--negatives")
-    names = None if types is None else read_types(types)
-    options = {
-        "types": names,
+    options: dict[str, Any] = {
+        "types": types,
         "unit": unit,
         "text_key": text_key,
         "offsets": offsets,
         "keep_unannotated": keep_unannotated or None,
     }
-    try:
-        nlp = spacy.blank(lang)
-    except ImportError as error:
-        raise argument_error("--lang", repr(lang), "a language code of spaCy") from error
+    options = {name: value for name, value in options.items() if value is not None}
+    for name in options:
+        _check_option(f"--{name.replace('_', '-')}", name, data_format)
+    # Not options of readers, but of everything that has types.
+    for option, value in (("--max-span-size", max_span_size), ("--negatives", negatives)):
+        if value is not None:
+            _check_option(option, "types", data_format)
+    if negatives is not None:
+        check_negative_label(negatives, "--negatives")
+    names = None if types is None else read_types(types)
+    if names is not None:
+        options["types"] = names
+    nlp = blank_pipeline(lang)
     report = ConversionReport(max_span_size=max_span_size)
     to_docs = partial(
         CONVERTERS[data_format],
         nlp=nlp,
-        on_error=_go_on if skip_invalid else raise_error,
+        # A bad record that is skipped is listed in the report.
+        on_error=(lambda error: None) if skip_invalid else raise_error,
         report=report,
-        **{name: value for name, value in options.items() if value is not None},
+        **options,
     )
     doc_bin = DocBin(store_user_data=True)
     # disable=None: no bar where stderr is no terminal. The delay spares short work the bar.
@@ -304,10 +291,6 @@ def _check_option(option: str, argument: str, data_format: str) -> None:
         raise argument_error(
             option, f"format {data_format!r}", "one of the formats " + ", ".join(formats)
         )
-
-
-def _go_on(error: ConversionError) -> None:
-    """Skip a bad record; the report lists the error."""
 
 
 def print_report(report: ConversionReport, output: Path) -> None:

@@ -22,7 +22,7 @@ from ..errors import Errors
 from ..files import check_folder, check_output, place_whole, to_json, to_plain, write_whole
 from ..markup import clean, escape
 from ..reading import JsonValue, Place, argument_error, read_json
-from ._app import Printer, app, nothing_written
+from ._app import app, done, failing_with
 
 # Tables of results: title, and a heading and the name of a score for each column.
 RESULTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
@@ -137,7 +137,7 @@ def model_card_cli(
     $ python -m spacy spanrel model-card out/model-best -m dev=dev.json -m test=test.json -l MIT
     $ python -m spacy spanrel model-card out/model-best -m test=metrics.json --output release
     """
-    try:
+    with failing_with(f"Nothing written to {(output or model) / 'README.md'}"):
         write_model_card(
             model,
             dict(_named_file(argument) for argument in metrics or []),
@@ -148,9 +148,7 @@ def model_card_cli(
             license_name=license_name,
             output=output,
         )
-    except (OSError, ValueError) as error:
-        nothing_written((output or model) / "README.md", error)
-    typer.echo(Printer(no_print=True).good(f"Wrote {(output or model) / 'README.md'}"))
+    done(f"Wrote {(output or model) / 'README.md'}")
 
 
 def _named_file(argument: str) -> tuple[str, Path]:

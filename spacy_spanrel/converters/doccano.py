@@ -60,12 +60,8 @@ def doccano_to_docs(
     two if both fit equally well. The report names the choice, and `offsets` overrides it.
 
     path (str | Path): The file.
-    nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
     offsets ("auto" | "utf-16" | "code-points"): The unit that offsets count.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
-        not raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """

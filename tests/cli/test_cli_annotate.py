@@ -11,22 +11,10 @@ from pathlib import Path
 import pytest
 import spacy
 from spacy.cli._util import app as spacy_app
-from typer.testing import CliRunner
 
-from spacy_spanrel.cli import app
-from spacy_spanrel.cli.annotate import InputFormat, OutputFormat
 from spacy_spanrel.files import MARKER
-from spacy_spanrel.streams import INPUT_FORMATS, OUTPUT_FORMATS
 from spacy_spanrel.streams.progress import Progress, Workplace
-
-
-def run(*args, main=app):
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def one_line(output: str) -> str:
-    """Undo the wrapping of lines, which may cut paths."""
-    return "".join(output.split())
+from tests.cli.util import one_line, run
 
 
 def read_jsonl(path: Path) -> list[dict]:
@@ -49,11 +37,6 @@ def source(tmp_path) -> Path:
     path = tmp_path / "in.csv"
     path.write_text("id;body\n1;John came.\n2;Nobody came.\n3;too;many\n")
     return path
-
-
-def test_formats_are_those_of_the_function():
-    assert tuple(item.value for item in InputFormat) == INPUT_FORMATS
-    assert tuple(item.value for item in OutputFormat) == OUTPUT_FORMATS
 
 
 def test_annotate(model, source, tmp_path):
@@ -85,14 +68,8 @@ def test_options(model, tmp_path):
     (folder / "b.txt").write_text("John " * 100)
     result = run(
         *("annotate", model, folder, tmp_path / "shards", "--input-format", "text"),
-        *(
-            "--output-format",
-            "spacy",
-            "--unit",
-            "file",
-            "--components",
-            "entity_ruler, sentencizer",
-        ),
+        *("--output-format", "spacy", "--unit", "file"),
+        *("--components", "entity_ruler, sentencizer"),
         *("--disable", "sentencizer", "--max-chars", "100", "--max-errors", "1", "--restart", "-q"),
         *("--n-process", "1", "--gpu-id", "-1"),
     )

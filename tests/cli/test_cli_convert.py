@@ -11,17 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spacy.cli._util import app as spacy_app
 from spacy.tokens import Doc, DocBin, Span
-from typer.testing import CliRunner
 
 from spacy_spanrel.annotations import Relation, get_answers, get_relations, set_relations
-from spacy_spanrel.cli import app, convert
-from spacy_spanrel.cli.convert import CONVERTERS
-from spacy_spanrel.converters import (
-    ConversionError,
-    ConversionReport,
-    add_negatives,
-    get_orig_id,
-)
+from spacy_spanrel.cli import convert
+from spacy_spanrel.converters import ConversionError, ConversionReport, add_negatives, get_orig_id
+from tests.cli.util import run, words
 
 CONLL04 = Path(__file__).parents[2].parent / "shared" / "data" / "conll04"
 GOOD = {
@@ -52,14 +46,6 @@ TACRED = {
     "obj_end": 2,
     "obj_type": "CITY",
 }
-TAGGED = '{id}\t"<e1>Ann</e1> saw <e2>Oslo</e2>"\nno_relation\n\n'
-# A good and a bad record of each format of single relations.
-SINGLE = {
-    "kbp37": TAGGED.format(id="good-1") + TAGGED.format(id="bad-1").replace("<e2>", ""),
-    "semeval": TAGGED.format(id="good-1") + TAGGED.format(id="bad-1").replace("<e2>", ""),
-    "tacred": json.dumps([TACRED, {**TACRED, "id": "bad-1", "obj_end": 3}]),
-}
-
 ANSWERED = {
     "id": "good-1",
     "question": "Where?",
@@ -101,10 +87,6 @@ def output(tmp_path):
     return tmp_path / "out" / "data.spacy"
 
 
-def run(*args, main=app):
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
 def read(path):
     return list(DocBin().from_disk(path).get_docs(spacy.blank("en").vocab))
 
@@ -132,6 +114,7 @@ def test_report_is_printed(write, output):
         "Live_In 1",
     ):
         assert expected in lines
+    assert not any(text in result.stdout for text in ("uestion", "nswer"))
     assert not result.stderr
 
 
@@ -296,30 +279,11 @@ def test_wrong_arguments(tmp_path, monkeypatch, changes, name):
 def test_language(tmp_path):
     source = tmp_path / "in.rel"
     source.write_text("1|Exantema d'aspirina.|Exantema|0|8|aspirina|11|19\n")
-    for lang, words in (("it", ["d'", "aspirina"]), ("en", ["d'aspirina"])):
+    for lang, tokens in (("it", ["d'", "aspirina"]), ("en", ["d'aspirina"])):
         report = convert("ade", [source], tmp_path / "x.spacy", lang=lang)
         assert isinstance(report, ConversionReport)
-        assert [token.text for token in read(tmp_path / "x.spacy")[0]][1:-1] == words
-        assert len(report.misaligned) == 2 - len(words)
-
-
-@pytest.mark.parametrize("data_format", SINGLE)
-def test_formats_of_single_relations(tmp_path, output, data_format):
-    source = tmp_path / "in.txt"
-    source.write_text(SINGLE[data_format])
-    result = run("convert", data_format, source, output)
-    assert result.exit_code == 1
-    place, code = ("record 1", "606") if data_format == "tacred" else ("line 4", "610")
-    for part in (f"E_SR{code}", str(source), place, "(id 'bad-1')", "Found: ", "Expected: "):
-        assert part in result.stderr
-    assert not output.exists()
-    result = run("convert", data_format, source, output, "--skip-invalid")
-    assert result.exit_code == 0, result.output
-    assert "1 record(s) skipped" in result.stderr
-    assert "bad-1" in result.stdout
-    (doc,) = read(output)
-    assert get_orig_id(doc) == "good-1"
-    assert [r.to_triple() for r in doc._.relations] == [("Ann", "no_relation", "Oslo")]
+        assert [token.text for token in read(tmp_path / "x.spacy")[0]][1:-1] == tokens
+        assert len(report.misaligned) == 2 - len(tokens)
 
 
 def gold_doc(n_words, entities, relations, sent_starts=None):
@@ -547,12 +511,6 @@ def test_squad(write, output):
     assert "Answers that are not" not in result.stdout  # only what happened
 
 
-def test_reports_of_relations_have_no_questions(write, output):
-    result = run("convert", "spert", write([GOOD]), output)
-    for text in ("uestion", "nswer"):
-        assert text not in result.stdout
-
-
 @pytest.mark.parametrize(
     "option", [("--types", "types.json"), ("--max-span-size", 3), ("--negatives", "none")]
 )
@@ -564,20 +522,50 @@ def test_options_of_entities_do_not_fit_squad(write, output, option):
     assert not output.exists()
 
 
-def test_language_of_squad(write, output):
-    data = {"data": [{"paragraphs": [{"context": "L'aspirina", "qas": []}]}]}
-    for lang, words in (("it", ["L'", "aspirina"]), ("en", ["L'aspirina"])):
-        convert("squad", [write(data)], output, lang=lang)
-        assert [token.text for token in read(output)[0]] == words
+# Options of one format
+
+CITIES = {"id": 1, "data": {"title": "x", "body": "Oslo"}, "annotations": [{"result": []}]}
 
 
-def test_help_has_examples():
-    result = run("convert", "--help")
-    assert result.exit_code == 0
-    assert "$ python -m spacy spanrel convert spert train.json" in result.stdout
-    assert "--skip-invalid" in result.stdout
-    assert "--negatives" in result.stdout
-    assert "One of: " + ", ".join(sorted(CONVERTERS)) in " ".join(result.stdout.split())
+@pytest.mark.parametrize(
+    ("data_format", "record", "option", "text"),
+    [
+        # Of two texts that fit, the option chooses one.
+        ("labelstudio", [CITIES], ["--text-key", "title"], "x"),
+        ("labelstudio", [CITIES], ["--text-key", "body"], "Oslo"),
+        ("doccano", {"text": "😀😀 A B", "label": [[5, 6, "X"]]}, ["--offsets", "utf-16"], "A"),
+        (
+            "doccano",
+            {"text": "😀😀 A B", "label": [[5, 6, "X"]]},
+            ["--offsets", "code-points"],
+            "B",
+        ),
+    ],
+)
+def test_options_of_one_format(write, output, data_format, record, option, text):
+    source = write(record)
+    result = run("convert", data_format, source, output, *option)
+    assert result.exit_code == 0, result.output
+    (doc,) = read(output)
+    assert text in [doc.text, *(entity.text for entity in doc.ents)]
+    result = run("convert", "spert", source, output, *option)
+    assert result.exit_code == 1
+    for part in (f"'{option[0]}'", "format 'spert'", f"one of the formats {data_format}"):
+        assert part in result.stderr
+
+
+def test_brat(tmp_path, output):
+    (tmp_path / "a.txt").write_text("A")
+    (tmp_path / "b.txt").write_text("B and B")
+    # An entity that no Doc can hold is lost together with its relations.
+    (tmp_path / "b.ann").write_text("T1\tX 0 1;6 7\tB B\nR1\tis Arg1:T1 Arg2:T1\n")
+    for options, texts in (([], ["B and B"]), (["--keep-unannotated"], ["A", "B and B"])):
+        result = run("convert", "brat", tmp_path, output, *options)
+        assert result.exit_code == 0, result.output
+        assert [doc.text for doc in read(output)] == texts
+        for part in ("Entities lost 1", "Relations lost 1", "T1 'B ... B' (X) is discontinuous"):
+            assert part in words(result.stdout)
+    assert run("convert", "spert", tmp_path, output, "--keep-unannotated").exit_code == 1
 
 
 def test_conll04(output):

@@ -10,7 +10,6 @@ import spacy
 import srsly
 from spacy.cli._util import app as spacy_app
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
-from typer.testing import CliRunner
 
 from spacy_spanrel import (
     Answer,
@@ -24,22 +23,14 @@ from spacy_spanrel import (
     set_relations,
 )
 from spacy_spanrel.annotations import make_answer
-from spacy_spanrel.cli import app, convert, export
+from spacy_spanrel.cli import convert, export
 from spacy_spanrel.cli.export import WRITERS, write_folder
 from spacy_spanrel.converters import BratDocument, ConversionError
 from spacy_spanrel.files import MARKER
+from tests.cli.util import one_line, run, snapshot
 
 NLP = spacy.blank("en")
 TEXT = "Ann Lee lives in Oslo. Bo läuft ☂."
-
-
-def run(*args, main=app):
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def one_line(output: str) -> str:
-    """Undo the wrapping of lines, which may cut paths."""
-    return "".join(output.split())
 
 
 def part(doc: Doc, name: str, text: str, **more) -> Answer:
@@ -413,10 +404,8 @@ def test_negatives(save, folder):
     assert result.exit_code == 0, result.output
     labels = [record["relation"] for record in srsly.read_json(folder / "x")]
     assert labels == ["Live_In", *["none"] * 5]
-    assert (
-        rows(result.stdout)["Docs with several relations, whose records get ids of their own"]
-        == "1"
-    )
+    note = "Docs with several relations, whose records get ids of their own"
+    assert rows(result.stdout)[note] == "1"
 
 
 def test_unit(save, folder):
@@ -536,13 +525,3 @@ def test_two_records_of_one_name(tmp_path):
     with pytest.raises(ConversionError, match="E_SR642.*'a.txt'"):
         write_folder([record, record], tmp_path / "x")
     assert not os.listdir(tmp_path)
-
-
-def snapshot(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def test_help_has_examples():
-    result = run("export", "--help")
-    assert result.exit_code == 0
-    assert "$ python -m spacy spanrel export " in result.stdout

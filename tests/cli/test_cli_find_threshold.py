@@ -3,18 +3,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import spacy
 import srsly
-from spacy.cli._util import app as spacy_app
 from spacy.cli.evaluate import evaluate
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Corpus, Example
-from typer.testing import CliRunner
 
 from spacy_spanrel import (
     Answer,
@@ -28,24 +27,14 @@ from spacy_spanrel import (
 from spacy_spanrel.annotations import make_answer
 from spacy_spanrel.cli import find_null_threshold, find_threshold
 from spacy_spanrel.converters import ConversionError
+from tests.cli.util import one_line, snapshot
+from tests.cli.util import run as run_command
 from tests.relation_classifier import conftest as pairs
 from tests.span_relation import util as spans
 from tests.util import initialize, make_doc, train, write_docs
 
-
-def run(*args: Any, command: str = "find-threshold") -> Any:
-    return CliRunner().invoke(spacy_app, ["spanrel", command, *map(str, args)])
-
-
-def one_line(output: str) -> str:
-    """Undo the wrapping of lines, which may cut paths."""
-    return "".join(output.split())
-
-
-def snapshot(folder: Path) -> dict[Path, bytes]:
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
+run = partial(run_command, "find-threshold")
+run_null = partial(run_command, "find-null-threshold")
 SPAN_SCORER = {"@scorers": "spacy-spanrel.relation_scorer.v1"}
 
 
@@ -255,13 +244,6 @@ def test_wrong_arguments(
     assert run(span_model).exit_code == 2
 
 
-def test_help_has_examples() -> None:
-    for command in ("find-threshold", "find-null-threshold"):
-        result = run("--help", command=command)
-        assert result.exit_code == 0
-        assert f"$ python -m spacy spanrel {command} " in result.stdout
-
-
 # find-null-threshold
 
 TEXT = "Ann Lee lives in Oslo. Bo läuft ☂."
@@ -354,10 +336,6 @@ QA_ROWS: list[tuple[str, float | str, str]] = [
 @pytest.fixture
 def qa_corpus(tmp_path: Path) -> Path:
     return write_docs(tmp_path / "dev.spacy", [qa_doc(QA_ROWS[:2]), qa_doc(QA_ROWS[2:])])
-
-
-def run_null(*args: Any) -> Any:
-    return run(*args, command="find-null-threshold")
 
 
 def test_null_threshold_is_only_printed_by_default(qa_model: Path, qa_corpus: Path) -> None:

@@ -2,30 +2,23 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import spacy
-from spacy.cli._util import app as spacy_app
-from typer.testing import CliRunner
 
 from spacy_spanrel import Relation
 from spacy_spanrel.cli import import_hf
 from spacy_spanrel.relation_classifier.presets import SPANBERT_TACRED
+from tests.cli.util import one_line
+from tests.cli.util import run as run_command
 from tests.extractive_qa.util import assert_same_answers, make_nlp, qa_checkpoint
 from tests.relation_classifier.util import tacred_checkpoint
 
-SHORT = json.dumps(
-    {
-        "model": {
-            "max_length": 64,
-            "doc_stride": 16,
-            "max_question_length": 24,
-            "precision": "float32",
-        }
-    }
-)
+LIMITS = {"max_length": 64, "doc_stride": 16, "max_question_length": 24}
+SHORT = json.dumps({"model": {**LIMITS, "precision": "float32"}})
 TEXT = "John Smith works for Google in Paris ."
 MARKERS = {
     "SUBJ_START": "[unused1]",
@@ -35,12 +28,7 @@ MARKERS = {
 }
 
 
-def run(*args: Any) -> Any:
-    return CliRunner().invoke(spacy_app, ["spanrel", "import-hf", *map(str, args)])
-
-
-def one_line(output: str) -> str:
-    return "".join(output.split())
+run = partial(run_command, "import-hf")
 
 
 @pytest.fixture(scope="module")

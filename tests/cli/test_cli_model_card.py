@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 import spacy
 import srsly
-from typer.testing import CliRunner
 
-from spacy_spanrel.cli import app
+from tests.cli.util import run as run_command
 
 SCORES = {
     "ents_f": 0.9,
@@ -22,8 +22,7 @@ SCORES = {
 }
 
 
-def run(*args: object):
-    return CliRunner().invoke(app, ["model-card", *map(str, args)])
+run = partial(run_command, "model-card")
 
 
 @pytest.fixture

@@ -3,32 +3,22 @@ from __future__ import annotations
 import webbrowser
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 
 import networkx as nx
 import pytest
 import spacy
 from spacy.cli._util import app as spacy_app
 from spacy.tokens import Doc
-from typer.testing import CliRunner
 
-from spacy_spanrel.cli import app, graph, visualize
+from spacy_spanrel.cli import graph, visualize
 from spacy_spanrel.converters import ConversionError
+from tests.cli.util import one_line, run
 from tests.extractive_qa.util import make_nlp as make_qa
 from tests.span_relation.util import ROWS, make_examples, make_nlp
 from tests.util import initialize, make_doc, write_docs
 
 TEXT = "John Smith works for Google in Paris ."
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def run(*args: Any, main: Any = app, **more: Any) -> Any:
-    return CliRunner().invoke(main, [str(arg) for arg in args], **more)
-
-
-def one_line(output: str) -> str:
-    """Undo the wrapping of lines, which may cut paths."""
-    return "".join(output.split())
 
 
 def parse(path: Path) -> ET.Element:
