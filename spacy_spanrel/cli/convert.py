@@ -13,24 +13,8 @@ import typer
 from spacy.tokens import Doc, DocBin
 from tqdm import tqdm
 
-from ..converters import (
-    ConversionError,
-    ConversionReport,
-    add_negatives,
-    ade_to_docs,
-    brat_to_docs,
-    conll04_to_docs,
-    doccano_to_docs,
-    kbp37_to_docs,
-    labelstudio_to_docs,
-    prodigy_to_docs,
-    read_types,
-    scierc_to_docs,
-    semeval_to_docs,
-    spert_to_docs,
-    squad_to_docs,
-    tacred_to_docs,
-)
+from .. import converters
+from ..converters import ConversionError, ConversionReport, add_negatives, read_types
 from ..converters.doccano import OFFSETS, DoccanoOffsets
 from ..converters.negatives import check_negative_label
 from ..converters.report import Finding
@@ -51,20 +35,11 @@ from ._app import (
     warn,
 )
 
-# Format -> its reader. The options of a format are the arguments of its reader.
+# Format -> its reader, `<format>_to_docs`. The options of a format are the arguments of its reader.
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
-    "ade": ade_to_docs,
-    "brat": brat_to_docs,
-    "conll04": conll04_to_docs,
-    "doccano": doccano_to_docs,
-    "kbp37": kbp37_to_docs,
-    "labelstudio": labelstudio_to_docs,
-    "prodigy": prodigy_to_docs,
-    "scierc": scierc_to_docs,
-    "semeval": semeval_to_docs,
-    "spert": spert_to_docs,
-    "squad": squad_to_docs,
-    "tacred": tacred_to_docs,
+    name.removesuffix("_to_docs"): getattr(converters, name)
+    for name in converters.__all__
+    if name.endswith("_to_docs")
 }
 SUFFIX = ".spacy"
 
@@ -72,8 +47,7 @@ SUFFIX = ".spacy"
 @app.command("convert", no_args_is_help=True)
 def convert_cli(
     data_format: Annotated[
-        str,
-        typer.Argument(help="One of: " + ", ".join(CONVERTERS), **one_of(CONVERTERS, "FORMAT")),
+        str, typer.Argument(help="One of: " + ", ".join(CONVERTERS), **one_of(CONVERTERS, "FORMAT"))
     ],
     inputs: Annotated[
         list[Path],
@@ -81,8 +55,7 @@ def convert_cli(
     ],
     output: SpacyOutput,
     skip_invalid: Annotated[
-        bool,
-        typer.Option("--skip-invalid", "-s", help="Leave out and list bad records, and go on"),
+        bool, typer.Option("--skip-invalid", "-s", help="Leave out and list bad records, and go on")
     ] = False,
     types: Annotated[
         Path | None,

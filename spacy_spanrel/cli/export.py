@@ -276,8 +276,7 @@ def _list_formats() -> str:
 @app.command("export", no_args_is_help=True, epilog=_list_formats())
 def export_cli(
     data_format: Annotated[
-        str,
-        typer.Argument(help="One of: " + ", ".join(WRITERS), **one_of(WRITERS, "FORMAT")),
+        str, typer.Argument(help="One of: " + ", ".join(WRITERS), **one_of(WRITERS, "FORMAT"))
     ],
     inputs: SpacyInputs,
     output: Annotated[
@@ -405,10 +404,11 @@ def export(
         "--entities-key": (entities_key, ENTITIES_KEY),
         "--relations-key": (relations_key, RELATIONS_KEY),
     }
-    if writer.has_questions:
-        given = [option for option, (chosen, home) in keys.items() if chosen != home]
-        for option in ["--negatives"] * (negatives is not None) + given:
-            raise argument_error(option, found, "a format of relations")
+    of_relations = [option for option, (chosen, home) in keys.items() if chosen != home]
+    if negatives is not None:
+        of_relations.insert(0, "--negatives")
+    if writer.has_questions and of_relations:
+        raise argument_error(of_relations[0], found, "a format of relations")
     if negatives is not None:
         check_negative_label(negatives, "--negatives")
     docs = _Docs(paths, report, writer.has_questions, negatives, keys, quiet)

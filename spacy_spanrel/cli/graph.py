@@ -39,8 +39,7 @@ def graph_cli(
         ),
     ] = None,
     max_nodes: Annotated[
-        int,
-        typer.Option("--max-nodes", "-n", min=2, help="Number of nodes in an .html picture"),
+        int, typer.Option("--max-nodes", "-n", min=2, help="Number of nodes in an .html picture")
     ] = MAX_NODES,
     quiet: Quiet = False,
 ) -> None:

@@ -91,9 +91,7 @@ class DocMaker:
         self.report = ConversionReport() if report is None else report
 
     def each(
-        self,
-        records: Iterable[Record | ConversionError],
-        make: Callable[[Record], Result | None],
+        self, records: Iterable[Record | ConversionError], make: Callable[[Record], Result | None]
     ) -> Iterator[Result]:
         """Yield what is made of each record; bad records are skipped as `on_error` decides.
 

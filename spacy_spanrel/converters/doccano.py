@@ -67,9 +67,7 @@ def doccano_to_docs(
     """
     if offsets not in OFFSETS:
         raise Place(str(path)).error(
-            Errors.E613,
-            found=f"offsets {offsets!r}",
-            expected=" or ".join(map(repr, OFFSETS)),
+            Errors.E613, found=f"offsets {offsets!r}", expected=" or ".join(map(repr, OFFSETS))
         )
     maker = DocMaker(nlp, types, on_error, report)
 
@@ -166,9 +164,7 @@ def _relations(record: JsonValue, spans: Sequence[_Span]) -> list[Edge]:
             continue
         if span.id in index:
             raise span.where["id"].error(
-                Errors.E621,
-                found=f"{span.id!r} again",
-                expected="different ids within a record",
+                Errors.E621, found=f"{span.id!r} again", expected="different ids within a record"
             )
         index[span.id] = i
     relations = []

@@ -223,11 +223,7 @@ def _read_task(task: JsonValue, result: _Result, text_key: str | None, maker: Do
 
 
 def _edges(
-    item: JsonValue,
-    index: dict[RecordId, int],
-    result: _Result,
-    record: str,
-    maker: DocMaker,
+    item: JsonValue, index: dict[RecordId, int], result: _Result, record: str, maker: DocMaker
 ) -> Iterator[Edge]:
     """Yield the relations of an item: one a label, in one direction or both."""
     ends = []

@@ -122,10 +122,7 @@ class _RecordReader:
             entity = self.maker.trimmed_entity(self.doc, self.text, start, end, label, span)
             return entity.start, entity.end
         start, end = inclusive_offsets(
-            span["token_start"],
-            span["token_end"],
-            len(self.doc),
-            span.at("token_start, token_end"),
+            span["token_start"], span["token_end"], len(self.doc), span.at("token_start, token_end")
         )
         tokens = self.doc[start:end]
         for key, char in (("start", tokens.start_char), ("end", tokens.end_char)):

@@ -190,9 +190,7 @@ def _per_sentence(lists: JsonValue, n_sentences: int) -> list[list[JsonValue]]:
     n_lists = len(lists.as_list())
     if n_lists != n_sentences:
         raise lists.error(
-            Errors.E604,
-            found=f"{n_lists} lists",
-            expected=f"{n_sentences} lists, one a sentence",
+            Errors.E604, found=f"{n_lists} lists", expected=f"{n_sentences} lists, one a sentence"
         )
     return [list(items) for items in lists]
 
@@ -200,9 +198,7 @@ def _per_sentence(lists: JsonValue, n_sentences: int) -> list[list[JsonValue]]:
 def _check_unit(unit: str, place: Place) -> None:
     if unit not in UNITS:
         raise place.error(
-            Errors.E613,
-            found=f"unit {unit!r}",
-            expected=" or ".join(map(repr, UNITS)),
+            Errors.E613, found=f"unit {unit!r}", expected=" or ".join(map(repr, UNITS))
         )
 
 

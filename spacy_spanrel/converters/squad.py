@@ -111,9 +111,7 @@ def _read_paragraph(paragraph: JsonValue, is_version_2: bool, maker: DocMaker) -
         id = reading.answer.question.id
         if id in answers:
             raise reading.record["id"].error(
-                Errors.E614,
-                found=f"{id!r} again",
-                expected="different ids within a paragraph",
+                Errors.E614, found=f"{id!r} again", expected="different ids within a paragraph"
             )
         return reading
 
@@ -325,9 +323,7 @@ def answers_to_predictions(
             place = Place(source, f"Doc {number}", name)
             if name in predictions:
                 raise place.error(
-                    Errors.E614,
-                    found=f"{name!r} again",
-                    expected="different ids in all Docs",
+                    Errors.E614, found=f"{name!r} again", expected="different ids in all Docs"
                 )
             difference = null_difference(answer)
             if difference is None:

@@ -15,12 +15,7 @@ from itertools import accumulate, pairwise
 from spacy.tokens import Doc, Span
 from spacy.util import filter_spans
 
-from ..annotations import (
-    get_entities,
-    get_entity_scores,
-    get_pair_scores,
-    get_relations,
-)
+from ..annotations import get_entities, get_entity_scores, get_pair_scores, get_relations
 from ..annotations.relations import RecordId, get_orig_id
 from ..pairing import sentence_starts
 from .common import ENTITY, Edge, Entity

@@ -9,7 +9,7 @@ import spacy
 from spacy.cli._util import app as spacy_app
 from spacy.tokens import Doc, DocBin
 
-from tests.cli.util import one_line, run
+from tests.cli.util import assert_fails, one_line, run
 from tests.span_relation.util import ROWS, make_examples, make_nlp
 from tests.util import initialize, make_doc, train, write_docs
 
@@ -87,10 +87,9 @@ def test_annotation_that_is_missing_is_said(model: Path, tmp_path: Path) -> None
     assert found["rel_f"] is None
     assert list(found["confusion"]["span_relation"]) == ["entities"]
     write_docs(path, [Doc(vocab, words=["a"])])
-    result = run("evaluate", model, path, "-o", output)
-    assert result.exit_code == 1
-    assert "no gold entities" in result.stderr
-    assert "no gold relations" in result.stderr
+    assert_fails(
+        run("evaluate", model, path, "-o", output), "no gold entities", "no gold relations"
+    )
     assert json.loads(output.read_text()) == found
 
 

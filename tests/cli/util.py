@@ -16,6 +16,21 @@ def run(*args: object, main: Any = app, **more: Any) -> Result:
     return CliRunner().invoke(main, [str(arg) for arg in args], **more)
 
 
+def succeed(*args: object, **more: Any) -> Result:
+    """Run a command that must not fail."""
+    result = run(*args, **more)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def assert_fails(result: Result, *parts: str) -> None:
+    """Check that a command has failed with a message that contains all parts."""
+    assert result.exit_code == 1, result.output
+    for part in parts:
+        assert part in result.stderr, result.stderr
+    assert "Traceback" not in result.output
+
+
 def words(output: str) -> str:
     """Return the output of a command with single blanks, to search it for words and rows."""
     return " ".join(output.split())
