@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import math
 import os
@@ -29,19 +30,9 @@ from spacy_spanrel.files import (
     write_whole,
 )
 
+from .util import names, tree
+
 posix = pytest.mark.skipif(os.name != "posix", reason="links, modes and pipes of POSIX")
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
 
 
 # Files
@@ -106,9 +97,13 @@ def test_data_goes_where_a_link_leads(tmp_path):
     assert tree(tmp_path / "far") == {"target": b"1", "new": b"2"}
 
 
-def test_a_folder_is_not_made_a_file(tmp_path):
+def test_files_and_folders_do_not_become_each_other(tmp_path):
     with pytest.raises(IsADirectoryError, match="E_SR953.*is a folder"):
         write_whole(tmp_path, b"")
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(FileExistsError, match="E_SR953.*is a file"):
+        place_whole(tmp_path / "x", fill)
+    assert tree(tmp_path) == {"x": b"mine"}
 
 
 @posix
@@ -125,19 +120,19 @@ def test_a_pipe_is_written_into(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/dev/stdout of Linux")
-@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "link"])
-def test_standard_output_is_written_into(tmp_path, name):
+def test_standard_output_is_written_into(tmp_path):
     (tmp_path / "link").symlink_to("/dev/stdout")
     program = (
         "from spacy_spanrel.files import write_whole\n"
-        f"print('before', flush=True); write_whole({str(tmp_path / name)!r}, b'data'); print('!')"
+        f"for name in ('/dev/stdout', '/dev/fd/1', {str(tmp_path / 'link')!r}):\n"
+        "    print('before', flush=True); write_whole(name, b'data'); print('!', flush=True)"
     )
     command = [sys.executable, "-c", program]
     piped = subprocess.run(command, capture_output=True, check=True)
-    assert piped.stdout == b"before\ndata!\n"
+    assert piped.stdout == b"before\ndata!\n" * 3
     with (tmp_path / "file").open("wb") as file:
         subprocess.run(command, stdout=file, check=True)
-    assert (tmp_path / "file").read_bytes() == b"before\ndata!\n"
+    assert (tmp_path / "file").read_bytes() == b"before\ndata!\n" * 3
     assert Path("/dev/stdout").is_symlink()
 
 
@@ -225,13 +220,6 @@ def test_a_folder_of_others_stays(tmp_path):
         assert tree(folder) == before
 
 
-def test_a_file_is_not_made_a_folder(tmp_path):
-    (tmp_path / "x").write_text("mine")
-    with pytest.raises(FileExistsError, match="E_SR953.*is a file"):
-        place_whole(tmp_path / "x", fill)
-    assert tree(tmp_path) == {"x": b"mine"}
-
-
 def test_a_folder_above_or_inside_of_an_input_is_not_written(tmp_path):
     model = tmp_path / "x" / "model"
     model.parent.mkdir()
@@ -308,12 +296,19 @@ def test_pipelines_are_replaced_and_nothing_beside_them(tmp_path):
 def test_json_is_strict():
     value = {
         "a": math.nan,
-        "b": [math.inf, numpy.float32(0.5)],
+        "b": [math.inf, numpy.float32(0.5), {1: 2}, (1.5,)],
         "c": numpy.arange(2),
         "d": "\u2602",
+        "e": datetime.datetime(2020, 1, 2, 3),
+        "f": b"\xff",
+        "g": Path("x"),
     }
-    assert to_json(value) == '{"a": null, "b": [null, 0.5], "c": [0, 1], "d": "\u2602"}'
-    assert json.loads(to_json({"a": {1: (1.5,)}}, indent=1)) == {"a": {"1": [1.5]}}
+    plain = {
+        **{"a": None, "b": [None, 0.5, {"1": 2}, [1.5]], "c": [0, 1], "d": "\u2602"},
+        **{"e": "2020-01-02T03:00:00", "f": "/w==", "g": "x"},
+    }
+    assert to_json(value) == json.dumps(plain, ensure_ascii=False)
+    assert json.loads(to_json(value, indent=1)) == plain
 
 
 CELLS = [
@@ -337,9 +332,8 @@ CELLS = [
 @pytest.mark.parametrize("raw", [False, True])
 def test_csv_comes_back_and_runs_nothing(tmp_path, raw):
     path = tmp_path / "x.csv"
-    write_csv(
-        path, ["cell", "n"], [{"n": i, "cell": cell} for i, cell in enumerate(CELLS)], raw=raw
-    )
+    cells = [{"n": i, "cell": cell} for i, cell in enumerate(CELLS)]
+    write_csv(path, ["cell", "n"], cells, raw=raw)
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     expected = [str(cell if raw else csv_cell(cell)) for cell in CELLS]

@@ -337,3 +337,17 @@ def run_python(code: str | Path, *args: str | Path, cwd: Path, **env: str) -> st
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of the entries of a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Return the contents of all files in a folder by their relative paths."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }

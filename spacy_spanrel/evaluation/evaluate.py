@@ -11,7 +11,6 @@ from typing import Any
 
 from spacy.language import Language
 from spacy.scorer import Scorer as PipelineScorer
-from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import dot_to_object
 from tqdm import tqdm
@@ -188,7 +187,9 @@ def evaluate_examples(
     notices = [
         Warnings.W144.format(name=name, corpus=corpus)
         for name in inputs
-        if not any(_has_annotation(example.reference, name) for example in examples)
+        if not any(
+            eg.reference.ents if name == ENTS else eg.reference.spans.get(name) for eg in examples
+        )
     ]
     components = []
     for name, factory in factories.items():
@@ -225,10 +226,6 @@ def _score(nlp: Language, examples: Sequence[Example], quiet: bool) -> dict[str,
     seconds = default_timer() - start
     scores: dict[str, Any] = PipelineScorer(nlp=nlp).score(copies)
     return {**scores, "speed": sum(len(example.predicted) for example in copies) / seconds}
-
-
-def _has_annotation(gold: Doc, name: str) -> bool:
-    return bool(gold.ents) if name == ENTS else bool(gold.spans.get(name))
 
 
 class _Recorder:

@@ -258,17 +258,11 @@ def count_true_negatives(
 
 @dataclass(frozen=True)
 class _Item:
-    """An annotation with the keys by which it is compared.
+    """An annotation with the keys by which it is compared."""
 
-    identity (Hashable): A key that is equal for equal annotations of both Docs.
-    label (str): The label.
-    locations (tuple[Location, ...]): The locations of its spans.
-    annotation (Annotation): The annotation.
-    """
-
-    identity: Hashable
+    identity: Hashable  # equal for equal annotations of both Docs
     label: str
-    locations: tuple[Location, ...]
+    locations: tuple[Location, ...]  # of its spans
     annotation: Annotation
 
 
@@ -303,9 +297,10 @@ class _Texts:
         counts = self._predicted_counts if span.doc is self._predicted else self._counts
         return (counts[span.start_char], counts[span.end_char])
 
-    def mention(self, span: Span) -> Mention:
-        """Return the mention in the gold text that corresponds to a span of either Doc."""
-        return self.mention_at(span.doc, span.start_char, span.end_char, span.label_)
+    def annotation(self, label: str, spans: Iterable[Span], score: float | None) -> Annotation:
+        """Return an annotation of spans of either Doc, with its mentions in the gold text."""
+        mentions = (self.mention_at(s.doc, s.start_char, s.end_char, s.label_) for s in spans)
+        return Annotation(label, tuple(mentions), score)
 
     def mention_at(self, doc: Doc, start: int, end: int, label: str = "") -> Mention:
         """Return the mention in the gold text that corresponds to characters of either Doc."""
@@ -333,12 +328,10 @@ class _Texts:
 
 
 def _entities(doc: Doc, key: str, keys: Sequence[Key], texts: _Texts) -> list[_Item]:
-    spans = get_entities(doc, key)
+    rows = zip(get_entities(doc, key), keys, get_entity_scores(doc, key), strict=True)
     return [
-        _Item(
-            identity, span.label_, (identity[1:],), _annotation(span.label_, [span], score, texts)
-        )
-        for span, identity, score in zip(spans, keys, get_entity_scores(doc, key), strict=True)
+        _Item(identity, span.label_, (identity[1:],), texts.annotation(span.label_, [span], score))
+        for span, identity, score in rows
     ]
 
 
@@ -347,18 +340,8 @@ def _relation(relation: Relation, by_boundaries: Key, identity: Key, texts: _Tex
     locations = (by_boundaries[1], by_boundaries[2])
     if texts.location(relation.head) != locations[0]:
         spans.reverse()  # a symmetric relation, whose key is in the order of the text
-    return _Item(
-        identity,
-        relation.label,
-        locations,
-        _annotation(relation.label, spans, relation.score, texts),
-    )
-
-
-def _annotation(
-    label: str, spans: Iterable[Span], score: float | None, texts: _Texts
-) -> Annotation:
-    return Annotation(label, tuple(texts.mention(span) for span in spans), score)
+    annotation = texts.annotation(relation.label, spans, relation.score)
+    return _Item(identity, relation.label, locations, annotation)
 
 
 Match = tuple[Status, _Item | None, _Item | None]
@@ -372,7 +355,6 @@ def _outcomes(
 ) -> Iterator[Outcome]:
     """Compare gold and predicted annotations of a text.
 
-    kind (Kind), texts (_Texts): The kind of annotation, and the text.
     annotations (Sequence[Sequence[_Item]]): Gold annotations, and predicted ones.
     views (Mapping[str, Callable]): For each score, the key that is equal for annotations which the
         score takes for equal.

@@ -46,20 +46,13 @@ _CellNames = dict[tuple[str, Kind, Cell], str]
 
 @dataclass(frozen=True)
 class _HeatCell:
-    """A count in a confusion matrix.
-
-    count (int): The count, 0 for an empty cell.
-    share (float): The share of its row, from 0 to 1; the cell's colour.
-    diagonal (bool): Gold and prediction agree.
-    link (str): Name by which the rows of the outcomes refer to it; "" if none do.
-    title (str): The two labels in words.
-    """
+    """A count in a confusion matrix, 0 for an empty cell."""
 
     count: int
-    share: float
-    diagonal: bool
-    link: str
-    title: str
+    share: float  # of its row, from 0 to 1; the cell's colour
+    diagonal: bool  # whether gold and prediction agree
+    link: str  # the name by which the rows of the outcomes refer to it; "" if none do
+    title: str  # the two labels in words
 
 
 @dataclass(frozen=True)
@@ -73,16 +66,11 @@ class _HeatTable:
 
 @dataclass(frozen=True)
 class _Run:
-    """Characters of a sentence that belong to the same mentions.
-
-    text (str): The characters.
-    style (str): A key of `_RUNS`, "" outside of all mentions.
-    roles (tuple[str, ...]): "head" or "tail" if that argument ends here.
-    """
+    """Characters of a sentence that belong to the same mentions."""
 
     text: str
-    style: str = ""
-    roles: tuple[str, ...] = ()
+    style: str = ""  # a key of _RUNS, "" outside of all mentions
+    roles: tuple[str, ...] = ()  # "head" or "tail" if that argument ends here
 
 
 def render_report(evaluation: Evaluation, *, max_rows: int = MAX_ROWS) -> str:
@@ -93,7 +81,11 @@ def render_report(evaluation: Evaluation, *, max_rows: int = MAX_ROWS) -> str:
         ones, earlier Docs before later ones, and the page says how many were left out.
     RETURNS (str): The page.
     """
-    names = _name_cells(evaluation)
+    names: _CellNames = {}
+    for component in evaluation.components:
+        for kind, confusion in component.confusions.items():
+            for cell in confusion.cells:
+                names[component.name, kind, cell] = f"c{len(names)}"
     rows = [
         (component, outcome)
         for component in evaluation.components
@@ -103,6 +95,7 @@ def render_report(evaluation: Evaluation, *, max_rows: int = MAX_ROWS) -> str:
     # Rows are in the order of the corpus, in whatever order they were chosen.
     shown = [rows[i] for i in sorted(chosen, key=lambda i: (rows[i][1].source.number, i))]
     n_left_out = len(rows) - len(shown)
+    counts = Counter(outcome.status for _, outcome in shown)
     return render_template(
         "evaluation",
         "report.html.j2",
@@ -124,7 +117,7 @@ def render_report(evaluation: Evaluation, *, max_rows: int = MAX_ROWS) -> str:
         runs=list(_RUNS.items()),
         words_of=_RUNS,
         columns=_COLUMNS,
-        statuses=_count_statuses(shown),
+        statuses=[(status, counts[status]) for status in STATUSES if counts[status]],
         choices=_choices(evaluation, shown),
         rows=[_row(component, outcome, names) for component, outcome in shown],
     )
@@ -152,16 +145,6 @@ def left_out_text(left_out: int, total: int) -> str:
     )
 
 
-def _name_cells(evaluation: Evaluation) -> _CellNames:
-    """Give each confusion cell a name for links."""
-    names: _CellNames = {}
-    for component in evaluation.components:
-        for kind, confusion in component.confusions.items():
-            for cell in confusion.cells:
-                names[component.name, kind, cell] = f"c{len(names)}"
-    return names
-
-
 def _heat_table(
     component: ComponentEvaluation, confusion: Confusion, names: _CellNames
 ) -> _HeatTable:
@@ -187,11 +170,6 @@ def _heat_table(
         rows.append(cells)
     axis_names = [confusion.name(label) for label in confusion.axis]
     return _HeatTable(_TITLES[confusion.kind], axis_names, rows)
-
-
-def _count_statuses(rows: Sequence[tuple[ComponentEvaluation, Outcome]]) -> list[tuple[str, int]]:
-    counts = Counter(outcome.status for _, outcome in rows)
-    return [(status, counts[status]) for status in STATUSES if counts[status]]
 
 
 def _choices(
@@ -275,11 +253,7 @@ def _excerpts(
 
 
 def _runs(
-    outcome: Outcome,
-    gold: Sequence[Mention],
-    predicted: Sequence[Mention],
-    first: int,
-    last: int,
+    outcome: Outcome, gold: Sequence[Mention], predicted: Sequence[Mention], first: int, last: int
 ) -> list[_Run]:
     """Cut a range of the text where mentions begin and end."""
     borders = {first, last, *(place for m in (*gold, *predicted) for place in (m.start, m.end))}

@@ -55,7 +55,8 @@ def relation_graph(
     n_docs = 0
     for place, doc in enumerate(docs):
         n_docs += 1
-        name = _doc_id(doc, place)
+        orig_id = get_orig_id(doc)
+        name = str(place if orig_id is None else orig_id)
         for relation in get_relations(doc, key):
             if relation.label in exclude:
                 continue
@@ -87,11 +88,6 @@ def relation_graph(
     for (head, tail, label), attrs in edges.items():
         graph.add_edge(head, tail, key=label, **attrs)
     return graph
-
-
-def _doc_id(doc: Doc, place: int) -> str:
-    orig_id = get_orig_id(doc)
-    return str(place if orig_id is None else orig_id)
 
 
 def _mention(argument: Span, doc: str) -> dict[str, Any]:

@@ -209,7 +209,10 @@ def lay_out(
     RETURNS (Layout): The rows, with each word and each link exactly once.
     """
     limit = columns * SPACE
-    cells = [_make_cell(word, columns * NARROW) for word in words]
+    cells = []
+    for word in words:
+        text = "" if breaks_line(word.text) else shorten(one_line(word.text), columns * NARROW)
+        cells.append(_Cell(word, text, em_width(text) * FONT))
     pads = _make_room(cells, marks, links)
     rows = [
         _place_words(cells, start, end, marks, pads, rtl)
@@ -222,11 +225,6 @@ def lay_out(
         *(arc.hi for row in rows for arc in row.arcs),
     ]
     return Layout(tuple(rows), max(right, default=0.0))
-
-
-def _make_cell(word: Word, widest: float) -> _Cell:
-    text = "" if breaks_line(word.text) else shorten(one_line(word.text), widest)
-    return _Cell(word, text, em_width(text) * FONT)
 
 
 def _make_room(
@@ -413,22 +411,14 @@ def _boxes(
 
 @dataclass
 class _End:
-    """The end of an arc at a span.
-
-    link (int), role (Role): Index of the link, and the argument.
-    row (int), box (tuple[float, float]): Row and box of the span.
-    key (tuple[int, float, int]): Sort key among the ends at the span; the direction of the arc comes
-        first.
-    text (str): Label of the arc if the other end is in another row.
-    x (float): Position of the end.
-    """
+    """The end of an arc at a span."""
 
     link: int
     role: Role
     row: int
-    box: tuple[float, float]
-    key: tuple[int, float, int]
-    text: str = ""
+    box: tuple[float, float]  # of the span
+    key: tuple[int, float, int]  # sorts the ends at the span; the direction of the arc comes first
+    text: str = ""  # label of the arc if the other end is in another row
     x: float = 0.0
 
 
@@ -449,7 +439,12 @@ def _place_arcs(
         for end in (head, tail):
             if end is not None:
                 arcs[end.row].append(_part(end))
-    return [_finish(row, row_arcs) for row, row_arcs in zip(rows, arcs, strict=True)]
+    finished = []
+    for row, row_arcs in zip(rows, arcs, strict=True):
+        levels = pack([(arc.lo, arc.hi) for arc in row_arcs], gap=6.0)
+        stacked = [replace(arc, level=level) for arc, level in zip(row_arcs, levels, strict=True)]
+        finished.append(replace(row, arcs=tuple(_move_label(arc, stacked) for arc in stacked)))
+    return finished
 
 
 def _place_ends(
@@ -479,7 +474,7 @@ def _place_ends(
                 distance = sum(where[other][1]) / 2 - x
             else:
                 text = _part_text(link.label, role, marks[other].name)
-                distance = _part_reach(text)
+                distance = CORNER + label_width(text)
                 forward = marks[other].start > marks[mark].start
                 # If only the other side has room for the label, it goes there.
                 fits = (x - distance >= 0, x + distance <= limit)
@@ -535,26 +530,16 @@ def _part_text(label: str, role: str, name: str) -> str:
     return f"{shorten(one_line(label), MAX_LABEL)} {arrow} {name}".strip()
 
 
-def _part_reach(text: str) -> float:
-    return CORNER + label_width(text)
-
-
 def _part(end: _End) -> PlacedArc:
     sign = end.key[0]
     width = label_width(end.text)
     middle = end.x + sign * (CORNER + width / 2)
-    reach = _part_reach(end.text)
-    return PlacedArc(end.link, end.role, end.x, end.x + sign * reach, end.text, middle, width)
-
-
-def _finish(row: Row, arcs: Sequence[PlacedArc]) -> Row:
-    """Assign levels to the arcs of a row, and move their labels off the lines of others."""
-    levels = pack([(arc.lo, arc.hi) for arc in arcs], gap=6.0)
-    stacked = [replace(arc, level=level) for arc, level in zip(arcs, levels, strict=True)]
-    return replace(row, arcs=tuple(_move_label(arc, stacked) for arc in stacked))
+    x = end.x + sign * (CORNER + width)
+    return PlacedArc(end.link, end.role, end.x, x, end.text, middle, width)
 
 
 def _move_label(arc: PlacedArc, arcs: Sequence[PlacedArc]) -> PlacedArc:
+    """Move the label of an arc off the lines of the others."""
     if arc.part != "whole":
         return arc
     half = arc.width / 2

@@ -7,7 +7,6 @@ and afterwards boxes that still overlap are pushed apart.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -63,10 +62,7 @@ def choose_nodes(graph: nx.MultiDiGraph, max_nodes: int) -> list[Any]:
     max_nodes (int): Most nodes; fewer are returned if there are too many edges for a picture.
     RETURNS (list): The nodes.
     """
-    degree = Counter(dict.fromkeys(graph, 0))
-    for head, tail, attrs in graph.edges(data=True):
-        degree[head] += attrs["count"]
-        degree[tail] += attrs["count"]
+    degree = dict(graph.degree(weight="count"))
     order = {node: i for i, node in enumerate(graph)}
     pairs = sorted(
         {(head, tail) for head, tail in graph.edges()},

@@ -162,12 +162,8 @@ def test_given_entities_are_no_outcomes() -> None:
 def test_scores_come_from_the_predictions() -> None:
     gold = make([JOHN], [(JOHN, ACME, "x")], score=None)
     predicted = make([JOHN, ACME], [(JOHN, ACME, "x")], score=0.25)
-    assert [o.score for o in relation_outcomes(pair_up((gold, predicted)))] == [0.25, 0.25, 0.25]
-    assert [o.score for o in relation_outcomes(pair_up((predicted, make([], []))))] == [
-        None,
-        None,
-        None,
-    ]
+    assert [o.score for o in relation_outcomes(pair_up((gold, predicted)))] == [0.25] * 3
+    assert [o.score for o in relation_outcomes(pair_up((predicted, make([], []))))] == [None] * 3
 
 
 def test_of_repeated_predictions_the_best_counts() -> None:

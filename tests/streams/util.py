@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet
 import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
@@ -64,6 +65,31 @@ def write_jsonl(path: Path, rows: Sequence[Any]) -> Path:
     return path
 
 
+def write_source(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
+    """Write texts, most with their ids, in the format that the suffix names."""
+    kind = path.suffix[1:]
+    if kind == "jsonl":
+        write_jsonl(path, rows)
+    elif kind == "parquet":
+        table = pyarrow.Table.from_pylist(list(rows))
+        pyarrow.parquet.write_table(table, path, row_group_size=3)
+    elif kind == "spacy":
+        doc_bin, nlp = DocBin(store_user_data=True), spacy.blank("en")
+        for row in rows:
+            doc = nlp.make_doc(row["text"])
+            doc.user_data["meta"] = {key: row[key] for key in row if key != "text"}
+            doc_bin.add(doc)
+        doc_bin.to_disk(path)
+    elif kind == "json":
+        path.write_text(json.dumps(rows))
+    else:
+        lines = [row["text"] for row in rows]
+        if kind == "csv":
+            lines = ["id,text", *(f'{row["id"]},"{row["text"]}"' for row in rows)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
 def read_jsonl(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
 
@@ -75,14 +101,6 @@ def read_docs(path: Path) -> list[Doc]:
 def read_all(path: Path, input_format: str | None = None, **settings: Any) -> list[Row | BadRow]:
     """Return all rows of an input."""
     return list(find_source(path, input_format).read(ReadSettings(VOCAB, **settings)))
-
-
-def simple(row: Row | BadRow) -> Any:
-    """Return a row as data that can be compared."""
-    if isinstance(row, BadRow):
-        return row
-    doc = None if row.doc is None else (row.doc.text, [t.text for t in row.doc])
-    return (row.place, row.text, row.words, doc, row.extra, row.questions)
 
 
 def killed(run: Callable[[], object], at: int, tear: bool = False) -> bool:

@@ -81,6 +81,16 @@ def parse(markup: str) -> ET.Element:
     return ET.fromstring(markup)
 
 
+def draw(target: Doc | Span, style: str = "relations", **options: object) -> ET.Element:
+    """Return a picture as parsed markup."""
+    return parse(render(target, style, options=options, **RAW))
+
+
+def texts(root: ET.Element, name: str) -> list[str | None]:
+    """Return the texts of the elements of a class."""
+    return [element.text for element in by_class(root, name)]
+
+
 def by_class(root: ET.Element, name: str) -> list[ET.Element]:
     return [element for element in root.iter() if name in (element.get("class") or "").split()]
 
@@ -135,10 +145,10 @@ def check_html(markup: str) -> list[str]:
 
 
 def test_relations() -> None:
-    root = parse(render(ada(), **RAW))
+    root = draw(ada())
     assert root.tag == f"{SVG}svg"
     assert words(root) == [token.text for token in ada()]
-    assert [text.text for text in by_class(root, "type")] == ["Peop", "Org", "Loc"]
+    assert texts(root, "type") == ["Peop", "Org", "Loc"]
     assert sorted(label for label, _ in arcs(root)) == ["Live_In", "OrgBased_In", "Work_For"]
     titles = {title for _, title in arcs(root)}
     assert "Ada Bergstrom \u2192 Work_For \u2192 Kelvin Labs" in titles
@@ -149,7 +159,7 @@ def test_arrow_points_at_the_tail() -> None:
     doc = make_doc(
         NLP.vocab, "Rome has Ada", [(0, 1, "A"), (2, 3, "B")], [(1, 0, "in")], "entities"
     )
-    root = parse(render(doc, **RAW))
+    root = draw(doc)
     (arc,) = by_class(root, "arc")
     circle, arrow = arc.find(f"{SVG}circle"), by_class(arc, "tip")[1]
     rome, _, ada = (float(text.get("x")) for text in by_class(root, "word"))
@@ -183,9 +193,9 @@ def test_markup_in_the_text_is_text() -> None:
         [(0, 1, "<b>")],
     )
     doc.user_data["title"] = "<h1>"
-    root = parse(render(doc, **RAW))
+    root = draw(doc)
     assert words(root) == ["<script>", "]]>", "'\"&amp;"]
-    assert [text.text for text in by_class(root, "type")] == ["</text>", '"x"']
+    assert texts(root, "type") == ["</text>", '"x"']
     assert arcs(root)[0][0] == "<b>"
     assert by_class(root, "heading")[0].text == "<h1>"
 
@@ -198,7 +208,7 @@ def test_every_relation_once_over_rows() -> None:
         [(i, (i + 3) % 10, f"r{i}") for i in range(10)] + [(2, 2, "self"), (3, 6, "r3")],
         key="entities",
     )
-    root = parse(render(doc, options={"width": 40}, **RAW))
+    root = draw(doc, width=40)
     assert len(by_class(root, "row")) > 3
     assert words(root) == [token.text for token in doc]
     parts: dict[str, list[str]] = {}
@@ -217,33 +227,33 @@ def test_scores() -> None:
     set_entities(doc, list(doc.spans["entities"]), [0.9, 0.8, 0.7])
     relation = doc._.relations[0]
     doc._.relations = [Relation(relation.head, relation.tail, "Work_For", 0.931)]
-    assert arcs(parse(render(doc, **RAW)))[0][0] == "Work_For"
-    root = parse(render(doc, options={"scores": True}, **RAW))
+    assert arcs(draw(doc))[0][0] == "Work_For"
+    root = draw(doc, scores=True)
     assert arcs(root)[0][0] == "Work_For 0.93"
-    assert [text.text for text in by_class(root, "type")] == ["Peop 0.90", "Org 0.80", "Loc 0.70"]
+    assert texts(root, "type") == ["Peop 0.90", "Org 0.80", "Loc 0.70"]
 
 
 def test_choice_of_labels() -> None:
-    root = parse(render(ada(), options={"exclude": ["Live_In"], "ents": ["Peop"]}, **RAW))
+    root = draw(ada(), exclude=["Live_In"], ents=["Peop"])
     assert sorted(label for label, _ in arcs(root)) == ["OrgBased_In", "Work_For"]
     # Arguments of relations are still drawn.
-    assert [text.text for text in by_class(root, "type")] == ["Peop", "Org", "Loc"]
-    root = parse(render(ada(), options={"exclude": {"Live_In", "OrgBased_In"}, "ents": []}, **RAW))
-    assert [text.text for text in by_class(root, "type")] == ["Peop", "Org"]
+    assert texts(root, "type") == ["Peop", "Org", "Loc"]
+    root = draw(ada(), exclude={"Live_In", "OrgBased_In"}, ents=[])
+    assert texts(root, "type") == ["Peop", "Org"]
 
 
 def test_entities_of_the_doc_and_untyped_arguments() -> None:
     doc = make_doc(NLP.vocab, "Ada met Bo in Oslo", [(0, 1, "PERSON"), (2, 3, "PERSON")])
     arguments = [Span(doc, 0, 1), Span(doc, 4, 5)]
     set_relations(doc, [Relation(*arguments, "in")])
-    root = parse(render(doc, **RAW))
+    root = draw(doc)
     # The first argument is the entity; the other is drawn without a label.
-    assert [text.text for text in by_class(root, "type")] == ["PERSON", "PERSON"]
+    assert texts(root, "type") == ["PERSON", "PERSON"]
     assert len(by_class(root, "span")) == 3
     other = {"entities_key": "mine", "relations_key": "theirs"}
     doc.spans["mine"] = [Span(doc, 4, 5, label="Loc")]
-    root = parse(render(doc, options=other, **RAW))
-    assert [text.text for text in by_class(root, "type")] == ["Loc"]
+    root = draw(doc, **other)
+    assert texts(root, "type") == ["Loc"]
     assert not arcs(root)
 
 
@@ -254,7 +264,7 @@ def test_nested_and_overlapping_spans_have_bars_of_their_own() -> None:
         [(0, 4, "Org"), (2, 3, "Loc"), (0, 3, "Org"), (3, 5, "X")],
         key="entities",
     )
-    root = parse(render(doc, **RAW))
+    root = draw(doc)
     bars = [bar for span in by_class(root, "span") for bar in by_class(span, "chip")]
     assert len(bars) == 4
     places = [tuple(float(bar.get(k)) for k in ("x", "y", "width")) for bar in bars]
@@ -266,23 +276,21 @@ def test_nested_and_overlapping_spans_have_bars_of_their_own() -> None:
 
 def test_a_span_of_a_doc() -> None:
     doc = ada()
-    root = parse(render(doc[3:6], **RAW))
+    root = draw(doc[3:6])
     assert words(root) == ["for", "Kelvin", "Labs"]
     labels = [label for label, _ in arcs(root)]
     assert len(labels) == 2  # both cross a border of the span
-    assert any(
-        label.startswith("Work_For \u2190 ") and "Ada Bergstrom" in label for label in labels
-    )
-    assert any(label.startswith("OrgBased_In \u2192 ") and "Oslo" in label for label in labels)
+    assert any(re.match("Work_For \u2190 .*Ada Bergstrom", label) for label in labels)
+    assert any(re.match("OrgBased_In \u2192 .*Oslo", label) for label in labels)
     # Cut at the border.
-    assert [text.text for text in by_class(parse(render(doc[1:3], **RAW)), "type")] == ["Peop"]
+    assert texts(draw(doc[1:3]), "type") == ["Peop"]
 
 
 def test_right_to_left() -> None:
     text = ["\u05de\u05e9\u05d4", "\u05d2\u05e8", "\u05d1\u05d7\u05d9\u05e4\u05d4"]
     for vocab in (spacy.blank("he").vocab, Vocab()):
         doc = make_doc(vocab, text, [(0, 1, "PER"), (2, 3, "LOC")], [(0, 1, "in")], "entities")
-        root = parse(render(doc, **RAW))
+        root = draw(doc)
         xs = [float(word.get("x")) for word in by_class(root, "word")]
         assert xs == sorted(xs, reverse=True)
         circle = by_class(root, "arc")[0].find(f"{SVG}circle")
@@ -294,20 +302,26 @@ def test_right_to_left() -> None:
 
 def test_nothing_to_draw() -> None:
     with pytest.warns(UserWarning, match="W_SR130"):
-        root = parse(render(NLP(""), **RAW))
+        root = draw(NLP(""))
     assert by_class(root, "note")[0].text == "(empty text)"
     doc = NLP("No entities")
     doc.spans["other"] = []
     with pytest.warns(UserWarning, match="Its span groups: other"):
-        root = parse(render(doc, **RAW))
+        root = draw(doc)
     assert words(root) == ["No", "entities"]
     assert render([], **RAW) == ""
-    only = make_doc(NLP.vocab, "Ada sings", [(0, 1, "Peop")])
-    assert not arcs(parse(render(only, **RAW)))
+    assert not arcs(draw(make_doc(NLP.vocab, "Ada sings", [(0, 1, "Peop")])))
+
+
+def test_no_text_has_a_negative_width() -> None:
+    doc = make_doc(NLP.vocab, "Ada met Bo", [(0, 1, ""), (2, 3, "")], [(0, 1, "")], "entities")
+    widths = [text.get("textLength") for text in draw(doc).iter(f"{SVG}text")]
+    assert widths.count(None) == 1  # the label of the relation
+    assert all(float(width) > 0 for width in widths if width)
 
 
 def test_accessible() -> None:
-    root = parse(render(ada(), **RAW))
+    root = draw(ada())
     assert root.get("role") == "img"
     title, description = root.find(f"{SVG}title"), root.find(f"{SVG}desc")
     assert root.get("aria-labelledby") == f"{title.get('id')} {description.get('id')}"
@@ -315,7 +329,7 @@ def test_accessible() -> None:
     assert "Kelvin Labs \u2192 OrgBased_In \u2192 Oslo" in description.text
     doc = ada()
     doc.user_data["title"] = "A title"
-    assert parse(render(doc, **RAW)).findtext(f"{SVG}title") == "A title"
+    assert draw(doc).findtext(f"{SVG}title") == "A title"
 
 
 # Colours and options
@@ -323,7 +337,7 @@ def test_accessible() -> None:
 
 def test_colors() -> None:
     doc = ada()
-    root = parse(render(doc, options={"colors": {"PEOP": "#123456", "live_in": "teal"}}, **RAW))
+    root = draw(doc, colors={"PEOP": "#123456", "live_in": "teal"})
     fills = [chip.get("fill") for chip in by_class(root, "chip")]
     assert fills == ["#123456", DEFAULT_LABEL_COLORS["ORG"], DEFAULT_LABEL_COLORS["LOC"]]
     styles = {arc.get("style") for arc in by_class(root, "arc")}
@@ -362,7 +376,7 @@ def test_what_is_no_color(color: object) -> None:
     "color", ["red", "#abc", "#AABBCC", "#aabbccdd", "rgb(1, 2, 3)", "hsl(120deg 50% 50% / .5)"]
 )
 def test_what_is_a_color(color: str) -> None:
-    root = parse(render(ada(), options={"colors": {"Loc": color}}, **RAW))
+    root = draw(ada(), colors={"Loc": color})
     assert by_class(root, "chip")[2].get("fill") == color
 
 
@@ -468,7 +482,7 @@ def context(root: ET.Element) -> ET.Element:
 def test_answers() -> None:
     doc = asked()
     asked_texts = [question.text for question in doc._.questions]
-    root = parse(render(doc, "answers", **RAW))
+    root = draw(doc, "answers")
     assert "".join(context(root).itertext()) == doc.text
     items = root.findall("ol/li")
     assert [by_class(item, "question")[0].text for item in items] == asked_texts
@@ -485,7 +499,7 @@ def test_answers() -> None:
 
 
 def test_answers_that_overlap() -> None:
-    root = parse(render(asked(), "answers", **RAW))
+    root = draw(asked(), "answers")
     marks = context(root).findall("mark")
     assert [mark.text for mark in marks] == ["Two ", "doctors", " on Great Osk"]
     assert [mark.get("data-n") for mark in marks] == ["1", "2 4", None]
@@ -499,11 +513,11 @@ def test_answers_that_overlap() -> None:
 def test_unanswered_questions_and_none() -> None:
     doc = NLP("A text.")
     set_questions(doc, ["Who?", ""])
-    root = parse(render(doc, "answers", **RAW))
+    root = draw(doc, "answers")
     assert [answer.text[:12] for answer in by_class(root, "answer")] == ["Not answered"] * 2
     assert by_class(root, "question")[1].text == "(q2)"
     with pytest.warns(UserWarning, match="W_SR131"):
-        root = parse(render(NLP(""), "answers", **RAW))
+        root = draw(NLP(""), "answers")
     assert context(root).text == "(empty text)"
     assert "No questions." in "".join(root.itertext())
 
@@ -513,24 +527,17 @@ def test_gold_answers() -> None:
     question = Question("a", "Who?")
     best = found(doc, question, "Two doctors", alternatives=(found(doc, question, "doctors"),))
     set_answers(doc, [best])
-    root = parse(render(doc, "answers", **RAW))
+    root = draw(doc, "answers")
     assert by_class(root, "heading")[0].text == "Also right"
     assert not by_class(root, "score")
-    assert not by_class(
-        parse(render(doc, "answers", options={"alternatives": False}, **RAW)), "heading"
-    )
-
-
-def test_answers_without_scores() -> None:
-    assert not by_class(
-        parse(render(asked(), "answers", options={"scores": False}, **RAW)), "score"
-    )
+    assert not by_class(draw(doc, "answers", alternatives=False), "heading")
+    assert not by_class(draw(asked(), "answers", scores=False), "score")
 
 
 def test_answers_in_a_part_of_a_doc() -> None:
     doc = asked()
     span = doc[1:5]
-    root = parse(render(span, "answers", **RAW))
+    root = draw(span, "answers")
     assert "".join(context(root).itertext()) == span.text == "doctors on Great Osk"
     assert [mark.text for mark in context(root).findall("mark")] == ["doctors", " on Great Osk"]
     assert by_class(root.findall("ol/li")[0], "where")[0].text == "(outside this excerpt)"
