@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -20,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import Errors
 from .step import step
-from .storage import MessageReader, pack_binary, pack_weights, packer, unpack_weights
+from .storage import Reader, pack_binary, pack_weights, packer, unpack_weights
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -29,6 +30,9 @@ _LARGE = 1 << 16
 
 # Buffers that some versions of transformers save and others do not.
 _OPTIONAL_BUFFERS = ("position_ids", "token_type_ids")
+
+# Methods of tensors, and functions of `torch.nn.init`, with which constructors fill parameters.
+_FILLS = {"normal_", "uniform_", "trunc_normal_", "zero_", "fill_", "mul_", "add_", "clamp_"}
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -201,8 +205,8 @@ class TorchShim(Shim):
         # The only copy of the weights on the way.
         return b"".join(message)
 
-    def from_bytes(self, data: bytes | memoryview) -> TorchShim:
-        reader = MessageReader(data)
+    def from_bytes(self, data: bytes | Reader) -> TorchShim:
+        reader = data if isinstance(data, Reader) else Reader(BytesIO(data))
         message: dict[str, Any] = {}
         for _ in range(reader.table()):
             key = reader.value()
@@ -339,26 +343,27 @@ def read_model(model: Model[Any, Any], path: str | Path) -> None:
     path (str | Path): A file of `write_model` or `Model.to_disk`.
     RAISES (ValueError): If the file does not fit the model.
     """
-    reader = MessageReader(Path(path).read_bytes())
     message: dict[str, Any] = {}
     is_torch = {
         (i, j): isinstance(shim, TorchShim)
         for i, node in enumerate(model.walk())
         for j, shim in enumerate(node.shims)
     }
-    for _ in range(reader.table()):
-        key = reader.value()
-        if key != "shims":
-            message[key] = convert_recursive(is_xp_array, model.ops.asarray, reader.value())
-            continue
-        message[key] = []
-        for i in range(reader.list()):
-            shims: list[Any] = []
-            for j in range(reader.list()):
-                # Only a TorchShim takes a view of the file; other shims need bytes.
-                shims.append(reader.binary() if is_torch.get((i, j)) else reader.value())
-            message[key].append(shims)
-    model.from_dict(message)
+    with open(path, "rb") as file:
+        reader = Reader(file)
+        for _ in range(reader.table()):
+            key = reader.value()
+            if key != "shims":
+                message[key] = convert_recursive(is_xp_array, model.ops.asarray, reader.value())
+                continue
+            message[key] = []
+            for i in range(reader.list()):
+                shims: list[Any] = []
+                for j in range(reader.list()):
+                    # Only a TorchShim takes a reader; other shims need bytes.
+                    shims.append(reader.binary() if is_torch.get((i, j)) else reader.value())
+                message[key].append(shims)
+        model.from_dict(message)
 
 
 def build_with_weights(build: Callable[[], nn.Module], weights: dict[str, Tensor]) -> nn.Module:
@@ -386,10 +391,13 @@ def build_with_weights(build: Callable[[], nn.Module], weights: dict[str, Tensor
 
 
 class _EmptyOnMeta(TorchFunctionMode):
-    """Context in which `torch.empty` creates tensors on the meta device.
+    """Context in which `torch.empty` creates tensors on the meta device, and nothing fills these.
 
     Layers create their parameters with it. Buffers such as positions, which are not among the saved
     weights, come from other functions, and so keep their data.
+
+    Random numbers have no place to go on the meta device, and to draw them there torch would import
+    its compiler (`torch._dynamo`: 70 MiB and more than a second).
     """
 
     def __torch_function__(
@@ -398,6 +406,10 @@ class _EmptyOnMeta(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is torch.empty and kwargs.get("device") is None:
             kwargs = {**kwargs, "device": "meta"}
+        elif getattr(func, "__name__", "") in _FILLS:
+            tensor = args[0] if args else kwargs.get("tensor")
+            if isinstance(tensor, Tensor) and tensor.is_meta:
+                return tensor
         return func(*args, **kwargs)
 
 

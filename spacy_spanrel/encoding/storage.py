@@ -12,11 +12,11 @@ https://github.com/msgpack/msgpack/blob/master/spec.md
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from io import SEEK_END
 from math import prod
-from typing import Any
+from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from srsly.msgpack import Packer, Unpacker
 from torch import Tensor
@@ -65,31 +65,32 @@ def pack_weights(weights: Mapping[str, Tensor]) -> list[Buffer]:
     return [len(text).to_bytes(8, "little") + text, *buffers]
 
 
-def unpack_weights(data: Buffer) -> dict[str, Tensor]:
-    """Read weights in the safetensors format.
+def unpack_weights(reader: Reader) -> dict[str, Tensor]:
+    """Read weights in the safetensors format, each tensor straight into memory of its own.
 
-    data (bytes | memoryview): The file.
-    RETURNS (dict[str, Tensor]): Tensors by name, in memory of their own.
+    reader (Reader): The bytes of the weights, from the first one on.
+    RETURNS (dict[str, Tensor]): Tensors by name.
     RAISES (ValueError): If the data is not in that format, or is cut off.
     """
-    view = memoryview(data)
-    size = int.from_bytes(view[:8], "little")
-    if len(view) < 8 + size:
+    size = int.from_bytes(reader.read(8), "little")
+    text = reader.read(size)
+    if len(text) < size:
         raise ValueError("the weights are cut off")
-    header = json.loads(bytes(view[8 : 8 + size]))
+    header = json.loads(text)
     if not isinstance(header, dict):
         raise ValueError("the weights have no list of tensors")
-    body = view[8 + size :]
+    start, room = reader.position, reader.end - reader.position
     weights = {}
     for name, entry in header.items():
         if name == "__metadata__":
             continue
         dtype, shape = _DTYPES[entry["dtype"]], entry["shape"]
         begin, end = entry["data_offsets"]
-        if not 0 <= begin <= end <= len(body) or end - begin != prod(shape) * dtype.itemsize:
+        if not 0 <= begin <= end <= room or end - begin != prod(shape) * dtype.itemsize:
             raise ValueError(f"the place of the tensor {name!r} does not fit its shape or the file")
         tensor = torch.empty(shape, dtype=dtype)
-        _bytes_of(tensor)[:] = np.frombuffer(body[begin:end], dtype=np.uint8)
+        reader.position = start + begin
+        reader.read_into(_bytes_of(tensor))
         weights[name] = tensor
     return weights
 
@@ -117,61 +118,67 @@ def packer() -> Any:
     return Packer(use_bin_type=True)
 
 
-class MessageReader:
-    """Reads a msgpack message value by value, and bytes in it without a copy.
+class Reader:
+    """Reads a msgpack message value by value from a range of a file.
 
-    data (bytes | memoryview): The message.
+    Bytes in it become readers of their range, so that nothing large is in memory twice.
+
+    file (BinaryIO): The file, or a `BytesIO`.
+    begin (int), end (int | None): The range; None for the end of the file.
+    position (int): Where to read next.
     """
 
-    def __init__(self, data: Buffer):
-        self._view = memoryview(data)
-        self._at = 0
+    def __init__(self, file: BinaryIO, begin: int = 0, end: int | None = None):
+        self._file = file
+        self.position = begin
+        self.end = file.seek(0, SEEK_END) if end is None else end
+
+    def read(self, size: int) -> bytes:
+        """Read up to `size` bytes; fewer if the range ends before."""
+        self._file.seek(self.position)
+        data = self._file.read(min(size, self.end - self.position))
+        self.position += len(data)
+        return data
+
+    def read_into(self, array: Any) -> None:
+        """Fill an array of bytes. RAISES (ValueError): If the file ends before."""
+        self._file.seek(self.position)
+        if self._file.readinto(array) < array.nbytes:  # type: ignore[attr-defined]
+            raise ValueError("the file is cut off")
+        self.position += array.nbytes
 
     def table(self) -> int:
         """Read the header of a table. RETURNS (int): The number of its entries."""
-        return int(self._read(lambda unpacker: unpacker.read_map_header()))
+        return int(self._unpack(lambda unpacker: unpacker.read_map_header()))
 
     def list(self) -> int:
         """Read the header of a list. RETURNS (int): The number of its values."""
-        return int(self._read(lambda unpacker: unpacker.read_array_header()))
+        return int(self._unpack(lambda unpacker: unpacker.read_array_header()))
 
     def value(self) -> Any:
         """Read any value."""
-        return self._read(lambda unpacker: unpacker.unpack())
+        return self._unpack(lambda unpacker: unpacker.unpack())
 
-    def binary(self) -> memoryview | None:
-        """Read bytes, or None. RETURNS (memoryview | None): A view of them."""
-        code = self._view[self._at]
-        if code == 0xC0:
-            self._at += 1
+    def binary(self) -> Reader | None:
+        """Read bytes, or None. RETURNS (Reader | None): A reader of them."""
+        code = self.read(1)
+        if code == b"\xc0":
             return None
         # bin 8, bin 16, bin 32: the length takes 1, 2 or 4 bytes.
-        width = {0xC4: 1, 0xC5: 2, 0xC6: 4}.get(code)
+        width = {b"\xc4": 1, b"\xc5": 2, b"\xc6": 4}.get(code)
         if width is None:
-            raise ValueError(f"bytes were expected, found the msgpack code {code:#x}")
-        begin = self._at + 1 + width
-        end = begin + int.from_bytes(self._view[self._at + 1 : begin], "big")
-        if end > len(self._view):
+            raise ValueError(f"bytes were expected, found the msgpack code 0x{code.hex()}")
+        size = int.from_bytes(self.read(width), "big")
+        begin, self.position = self.position, self.position + size
+        if self.position > self.end:
             raise ValueError("the message is cut off")
-        self._at = end
-        return self._view[begin:end]
+        return Reader(self._file, begin, self.position)
 
-    def _read(self, read: Any) -> Any:
-        source = _Source(self._view[self._at :])
+    def _unpack(self, unpack: Callable[[Any], Any]) -> Any:
+        begin = self.position
         unpacker = Unpacker(
-            source, read_size=_READ_SIZE, raw=False, strict_map_key=False, max_buffer_size=1 << 31
+            self, read_size=_READ_SIZE, raw=False, strict_map_key=False, max_buffer_size=1 << 31
         )
-        value = read(unpacker)
-        self._at += unpacker.tell()
+        value = unpack(unpacker)
+        self.position = begin + unpacker.tell()
         return value
-
-
-class _Source:
-    """What `Unpacker` takes for a file."""
-
-    def __init__(self, view: memoryview):
-        self._view = view
-
-    def read(self, size: int) -> bytes:
-        data, self._view = self._view[:size], self._view[size:]
-        return bytes(data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ from spacy_spanrel.encoding.shim import (
     read_model,
     write_model,
 )
-from spacy_spanrel.encoding.storage import MessageReader, pack_weights, unpack_weights
+from spacy_spanrel.encoding.storage import Reader, pack_weights, unpack_weights
+
+from ..util import run_python
 
 
 @pytest.fixture
@@ -165,6 +168,10 @@ def test_empty_text_with_casing_and_without_special_tokens(bert_checkpoint: Path
 # Formats of weights and models
 
 
+def unpack(data: bytes) -> dict[str, torch.Tensor]:
+    return unpack_weights(Reader(BytesIO(data)))
+
+
 def test_weights_are_exchangeable_with_safetensors():
     weights = {
         "a": torch.randn(3, 4),
@@ -176,7 +183,7 @@ def test_weights_are_exchangeable_with_safetensors():
         "flags": torch.tensor([True, False, True]),
     }
     theirs = load(b"".join(pack_weights(weights)))
-    ours = unpack_weights(save({name: value.contiguous() for name, value in weights.items()}))
+    ours = unpack(save({name: value.contiguous() for name, value in weights.items()}))
     for name, value in weights.items():
         for read in (theirs, ours):
             assert read[name].dtype == value.dtype
@@ -187,26 +194,39 @@ def test_weights_are_exchangeable_with_safetensors():
 def test_truncated_weights_are_refused(cut: int):
     data = b"".join(pack_weights({"a": torch.randn(30, 4)}))
     with pytest.raises(ValueError):
-        unpack_weights(data[:cut])
+        unpack(data[:cut])
 
 
 def test_offsets_outside_the_file_are_refused():
     header = {"a": {"dtype": "F32", "shape": [2], "data_offsets": [-8, 0]}}
     text = json.dumps(header).encode()
     with pytest.raises(ValueError, match="place of the tensor"):
-        unpack_weights(len(text).to_bytes(8, "little") + text + b"\0" * 8)
+        unpack(len(text).to_bytes(8, "little") + text + b"\0" * 8)
 
 
-def test_message_reader_returns_views():
+def test_reader_leaves_bytes_in_the_file():
     data = srsly.msgpack_dumps({"small": [1, {"a": 2.5}], "large": b"x" * 70000, "none": None})
-    reader = MessageReader(data)
+    reader = Reader(BytesIO(data))
     assert reader.table() == 3
     assert (reader.value(), reader.value()) == ("small", [1, {"a": 2.5}])
     assert reader.value() == "large"
     large = reader.binary()
-    assert isinstance(large, memoryview)
-    assert large.obj is data
     assert (reader.value(), reader.binary()) == ("none", None)
+    assert isinstance(large, Reader)
+    assert large.read(80000) == b"x" * 70000
+
+
+def test_weights_are_read_straight_into_tensors():
+    sizes = []
+
+    class File(BytesIO):
+        def read(self, size=-1):
+            sizes.append(size)
+            return super().read(size)
+
+    data = b"".join(pack_weights({"a": torch.randn(500, 400)}))
+    assert unpack_weights(Reader(File(data)))["a"].shape == (500, 400)
+    assert max(sizes) < 1000
 
 
 def test_models_are_written_in_the_format_of_thinc(encoder, tmp_path: Path):
@@ -247,6 +267,23 @@ def test_loading_draws_no_random_numbers_and_copies_no_weights():
     loaded = build_with_weights(lambda: nn.Linear(3, 5), weights)
     assert torch.equal(before, torch.get_rng_state())
     assert loaded.weight.data_ptr() == weights["weight"].data_ptr()
+
+
+BUILD = """
+import sys
+from torch import nn
+from spacy_spanrel.encoding.shim import build_with_weights
+
+def build():
+    return nn.ModuleList([nn.Embedding(4, 3, padding_idx=0), nn.Linear(3, 2), nn.LayerNorm(2)])
+
+build_with_weights(build, build().state_dict())
+print([name for name in ("torch._dynamo", "torch._decomp", "transformers") if name in sys.modules])
+"""
+
+
+def test_building_a_network_does_not_import_the_compiler_of_torch(tmp_path: Path):
+    assert run_python(BUILD, cwd=tmp_path).strip() == "[]"
 
 
 def test_frozen_weights_stay_frozen():
