@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 from spacy.cli._util import setup_gpu
 
-from ..streams import INPUT_FORMATS, OUTPUT_FORMATS, AnnotationReport, annotate
+from ..streams import AnnotationReport, annotate
 from ..streams.annotate import CHUNK_SIZE, unfinished
-from ..streams.readers import Unit
-from ._app import GpuId, Model, Printer, Quiet, app, echo, fail, one_of, warn
+from ._app import Printer, app, echo, nothing_written
+
+
+class InputFormat(str, Enum):
+    """Formats that the command reads."""
+
+    text = "text"
+    jsonl = "jsonl"
+    csv = "csv"
+    parquet = "parquet"
+    spacy = "spacy"
+    json = "json"
+
+
+class OutputFormat(str, Enum):
+    """Formats that the command writes."""
+
+    jsonl = "jsonl"
+    parquet = "parquet"
+    spacy = "spacy"
+
+
+class TextUnit(str, Enum):
+    """One text of plain text files."""
+
+    line = "line"
+    file = "file"
 
 
 @app.command("annotate", no_args_is_help=True)
 def annotate_cli(
-    model: Model,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Folder or package name of the pipeline")
+    ],
     source: Annotated[
         Path, typer.Argument(metavar="INPUT", help="File, or folder of files of one format")
     ],
@@ -27,35 +55,19 @@ def annotate_cli(
         ),
     ],
     input_format: Annotated[
-        str | None,
-        typer.Option(
-            "--input-format",
-            "-i",
-            help="Needed if the suffix does not tell",
-            **one_of(INPUT_FORMATS),
-        ),
+        InputFormat | None,
+        typer.Option("--input-format", "-i", help="Needed if the suffix does not tell"),
     ] = None,
     output_format: Annotated[
-        str | None,
-        typer.Option(
-            "--output-format",
-            "-o",
-            help="Needed if the suffix does not tell",
-            **one_of(OUTPUT_FORMATS),
-        ),
+        OutputFormat | None,
+        typer.Option("--output-format", "-o", help="Needed if the suffix does not tell"),
     ] = None,
     text_key: Annotated[
         str, typer.Option("--text-key", "-t", help="Key or column of the text")
     ] = "text",
     unit: Annotated[
-        str,
-        typer.Option(
-            "--unit",
-            "-u",
-            help="Plain text: each line is a text, or each file",
-            **one_of(get_args(Unit)),
-        ),
-    ] = "line",
+        TextUnit, typer.Option("--unit", "-u", help="Plain text: each line is a text, or each file")
+    ] = TextUnit.line,
     delimiter: Annotated[
         str | None,
         typer.Option("--delimiter", "-d", help="CSV: delimiter of fields (comma; tab in .tsv)"),
@@ -74,7 +86,7 @@ def annotate_cli(
         int,
         typer.Option("--n-process", "-n", help="Processes that annotate; -1: one for each core"),
     ] = 1,
-    gpu_id: GpuId = -1,
+    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="Number of the GPU; -1: CPU")] = -1,
     components: Annotated[
         str, typer.Option("--components", help="Run only these components, separated by commas")
     ] = "",
@@ -110,7 +122,7 @@ def annotate_cli(
         bool,
         typer.Option("--restart", help="Drop an unfinished run, and replace a complete OUTPUT"),
     ] = False,
-    quiet: Quiet = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only")] = False,
 ) -> None:
     """Annotate a large collection of texts with a saved pipeline: entities, relations and answers.
 
@@ -142,10 +154,10 @@ def annotate_cli(
             model,
             source,
             output,
-            input_format=input_format,
-            output_format=output_format,
+            input_format=None if input_format is None else input_format.value,
+            output_format=None if output_format is None else output_format.value,
             text_key=text_key,
-            unit=cast(Unit, unit),
+            unit=unit.value,
             delimiter=delimiter,
             batch_size=batch_size,
             chunk_size=chunk_size,
@@ -159,13 +171,19 @@ def annotate_cli(
             quiet=quiet,
         )
     except KeyboardInterrupt:
-        warn("Stopped. What is done is kept: the same command continues there.")
+        text = "Stopped. What is done is kept: the same command continues there."
+        typer.echo(Printer(no_print=True).warn(text), err=True)
         raise typer.Exit(130) from None
     except (OSError, ValueError, ImportError) as error:
-        title = "{} is not complete" if unfinished(output) else "Nothing written to {}"
-        fail(title.format(output), error)
+        if unfinished(output):
+            text = f"{output} is not complete"
+            typer.echo(Printer(no_print=True).fail(text), err=True)
+            echo(error, err=True)
+            raise typer.Exit(1) from None
+        nothing_written(output, error)
     if report.failed:
-        warn(f"{report.failed} of {report.rows} rows failed, see {report.errors}")
+        text = f"{report.failed} of {report.rows} rows failed, see {report.errors}"
+        typer.echo(Printer(no_print=True).warn(text), err=True)
         if report.first_error:
             echo(f"First error: {report.first_error}", err=True)
     if not quiet:

@@ -7,14 +7,31 @@ from functools import partial
 from inspect import signature
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
+import spacy
 import typer
 from spacy.tokens import Doc, DocBin
 from tqdm import tqdm
 
-from .. import converters
-from ..converters import ConversionError, ConversionReport, add_negatives, read_types
+from ..converters import (
+    ConversionError,
+    ConversionReport,
+    add_negatives,
+    ade_to_docs,
+    brat_to_docs,
+    conll04_to_docs,
+    doccano_to_docs,
+    kbp37_to_docs,
+    labelstudio_to_docs,
+    prodigy_to_docs,
+    read_types,
+    scierc_to_docs,
+    semeval_to_docs,
+    spert_to_docs,
+    squad_to_docs,
+    tacred_to_docs,
+)
 from ..converters.doccano import OFFSETS, DoccanoOffsets
 from ..converters.negatives import check_negative_label
 from ..converters.report import Finding
@@ -22,24 +39,22 @@ from ..converters.scierc import UNITS, Unit
 from ..errors import Errors
 from ..files import check_output, write_whole
 from ..reading import argument_error, raise_error
-from ._app import (
-    Negatives,
-    Printer,
-    Quiet,
-    SpacyOutput,
-    app,
-    blank_pipeline,
-    echo,
-    failing_with,
-    one_of,
-    warn,
-)
+from ._app import Printer, app, echo, nothing_written, one_of
 
-# Format -> its reader, `<format>_to_docs`. The options of a format are the arguments of its reader.
+# Format -> its reader. The options of a format are the arguments of its reader.
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
-    name.removesuffix("_to_docs"): getattr(converters, name)
-    for name in converters.__all__
-    if name.endswith("_to_docs")
+    "ade": ade_to_docs,
+    "brat": brat_to_docs,
+    "conll04": conll04_to_docs,
+    "doccano": doccano_to_docs,
+    "kbp37": kbp37_to_docs,
+    "labelstudio": labelstudio_to_docs,
+    "prodigy": prodigy_to_docs,
+    "scierc": scierc_to_docs,
+    "semeval": semeval_to_docs,
+    "spert": spert_to_docs,
+    "squad": squad_to_docs,
+    "tacred": tacred_to_docs,
 }
 SUFFIX = ".spacy"
 
@@ -47,15 +62,19 @@ SUFFIX = ".spacy"
 @app.command("convert", no_args_is_help=True)
 def convert_cli(
     data_format: Annotated[
-        str, typer.Argument(help="One of: " + ", ".join(CONVERTERS), **one_of(CONVERTERS, "FORMAT"))
+        str,
+        typer.Argument(
+            metavar="FORMAT", help="One of: " + ", ".join(CONVERTERS), callback=one_of(CONVERTERS)
+        ),
     ],
     inputs: Annotated[
         list[Path],
         typer.Argument(metavar="INPUT...", help="The files to read (for brat also folders)"),
     ],
-    output: SpacyOutput,
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
     skip_invalid: Annotated[
-        bool, typer.Option("--skip-invalid", "-s", help="Leave out and list bad records, and go on")
+        bool,
+        typer.Option("--skip-invalid", "-s", help="Leave out and list bad records, and go on"),
     ] = False,
     types: Annotated[
         Path | None,
@@ -70,8 +89,9 @@ def convert_cli(
         typer.Option(
             "--unit",
             "-u",
+            metavar="|".join(UNITS),
+            callback=one_of(UNITS),
             help="scierc: make a Doc of each sentence (the default) or of each document",
-            **one_of(UNITS),
         ),
     ] = None,
     text_key: Annotated[
@@ -86,8 +106,9 @@ def convert_cli(
         str | None,
         typer.Option(
             "--offsets",
+            metavar="|".join(OFFSETS),
+            callback=one_of(OFFSETS),
             help="doccano: the unit that offsets count; by default (auto) the one that fits",
-            **one_of(OFFSETS),
         ),
     ] = None,
     keep_unannotated: Annotated[
@@ -96,7 +117,24 @@ def convert_cli(
             "--keep-unannotated", help="brat: keep .txt files without .ann, as texts with nothing"
         ),
     ] = False,
-    negatives: Negatives = None,
+    coref: Annotated[
+        str | None,
+        typer.Option(
+            "--coref",
+            metavar="NAME",
+            help="brat: read what has this name as coreference: clusters, and their mentions",
+        ),
+    ] = None,
+    negatives: Annotated[
+        str | None,
+        typer.Option(
+            "--negatives",
+            "-n",
+            metavar="LABEL",
+            help="Give this label to each ordered pair of entities of a sentence that has no "
+            "relation",
+        ),
+    ] = None,
     lang: Annotated[
         str,
         typer.Option(
@@ -105,7 +143,9 @@ def convert_cli(
             help="Language of the vocabulary and, for formats without tokens, of the tokenizer",
         ),
     ] = "en",
-    quiet: Quiet = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only")
+    ] = False,
 ) -> None:
     """Convert annotated entities and relations, or questions and answers, to spaCy's binary format.
 
@@ -131,10 +171,10 @@ def convert_cli(
     $ python -m spacy spanrel convert prodigy annotations.jsonl train.spacy
     $ python -m spacy spanrel convert doccano admin.jsonl train.spacy
     $ python -m spacy spanrel convert labelstudio project-1.json train.spacy --text-key text
-    $ python -m spacy spanrel convert brat annotated_folder train.spacy
+    $ python -m spacy spanrel convert brat annotated_folder train.spacy --coref Coref
     $ python -m spacy spanrel convert squad train-v2.0.json train.spacy --lang es
     """
-    with failing_with(f"Nothing written to {output}"):
+    try:
         report = convert(
             data_format,
             inputs,
@@ -146,12 +186,16 @@ def convert_cli(
             text_key=text_key,
             offsets=cast(DoccanoOffsets | None, offsets),
             keep_unannotated=keep_unannotated,
+            coref=coref,
             negatives=negatives,
             lang=lang,
             quiet=quiet,
         )
+    except (OSError, ValueError) as error:
+        nothing_written(output, error)
     if report.skipped:
-        warn(f"{len(report.skipped)} record(s) skipped because they are wrong:")
+        text = f"{len(report.skipped)} record(s) skipped because they are wrong:"
+        typer.echo(Printer(no_print=True).warn(text), err=True)
         for skipped in report.skipped:
             echo(skipped, err=True)
     if not quiet:
@@ -170,6 +214,7 @@ def convert(
     text_key: str | None = None,
     offsets: DoccanoOffsets | None = None,
     keep_unannotated: bool = False,
+    coref: str | None = None,
     negatives: str | None = None,
     lang: str = "en",
     quiet: bool = True,
@@ -187,6 +232,7 @@ def convert(
     text_key (str | None): For labelstudio only: the key of the annotated text.
     offsets ("auto" | "utf-16" | "code-points" | None): For doccano only: the unit of offsets.
     keep_unannotated (bool): For brat only: keep texts without an .ann file.
+    coref (str | None): For brat only: the name of coreference.
     negatives (str | None): Label for the pairs of entities without a relation, see
         `add_negatives`. It need not be in the types file.
     lang (str): Language of the blank pipeline that gives vocabulary and tokenizer.
@@ -204,34 +250,41 @@ def convert(
     if not inputs:
         raise argument_error("INPUT", "no file", "one or more files")
     check_output(output, *inputs, types)
-    options: dict[str, Any] = {
-        "types": types,
+    for option, name, value in (
+        ("--types", "types", types),
+        ("--unit", "unit", unit),
+        ("--text-key", "text_key", text_key),
+        ("--offsets", "offsets", offsets),
+        ("--keep-unannotated", "keep_unannotated", keep_unannotated or None),
+        ("--coref", "coref", coref),
+        # Not options of readers, but of everything that has types.
+        ("--max-span-size", "types", max_span_size),
+        ("--negatives", "types", negatives),
+    ):
+        if value is not None:
+            _check_option(option, name, data_format)
+    if negatives is not None:
+        check_negative_label(negatives, "--negatives")
+    names = None if types is None else read_types(types)
+    options = {
+        "types": names,
         "unit": unit,
         "text_key": text_key,
         "offsets": offsets,
         "keep_unannotated": keep_unannotated or None,
+        "coref": coref,
     }
-    options = {name: value for name, value in options.items() if value is not None}
-    for name in options:
-        _check_option(f"--{name.replace('_', '-')}", name, data_format)
-    # Not options of readers, but of everything that has types.
-    for option, value in (("--max-span-size", max_span_size), ("--negatives", negatives)):
-        if value is not None:
-            _check_option(option, "types", data_format)
-    if negatives is not None:
-        check_negative_label(negatives, "--negatives")
-    names = None if types is None else read_types(types)
-    if names is not None:
-        options["types"] = names
-    nlp = blank_pipeline(lang)
+    try:
+        nlp = spacy.blank(lang)
+    except ImportError as error:
+        raise argument_error("--lang", repr(lang), "a language code of spaCy") from error
     report = ConversionReport(max_span_size=max_span_size)
     to_docs = partial(
         CONVERTERS[data_format],
         nlp=nlp,
-        # A bad record that is skipped is listed in the report.
-        on_error=(lambda error: None) if skip_invalid else raise_error,
+        on_error=_go_on if skip_invalid else raise_error,
         report=report,
-        **options,
+        **{name: value for name, value in options.items() if value is not None},
     )
     doc_bin = DocBin(store_user_data=True)
     # disable=None: no bar where stderr is no terminal. The delay spares short work the bar.
@@ -264,6 +317,10 @@ def _check_option(option: str, argument: str, data_format: str) -> None:
         raise argument_error(
             option, f"format {data_format!r}", "one of the formats " + ", ".join(formats)
         )
+
+
+def _go_on(error: ConversionError) -> None:
+    """Skip a bad record; the report lists the error."""
 
 
 def print_report(report: ConversionReport, output: Path) -> None:
@@ -299,6 +356,7 @@ def print_report(report: ConversionReport, output: Path) -> None:
         "Reference answers": report.answers,
         "Answers that begin or end inside a token, kept": report.misaligned_answers,
         "Overlapping entities that are not in doc.ents": report.overlapping_entities,
+        "Coreference clusters": report.clusters,
         "Relations of a span with itself": report.self_relations,
         "Duplicate entities, left out": report.duplicate_entities,
         "Duplicate relations, left out": report.duplicate_relations,

@@ -9,7 +9,10 @@ A gold Doc is stored in the terms of ``annotations``:
 - ``doc.spans["relations"]``: written by ``annotations.set_relations``, with the score None.
 - ``doc.ents``: as many of the entities as fit without overlap, the longest first.
 
-All three are set on every Doc, so that "annotated, but nothing there" differs from "not annotated".
+- Clusters of coreferent mentions, if the data has them: written by ``annotations.set_clusters``,
+  without labels.
+
+The first three are set on every Doc, so that "annotated, but nothing there" differs from "not annotated".
 Texts without entities or relations stay in the data: they are negative examples.
 """
 
@@ -25,15 +28,22 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.util import filter_spans
 
-from ..annotations import ENTITIES_KEY, Relation, set_relations
-from ..annotations.relations import ORIG_ID_ATTR
+from ..annotations import ENTITIES_KEY, Relation, set_clusters, set_relations
+from ..annotations.relations import ORIG_ID_ATTR, RecordId
 from ..errors import Errors
 from ..reading import ConversionError, ErrorHandler, JsonValue, Place, Where, raise_error, short
 from .report import ConversionReport, Finding
 from .type_names import TypeNames, read_types
 
 # Brackets as the Penn Treebank, and corpora with its tokens, write them.
-BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}"}
+BRACKETS = {
+    "-LRB-": "(",
+    "-RRB-": ")",
+    "-LSB-": "[",
+    "-RSB-": "]",
+    "-LCB-": "{",
+    "-RCB-": "}",
+}
 
 # The type of an argument in formats that have no types.
 ENTITY = "ENTITY"
@@ -63,19 +73,52 @@ class Edge:
     label: str
 
 
+def split_clusters(
+    entities: Sequence[Entity], edges: Sequence[Edge], name: str
+) -> tuple[list[Entity], list[Edge], list[list[tuple[int, int]]]]:
+    """Tell coreference from other relations.
+
+    Edges of this name link mentions of one thing. As coreference is transitive, each set of linked
+    places is a cluster. An entity of this name is a mention only, such as a pronoun. It gets the
+    type of the entities of its cluster, and "" if there is none or several.
+
+    entities, edges (Sequence[Entity], Sequence[Edge]): Entities and relations, as annotated.
+    name (str): The label of coreference.
+    RETURNS (tuple[list[Entity], list[Edge], list[list[tuple[int, int]]]]): The entities with these
+        types, the other relations, and the places of the mentions of each cluster, in the order of
+        the text.
+    """
+    places = [(entity.start, entity.end) for entity in entities]
+    cluster_of = {place: {place} for place in places}
+    for edge in edges:
+        if edge.label == name:
+            first, second = (cluster_of[places[i]] for i in (edge.head, edge.tail))
+            first |= second
+            cluster_of.update(dict.fromkeys(second, first))
+    types: dict[tuple[int, int], set[str]] = {place: set() for place in places}
+    for entity, place in zip(entities, places, strict=True):
+        if entity.label != name:
+            for mention in cluster_of[place]:
+                types[mention].add(entity.label)
+    typed = [
+        entity
+        if entity.label != name
+        else Entity(*place, next(iter(types[place])) if len(types[place]) == 1 else "")
+        for entity, place in zip(entities, places, strict=True)
+    ]
+    clusters = {id(cluster): sorted(cluster) for cluster in cluster_of.values() if len(cluster) > 1}
+    return typed, [edge for edge in edges if edge.label != name], sorted(clusters.values())
+
+
 class DocMaker:
     """Makes the gold Docs of one conversion and counts them in its report.
 
-    Its arguments are those of the readers of all formats.
-
-    nlp (Language | None): Gives the vocabulary and, for formats without tokens, the tokenizer.
-        Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file in SpERT's form: labels that are not in it are
-        errors, and the arguments of a relation that it calls symmetric are put in the order of the
-        text.
+    nlp (Language | None): Gives vocabulary and tokenizer. Defaults to a blank English pipeline.
+    types (str | Path | TypeNames | None): A types file: other names than its are errors.
     on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
-        not raise, the record is skipped. Errors that concern the whole file are always raised.
+        not raise, the record is skipped.
     report (ConversionReport | None): Counts what is read, changed and left out. Defaults to a new one.
+    coref (str | None): The label of coreference, see `split_clusters`. Defaults to none.
     """
 
     def __init__(
@@ -84,14 +127,18 @@ class DocMaker:
         types: str | Path | TypeNames | None = None,
         on_error: ErrorHandler = raise_error,
         report: ConversionReport | None = None,
+        coref: str | None = None,
     ) -> None:
         self.nlp = nlp or spacy.blank("en")
         self.types = types if types is None or isinstance(types, TypeNames) else read_types(types)
         self.on_error = on_error
         self.report = ConversionReport() if report is None else report
+        self.coref = coref
 
     def each(
-        self, records: Iterable[Record | ConversionError], make: Callable[[Record], Result | None]
+        self,
+        records: Iterable[Record | ConversionError],
+        make: Callable[[Record], Result | None],
     ) -> Iterator[Result]:
         """Yield what is made of each record; bad records are skipped as `on_error` decides.
 
@@ -181,8 +228,13 @@ class DocMaker:
         RAISES (ConversionError): If a label is not in the types file.
         """
         types, report = self.types, self.report
+        named = [entity for entity in entities if entity.label != self.coref]
+        if self.coref is not None:
+            entities, relations, clusters = split_clusters(entities, relations, self.coref)
+            report.clusters += len(clusters)
+            set_clusters(doc, [[doc[start:end] for start, end in places] for places in clusters])
         if types is not None:
-            types.check([e.label for e in entities], [r.label for r in relations], place)
+            types.check([e.label for e in named], [r.label for r in relations], place)
         spans: dict[Entity, Span] = {}
         for entity in entities:
             if entity not in spans:
@@ -195,11 +247,8 @@ class DocMaker:
                 # One direction stands for both: the order of the text.
                 head, tail = sorted((head, tail), key=lambda e: (e.start, e.end, e.label))
             edges[head, tail, edge.label] = Relation(spans[head], spans[tail], edge.label)
-        gold = list(spans.values())
-        orig_id = place.id
-        if isinstance(orig_id, int) and orig_id not in _INT64:
-            orig_id = str(orig_id)
-        attrs = {} if orig_id is None else {ORIG_ID_ATTR: orig_id}
+        gold = [spans[entity] for entity in dict.fromkeys(named)]
+        attrs = {} if place.id is None else {ORIG_ID_ATTR: _storable(place.id)}
         doc.spans[ENTITIES_KEY] = SpanGroup(doc, name=ENTITIES_KEY, spans=gold, attrs=attrs)
         set_relations(doc, edges.values())
         doc.ents = tuple(filter_spans(gold))
@@ -212,7 +261,7 @@ class DocMaker:
         report.docs_without_entities += not gold
         report.docs_without_relations += not edges
         report.overlapping_entities += len(gold) - len(doc.ents)
-        report.duplicate_entities += len(entities) - len(gold)
+        report.duplicate_entities += len(named) - len(gold)
         report.duplicate_relations += len(relations) - len(edges)
         report.self_relations += sum(
             (head.start, head.end) == (tail.start, tail.end) for head, tail, _ in edges
@@ -291,6 +340,10 @@ class DocMaker:
             self.report.notes[f"{what} without a label, called {name}"] += 1
             return name
         return value.as_name()
+
+
+def _storable(orig_id: RecordId) -> RecordId:
+    return str(orig_id) if isinstance(orig_id, int) and orig_id not in _INT64 else orig_id
 
 
 def one_relation(head: Entity, tail: Entity, label: str) -> tuple[list[Entity], list[Edge]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..annotations.relations import RecordId
@@ -37,6 +38,7 @@ class ConversionReport:
     overlapping_entities (int): Entities of the span group for which `doc.ents` has no room.
     duplicate_entities, duplicate_relations (int): Repetitions within a record, left out.
     duplicate_ids (int): Records with the id of an earlier one; they are kept.
+    clusters (int): Coreference clusters.
     self_relations (int): Relations of a span with itself, which no model predicts; they are kept.
     questions, unanswerable (int): Questions, and those of them that have no answer.
     answers (int): Reference answers to the other questions.
@@ -64,6 +66,7 @@ class ConversionReport:
     duplicate_entities: int = 0
     duplicate_relations: int = 0
     duplicate_ids: int = 0
+    clusters: int = 0
     self_relations: int = 0
     questions: int = 0
     unanswerable: int = 0
@@ -87,9 +90,10 @@ class ConversionReport:
 
     def add_id(self, orig_id: RecordId | None) -> None:
         """Remember the id of a record, if it has one, and count it if an earlier one has the same."""
-        if orig_id is not None:
-            self.duplicate_ids += orig_id in self._ids
-            self._ids.add(orig_id)
+        if orig_id is None:
+            return
+        self.duplicate_ids += orig_id in self._ids
+        self._ids.add(orig_id)
 
 
 @dataclass
@@ -108,10 +112,9 @@ class ExportReport:
     questions: int = 0
     notes: Counter[str] = field(default_factory=Counter)
 
-    def note(self, text: str, n: int) -> None:
-        """Add a count to the notes; zero adds nothing."""
-        if n:
-            self.notes[text] += n
+    def note(self, notes: Mapping[str, int]) -> None:
+        """Add counts to the notes, without those that are zero."""
+        self.notes.update({text: n for text, n in notes.items() if n})
 
     def count(self, entities: int, relations: int) -> None:
         """Count a Doc of which so many entities and relations were written."""
