@@ -11,20 +11,15 @@ from typing import Any
 from .errors import Errors
 
 
-def defaults_of(
-    registry: str, name: str, function: Callable[..., Any], /, **settings: Any
-) -> dict[str, Any]:
-    """Return the section of a config that names a registered function and its default settings.
+def defaults_of(function: Callable[..., Any], /, **settings: Any) -> dict[str, Any]:
+    """Return the default settings of a registered function.
 
-    registry (str): The registry, such as "architectures".
-    name (str): The function's name there.
     function (Callable): The function.
-    **settings (Any): Settings that have no default.
-    RETURNS (dict[str, Any]): The section.
+    **settings (Any): Values of the settings that have no default.
+    RETURNS (dict[str, Any]): The settings.
     """
     parameters = inspect.signature(function).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.default is not p.empty}
-    return {f"@{registry}": name, **settings, **defaults}
+    return {**settings, **{p.name: p.default for p in parameters if p.default is not p.empty}}
 
 
 @dataclass(frozen=True)

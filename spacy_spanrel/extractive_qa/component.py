@@ -71,52 +71,22 @@ RULES = {
 _CHUNK_CHARS = 400_000
 
 
-@Language.factory(
-    "extractive_qa",
-    assigns=["doc.spans", "doc._.answers", "doc._.spanrel_report"],
-    default_config={
-        "model": defaults_of(
-            "architectures", "spacy-spanrel.SpanQA.v1", SpanQA, name="deepset/minilm-uncased-squad2"
-        ),
-        "qa_key": QA_KEY,
-        "extension_prefix": "",
-        "pretrained": True,
-        "questions": [],
-        "no_answer": True,
-        "null_threshold": 0.0,
-        "max_answer_length": 30,
-        "n_best": 20,
-        "top_k": 1,
-        "language": None,
-        "plausible_weight": 0.25,
-        "scorer": {"@scorers": "spacy-spanrel.qa_scorer.v1"},
-    },
-    default_score_weights={
-        "qa_f1": 0.5,
-        "qa_exact": 0.5,
-        "qa_has_ans_exact": 0.0,
-        "qa_has_ans_f1": 0.0,
-        "qa_no_ans_exact": 0.0,
-        "qa_no_ans_f1": 0.0,
-        "qa_best_exact": 0.0,
-        "qa_best_f1": 0.0,
-    },
-)
 def make_extractive_qa(
     nlp: Language,
     name: str,
     model: QAModel,
-    qa_key: str,
-    extension_prefix: str,
-    pretrained: bool,
-    questions: Union[list[str], list[list[str]], dict[str, str]],  # noqa: UP007 (resolved at run time)
-    no_answer: bool,
-    null_threshold: float,
-    max_answer_length: int,
-    n_best: int,
-    top_k: int,
-    language: Optional[str],  # noqa: UP045
-    plausible_weight: float,
+    *,
+    qa_key: str = QA_KEY,
+    extension_prefix: str = "",
+    pretrained: bool = True,
+    questions: Union[list[str], list[list[str]], dict[str, str]] = [],  # noqa: B006, UP007
+    no_answer: bool = True,
+    null_threshold: float = 0.0,
+    max_answer_length: int = 30,
+    n_best: int = 20,
+    top_k: int = 1,
+    language: Optional[str] = None,  # noqa: UP045
+    plausible_weight: float = 0.25,
     scorer: Optional[QAScorer],  # noqa: UP045
 ) -> ExtractiveQA:
     """Make an `extractive_qa` component.
@@ -144,6 +114,31 @@ def make_extractive_qa(
     """
     settings = locals()
     return ExtractiveQA(settings.pop("nlp").vocab, **settings)
+
+
+Language.factory(
+    "extractive_qa",
+    func=make_extractive_qa,
+    assigns=["doc.spans", "doc._.answers", "doc._.spanrel_report"],
+    default_config=defaults_of(
+        make_extractive_qa,
+        model={
+            "@architectures": "spacy-spanrel.SpanQA.v1",
+            **defaults_of(SpanQA, name="deepset/minilm-uncased-squad2"),
+        },
+        scorer={"@scorers": "spacy-spanrel.qa_scorer.v1"},
+    ),
+    default_score_weights={
+        "qa_f1": 0.5,
+        "qa_exact": 0.5,
+        "qa_has_ans_exact": 0.0,
+        "qa_has_ans_f1": 0.0,
+        "qa_no_ans_exact": 0.0,
+        "qa_no_ans_f1": 0.0,
+        "qa_best_exact": 0.0,
+        "qa_best_f1": 0.0,
+    },
+)
 
 
 @dataclass(frozen=True)

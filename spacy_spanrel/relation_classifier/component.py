@@ -94,72 +94,32 @@ RULES = {
 _CHUNK_ROWS = 2048
 
 
-@Language.factory(
-    "relation_classifier",
-    assigns=["doc.spans", "doc._.relations", "doc._.spanrel_report"],
-    requires=["doc.ents"],
-    default_config={
-        "model": defaults_of(
-            "architectures",
-            "spacy-spanrel.PairClassifier.v1",
-            PairClassifier,
-            name="bert-base-cased",
-        ),
-        "pairs": defaults_of("misc", "spacy-spanrel.EntityPairs.v1", EntityPairs),
-        "relations_key": RELATIONS_KEY,
-        "extension_prefix": "",
-        "preset": None,
-        "pretrained": None,
-        "mode": None,
-        "markers": [],
-        "negative_label": "no_relation",
-        "context": "sentence",
-        "type_map": None,
-        "backoff_type": None,
-        "type_constraints": "learned",
-        "symmetric": [],
-        "threshold": 0.0,
-        "max_pairs": 1000,
-        "all_scores": False,
-        "existing": "replace",
-        "train_pairs": "gold",
-        "score_pairs": "predicted",
-        "scorer": {"@scorers": "spacy-spanrel.pair_scorer.v1"},
-    },
-    default_score_weights={
-        "rel_f": 1.0,
-        "rel_p": 0.0,
-        "rel_r": 0.0,
-        "rel_macro_f": 0.0,
-        "rel_per_type": None,
-        "rel_confusions": None,
-    },
-)
 def make_relation_classifier(
     nlp: Language,
     name: str,
     model: PairModel,
     pairs: PairGenerator,
-    relations_key: str,
-    extension_prefix: str,
-    preset: Optional[str],  # noqa: UP045 (spaCy resolves these annotations at run time)
-    pretrained: Optional[bool],  # noqa: UP045
-    mode: Optional[Mode],  # noqa: UP045
-    markers: list[list[str]],
-    negative_label: Optional[str],  # noqa: UP045
-    context: Literal["sentence", "doc"],
-    type_map: Optional[Union[str, dict[str, list[str]], list[list[str]]]],  # noqa: UP007, UP045
-    backoff_type: Optional[str],  # noqa: UP045
+    *,
+    relations_key: str = RELATIONS_KEY,
+    extension_prefix: str = "",
+    preset: Optional[str] = None,  # noqa: UP045 (spaCy resolves these annotations at run time)
+    pretrained: Optional[bool] = None,  # noqa: UP045
+    mode: Optional[Mode] = None,  # noqa: UP045
+    markers: list[list[str]] = [],  # noqa: B006
+    negative_label: Optional[str] = "no_relation",  # noqa: UP045
+    context: Literal["sentence", "doc"] = "sentence",
+    type_map: Optional[Union[str, dict[str, list[str]], list[list[str]]]] = None,  # noqa: UP007, UP045
+    backoff_type: Optional[str] = None,  # noqa: UP045
     type_constraints: Union[  # noqa: UP007
         Literal["off", "learned"], dict[str, list[list[str]]], list[list[str]]
-    ],
-    symmetric: list[str],
-    threshold: float,
-    max_pairs: int,
-    all_scores: bool,
-    existing: Literal["replace", "extend"],
-    train_pairs: PairSource,
-    score_pairs: PairSource,
+    ] = "learned",
+    symmetric: list[str] = [],  # noqa: B006 (never changed)
+    threshold: float = 0.0,
+    max_pairs: int = 1000,
+    all_scores: bool = False,
+    existing: Literal["replace", "extend"] = "replace",
+    train_pairs: PairSource = "gold",
+    score_pairs: PairSource = "predicted",
     scorer: Optional[RelationScorer],  # noqa: UP045
 ) -> RelationClassifier:
     """Make a `relation_classifier` component.
@@ -209,6 +169,31 @@ def make_relation_classifier(
     """
     settings = locals()
     return RelationClassifier(settings.pop("nlp").vocab, **settings)
+
+
+Language.factory(
+    "relation_classifier",
+    func=make_relation_classifier,
+    assigns=["doc.spans", "doc._.relations", "doc._.spanrel_report"],
+    requires=["doc.ents"],
+    default_config=defaults_of(
+        make_relation_classifier,
+        model={
+            "@architectures": "spacy-spanrel.PairClassifier.v1",
+            **defaults_of(PairClassifier, name="bert-base-cased"),
+        },
+        pairs={"@misc": "spacy-spanrel.EntityPairs.v1", **defaults_of(EntityPairs)},
+        scorer={"@scorers": "spacy-spanrel.pair_scorer.v1"},
+    ),
+    default_score_weights={
+        "rel_f": 1.0,
+        "rel_p": 0.0,
+        "rel_r": 0.0,
+        "rel_macro_f": 0.0,
+        "rel_per_type": None,
+        "rel_confusions": None,
+    },
+)
 
 
 @dataclass(frozen=True)

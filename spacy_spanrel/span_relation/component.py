@@ -82,75 +82,30 @@ RULES = {
 _CHUNK_TOKENS = 8192
 
 
-@Language.factory(
-    "span_relation",
-    assigns=["doc.ents", "doc.spans", "doc._.relations", "doc._.spanrel_report"],
-    default_config={
-        "model": defaults_of(
-            "architectures",
-            "spacy-spanrel.SpERT.v1",
-            SpERT,
-            encoder=defaults_of(
-                "architectures", "spacy-spanrel.HFEncoder.v1", HFEncoder, name="bert-base-cased"
-            ),
-        ),
-        "spans_key": ENTITIES_KEY,
-        "relations_key": RELATIONS_KEY,
-        "extension_prefix": "",
-        "set_ents": "keep",
-        "entities": "predict",
-        "entities_key": None,
-        "relation_threshold": 0.4,
-        "overlaps": "best",
-        "type_constraints": "learned",
-        "symmetric": [],
-        "negative_label": "no_relation",
-        "max_span_size": 10,
-        "scope": "doc",
-        "max_distance": None,
-        "max_pairs": 1000,
-        "neg_entity_count": 100,
-        "neg_relation_count": 100,
-        "scorer": {"@scorers": "spacy-spanrel.relation_scorer.v1"},
-    },
-    default_score_weights={
-        "ents_f": 0.5,
-        "ents_p": 0.0,
-        "ents_r": 0.0,
-        "ents_per_type": None,
-        "rel_strict_f": 0.5,
-        "rel_strict_p": 0.0,
-        "rel_strict_r": 0.0,
-        "rel_f": 0.0,
-        "rel_p": 0.0,
-        "rel_r": 0.0,
-        "rel_macro_f": 0.0,
-        "rel_per_type": None,
-    },
-)
 def make_span_relation(
     nlp: Language,
     name: str,
     model: SpERTModel,
-    spans_key: str,
-    relations_key: str,
-    extension_prefix: str,
-    set_ents: Literal["keep", "replace", "off"],
-    entities: Literal["predict", "doc"],
-    entities_key: Optional[str],  # noqa: UP045 (spaCy resolves these annotations at run time)
-    relation_threshold: float,
-    overlaps: Literal["allow", "best"],
+    *,
+    spans_key: str = ENTITIES_KEY,
+    relations_key: str = RELATIONS_KEY,
+    extension_prefix: str = "",
+    set_ents: Literal["keep", "replace", "off"] = "keep",
+    entities: Literal["predict", "doc"] = "predict",
+    entities_key: Optional[str] = None,  # noqa: UP045 (spaCy resolves these annotations at run time)
+    relation_threshold: float = 0.4,
+    overlaps: Literal["allow", "best"] = "best",
     type_constraints: Union[  # noqa: UP007
         Literal["off", "learned"], dict[str, list[list[str]]], list[list[str]]
-    ],
-    symmetric: list[str],
-    negative_label: Optional[str],  # noqa: UP045
-    max_span_size: int,
-    scope: Scope,
-    max_distance: Optional[int],  # noqa: UP045
-    max_pairs: int,
-    neg_entity_count: int,
-    neg_relation_count: int,
+    ] = "learned",
+    symmetric: list[str] = [],  # noqa: B006 (never changed)
+    negative_label: Optional[str] = "no_relation",  # noqa: UP045
+    max_span_size: int = 10,
+    scope: Scope = "doc",
+    max_distance: Optional[int] = None,  # noqa: UP045
+    max_pairs: int = 1000,
+    neg_entity_count: int = 100,
+    neg_relation_count: int = 100,
     scorer: Optional[RelationScorer],  # noqa: UP045
 ) -> SpanRelation:
     """Make a `span_relation` component.
@@ -190,6 +145,41 @@ def make_span_relation(
     """
     settings = locals()
     return SpanRelation(settings.pop("nlp").vocab, **settings)
+
+
+Language.factory(
+    "span_relation",
+    func=make_span_relation,
+    assigns=["doc.ents", "doc.spans", "doc._.relations", "doc._.spanrel_report"],
+    default_config=defaults_of(
+        make_span_relation,
+        model={
+            "@architectures": "spacy-spanrel.SpERT.v1",
+            **defaults_of(
+                SpERT,
+                encoder={
+                    "@architectures": "spacy-spanrel.HFEncoder.v1",
+                    **defaults_of(HFEncoder, name="bert-base-cased"),
+                },
+            ),
+        },
+        scorer={"@scorers": "spacy-spanrel.relation_scorer.v1"},
+    ),
+    default_score_weights={
+        "ents_f": 0.5,
+        "ents_p": 0.0,
+        "ents_r": 0.0,
+        "ents_per_type": None,
+        "rel_strict_f": 0.5,
+        "rel_strict_p": 0.0,
+        "rel_strict_r": 0.0,
+        "rel_f": 0.0,
+        "rel_p": 0.0,
+        "rel_r": 0.0,
+        "rel_macro_f": 0.0,
+        "rel_per_type": None,
+    },
+)
 
 
 @dataclass(frozen=True)
