@@ -110,23 +110,11 @@ def SpanQA(
     RETURNS (Model[QAInput, QAOutput]): The model.
     RAISES (ValueError): If no window would read some part of a text.
     """
+    attrs = locals()
     check_window_settings(max_length, doc_stride, max_question_length)
-    return Model(
-        "span_qa",
-        forward,
-        shims=[TorchShim(build_span_network, device=device, precision=precision)],
-        attrs={
-            "name": name,
-            "tokenizer": tokenizer,
-            "max_length": max_length,
-            "doc_stride": doc_stride,
-            "max_question_length": max_question_length,
-            "batch_pieces": batch_pieces,
-            "dropout": dropout,
-            "attention_dropout": attention_dropout,
-            "casing": casing,
-        },
-    )
+    computes = {key: attrs.pop(key) for key in ("precision", "device")}
+    shim = TorchShim(build_span_network, **computes)
+    return Model("span_qa", forward, shims=[shim], attrs=attrs)
 
 
 def initialize(model: QAModel, pretrained: bool) -> None:

@@ -120,22 +120,10 @@ def PairClassifier(
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
     RETURNS (Model[PairInput, PairOutput]): The model.
     """
-    return Model(
-        "pair_classifier",
-        forward,
-        dims={"nO": None},
-        shims=[TorchShim(build_pair_network, device=device, precision=precision)],
-        attrs={
-            "name": name,
-            "tokenizer": tokenizer,
-            "max_length": max_length,
-            "batch_pieces": batch_pieces,
-            "dropout": dropout,
-            "attention_dropout": attention_dropout,
-            "head_dropout": head_dropout,
-            "casing": casing,
-        },
-    )
+    attrs = locals()
+    computes = {key: attrs.pop(key) for key in ("precision", "device")}
+    shim = TorchShim(build_pair_network, **computes)
+    return Model("pair_classifier", forward, dims={"nO": None}, shims=[shim], attrs=attrs)
 
 
 def initialize(model: PairModel, scheme: Scheme) -> None:
