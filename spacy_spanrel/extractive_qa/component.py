@@ -112,7 +112,7 @@ def make_extractive_qa(
         questions without an answer. They teach where an answer would be. 0 ignores them.
     scorer (Callable | None): The scoring method.
     """
-    settings = locals()
+    settings = dict(locals())
     return ExtractiveQA(settings.pop("nlp").vocab, **settings)
 
 

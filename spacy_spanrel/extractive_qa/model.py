@@ -110,7 +110,7 @@ def SpanQA(
     RETURNS (Model[QAInput, QAOutput]): The model.
     RAISES (ValueError): If no window would read some part of a text.
     """
-    attrs = locals()
+    attrs = dict(locals())
     check_window_settings(max_length, doc_stride, max_question_length)
     computes = {key: attrs.pop(key) for key in ("precision", "device")}
     shim = TorchShim(build_span_network, **computes)

@@ -167,7 +167,7 @@ def make_relation_classifier(
     scorer (Callable | None): The scoring method.
     RETURNS (RelationClassifier): The component.
     """
-    settings = locals()
+    settings = dict(locals())
     return RelationClassifier(settings.pop("nlp").vocab, **settings)
 
 

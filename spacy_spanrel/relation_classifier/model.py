@@ -120,7 +120,7 @@ def PairClassifier(
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
     RETURNS (Model[PairInput, PairOutput]): The model.
     """
-    attrs = locals()
+    attrs = dict(locals())
     computes = {key: attrs.pop(key) for key in ("precision", "device")}
     shim = TorchShim(build_pair_network, **computes)
     return Model("pair_classifier", forward, dims={"nO": None}, shims=[shim], attrs=attrs)

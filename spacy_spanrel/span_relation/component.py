@@ -143,7 +143,7 @@ def make_span_relation(
     scorer (Callable | None): The scoring method.
     RETURNS (SpanRelation): The component.
     """
-    settings = locals()
+    settings = dict(locals())
     return SpanRelation(settings.pop("nlp").vocab, **settings)
 
 
