@@ -44,10 +44,7 @@ class Candidates:
 
 
 def best_candidates(
-    windows: Sequence[WindowLogits],
-    solid: BoolArray,
-    n_best: int,
-    max_answer_length: int,
+    windows: Sequence[WindowLogits], usable: BoolArray, n_best: int, max_answer_length: int
 ) -> Candidates:
     """Find the best answers in all windows of a text.
 
@@ -58,14 +55,13 @@ def best_candidates(
     no answer.
 
     windows (Sequence[WindowLogits]): The windows, at least one.
-    solid (bool array, (n_pieces,) or (n_pieces, 2)): The pieces of the text with which an answer may
-        begin and end; with two columns, those with which it may begin and those with which it may end.
+    usable (bool array, (n_pieces, 2)): The pieces of the text with which an answer may begin (first
+        column) and end (second column).
     n_best (int): Number of answers that are wanted.
     max_answer_length (int): Length of the longest answer, in pieces.
     RETURNS (Candidates): At most `n_best` different answers; of equal ones the first, then the
         shortest comes first.
     """
-    may_begin, may_end = (solid, solid) if solid.ndim == 1 else (solid[:, 0], solid[:, 1])
     spans: list[IntArray] = []
     logits: list[FloatArray] = []
     for window in windows:
@@ -73,8 +69,8 @@ def best_candidates(
         if not length:
             continue
         pieces = slice(window.start, window.start + length)
-        starts = np.where(window.owned & may_begin[pieces], window.starts, -np.inf)
-        ends = np.where(may_end[pieces], window.ends, -np.inf)
+        starts = np.where(window.owned & usable[pieces, 0], window.starts, -np.inf)
+        ends = np.where(usable[pieces, 1], window.ends, -np.inf)
         # Row i, column j: the span of j + 1 pieces that begins with piece i of the window.
         longest = min(max_answer_length, length)
         padded = np.concatenate([ends, np.full(longest - 1, -np.inf)])

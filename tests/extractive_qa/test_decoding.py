@@ -27,7 +27,7 @@ NEVER = -100.0
 
 
 def brute_force(
-    windows: Sequence[WindowLogits], solid: Sequence[bool], max_answer_length: int
+    windows: Sequence[WindowLogits], usable: np.ndarray, max_answer_length: int
 ) -> list[tuple[tuple[int, int], float]]:
     """All legal spans with their scores, best first."""
     found = []
@@ -36,7 +36,7 @@ def brute_force(
         for i in range(n):
             for j in range(i, min(n, i + max_answer_length)):
                 first, last = window.start + i, window.start + j
-                if window.owned[i] and solid[first] and solid[last]:
+                if window.owned[i] and usable[first, 0] and usable[last, 1]:
                     score = float(window.starts[i]) + float(window.ends[j])
                     found.append(((first, last), score))
     return sorted(found, key=lambda item: (-item[1], item[0]))
@@ -44,7 +44,8 @@ def brute_force(
 
 @st.composite
 def cases(draw: st.DrawFn) -> tuple[list[WindowLogits], np.ndarray]:
-    """Windows of a text with logits, among them ties, and pieces that no answer may touch."""
+    """Windows of a text with logits, among them ties, and the pieces with which an answer may begin
+    and end."""
     n_pieces, capacity = draw(st.integers(0, 40)), draw(st.integers(1, 16))
     stride = draw(st.integers(1, capacity))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -58,17 +59,17 @@ def cases(draw: st.DrawFn) -> tuple[list[WindowLogits], np.ndarray]:
         starts, ends = logits.astype(np.float32)
         null = float(random.normal())
         windows.append(WindowLogits(int(start), starts, ends, placed.owned(i), null))
-    solid = random.random(n_pieces) < draw(st.sampled_from([0.0, 0.5, 0.9, 1.0]))
-    return windows, solid
+    usable = random.random((n_pieces, 2)) < draw(st.sampled_from([0.0, 0.5, 0.9, 1.0]))
+    return windows, usable
 
 
 @given(cases(), st.integers(1, 30), st.integers(1, 40))
 def test_best_candidates_equal_brute_force(
     case: tuple[list[WindowLogits], np.ndarray], n_best: int, max_answer_length: int
 ) -> None:
-    windows, solid = case
-    found = best_candidates(windows, solid, n_best, max_answer_length)
-    wanted = brute_force(windows, solid.tolist(), max_answer_length)
+    windows, usable = case
+    found = best_candidates(windows, usable, n_best, max_answer_length)
+    wanted = brute_force(windows, usable, max_answer_length)
     assert [tuple(span) for span in found.spans.tolist()] == [span for span, _ in wanted[:n_best]]
     assert found.logits.tolist() == pytest.approx([score for _, score in wanted[:n_best]])
     assert len(set(map(tuple, found.spans.tolist()))) == min(n_best, len(wanted))
@@ -99,7 +100,7 @@ def spans(found: Candidates) -> list[list[int]]:
 
 def test_ties_go_to_the_earlier_shorter_span() -> None:
     flat = window([1.0] * 4, [1.0] * 4)
-    solid = np.ones(4, dtype=bool)
+    solid = np.ones((4, 2), dtype=bool)
     assert spans(best_candidates([flat], solid, 5, 3)) == [[0, 0], [0, 1], [0, 2], [1, 1], [1, 2]]
     # The order of the windows does not matter.
     parts = [window([1.0] * 2, [1.0] * 2, start=start) for start in (2, 0)]
@@ -110,7 +111,7 @@ def test_a_span_begins_in_the_window_that_owns_it() -> None:
     # Piece 1 is in both windows; the start logit of the first one does not count.
     first = window([0.0, 9.0], [0.0, 1.0], owned=[True, False])
     second = window([2.0, 0.0], [0.0, 1.0], start=1)
-    found = best_candidates([first, second], np.ones(3, dtype=bool), 2, 5)
+    found = best_candidates([first, second], np.ones((3, 2), dtype=bool), 2, 5)
     assert spans(found) == [[1, 2], [1, 1]]
     assert found.logits.tolist() == [3.0, 2.0]
 
@@ -118,7 +119,7 @@ def test_a_span_begins_in_the_window_that_owns_it() -> None:
 def test_a_span_ends_in_the_window_in_which_it_begins() -> None:
     first = window([5.0, 0.0], [0.0, 1.0])
     second = window([0.0, 0.0], [9.0, 9.0], start=2)
-    found = best_candidates([first, second], np.ones(4, dtype=bool), 10, 10)
+    found = best_candidates([first, second], np.ones((4, 2), dtype=bool), 10, 10)
     assert [0, 2] not in spans(found)
     assert [0, 3] not in spans(found)
     assert len(found.spans) == 6
@@ -126,15 +127,15 @@ def test_a_span_ends_in_the_window_in_which_it_begins() -> None:
 
 def test_order_of_first_and_last() -> None:
     # The best start is after the best end: a span never has a negative length.
-    found = best_candidates([window([0.0, 9.0], [9.0, 0.0])], np.ones(2, dtype=bool), 9, 9)
+    found = best_candidates([window([0.0, 9.0], [9.0, 0.0])], np.ones((2, 2), dtype=bool), 9, 9)
     assert spans(found) == [[0, 0], [1, 1], [0, 1]]
 
 
 def test_nothing_to_choose_from() -> None:
     empty = window([], [], null=1.5)
-    found = best_candidates([empty], np.zeros(0, dtype=bool), 20, 30)
+    found = best_candidates([empty], np.zeros((0, 2), dtype=bool), 20, 30)
     assert (spans(found), found.logits.tolist(), found.null_score) == ([], [], 1.5)
-    found = best_candidates([window([1.0], [1.0], null=-2.0)], np.zeros(1, dtype=bool), 20, 30)
+    found = best_candidates([window([1.0], [1.0], null=-2.0)], np.zeros((1, 2), dtype=bool), 20, 30)
     assert (spans(found), found.logits.tolist(), found.null_score) == ([], [], -2.0)
 
 
@@ -148,7 +149,7 @@ def test_answer_in_window_3_of_5_while_the_others_prefer_none() -> None:
         if i == 2:
             starts[4] = ends[5] = 3.0
         windows.append(window(starts, ends, start, 1.0 if i == 2 else 12.0, placed.owned(i)))
-    found = best_candidates(windows, np.ones(30, dtype=bool), 20, 30)
+    found = best_candidates(windows, np.ones((30, 2), dtype=bool), 20, 30)
     assert found.null_score == 1.0
     assert spans(found)[0] == [14, 15]
     assert found.logits[0] == 6.0 > found.null_score
@@ -209,7 +210,7 @@ def test_no_limit_for_the_length_of_answers():
     # No answer is longer than its window, so the limit needs no memory.
     rng = np.random.default_rng(0)
     windows = [window(*rng.normal(size=(2, 30)).tolist())]
-    solid = np.ones(30, dtype=bool)
+    solid = np.ones((30, 2), dtype=bool)
     unlimited = best_candidates(windows, solid, 40, 10**12)
     assert spans(unlimited) == spans(best_candidates(windows, solid, 40, 30))
     assert any(first == 0 for first, _ in spans(unlimited))
@@ -236,7 +237,7 @@ def test_columns_beside_the_window_count_for_nothing(
         beside[row.offset : row.offset + len(row.owned)] = False
         loud[i, beside] += 1000
         quiet[i, row.null] = loud[i, row.null]
-    solid = np.ones(len(rows.texts[0].ids), dtype=bool)
+    solid = np.ones((len(rows.texts[0].ids), 2), dtype=bool)
     results = [
         best_candidates(_windows(rows, logits, 0, len(rows.rows)), solid, 20, 30)
         for logits in (quiet, loud)

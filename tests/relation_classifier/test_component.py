@@ -621,34 +621,6 @@ def test_no_negative_label(checkpoint: Path) -> None:
     assert len(found(nlp(TEXTS[0]))) == 4
 
 
-def test_frozen_component_annotates(trained: Language, checkpoint: Path) -> None:
-    """A frozen classifier does not change while a second one in the pipeline learns."""
-    nlp, second = make_nlp(
-        checkpoint,
-        name="second",
-        relations_key="more",
-        extension_prefix="more_",
-        train_pairs="predicted",
-    )
-    nlp.add_pipe("relation_classifier", source=trained, first=True)
-    nlp.add_pipe("entity_ruler", source=trained, first=True)
-    examples = make_examples(nlp, positive_docs(nlp))
-    for example in examples:
-        set_relations(example.reference, get_relations(example.reference), "more")
-    fix_random_seed(0)
-    second.initialize(lambda: examples, nlp=nlp)
-    frozen = nlp.get_pipe("relation_classifier").to_bytes()
-    optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
-    before = ["entity_ruler", "relation_classifier"]
-    for _ in range(40):
-        losses: dict[str, float] = {}
-        nlp.update(examples, sgd=optimizer, losses=losses, exclude=before, annotates=before)
-    assert set(losses) == {"second"}
-    assert nlp.get_pipe("relation_classifier").to_bytes() == frozen
-    for text, row in zip(TEXTS, GOLD, strict=True):
-        assert found(nlp(text), "more") == found(nlp(text)) == row
-
-
 # Scoring
 
 

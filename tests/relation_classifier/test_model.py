@@ -508,20 +508,12 @@ def test_preset_names_classes_without_names(tacred: Path) -> None:
     assert list(pipe.labels) == turned
 
 
-def test_config_that_counts_its_classes_only(tmp_path: Path) -> None:
+# The original program writes a config.json without the number: only the weights show it.
+@pytest.mark.parametrize("settings", [{"num_labels": 42}, {}])
+def test_config_without_names_of_classes(tmp_path: Path, settings: dict[str, int]) -> None:
     folder = tacred_checkpoint(tmp_path / "bert")
     expected = logits_of(ready(folder))
-    edit_config(folder, id2label=None, label2id=None, num_labels=42)
-    pipe = ready(folder)
-    assert pipe.labels == SPANBERT_TACRED.labels
-    assert_same(logits_of(pipe), expected)
-
-
-def test_config_that_says_nothing_of_classes(tmp_path: Path) -> None:
-    # The original program writes such a config.json: only the weights show the number of classes.
-    folder = tacred_checkpoint(tmp_path / "bert")
-    expected = logits_of(ready(folder))
-    edit_config(folder, id2label=None, label2id=None)
+    edit_config(folder, id2label=None, label2id=None, **settings)
     pipe = ready(folder)
     assert pipe.labels == SPANBERT_TACRED.labels
     assert_same(logits_of(pipe), expected)

@@ -61,70 +61,8 @@ def test_golden_scores(shared_dir: Path) -> None:
         )
 
 
-def test_tacred_scores_by_hand() -> None:
-    gold = ["a", "a", "b", "no_relation", "no_relation", "b"]
-    predicted = ["a", "b", "no_relation", "a", "no_relation", "b"]
-    scores = tacred_scores(gold, predicted)
-    assert scores.pop("per_relation") == {
-        "a": {"precision": 0.5, "recall": 0.5, "f1": 0.5},
-        "b": {"precision": 0.5, "recall": 0.5, "f1": 0.5},
-    }
-    assert scores == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
-
-
-def test_nothing_predicted() -> None:
-    # As printed by the official program.
-    scores = tacred_scores(["a", "no_relation"], ["no_relation"] * 2)
-    assert scores.pop("per_relation") == {"a": {"precision": 1.0, "recall": 0.0, "f1": 0.0}}
-    assert scores == {"precision": 1.0, "recall": 0.0, "f1": 0.0}
-
-
-def test_no_gold() -> None:
-    scores = tacred_scores(["no_relation"] * 2, ["no_relation", "a"])
-    assert scores.pop("per_relation") == {"a": {"precision": 0.0, "recall": 0.0, "f1": 0.0}}
-    assert scores == {"precision": 0.0, "recall": 0.0, "f1": 0.0}
-    for labels in ([], ["no_relation"]):
-        scores = tacred_scores(labels, labels)
-        assert scores == {"precision": 1.0, "recall": 0.0, "f1": 0.0, "per_relation": {}}
-
-
-def test_negative_label_by_its_name() -> None:
-    # The negative label is recognized by its name, not by its place.
-    gold, predicted = ["z", "a", "a"], ["z", "a", "z"]
-    assert tacred_scores(gold, predicted, "z")["recall"] == 0.5
-    assert tacred_scores(gold, predicted, "a")["precision"] == 0.5
-    assert tacred_scores(gold, predicted)["f1"] == pytest.approx(2 / 3)
-
-
-def test_lists_of_different_length() -> None:
-    with pytest.raises(ValueError):
-        tacred_scores(["a", "a"], ["a"])
-
-
 LABELS = ["no_relation", "a", "b", "c"]
 PAIRS = st.lists(st.tuples(st.sampled_from(LABELS), st.sampled_from(LABELS)), max_size=12)
-
-
-def official(pairs: list[tuple[str, str]]) -> tuple[float, float, float]:
-    """Compute the same scores by their definition."""
-    right = sum(g == p != "no_relation" for g, p in pairs)
-    n_predicted = sum(p != "no_relation" for _, p in pairs)
-    n_gold = sum(g != "no_relation" for g, _ in pairs)
-    precision = right / n_predicted if n_predicted else 1.0
-    recall = right / n_gold if n_gold else 0.0
-    total = precision + recall
-    return precision, recall, 2 * precision * recall / total if total else 0.0
-
-
-@given(PAIRS)
-def test_tacred_scores_by_definition(pairs: list[tuple[str, str]]) -> None:
-    scores = tacred_scores([g for g, _ in pairs], [p for _, p in pairs])
-    found = (scores["precision"], scores["recall"], scores["f1"])
-    assert found == pytest.approx(official(pairs))
-    for label, part in scores["per_relation"].items():
-        rest = [tuple(x if x == label else "no_relation" for x in pair) for pair in pairs]
-        assert tuple(part.values()) == pytest.approx(official(rest))
-    assert set(scores["per_relation"]) == {x for pair in pairs for x in pair} - {"no_relation"}
 
 
 @given(PAIRS, st.booleans())

@@ -17,7 +17,6 @@ from transformers import AutoTokenizer, BertConfig, BertForSequenceClassificatio
 
 from spacy_spanrel.relation_classifier.component import RelationClassifier
 from spacy_spanrel.relation_classifier.pairs import TypedPair
-from spacy_spanrel.scoring.counts import Counts, LabelledCounts
 
 from ..util import UNUSED, WORDS, tiny_checkpoint
 
@@ -208,33 +207,22 @@ def in_one_batch(network: nn.Module, rows: Sequence[Sequence[int]], pad_id: int)
         return network(input_ids=ids, attention_mask=mask)[0]
 
 
-def tacred_scores(
-    gold: Sequence[str], predicted: Sequence[str], negative_label: str = "no_relation"
-) -> dict[str, Any]:
+def tacred_scores(gold: Sequence[str], predicted: Sequence[str]) -> dict[str, float]:
     """Score lists of labels as the official TACRED scorer does (Zhang et al. 2017).
 
     gold, predicted (Sequence[str]): A label for each pair, in the same order.
-    negative_label (str): The label that says "no relation", known by its name.
-    RETURNS (dict[str, Any]): `precision` (1 if nothing but negatives was predicted), `recall` and
-        `f1`, micro-averaged over all labels but the negative one, from 0 to 1; `per_relation`, the
-        same for each label.
-    RAISES (ValueError): If the lists are not equally long.
+    RETURNS (dict[str, float]): `precision` (1 if nothing but "no_relation" was predicted), `recall` and
+        `f1` of the other labels, from 0 to 1.
     """
-    counts = LabelledCounts()
-    for i, (label, other) in enumerate(zip(gold, predicted, strict=True)):
-        counts.add(
-            [(label, i)] if label != negative_label else [],
-            [(other, i)] if other != negative_label else [],
-        )
-    scores = _official(counts.micro)
+    pairs = list(zip(gold, predicted, strict=True))
+    right = sum(label == other != "no_relation" for label, other in pairs)
+    n_predicted = sum(other != "no_relation" for _, other in pairs)
+    n_gold = sum(label != "no_relation" for label, _ in pairs)
+    precision = right / n_predicted if n_predicted else 1.0
+    recall = right / n_gold if n_gold else 0.0
+    total = precision + recall
     return {
-        **scores,
-        "per_relation": {
-            label: _official(part) for label, part in sorted(counts.per_label.items())
-        },
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / total if total else 0.0,
     }
-
-
-def _official(counts: Counts) -> dict[str, float]:
-    precision = counts.precision if counts.tp + counts.fp else 1.0
-    return {"precision": precision, "recall": counts.recall, "f1": counts.fscore}
