@@ -14,16 +14,21 @@ CORE := tests/contract tests/encoders tests/encoding tests/extractive_qa tests/r
 	tests/training/test_losses.py tests/training/test_optimizer.py tests/test_annotations.py \
 	tests/test_answers.py tests/test_registry.py tests/test_scoring.py
 COMPAT := build/compat
+# Tests run in as many processes; a file stays in one of them, with what its tests share.
+JOBS ?= 2
+PARALLEL := -n $(JOBS) --dist loadfile
 BENCH ?= benchmarks/speed.py
 FUZZ ?= --minutes 2
 
-.PHONY: help install install-5 demo test test-5 compat fuzz lint bench docs clean
+.PHONY: help install install-5 demo test test-slow test-all test-5 compat fuzz lint bench docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make install   create $(VENV) with the package and its tools (PYTHON=python3.12 for another Python)"
 	@echo "make demo      train, score and show a model on the sample corpus (minutes)"
-	@echo "make test      run the tests"
+	@echo "make test      run the tests in two processes (JOBS=1 for one)"
+	@echo "make test-slow run the tests that make test leaves out"
+	@echo "make test-all  run both"
 	@echo "make test-5    run the tests of the core with transformers 5, in $(VENV5)"
 	@echo "make compat    save pipelines with transformers 4 and load them with 5, and the reverse"
 	@echo "make fuzz      run random tests for two minutes (FUZZ='--minutes 30 --seed 7')"
@@ -55,10 +60,15 @@ demo: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" python -m spacy project run demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
+
+test-all: test test-slow
 
 test-5: $(STAMP5)
-	$(BIN5)/python -m pytest $(CORE)
+	$(BIN5)/python -m pytest $(PARALLEL) $(CORE)
 
 compat: $(STAMP) $(STAMP5)
 	rm -rf $(COMPAT)

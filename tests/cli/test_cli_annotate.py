@@ -146,7 +146,9 @@ def test_stopped_by_errors(model, tmp_path):
     assert len(read_jsonl(tmp_path / "x.jsonl")) == 2
 
 
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_process_that_is_killed(model, tmp_path, kind):
     source = tmp_path / "in.jsonl"
     # More rows than it can do before the signal arrives, on a busy machine, too.
