@@ -78,6 +78,37 @@ def test_gradients_add_up(fresh: Language, component: str) -> None:
     assert not all(map(torch.equal, weights_of(fresh, component), before))
 
 
+def test_gradient_is_that_of_the_loss(fresh: Language, component: str) -> None:
+    """Along any direction, the loss grows as the gradient says: a central difference for random
+    steps of random halves of the weights."""
+    pipe = fresh.get_pipe(component)
+    if component == "span_relation":
+        pipe.cfg.update(neg_entity_count=10**6, neg_relation_count=10**6)  # all of them
+    examples = make_examples(fresh)
+    pipe.update(examples)
+    gradients = gradients_of(fresh, component)
+    weights = [p for shim in torch_shims(pipe.model) for p in shim.module.parameters()]
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(8):
+        steps = []
+        for gradient in gradients:
+            chosen = torch.rand(1, generator=generator) < 0.5
+            factors = torch.rand(gradient.shape, generator=generator) * chosen
+            steps.append(factors * gradient / gradient.norm().clamp_min(1e-12))
+        slope = sum(float((s * g).sum()) for s, g in zip(steps, gradients, strict=True))
+        scale = 2e-3 / slope  # large beside rounding, and small beside the curvature
+        losses = []
+        for sign in (1, -2):
+            with torch.no_grad():
+                for weight, change in zip(weights, steps, strict=True):
+                    weight += sign * scale * change
+            losses.append(pipe.update(examples)[component])
+        with torch.no_grad():
+            for weight, change in zip(weights, steps, strict=True):
+                weight += scale * change
+        assert (losses[0] - losses[1]) / (2 * scale) == pytest.approx(slope, rel=0.02)
+
+
 def test_averages_are_not_used(loaded: Language, trained: Trained, component: str) -> None:
     with loaded.use_params({}):
         assert predictions(loaded) == trained.predictions

@@ -6,7 +6,6 @@ import io
 import pickle
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,14 +29,13 @@ from ..span_relation.util import (
     ROWS,
     TEXTS,
     annotations_of,
-    expected,
     scores_of,
     start,
     the_pipe,
     train_step,
 )
-from ..util import WORDS, make_doc, tiny_checkpoint, tiny_encoder, write_docs
-from .util import DOC_SPANS, LISTENER, SENTENCES, STRIDED, shared_nlp, word_embeddings
+from ..util import WORDS, make_doc, tiny_encoder, write_docs
+from .util import LISTENER, SENTENCES, STRIDED, shared_nlp, word_embeddings
 
 pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
 
@@ -133,47 +131,6 @@ def test_same_predictions_and_gradient_as_hf_encoder(bert_checkpoint: Path) -> N
         np.testing.assert_allclose(actual, wanted, atol=1e-5)
 
 
-# Training
-
-
-@pytest.mark.parametrize("get_spans", [DOC_SPANS, STRIDED], ids=["doc", "strided"])
-def test_learns_saves_and_loads(
-    bert_checkpoint: Path, tmp_path: Path, get_spans: dict[str, Any]
-) -> None:
-    folder = tiny_checkpoint(tmp_path / "encoder")
-    nlp = shared_nlp(folder, get_spans=get_spans)
-    examples = start(nlp)
-    optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
-    for _ in range(40):
-        train_step(nlp, examples, optimizer)
-    assert [annotations_of(doc) for doc in nlp.pipe(TEXTS)] == [expected(row) for row in ROWS]
-    folder.rename(tmp_path / "moved")
-    nlp.to_disk(tmp_path / "pipeline")
-    wanted = [expected(row) for row in ROWS]
-    assert [annotations_of(doc) for doc in spacy.load(tmp_path / "pipeline").pipe(TEXTS)] == wanted
-    again = pickle.loads(pickle.dumps(nlp))
-    assert [annotations_of(doc) for doc in again.pipe(TEXTS)] == wanted
-
-
-@pytest.mark.parametrize("ner", ["before", "behind"])
-def test_learns_together_with_an_ner(bert_checkpoint: Path, ner: str) -> None:
-    nlp = shared_nlp(bert_checkpoint, ner=ner)
-    examples = start(nlp)
-    weights = word_embeddings(nlp.get_pipe("transformer"))
-    before = weights.detach().clone()
-    optimizer = create_adamw(learn_rate=5e-3, weight_decay=0.0)
-    first = train_step(nlp, examples, optimizer)
-    assert not torch.equal(weights, before)
-    for _ in range(80):
-        last = train_step(nlp, examples, optimizer)
-    for name in ("ner", "span_relation"):
-        assert last[name] < 0.2 * first[name], name
-    nlp.get_pipe("span_relation").cfg["set_ents"] = "off"
-    for doc, row in zip(nlp.pipe(TEXTS), ROWS, strict=True):
-        assert sorted((e.start, e.end, e.label_) for e in doc.ents) == sorted(row[1])
-        assert annotations_of(doc) == expected(row)
-
-
 # Windows
 
 
@@ -211,90 +168,13 @@ def test_sentences_have_their_own_context(bert_checkpoint: Path) -> None:
     assert encoded.token_window.tolist() == [0] * 3 + [1] * 5
 
 
-def test_empty_and_blank_docs(bert_checkpoint: Path) -> None:
-    # doc_spans of spacy-transformers fails on empty Docs.
-    nlp = shared_nlp(bert_checkpoint, get_spans=STRIDED)
-    examples = start(nlp)
-    texts = ["", "  ", "John works in Paris.", "", "\n"]
-    assert [doc.text for doc in nlp.pipe(texts)] == texts
-    assert [doc.text for doc in nlp.pipe(["", ""])] == ["", ""]
-    empty = Example(nlp.make_doc(""), nlp.make_doc(""))
-    for batch in ([empty], [empty, *examples, empty]):
-        losses = train_step(nlp, batch, create_adamw(learn_rate=1e-3))
-        assert np.isfinite(losses["span_relation"])
-
-
-def test_batches_change_nothing(bert_checkpoint: Path) -> None:
-    nlp = shared_nlp(bert_checkpoint)
-    start(nlp)
-    texts = TEXTS * 3
-    one, many = (list(nlp.pipe(texts, batch_size=size)) for size in (1, 64))
-    for first, second in zip(one, many, strict=True):
-        np.testing.assert_allclose(scores_of(first), scores_of(second), atol=1e-5)
-
-
 # Settings and texts that do not work
-
-
-def test_without_a_transformer(bert_checkpoint: Path) -> None:
-    nlp = spacy.blank("xx")
-    nlp.add_pipe("span_relation", config={"model": {"encoder": dict(LISTENER)}})
-    with pytest.raises(ValueError, match="E_SR213"):
-        start(nlp)
 
 
 def test_upstream_of_another_name(bert_checkpoint: Path) -> None:
     nlp = shared_nlp(bert_checkpoint, encoder={**LISTENER, "upstream": "another"})
     with pytest.raises(ValueError, match="E_SR213.*'another'"):
         start(nlp)
-
-
-def test_disabled_transformer(bert_checkpoint: Path) -> None:
-    nlp = shared_nlp(bert_checkpoint)
-    start(nlp)
-    with nlp.select_pipes(disable="transformer"), pytest.raises(ValueError, match="E_SR216"):
-        nlp("John works in Paris.")
-
-
-@pytest.mark.parametrize(
-    ("frozen", "annotating", "code"),
-    [
-        (["ner"], [], "E_SR215.*'ner'"),
-        (["transformer"], [], "E_SR214.*annotating_components"),
-        (["transformer"], ["transformer"], None),
-        (["transformer", "ner"], ["transformer"], None),
-        ([], [], None),
-    ],
-)
-def test_frozen_components(
-    bert_checkpoint: Path, frozen: list[str], annotating: list[str], code: str | None
-) -> None:
-    nlp = shared_nlp(bert_checkpoint, ner="behind")
-    training = {"frozen_components": frozen, "annotating_components": annotating}
-    nlp.config["training"] = {**nlp.config["training"], **training}
-    if code is None:
-        start(nlp)
-    else:
-        with pytest.raises(ValueError, match=code):
-            start(nlp)
-
-
-def test_frozen_transformer_that_annotates(bert_checkpoint: Path) -> None:
-    nlp = shared_nlp(bert_checkpoint)
-    examples = start(nlp)
-    network = nlp.get_pipe("transformer").model.transformer
-    before = [parameter.detach().clone() for parameter in network.parameters()]
-    optimizer = create_adamw(learn_rate=1e-2)
-    losses = []
-    for _ in range(20):
-        step: dict[str, float] = {}
-        nlp.update(
-            examples, sgd=optimizer, losses=step, exclude=["transformer"], annotates=["transformer"]
-        )
-        losses.append(step["span_relation"])
-    assert losses[-1] < 0.8 * losses[0]
-    for old, new in zip(before, network.parameters(), strict=True):
-        torch.testing.assert_close(old, new)
 
 
 def test_grad_factor(bert_checkpoint: Path) -> None:
