@@ -16,20 +16,12 @@ from typer.testing import CliRunner
 from spacy_spanrel.annotations import Relation, get_answers, get_relations, set_relations
 from spacy_spanrel.cli import app, convert
 from spacy_spanrel.cli.convert import CONVERTERS
-from spacy_spanrel.converters import (
-    ConversionError,
-    ConversionReport,
-    add_negatives,
-    get_orig_id,
-)
+from spacy_spanrel.converters import ConversionError, ConversionReport, add_negatives, get_orig_id
 
 CONLL04 = Path(__file__).parents[2].parent / "shared" / "data" / "conll04"
 GOOD = {
     "tokens": ["Ann", "lives", "in", "New", "York"],
-    "entities": [
-        {"type": "Peop", "start": 0, "end": 1},
-        {"type": "Loc", "start": 3, "end": 5},
-    ],
+    "entities": [{"type": "Peop", "start": 0, "end": 1}, {"type": "Loc", "start": 3, "end": 5}],
     "relations": [{"type": "Live_In", "head": 0, "tail": 1}],
     "orig_id": "good-1",
 }
@@ -349,13 +341,7 @@ def test_negatives_go_to_pairs_without_a_relation():
     doc = gold_doc(5, [B, A, C], [(0, "R", 1), (1, "S", 2)])
     assert add_negatives(doc, "none") == 4
     old = [(B, "R", A), (A, "S", C)]
-    assert keys(doc) == [
-        *old,
-        (A, "none", B),
-        (B, "none", C),
-        (C, "none", A),
-        (C, "none", B),
-    ]
+    assert keys(doc) == [*old, (A, "none", B), (B, "none", C), (C, "none", A), (C, "none", B)]
     assert all(relation.score is None for relation in get_relations(doc))
     # Every pair has a relation now.
     assert add_negatives(doc, "none") == add_negatives(doc, "other") == 0
@@ -487,11 +473,7 @@ def test_negatives_option(write, output):
 def test_negatives_know_symmetric_relations(write, output):
     types = {"entities": {"Peop": {}, "Loc": {}}, "relations": {"Live_In": {"symmetric": True}}}
     report = convert(
-        "spert",
-        [write([GOOD])],
-        output,
-        types=write(types, "types.json"),
-        negatives="no_relation",
+        "spert", [write([GOOD])], output, types=write(types, "types.json"), negatives="no_relation"
     )
     assert report.relations == {"Live_In": 1}
     assert not report.notes

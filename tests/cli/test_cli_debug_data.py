@@ -91,9 +91,7 @@ def test_config(data: tuple[Path, Path], bert_checkpoint: Path, name: str) -> No
     assert result.exit_code == 0, result.output
     assert f"{name}: " in result.stdout
     report = debug_data(
-        data[0],
-        config=CONFIGS / f"{name}.cfg",
-        overrides={"paths.encoder": str(bert_checkpoint)},
+        data[0], config=CONFIGS / f"{name}.cfg", overrides={"paths.encoder": str(bert_checkpoint)}
     )
     assert list(report.train.components) == [name]
     # Settings are overridden as in `spacy train`.

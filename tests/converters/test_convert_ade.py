@@ -124,14 +124,7 @@ def test_separator_inside_the_sentence(write, nlp):
         ),
         ("11|Rash.||1|5|Rash|1|5\n", "610", "line 2, adverse effect", "11", "''", "some text"),
         ("|Rash.|Rash|1|5|Rash|1|5\n", "610", "line 2, pubmed_id", None, "''", "some text"),
-        (
-            "11|Rash.|Rash|1|5|aspirin|1|8\n",
-            "611",
-            "line 2, drug",
-            "11",
-            "'aspirin'",
-            "'Rash.'",
-        ),
+        ("11|Rash.|Rash|1|5|aspirin|1|8\n", "611", "line 2, drug", "11", "'aspirin'", "'Rash.'"),
     ],
 )
 def test_bad_rows(write, assert_fails, nlp, bad, code, place, record_id, found, expected):

@@ -32,14 +32,7 @@ from spacy_spanrel.converters import (
 )
 from spacy_spanrel.converters.common import Edge, Entity, split_clusters
 from spacy_spanrel.converters.offsets import OFFSET_UNITS, Offsets
-from tests.converters.texts import (
-    NLP,
-    TEXTS,
-    annotate,
-    bounds,
-    gold_docs,
-    view,
-)
+from tests.converters.texts import NLP, TEXTS, annotate, bounds, gold_docs, view
 
 TEXT = "Ann Lee lives in Oslo.\nShe likes the alpha and beta actin.\n"
 ANN = "T1\tPerson 0 7\tAnn Lee\nT2\tCity 17 21\tOslo\nR1\tLives_In Arg1:T1 Arg2:T2\t\n"

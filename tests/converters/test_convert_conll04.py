@@ -129,14 +129,7 @@ def test_unequal_words_and_tags_are_noted(write, nlp):
             "row 5, that does not exist",
             "a row with an entity type",
         ),
-        (
-            "8\tO\t0\tO\tNN\t\tO\tO\tO",
-            "610",
-            "line 12",
-            "8",
-            "an empty word",
-            "a word in column 6",
-        ),
+        ("8\tO\t0\tO\tNN\t\tO\tO\tO", "610", "line 12", "8", "an empty word", "a word in column 6"),
         (
             # Python parses no integers of so many digits.
             f"8\tO\t{'9' * 5000}\tO\tNN\ta\tO\tO\tO",

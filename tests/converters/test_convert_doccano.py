@@ -27,6 +27,7 @@ from tests.converters.texts import (
     gold_docs,
     to_lines,
     view,
+    without,
     write_lines,
 )
 
@@ -53,10 +54,6 @@ NOTE = "texts with characters beyond U+FFFF, whose offsets were taken as "
 
 def changed(**fields):
     return {**copy.deepcopy(RECORD), **fields}
-
-
-def without(record, *keys):
-    return {key: value for key, value in record.items() if key not in keys}
 
 
 def entity(start, end, label="X", **more):

@@ -21,12 +21,7 @@ from spacy_spanrel.converters import (
     get_orig_id,
     labelstudio_to_docs,
 )
-from tests.converters.texts import (
-    NLP,
-    TEXTS,
-    gold_docs,
-    view,
-)
+from tests.converters.texts import NLP, TEXTS, gold_docs, view, without
 
 TEXT = "Ann Lee lives in Oslo."
 
@@ -104,10 +99,6 @@ def task(*results, text=TEXT, **fields):
 def value(item, **fields):
     """A region with other values."""
     return {**item, "value": {**item["value"], **fields}}
-
-
-def without(record, *keys):
-    return {key: value for key, value in record.items() if key not in keys}
 
 
 def triples(doc):

@@ -28,6 +28,7 @@ from tests.converters.texts import (
     gold_docs,
     to_lines,
     view,
+    without,
     write_lines,
 )
 
@@ -79,10 +80,6 @@ def changed(**fields):
 
 def relation(**fields):
     return {**copy.deepcopy(RECORD["relations"][0]), **fields}
-
-
-def without(record, *keys):
-    return {key: value for key, value in record.items() if key not in keys}
 
 
 def test_record_survives_default_docbin(write, reload, nlp):

@@ -11,11 +11,7 @@ from spacy_spanrel.converters import ConversionReport, get_orig_id, scierc_to_do
 DOCUMENT = {
     "doc_key": "A7",
     "sentences": [["Ann", "Lee", "lives", "in", "Oslo"], ["It", "rains"], ["She", "likes", "Oslo"]],
-    "ner": [
-        [[0, 1, "Person"], [4, 4, "Place"]],
-        [],
-        [[7, 7, "Person"], [9, 9, "Place"]],
-    ],
+    "ner": [[[0, 1, "Person"], [4, 4, "Place"]], [], [[7, 7, "Person"], [9, 9, "Place"]]],
     "relations": [
         [[0, 1, 4, 4, "LIVES-IN"]],
         [],
@@ -177,10 +173,7 @@ def test_missing_keys(write, assert_fails, nlp, key):
 
 @pytest.mark.parametrize(
     ("line", "code", "place"),
-    [
-        ('{"doc_key": "B8", "sent', "603", "line 2, column 19"),
-        ('["B8"]', "604", "line 2"),
-    ],
+    [('{"doc_key": "B8", "sent', "603", "line 2, column 19"), ('["B8"]', "604", "line 2")],
 )
 def test_bad_lines_can_be_skipped(write, assert_fails, nlp, line, code, place):
     path = write(lines(DOCUMENT) + line + "\n" + lines(changed()))

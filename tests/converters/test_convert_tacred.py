@@ -12,12 +12,7 @@ from hypothesis import strategies as st
 from spacy.tokens import DocBin
 
 from spacy_spanrel.annotations import get_entities, get_relations
-from spacy_spanrel.converters import (
-    ConversionError,
-    ConversionReport,
-    get_orig_id,
-    tacred_to_docs,
-)
+from spacy_spanrel.converters import ConversionError, ConversionReport, get_orig_id, tacred_to_docs
 
 NLP = spacy.blank("en")
 RECORD = {
