@@ -356,21 +356,12 @@ class ExtractiveQA(TorchPipe):
         for (first, last), logit, score in zip(
             candidates.spans[:top_k].tolist(), candidates.logits.tolist(), scores, strict=False
         ):
-            start, end = pieces.chars[first, 0], pieces.chars[last, 1]
+            start, end = int(pieces.chars[first, 0]), int(pieces.chars[last, 1])
             answer = text[start:end]
             start += len(answer) - len(answer.lstrip())
             end -= len(answer) - len(answer.rstrip())
-            answers.append(
-                make_answer(
-                    doc,
-                    question,
-                    int(start),
-                    int(end),
-                    score=score,
-                    logit=logit,
-                    null_score=null_score,
-                )
-            )
+            scored = {"score": score, "logit": logit, "null_score": null_score}
+            answers.append(make_answer(doc, question, start, end, **scored))
         if not answers or (
             self.cfg["no_answer"] and null_score - candidates.logits[0] > self.cfg["null_threshold"]
         ):

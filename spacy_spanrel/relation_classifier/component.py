@@ -422,21 +422,15 @@ class RelationClassifier(TorchPipe):
         return list(self._preset.labels if self._preset is not None else self.cfg["labels"])
 
     def _check_pretrained(self, mode: Mode | None, vocabulary: Mapping[str, str]) -> None:
-        """Refuse a trained classifier if it is not known how the pairs of its training were marked.
-
-        mode (str | None): The input mode, if it is known.
-        vocabulary (Mapping[str, str]): Vocabulary entries of the markers that are known.
-        RAISES (ValueError): If the mode or a marker is not known, or the mode needs a new head.
-        """
+        """Refuse a trained classifier if it is not known how the pairs of its training were marked, or
+        if the mode needs a new head."""
         checkpoint = self.model.attrs["name"]
         if mode == "typed_markers":
             raise ValueError(Errors.E707.format(checkpoint=checkpoint, name=self.name))
-        missing = []
-        if mode is None:
-            missing.append("the input mode")
-        else:
+        missing = ["the input mode"]
+        if mode is not None:
             needed = marker_names(mode, (), ())
-            missing += [f"the marker {name}" for name in needed if name not in vocabulary]
+            missing = [f"the marker {name}" for name in needed if name not in vocabulary]
             if uses_types(mode):
                 missing += [
                     f"any marker {role}=<type>"

@@ -114,14 +114,14 @@ class EntityIndex:
 
     def _pairs(self, is_head: BoolArray, allowed: BoolArray, distance: int) -> IntArray:
         """Make the pairs of some heads; heads, and the pairs returned, in sorted order."""
-        found = []
+        pairs = [np.zeros((2, 0), dtype=np.int64)]
         for kind, entities in enumerate(self.of_type):
             heads = np.flatnonzero(is_head & allowed[self.types, kind])
-            found.append(np.stack(self._followers(heads, entities, distance)))
+            pairs.append(np.stack(self._followers(heads, entities, distance)))
             tails = np.flatnonzero(allowed[kind, self.types])
             heads = entities[is_head[entities]]
-            found.append(np.stack(self._followers(tails, heads, distance)[::-1]))
-        return np.concatenate([np.zeros((2, 0), dtype=np.int64), *found], axis=1).T
+            pairs.append(np.stack(self._followers(tails, heads, distance)[::-1]))
+        return np.concatenate(pairs, axis=1).T
 
     def _followers(
         self, entities: IntArray, others: IntArray, distance: int

@@ -203,8 +203,8 @@ def create_tensorboard_logger(
 def _numbers(value: Any, tag: str = "") -> Iterator[tuple[str, float]]:
     """Yield the numbers in nested tables, each with its path as a tag; lists cannot be drawn."""
     if isinstance(value, dict):
-        for key, part in value.items():
-            yield from _numbers(part, f"{tag}/{key}" if tag else key)
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{tag}/{key}" if tag else key)
     elif value is not None and not isinstance(value, (str, list, tuple)):
         yield tag, float(value)
 
@@ -280,7 +280,7 @@ def create_console_logger(progress_bar: bool = False) -> SetupLogger:
                     str(info["step"]),
                     str(round(record["seconds"])),
                     *(f"{float(info['losses'].get(name, 0.0)):.2f}" for name in losses),
-                    *("/".join(f"{rate:.1e}" for rate in part.values()) or "-" for part in rates),
+                    *("/".join(f"{rate:.1e}" for rate in pair.values()) or "-" for pair in rates),
                     str((skipped_so_far - skipped).total()),
                     *(_percent(name, other.get(name)) for name in scores),
                     f"{float(info['score']):.2f}",
