@@ -96,21 +96,22 @@ class TorchPipe(TrainablePipe):
         RAISES (ValueError): If they contradict each other.
         """
 
-    def begin_initialization(
+    def read_examples(
         self, get_examples: Callable[[], Iterable[Example]] | None
-    ) -> Iterable[Example]:
-        """Return the training examples, and give the warnings of `warn_once` anew from now on.
+    ) -> Iterator[Example]:
+        """Read the training examples for an initialization, after which the warnings of `warn_once` are
+        given anew.
 
         get_examples (Callable | None): Returns them; None if there are none.
-        RETURNS (Iterable[Example]): The examples.
-        RAISES (TypeError): If it returns anything else.
+        YIELDS (Example): The examples.
+        RAISES (TypeError): If one is no Example.
         """
+        # `validate_get_examples` would read all of them once more, and refuse an empty list, although
+        # labels may come from elsewhere.
         self._warned = set()
-        if get_examples is None:
-            return ()
-        # Not by `validate_get_examples`, which refuses an empty list: labels may come from elsewhere.
-        validate_examples(get_examples(), f"{type(self).__name__}.initialize")
-        return get_examples()
+        for example in get_examples() if get_examples is not None else ():
+            validate_examples([example], f"{type(self).__name__}.initialize")
+            yield example
 
     def warn_once(
         self, message: str, examples: Sequence[str], *, n: int | None = None, **fields: Any

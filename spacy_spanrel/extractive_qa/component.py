@@ -171,13 +171,14 @@ class ExtractiveQA(TorchPipe):
     ) -> None:
         """Load the checkpoint. No data is needed.
 
-        get_examples (Callable | None): Returns the training examples, which are checked and not used.
+        get_examples (Callable | None): Returns the training examples; the first one is checked, none is
+            used.
         nlp (Language | None): Ignored.
         RAISES (OSError, ValueError): If there is no such checkpoint, or if with `pretrained` it has no
             question-answering head.
         RAISES (TypeError): If `get_examples` does not return Examples.
         """
-        self.begin_initialization(get_examples)
+        next(self.read_examples(get_examples), None)
         initialize(self.model, self.cfg["pretrained"])
 
     # Asking

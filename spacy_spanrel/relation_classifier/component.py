@@ -350,7 +350,7 @@ class RelationClassifier(TorchPipe):
         if labels is not None and (not isinstance(labels, dict) or not labels.get("labels")):
             raise ValueError(Errors.E705.format(name=self.name, found=labels))
         survey = Survey(self.cfg)
-        for example in self.begin_initialization(get_examples):
+        for example in self.read_examples(get_examples):
             survey.add(read_gold(example, self.cfg["relations_key"]))
         label_data = labels or {}
         preset, pretrained = self._preset, self.cfg["pretrained"]

@@ -294,11 +294,10 @@ class SpanRelation(TorchPipe):
         RAISES (ValueError): If there are no labels, or the data has others than those given.
         RAISES (TypeError): If `get_examples` does not return Examples.
         """
-        examples = self.begin_initialization(get_examples)
         if nlp is not None:
             check_training(nlp, self.name, self.model)
         survey = Survey(self.cfg)
-        for example in examples:
+        for example in self.read_examples(get_examples):
             survey.add(example, read_gold(example, self.cfg))
         if labels is None:
             labels = {
