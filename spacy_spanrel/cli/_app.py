@@ -3,20 +3,25 @@ commands print with.
 
 Labels, texts and file names come from data that others made. Printed as they are, they could hold
 control sequences with which a terminal moves the cursor, changes its title or hides text. So all
-commands print with `Printer`, `echo` and `nothing_written` of this module, which show such
-characters as escapes.
+commands print with `Printer`, `echo` and the like of this module, which show such characters as
+escapes.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import spacy
 import typer
 import wasabi
 from spacy.cli._util import app as spacy_app
+from spacy.language import Language
+
+from ..reading import JsonValue, Place, argument_error, parse_json
 
 NAME = "spanrel"
 # Control characters, line and paragraph separators, direction marks, lone surrogates.
@@ -40,12 +45,16 @@ def main() -> None:
     app(prog_name="spacy-spanrel")
 
 
-def one_of(names: Iterable[str]) -> Callable[[str | None], str | None]:
-    """Return a callback for an argument or option that takes one of a few values.
+# Arguments and options
 
-    names (Iterable[str]): The values.
-    RETURNS (Callable[[str | None], str | None]): Passes a value on, and None; ends the command with
-        a message that lists the values if it is another.
+
+def one_of(names: Iterable[str], metavar: str | None = None) -> dict[str, Any]:
+    """Return the settings of an argument or option that takes one of a few values.
+
+    names (Iterable[str]): The values. With another one, the command ends with a message that lists
+        them.
+    metavar (str | None): The name of the argument in help texts; None for the values.
+    RETURNS (dict[str, Any]): Settings for `typer.Argument` or `typer.Option`.
     """
     values = tuple(names)
 
@@ -54,7 +63,58 @@ def one_of(names: Iterable[str]) -> Callable[[str | None], str | None]:
             raise typer.BadParameter(f"{value!r} is not one of {', '.join(values)}.")
         return value
 
-    return check
+    return {"metavar": metavar or "|".join(values), "callback": check}
+
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Folder or package name of the pipeline")
+]
+SpacyInputs = Annotated[
+    list[Path], typer.Argument(metavar="INPUT...", help="One or more .spacy files to read")
+]
+SpacyOutput = Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")]
+PipelineOutput = Annotated[
+    Path, typer.Argument(metavar="OUTPUT", help="Folder of the pipeline to write")
+]
+Negatives = Annotated[
+    str | None,
+    typer.Option(
+        "--negatives",
+        "-n",
+        metavar="LABEL",
+        help="Give this label to each ordered pair of entities of a sentence that has no relation",
+    ),
+]
+GoldInputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--inputs",
+        "-i",
+        metavar="NAME",
+        help="Gold annotation that the pipeline is given: ents, or a span group; may be repeated",
+    ),
+]
+Lang = Annotated[str, typer.Option("--lang", "-l", help="Language of the tokenizer")]
+GpuId = Annotated[int, typer.Option("--gpu-id", "-g", help="Number of the GPU; -1 for CPU")]
+Force = Annotated[bool, typer.Option("--force", "-F", help="Replace OUTPUT if it exists")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only")]
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """Parse the value of --settings; a ConversionError if it is no JSON object."""
+    place = Place("--settings")
+    return JsonValue(parse_json(text, place), place).as_dict()
+
+
+def blank_pipeline(lang: str) -> Language:
+    """Return the blank pipeline of a language; a ConversionError if spaCy does not know the code."""
+    try:
+        return spacy.blank(lang)
+    except ImportError as error:
+        raise argument_error("--lang", repr(lang), "a language code of spaCy") from error
+
+
+# Printing
 
 
 def printable(value: object) -> str:
@@ -101,8 +161,31 @@ def echo(value: object = "", *, err: bool = False) -> None:
     typer.echo(printable(value), err=err)
 
 
-def nothing_written(output: Path, error: Exception) -> NoReturn:
-    """End a command that has left its output as it was: the reason on stderr, exit code 1."""
-    typer.echo(Printer(no_print=True).fail(f"Nothing written to {output}"), err=True)
+def done(text: str) -> None:
+    """Print what a command has done, without colours where stdout is no terminal."""
+    typer.echo(Printer(no_print=True).good(text))
+
+
+def warn(text: str) -> None:
+    """Print a warning to stderr."""
+    typer.echo(Printer(no_print=True).warn(text), err=True)
+
+
+def fail(title: str, error: Exception) -> NoReturn:
+    """End a command that has failed: a title and the reason on stderr, exit code 1."""
+    typer.echo(Printer(no_print=True).fail(title), err=True)
     echo(error, err=True)
     raise typer.Exit(1) from None
+
+
+@contextmanager
+def failing_with(title: str) -> Iterator[None]:
+    """Run the work of a command, which ends with `fail` if that fails.
+
+    title (str): What a failure means for the user, such as "Nothing written to x.spacy".
+    """
+    try:
+        yield
+    # ImportError: a language or a package that is not there.
+    except (OSError, ValueError, ImportError) as error:
+        fail(title, error)

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 from spacy.cli._util import setup_gpu
 
-from ..streams import AnnotationReport, annotate
+from ..streams import INPUT_FORMATS, OUTPUT_FORMATS, AnnotationReport, annotate
 from ..streams.annotate import CHUNK_SIZE, unfinished
-from ._app import Printer, app, echo, nothing_written
-
-
-class InputFormat(str, Enum):
-    """Formats that the command reads."""
-
-    text = "text"
-    jsonl = "jsonl"
-    csv = "csv"
-    parquet = "parquet"
-    spacy = "spacy"
-    json = "json"
-
-
-class OutputFormat(str, Enum):
-    """Formats that the command writes."""
-
-    jsonl = "jsonl"
-    parquet = "parquet"
-    spacy = "spacy"
-
-
-class TextUnit(str, Enum):
-    """One text of plain text files."""
-
-    line = "line"
-    file = "file"
+from ..streams.readers import Unit
+from ._app import GpuId, Model, Printer, Quiet, app, echo, fail, one_of, warn
 
 
 @app.command("annotate", no_args_is_help=True)
 def annotate_cli(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="Folder or package name of the pipeline")
-    ],
+    model: Model,
     source: Annotated[
         Path, typer.Argument(metavar="INPUT", help="File, or folder of files of one format")
     ],
@@ -55,19 +27,35 @@ def annotate_cli(
         ),
     ],
     input_format: Annotated[
-        InputFormat | None,
-        typer.Option("--input-format", "-i", help="Needed if the suffix does not tell"),
+        str | None,
+        typer.Option(
+            "--input-format",
+            "-i",
+            help="Needed if the suffix does not tell",
+            **one_of(INPUT_FORMATS),
+        ),
     ] = None,
     output_format: Annotated[
-        OutputFormat | None,
-        typer.Option("--output-format", "-o", help="Needed if the suffix does not tell"),
+        str | None,
+        typer.Option(
+            "--output-format",
+            "-o",
+            help="Needed if the suffix does not tell",
+            **one_of(OUTPUT_FORMATS),
+        ),
     ] = None,
     text_key: Annotated[
         str, typer.Option("--text-key", "-t", help="Key or column of the text")
     ] = "text",
     unit: Annotated[
-        TextUnit, typer.Option("--unit", "-u", help="Plain text: each line is a text, or each file")
-    ] = TextUnit.line,
+        str,
+        typer.Option(
+            "--unit",
+            "-u",
+            help="Plain text: each line is a text, or each file",
+            **one_of(get_args(Unit)),
+        ),
+    ] = "line",
     delimiter: Annotated[
         str | None,
         typer.Option("--delimiter", "-d", help="CSV: delimiter of fields (comma; tab in .tsv)"),
@@ -86,7 +74,7 @@ def annotate_cli(
         int,
         typer.Option("--n-process", "-n", help="Processes that annotate; -1: one for each core"),
     ] = 1,
-    gpu_id: Annotated[int, typer.Option("--gpu-id", "-g", help="Number of the GPU; -1: CPU")] = -1,
+    gpu_id: GpuId = -1,
     components: Annotated[
         str, typer.Option("--components", help="Run only these components, separated by commas")
     ] = "",
@@ -122,7 +110,7 @@ def annotate_cli(
         bool,
         typer.Option("--restart", help="Drop an unfinished run, and replace a complete OUTPUT"),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Annotate a large collection of texts with a saved pipeline: entities, relations and answers.
 
@@ -154,10 +142,10 @@ def annotate_cli(
             model,
             source,
             output,
-            input_format=None if input_format is None else input_format.value,
-            output_format=None if output_format is None else output_format.value,
+            input_format=input_format,
+            output_format=output_format,
             text_key=text_key,
-            unit=unit.value,
+            unit=cast(Unit, unit),
             delimiter=delimiter,
             batch_size=batch_size,
             chunk_size=chunk_size,
@@ -171,19 +159,13 @@ def annotate_cli(
             quiet=quiet,
         )
     except KeyboardInterrupt:
-        text = "Stopped. What is done is kept: the same command continues there."
-        typer.echo(Printer(no_print=True).warn(text), err=True)
+        warn("Stopped. What is done is kept: the same command continues there.")
         raise typer.Exit(130) from None
     except (OSError, ValueError, ImportError) as error:
-        if unfinished(output):
-            text = f"{output} is not complete"
-            typer.echo(Printer(no_print=True).fail(text), err=True)
-            echo(error, err=True)
-            raise typer.Exit(1) from None
-        nothing_written(output, error)
+        title = "{} is not complete" if unfinished(output) else "Nothing written to {}"
+        fail(title.format(output), error)
     if report.failed:
-        text = f"{report.failed} of {report.rows} rows failed, see {report.errors}"
-        typer.echo(Printer(no_print=True).warn(text), err=True)
+        warn(f"{report.failed} of {report.rows} rows failed, see {report.errors}")
         if report.first_error:
             echo(f"First error: {report.first_error}", err=True)
     if not quiet:

@@ -7,31 +7,14 @@ from functools import partial
 from inspect import signature
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-import spacy
 import typer
 from spacy.tokens import Doc, DocBin
 from tqdm import tqdm
 
-from ..converters import (
-    ConversionError,
-    ConversionReport,
-    add_negatives,
-    ade_to_docs,
-    brat_to_docs,
-    conll04_to_docs,
-    doccano_to_docs,
-    kbp37_to_docs,
-    labelstudio_to_docs,
-    prodigy_to_docs,
-    read_types,
-    scierc_to_docs,
-    semeval_to_docs,
-    spert_to_docs,
-    squad_to_docs,
-    tacred_to_docs,
-)
+from .. import converters
+from ..converters import ConversionError, ConversionReport, add_negatives, read_types
 from ..converters.doccano import OFFSETS, DoccanoOffsets
 from ..converters.negatives import check_negative_label
 from ..converters.report import Finding
@@ -39,22 +22,24 @@ from ..converters.scierc import UNITS, Unit
 from ..errors import Errors
 from ..files import check_output, write_whole
 from ..reading import argument_error, raise_error
-from ._app import Printer, app, echo, nothing_written, one_of
+from ._app import (
+    Negatives,
+    Printer,
+    Quiet,
+    SpacyOutput,
+    app,
+    blank_pipeline,
+    echo,
+    failing_with,
+    one_of,
+    warn,
+)
 
-# Format -> its reader. The options of a format are the arguments of its reader.
+# Format -> its reader, `<format>_to_docs`. The options of a format are the arguments of its reader.
 CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
-    "ade": ade_to_docs,
-    "brat": brat_to_docs,
-    "conll04": conll04_to_docs,
-    "doccano": doccano_to_docs,
-    "kbp37": kbp37_to_docs,
-    "labelstudio": labelstudio_to_docs,
-    "prodigy": prodigy_to_docs,
-    "scierc": scierc_to_docs,
-    "semeval": semeval_to_docs,
-    "spert": spert_to_docs,
-    "squad": squad_to_docs,
-    "tacred": tacred_to_docs,
+    name.removesuffix("_to_docs"): getattr(converters, name)
+    for name in converters.__all__
+    if name.endswith("_to_docs")
 }
 SUFFIX = ".spacy"
 
@@ -62,19 +47,15 @@ SUFFIX = ".spacy"
 @app.command("convert", no_args_is_help=True)
 def convert_cli(
     data_format: Annotated[
-        str,
-        typer.Argument(
-            metavar="FORMAT", help="One of: " + ", ".join(CONVERTERS), callback=one_of(CONVERTERS)
-        ),
+        str, typer.Argument(help="One of: " + ", ".join(CONVERTERS), **one_of(CONVERTERS, "FORMAT"))
     ],
     inputs: Annotated[
         list[Path],
         typer.Argument(metavar="INPUT...", help="The files to read (for brat also folders)"),
     ],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
+    output: SpacyOutput,
     skip_invalid: Annotated[
-        bool,
-        typer.Option("--skip-invalid", "-s", help="Leave out and list bad records, and go on"),
+        bool, typer.Option("--skip-invalid", "-s", help="Leave out and list bad records, and go on")
     ] = False,
     types: Annotated[
         Path | None,
@@ -89,9 +70,8 @@ def convert_cli(
         typer.Option(
             "--unit",
             "-u",
-            metavar="|".join(UNITS),
-            callback=one_of(UNITS),
             help="scierc: make a Doc of each sentence (the default) or of each document",
+            **one_of(UNITS),
         ),
     ] = None,
     text_key: Annotated[
@@ -106,9 +86,8 @@ def convert_cli(
         str | None,
         typer.Option(
             "--offsets",
-            metavar="|".join(OFFSETS),
-            callback=one_of(OFFSETS),
             help="doccano: the unit that offsets count; by default (auto) the one that fits",
+            **one_of(OFFSETS),
         ),
     ] = None,
     keep_unannotated: Annotated[
@@ -125,16 +104,7 @@ def convert_cli(
             help="brat: read what has this name as coreference: clusters, and their mentions",
         ),
     ] = None,
-    negatives: Annotated[
-        str | None,
-        typer.Option(
-            "--negatives",
-            "-n",
-            metavar="LABEL",
-            help="Give this label to each ordered pair of entities of a sentence that has no "
-            "relation",
-        ),
-    ] = None,
+    negatives: Negatives = None,
     lang: Annotated[
         str,
         typer.Option(
@@ -143,9 +113,7 @@ def convert_cli(
             help="Language of the vocabulary and, for formats without tokens, of the tokenizer",
         ),
     ] = "en",
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print errors and warnings only")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Convert annotated entities and relations, or questions and answers, to spaCy's binary format.
 
@@ -174,7 +142,7 @@ def convert_cli(
     $ python -m spacy spanrel convert brat annotated_folder train.spacy --coref Coref
     $ python -m spacy spanrel convert squad train-v2.0.json train.spacy --lang es
     """
-    try:
+    with failing_with(f"Nothing written to {output}"):
         report = convert(
             data_format,
             inputs,
@@ -191,11 +159,8 @@ def convert_cli(
             lang=lang,
             quiet=quiet,
         )
-    except (OSError, ValueError) as error:
-        nothing_written(output, error)
     if report.skipped:
-        text = f"{len(report.skipped)} record(s) skipped because they are wrong:"
-        typer.echo(Printer(no_print=True).warn(text), err=True)
+        warn(f"{len(report.skipped)} record(s) skipped because they are wrong:")
         for skipped in report.skipped:
             echo(skipped, err=True)
     if not quiet:
@@ -250,41 +215,35 @@ def convert(
     if not inputs:
         raise argument_error("INPUT", "no file", "one or more files")
     check_output(output, *inputs, types)
-    for option, name, value in (
-        ("--types", "types", types),
-        ("--unit", "unit", unit),
-        ("--text-key", "text_key", text_key),
-        ("--offsets", "offsets", offsets),
-        ("--keep-unannotated", "keep_unannotated", keep_unannotated or None),
-        ("--coref", "coref", coref),
-        # Not options of readers, but of everything that has types.
-        ("--max-span-size", "types", max_span_size),
-        ("--negatives", "types", negatives),
-    ):
-        if value is not None:
-            _check_option(option, name, data_format)
-    if negatives is not None:
-        check_negative_label(negatives, "--negatives")
-    names = None if types is None else read_types(types)
-    options = {
-        "types": names,
+    options: dict[str, Any] = {
+        "types": types,
         "unit": unit,
         "text_key": text_key,
         "offsets": offsets,
         "keep_unannotated": keep_unannotated or None,
         "coref": coref,
     }
-    try:
-        nlp = spacy.blank(lang)
-    except ImportError as error:
-        raise argument_error("--lang", repr(lang), "a language code of spaCy") from error
+    options = {name: value for name, value in options.items() if value is not None}
+    for name in options:
+        _check_option(f"--{name.replace('_', '-')}", name, data_format)
+    # Not options of readers, but of everything that has types.
+    for option, value in (("--max-span-size", max_span_size), ("--negatives", negatives)):
+        if value is not None:
+            _check_option(option, "types", data_format)
+    if negatives is not None:
+        check_negative_label(negatives, "--negatives")
+    names = None if types is None else read_types(types)
+    if names is not None:
+        options["types"] = names
+    nlp = blank_pipeline(lang)
     report = ConversionReport(max_span_size=max_span_size)
     to_docs = partial(
         CONVERTERS[data_format],
         nlp=nlp,
-        on_error=_go_on if skip_invalid else raise_error,
+        # A bad record that is skipped is listed in the report.
+        on_error=(lambda error: None) if skip_invalid else raise_error,
         report=report,
-        **{name: value for name, value in options.items() if value is not None},
+        **options,
     )
     doc_bin = DocBin(store_user_data=True)
     # disable=None: no bar where stderr is no terminal. The delay spares short work the bar.
@@ -317,10 +276,6 @@ def _check_option(option: str, argument: str, data_format: str) -> None:
         raise argument_error(
             option, f"format {data_format!r}", "one of the formats " + ", ".join(formats)
         )
-
-
-def _go_on(error: ConversionError) -> None:
-    """Skip a bad record; the report lists the error."""
 
 
 def print_report(report: ConversionReport, output: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 from spacy.cli._util import parse_config_overrides
 
 from ..files import check_output, to_json, write_whole
-from ._app import Printer, app, echo
+from ._app import Printer, app, failing_with
 
 if TYPE_CHECKING:
     from ..inspection.report import DataReport
@@ -62,15 +62,10 @@ def debug_data_cli(
     $ python -m spacy spanrel debug-data train.spacy --encoder bert-base-cased -o report.json
     """
     overrides = parse_config_overrides(ctx.args)
-    try:
+    with failing_with("The data could not be checked"):
         report = debug_data(
             train, dev, config=config, overrides=overrides, encoder=encoder, output=output
         )
-    # A config may name a package that is not installed.
-    except (OSError, ValueError, ImportError) as error:
-        typer.echo(Printer(no_print=True).fail("The data could not be checked"), err=True)
-        echo(error, err=True)
-        raise typer.Exit(1) from None
     print_report(report)
     if output is not None:
         Printer().good(f"Report written to {output}")

@@ -21,18 +21,17 @@ from ..evaluation import (
     render_report,
 )
 from ..evaluation.report import MAX_ROWS, left_out_text
-from ..evaluation.tables import Table
 from ..files import check_output, write_whole
 from ..reading import argument_error
 from ..training.corpus import read_examples
-from ._app import Printer, app, echo
+from ._app import GoldInputs, GpuId, Model, Printer, app, echo, failing_with
 
 _WIDEST_COLUMN = 60
 
 
 @app.command("evaluate", no_args_is_help=True)
 def evaluate_cli(
-    model: Annotated[str, typer.Argument(help="Folder or package name of the pipeline")],
+    model: Model,
     corpus: Annotated[
         Path, typer.Argument(help="The .spacy file with gold Docs, or a folder of such files")
     ],
@@ -43,16 +42,7 @@ def evaluate_cli(
     report: Annotated[
         Path | None, typer.Option("--report", "-r", help="HTML file to write every outcome to")
     ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--inputs",
-            "-i",
-            metavar="NAME",
-            help="Gold annotation that the pipeline is given: ents, or a span group; may be "
-            "repeated (default: as the pipeline's config says for training)",
-        ),
-    ] = None,
+    inputs: GoldInputs = None,
     no_inputs: Annotated[
         bool,
         typer.Option("--no-inputs", help="Give the pipeline texts only, as spacy evaluate does"),
@@ -64,15 +54,14 @@ def evaluate_cli(
         Path | None,
         typer.Option("--code", "-c", help="Python file with registered functions to import"),
     ] = None,
-    gpu_id: Annotated[
-        int, typer.Option("--gpu-id", "-g", help="Number of the GPU; -1 for CPU")
-    ] = -1,
+    gpu_id: GpuId = -1,
 ) -> None:
     """Score a pipeline, and show what it gets right and wrong.
 
     The scores are those of `spacy evaluate`. The command also counts which labels are confused, and
     --report writes a page with every gold and predicted entity, relation and answer in its sentence,
-    to sort and filter. The pipeline reads the corpus once for all of this.
+    to sort and filter. The pipeline reads the corpus once for all of this. Without --inputs and
+    --no-inputs, it is given what its config gives it in training.
 
     Examples:
 
@@ -82,7 +71,7 @@ def evaluate_cli(
     $ python -m spacy spanrel evaluate training/model-best dev.spacy --inputs ents
     """
     import_code(code)
-    try:
+    with failing_with("Not evaluated"):
         if no_inputs and inputs:
             raise argument_error("--no-inputs", f"--inputs {inputs[0]}", "one of the two")
         evaluation = evaluate(
@@ -95,10 +84,6 @@ def evaluate_cli(
             gpu_id=gpu_id,
             quiet=False,
         )
-    except (OSError, ValueError) as error:
-        typer.echo(Printer(no_print=True).fail("Not evaluated"), err=True)
-        echo(error, err=True)
-        raise typer.Exit(1) from None
     for notice in evaluation.notices:
         echo(notice, err=True)  # as it is: a Printer would break long names
     print_evaluation(evaluation)
@@ -182,19 +167,15 @@ def print_evaluation(evaluation: Evaluation) -> None:
     for component in evaluation.components:
         msg.divider(component.name)
         for table in component_tables(component):
-            _print_table(msg, table)
+            msg.table(
+                table.rows,
+                title=table.title,
+                header=table.header,
+                divider=True,
+                aligns=table.aligns,
+                max_col=_WIDEST_COLUMN,
+            )
     others = other_scores(evaluation)
     if others.rows:
         msg.divider(others.title)
         msg.table(others.rows, aligns=others.aligns)
-
-
-def _print_table(msg: Printer, table: Table) -> None:
-    msg.table(
-        table.rows,
-        title=table.title,
-        header=table.header,
-        divider=True,
-        aligns=table.aligns,
-        max_col=_WIDEST_COLUMN,
-    )

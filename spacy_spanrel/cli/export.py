@@ -58,7 +58,7 @@ from ..files import (
 )
 from ..reading import Place, argument_error
 from ..training.corpus import read_docs
-from ._app import Printer, app, nothing_written, one_of
+from ._app import Negatives, Printer, Quiet, SpacyInputs, app, failing_with, one_of
 
 NULL_ODDS_SUFFIX = "_null_odds.json"
 # JSON has no infinity.
@@ -127,15 +127,14 @@ def write_folder(records: Iterable[BratDocument], folder: Path) -> None:
         new.mkdir()
         for record in records:
             for suffix, text in ((".txt", record.text), (".ann", record.ann)):
-                path = new / f"{record.name}{suffix}"
+                name = f"{record.name}{suffix}"
                 try:
                     # The file system decides whether "a" and "A" are two names.
-                    with path.open("x", encoding="utf-8", newline="") as file:
+                    with (new / name).open("x", encoding="utf-8", newline="") as file:
                         file.write(text)
                 except FileExistsError as error:
-                    raise Place(str(folder)).error(
-                        Errors.E642, found=repr(path.name), expected="different names"
-                    ) from error
+                    place, expected = Place(str(folder)), "different names"
+                    raise place.error(Errors.E642, found=repr(name), expected=expected) from error
 
     place_whole(folder, write)
 
@@ -175,13 +174,9 @@ def _squad(
     def with_notes() -> Iterator[Doc]:
         for doc in docs:
             scored = [answer for answer in get_answers(doc, key) if answer.score is not None]
-            others = sum(len(answer.alternatives) for answer in scored)
-            report.note(
-                {
-                    "scores of answers, left out": len(scored),
-                    "predicted answers other than the best, left out": others,
-                },
-            )
+            n_others = sum(len(answer.alternatives) for answer in scored)
+            report.note("scores of answers, left out", len(scored))
+            report.note("predicted answers other than the best, left out", n_others)
             yield doc
 
     data = docs_to_squad(with_notes(), key=key, source=source)
@@ -281,14 +276,9 @@ def _list_formats() -> str:
 @app.command("export", no_args_is_help=True, epilog=_list_formats())
 def export_cli(
     data_format: Annotated[
-        str,
-        typer.Argument(
-            metavar="FORMAT", help="One of: " + ", ".join(WRITERS), callback=one_of(WRITERS)
-        ),
+        str, typer.Argument(help="One of: " + ", ".join(WRITERS), **one_of(WRITERS, "FORMAT"))
     ],
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help=".spacy files to read, one or more")
-    ],
+    inputs: SpacyInputs,
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="The file, or for brat the folder, to write")
     ],
@@ -297,21 +287,11 @@ def export_cli(
         typer.Option(
             "--unit",
             "-u",
-            metavar="|".join(UNITS),
-            callback=one_of(UNITS),
             help="scierc: whether a Doc is a sentence (the default) or a document",
+            **one_of(UNITS),
         ),
     ] = None,
-    negatives: Annotated[
-        str | None,
-        typer.Option(
-            "--negatives",
-            "-n",
-            metavar="LABEL",
-            help="Give this label to each ordered pair of entities of a sentence that has no "
-            "relation",
-        ),
-    ] = None,
+    negatives: Negatives = None,
     entities_key: Annotated[
         str,
         typer.Option(
@@ -335,7 +315,7 @@ def export_cli(
             "spreadsheet would run as formulas",
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write the Docs of .spacy files, gold or predicted, in the format of another program.
 
@@ -353,9 +333,8 @@ def export_cli(
     $ python -m spacy spanrel export squad dev.spacy dev.json
     $ python -m spacy spanrel export squad-predictions answered.spacy predictions.json
     """
-    report = ExportReport()
-    try:
-        export(
+    with failing_with(f"Nothing written to {output}"):
+        report = export(
             data_format,
             inputs,
             output,
@@ -365,11 +344,8 @@ def export_cli(
             relations_key=relations_key,
             key=key,
             raw=raw,
-            report=report,
             quiet=quiet,
         )
-    except (OSError, ValueError) as error:
-        nothing_written(output, error)
     if not quiet:
         print_report(report, WRITERS[data_format], output)
 
@@ -414,37 +390,34 @@ def export(
         raise argument_error("INPUT", "no file", "one or more files")
     output = Path(output)
     _check_output(output, writer, paths)
-    options: dict[str, Any] = {"source": ", ".join(map(str, paths))}
-    for option, name, value in (
-        ("--unit", "unit", unit),
-        ("--key", "key", key),
-        ("--raw", "raw", raw or None),
-    ):
+    options: dict[str, Any] = {}
+    found = f"format {data_format!r}"
+    for name, value in (("unit", unit), ("key", key), ("raw", raw or None)):
         if value is None:
             continue
         if name not in writer.options:
-            fitting = [name_ for name_, other in WRITERS.items() if name in other.options]
-            raise argument_error(
-                option, f"format {data_format!r}", "one of the formats " + ", ".join(fitting)
-            )
+            fitting = [other for other in WRITERS if name in WRITERS[other].options]
+            raise argument_error(f"--{name}", found, "one of the formats " + ", ".join(fitting))
         options[name] = value
-    if negatives is not None:
-        if writer.has_questions:
-            raise argument_error("--negatives", f"format {data_format!r}", "a format of relations")
-        check_negative_label(negatives, "--negatives")
+    # By option, the key of a span group, and the key under which the writers look for it.
     keys = {
         "--entities-key": (entities_key, ENTITIES_KEY),
         "--relations-key": (relations_key, RELATIONS_KEY),
     }
-    for option, (given, home) in keys.items():
-        if writer.has_questions and given != home:
-            raise argument_error(option, f"format {data_format!r}", "a format of relations")
+    of_relations = [option for option, (chosen, home) in keys.items() if chosen != home]
+    if negatives is not None:
+        of_relations.insert(0, "--negatives")
+    if writer.has_questions and of_relations:
+        raise argument_error(of_relations[0], found, "a format of relations")
+    if negatives is not None:
+        check_negative_label(negatives, "--negatives")
     docs = _Docs(paths, report, writer.has_questions, negatives, keys, quiet)
     write = partial(writer.write, raw=True) if options.pop("raw", False) else writer.write
-    options = {name: value for name, value in options.items() if name in writer.options}
+    if "source" in writer.options:
+        options["source"] = ", ".join(map(str, paths))
     try:
         records = writer.records(docs, report, **options)
-        write(_not_nothing(records, writer, docs, report, options), output)
+        write(_not_nothing(records, writer, docs, key or QA_KEY), output)
     except (ConversionError, OSError):
         raise
     except ValueError as error:
@@ -467,13 +440,7 @@ def _check_output(output: Path, writer: Writer, inputs: Sequence[Path]) -> None:
         check_output(null_odds_path(output), *inputs)
 
 
-def _not_nothing(
-    records: Iterable[Any],
-    writer: Writer,
-    docs: _Docs,
-    report: ExportReport,
-    options: dict[str, Any],
-) -> Iterator[Any]:
+def _not_nothing(records: Iterable[Any], writer: Writer, docs: _Docs, key: str) -> Iterator[Any]:
     """Pass records on; a ConversionError at the end if there were none but should be."""
     is_empty = True
     for record in records:
@@ -483,15 +450,13 @@ def _not_nothing(
         return
     found = f"{docs.n} Docs"
     if writer.has_questions:
-        found += f" without questions in doc.spans[{options.get('key', QA_KEY)!r}]"
-    notes = [f"{note}: {n}" for note, n in sorted(report.notes.items())]
-    raise Place(", ".join(map(str, docs.paths))).error(
-        Errors.E609,
-        found="; ".join([found, *notes]),
-        expected=writer.needs or "Docs",
-    )
+        found += f" without questions in doc.spans[{key!r}]"
+    found = "; ".join([found, *(f"{note}: {n}" for note, n in sorted(docs.report.notes.items()))])
+    place = Place(", ".join(map(str, docs.paths)))
+    raise place.error(Errors.E609, found=found, expected=writer.needs or "Docs")
 
 
+@dataclass
 class _Docs:
     """The Docs of several files, one after the other, prepared for the writers.
 
@@ -500,29 +465,20 @@ class _Docs:
         questions.
     questions (bool): Whether questions are written.
     negatives (str | None): Label for pairs without a relation.
-    keys (dict[str, tuple[str, str]]): By option, the key of a span group, and the key under which the
-        writers look for it.
+    keys (dict[str, tuple[str, str]]): By option, the key of a span group and its key for the writers.
     quiet (bool): Show no progress bar.
+    n (int): The number of Docs so far.
+    place (Place): The place of the last Doc: if a writer fails, then with this one.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[Path],
-        report: ExportReport,
-        questions: bool,
-        negatives: str | None,
-        keys: dict[str, tuple[str, str]],
-        quiet: bool,
-    ) -> None:
-        self.paths = paths
-        self.report = report
-        self.questions = questions
-        self.negatives = negatives
-        self.keys = keys
-        self.quiet = quiet
-        self.n = 0
-        # The place of the last Doc: if a writer fails, then with this one.
-        self.place = Place("")
+    paths: Sequence[Path]
+    report: ExportReport
+    questions: bool
+    negatives: str | None
+    keys: dict[str, tuple[str, str]]
+    quiet: bool
+    n: int = 0
+    place: Place = Place("")
 
     def __iter__(self) -> Iterator[Doc]:
         missing = {option for option, (key, home) in self.keys.items() if key != home}
@@ -537,11 +493,9 @@ class _Docs:
                     yield doc
                     bar.update()
         if missing and self.n:
-            raise argument_error(
-                min(missing),
-                repr(self.keys[min(missing)][0]),
-                "a span group that at least one of the Docs has",
-            )
+            option = min(missing)
+            expected = "a span group that at least one of the Docs has"
+            raise argument_error(option, repr(self.keys[option][0]), expected)
 
     def _prepare(self, doc: Doc) -> None:
         for key, home in self.keys.values():
@@ -551,10 +505,10 @@ class _Docs:
             add_negatives(doc, self.negatives)
         if self.questions:
             n_relations = len(doc.spans[RELATIONS_KEY]) // 2 if RELATIONS_KEY in doc.spans else 0
-            others = {"entities": len(get_entities(doc)), "relations": n_relations}
+            self.report.note("entities, left out", len(get_entities(doc)))
+            self.report.note("relations, left out", n_relations)
         else:
-            others = {"questions": len(get_questions(doc))}
-        self.report.note({f"{kind}, left out": n for kind, n in others.items()})
+            self.report.note("questions, left out", len(get_questions(doc)))
 
 
 def _move_group(doc: Doc, key: str, home: str) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 import spacy
 import typer
@@ -29,7 +29,7 @@ from ..reading import Place, argument_error
 from ..scoring.answers import best_null_threshold, gather_answers, squad_scores
 from ..scoring.thresholds import Average, Key, ThresholdSweep
 from ..training.corpus import read_examples
-from ._app import Printer, app, nothing_written
+from ._app import GoldInputs, Model, Printer, app, failing_with
 
 NULL_THRESHOLD = "null_threshold"
 # Thresholds to print beside the old and the new one.
@@ -40,7 +40,6 @@ _BATCH = 256
 # The keys by which a component's scorer compares the relations of a Doc, and their scores.
 ScoredKeys = list[tuple[Key, float | None]]
 
-ModelArgument = Annotated[str, typer.Argument(help="Folder or package name of the pipeline")]
 OutputOption = Annotated[
     Path | None,
     typer.Option("--output", "-o", help="New folder for the pipeline with the threshold"),
@@ -112,7 +111,7 @@ class NullThreshold:
 
 @app.command("find-threshold", no_args_is_help=True)
 def find_threshold_cli(
-    model: ModelArgument,
+    model: Model,
     corpus: Annotated[Path, typer.Argument(help="The .spacy file with gold relations")],
     component: Annotated[
         str | None,
@@ -127,14 +126,7 @@ def find_threshold_cli(
             "rel_strict_macro_f",
         ),
     ] = None,
-    inputs: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--inputs",
-            "-i",
-            help="Gold annotation that the pipeline is given: ents, or a span group; may be repeated",
-        ),
-    ] = None,
+    inputs: GoldInputs = None,
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -153,7 +145,7 @@ def find_threshold_cli(
     $ python -m spacy spanrel find-threshold training/model-best dev.spacy
     $ python -m spacy spanrel find-threshold training/model-best dev.spacy -m rel_f -o model
     """
-    try:
+    with failing_with(f"Nothing written to {output or model}"):
         result = find_threshold(
             model,
             corpus,
@@ -163,8 +155,6 @@ def find_threshold_cli(
             output=output,
             overwrite=overwrite,
         )
-    except (OSError, ValueError) as error:
-        nothing_written(output or Path(model), error)
     rows = [("", row) for row in result.others]
     rows += [("before", result.before), ("after", result.after)]
     _print_result(
@@ -186,7 +176,7 @@ def find_threshold_cli(
 
 @app.command("find-null-threshold", no_args_is_help=True)
 def find_null_threshold_cli(
-    model: ModelArgument,
+    model: Model,
     corpus: Annotated[Path, typer.Argument(help="The .spacy file with gold questions and answers")],
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
@@ -206,12 +196,10 @@ def find_null_threshold_cli(
     $ python -m spacy spanrel find-null-threshold training/model-best dev.spacy
     $ python -m spacy spanrel find-null-threshold training/model-best dev.spacy -o model
     """
-    try:
+    with failing_with(f"Nothing written to {output or model}"):
         result = find_null_threshold(
             model, corpus, component=component, output=output, overwrite=overwrite
         )
-    except (OSError, ValueError) as error:
-        nothing_written(output or Path(model), error)
     rows = [
         ("before", result.before, result.exact_before, result.f1_before),
         ("after", result.after, result.exact_after, result.f1_after),
@@ -290,14 +278,23 @@ class _RelationComponent:
     name (str), pipe (Any): Its name and the component itself.
     setting (str): Name of the threshold in `cfg`.
     metrics (tuple[str, ...]): Scores by which the threshold may be chosen, the default first.
-    keys (Callable): Reads the relations of a Doc, as a metric compares them.
     """
 
     name: str
     pipe: Any
     setting: str
     metrics: tuple[str, ...]
-    keys: Callable[[Doc, str], ScoredKeys]
+
+    def keys(self, doc: Doc, metric: str) -> ScoredKeys:
+        """Return the relations of a Doc, as a metric compares them, with their scores."""
+        from ..scoring.relations import ComparableDoc
+
+        cfg = self.pipe.cfg
+        relations = ComparableDoc(doc).relations(
+            cfg["relations_key"], cfg["negative_label"], cfg["symmetric"]
+        )
+        strict = metric.startswith("rel_strict")
+        return [(r.strict if strict else r.plain, r.relation.score) for r in relations]
 
 
 def find_threshold(
@@ -352,12 +349,8 @@ def find_threshold(
         raise ValueError(Errors.E942.format(path=corpus, key=key, n=n_docs))
     threshold = sweep.best(average)
     if not sweep.score(threshold, average):
-        n_predicted = _row(sweep, 0.0).found
-        raise ValueError(
-            Errors.E943.format(
-                name=target.name, path=corpus, n=sweep.gold.total(), found=n_predicted
-            )
-        )
+        n, found = sweep.gold.total(), _row(sweep, 0.0).found
+        raise ValueError(Errors.E943.format(name=target.name, path=corpus, n=n, found=found))
     result = RelationThreshold(
         component=target.name,
         setting=target.setting,
@@ -422,39 +415,14 @@ def _relation_component(nlp: Language, name: str | None) -> _RelationComponent:
         name = fitting[0]
     pipe = _named_component(nlp, name)
     if isinstance(pipe, SpanRelation):
-        strict = ("rel_strict_f", "rel_f", "rel_strict_macro_f", "rel_macro_f")
-        return _RelationComponent(name, pipe, "relation_threshold", strict, _scored_keys(pipe.cfg))
+        metrics = ("rel_strict_f", "rel_f", "rel_strict_macro_f", "rel_macro_f")
+        return _RelationComponent(name, pipe, "relation_threshold", metrics)
     if isinstance(pipe, RelationClassifier):
-        plain = ("rel_f", "rel_macro_f")
-        return _RelationComponent(name, pipe, "threshold", plain, _scored_keys(pipe.cfg))
+        return _RelationComponent(name, pipe, "threshold", ("rel_f", "rel_macro_f"))
     raise argument_error("--component", repr(name), "a component that finds relations")
 
 
-def _scored_keys(cfg: dict[str, Any]) -> Callable[[Doc, str], ScoredKeys]:
-    from ..scoring.relations import ComparableDoc
-
-    def keys(doc: Doc, metric: str) -> ScoredKeys:
-        relations = ComparableDoc(doc).relations(
-            cfg["relations_key"], cfg["negative_label"], cfg["symmetric"]
-        )
-        strict = metric.startswith("rel_strict")
-        return [(r.strict if strict else r.plain, r.relation.score) for r in relations]
-
-    return keys
-
-
 # Answers
-
-
-class QuestionComponent(Protocol):
-    """A component that answers questions.
-
-    cfg (dict): Its settings, with "null_threshold" and perhaps "qa_key", "language", "no_answer".
-    """
-
-    cfg: dict[str, Any]
-
-    def answer_gold(self, examples: Iterable[Example]) -> Iterator[Example]: ...
 
 
 def find_null_threshold(
@@ -484,18 +452,18 @@ def find_null_threshold(
     answers = gather_answers(pipe.answer_gold(read_examples(corpus, nlp)), key)
     place = Place(str(corpus))
     if not answers.references:
-        raise place.error(
-            Errors.E609,
-            found=f"no gold answers in doc.spans[{key!r}]",
-            expected="Docs with questions and answers",
+        found, expected = (
+            f"no gold answers in doc.spans[{key!r}]",
+            "Docs with questions and answers",
         )
+        raise place.error(Errors.E609, found=found, expected=expected)
     differences = {name: d for name, d in answers.differences.items() if d is not None}
     if len(differences) < len(answers.differences):
-        raise place.error(
-            Errors.E618,
-            found=f"answers of '{component}' without scores",
-            expected="answers with logit and null_score",
+        found, expected = (
+            f"answers of '{component}' without scores",
+            "answers with logit and null_score",
         )
+        raise place.error(Errors.E618, found=found, expected=expected)
     before = squad_scores(answers.references, answers.predictions, language=language)
     threshold, _ = best_null_threshold(
         answers.references, answers.best, differences, language=language
@@ -516,15 +484,13 @@ def find_null_threshold(
     )
 
 
-def _question_component(nlp: Language, name: str) -> QuestionComponent:
+def _question_component(nlp: Language, name: str) -> Any:
+    """Return a component with `answer_gold`, and with a null threshold among its settings."""
     pipe = _named_component(nlp, name)
     if not hasattr(pipe, "answer_gold") or NULL_THRESHOLD not in getattr(pipe, "cfg", {}):
         raise argument_error("--component", repr(name), "a component that answers questions")
     if pipe.cfg.get("no_answer") is False:
-        raise argument_error(
-            "--component",
-            f"{name!r} with no_answer = false",
-            "one that may find no answer; set no_answer = true in its config",
-        )
-    component: QuestionComponent = pipe
-    return component
+        found = f"{name!r} with no_answer = false"
+        expected = "one that may find no answer; set no_answer = true in its config"
+        raise argument_error("--component", found, expected)
+    return pipe

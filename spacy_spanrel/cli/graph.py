@@ -17,7 +17,7 @@ from ..reading import Place, argument_error
 from ..training.corpus import read_docs
 from ..visualize.graph import check_suffix, relation_graph, write_graph
 from ..visualize.network import MAX_NODES
-from ._app import Printer, app, nothing_written
+from ._app import Quiet, SpacyInputs, app, done, failing_with
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 @app.command("graph", no_args_is_help=True)
 def graph_cli(
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="One or more .spacy files to read")
-    ],
+    inputs: SpacyInputs,
     output: Annotated[
         Path, typer.Argument(metavar="OUTPUT", help="The .graphml or .html file to write")
     ],
@@ -41,10 +39,9 @@ def graph_cli(
         ),
     ] = None,
     max_nodes: Annotated[
-        int,
-        typer.Option("--max-nodes", "-n", min=2, help="Number of nodes in an .html picture"),
+        int, typer.Option("--max-nodes", "-n", min=2, help="Number of nodes in an .html picture")
     ] = MAX_NODES,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Gather the relations of .spacy files in one graph.
 
@@ -59,15 +56,13 @@ def graph_cli(
     $ python -m spacy spanrel graph train.spacy relations.html --max-nodes 80
     $ python -m spacy spanrel graph tacred.spacy relations.html --exclude no_relation
     """
-    try:
+    with failing_with(f"Nothing written to {output}"):
         relations = graph(
             inputs, output, key=key, exclude=exclude or (), max_nodes=max_nodes, quiet=quiet
         )
-    except (OSError, ValueError) as error:
-        nothing_written(output, error)
     if not quiet:
         text = f"{relations.number_of_nodes()} nodes and {relations.number_of_edges()} edges"
-        typer.echo(Printer(no_print=True).good(f"{text} written to {output}"))
+        done(f"{text} written to {output}")
 
 
 def graph(

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ..files import check_folder, save_whole
-from ..reading import JsonValue, Place, argument_error, parse_json, read_json
-from ._app import Printer, app, nothing_written
+from ..reading import argument_error, read_json
+from ._app import Force, Lang, PipelineOutput, app, done, failing_with, one_of, parse_settings
 
 if TYPE_CHECKING:
     from spacy.language import Language
 
 
-class Task(str, Enum):
-    """Components that a checkpoint can be turned into."""
-
-    relation_classifier = "relation_classifier"
-    extractive_qa = "extractive_qa"
+# Components that a checkpoint can be turned into.
+TASKS = ("relation_classifier", "extractive_qa")
 
 
 @app.command("import-hf", no_args_is_help=True)
@@ -29,9 +25,12 @@ def import_hf_cli(
     checkpoint: Annotated[
         str, typer.Argument(help="Folder, hub name or Python package of the checkpoint")
     ],
-    output: Annotated[Path, typer.Argument(help="Folder of the pipeline to write")],
+    output: PipelineOutput,
     task: Annotated[
-        Task, typer.Option("--task", "-t", help="The component to make from the checkpoint")
+        str,
+        typer.Option(
+            "--task", "-t", help="The component to make from the checkpoint", **one_of(TASKS)
+        ),
     ],
     preset: Annotated[
         str | None,
@@ -78,7 +77,7 @@ def import_hf_cli(
         str | None,
         typer.Option("--tokenizer", help="Checkpoint to take the tokenizer from, if not this one"),
     ] = None,
-    lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the tokenizer")] = "en",
+    lang: Lang = "en",
     name: Annotated[
         str | None, typer.Option("--name", "-n", help="Name of the component (default: the task)")
     ] = None,
@@ -88,9 +87,7 @@ def import_hf_cli(
             "--settings", "-s", help="JSON object of other settings of the component and its model"
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", "-F", help="Replace OUTPUT if it exists")
-    ] = False,
+    force: Force = False,
 ) -> None:
     """Turn a fine-tuned Hugging Face checkpoint into a spaCy pipeline.
 
@@ -107,11 +104,11 @@ def import_hf_cli(
     $ python -m spacy spanrel import-hf my_model rel -t relation_classifier --mode text \\
         --markers markers.json --labels labels.json
     """
-    try:
+    with failing_with(f"Nothing written to {output}"):
         write_hf_pipeline(
             checkpoint,
             output,
-            task=task.value,
+            task=task,
             preset=preset,
             mode=mode,
             labels=labels,
@@ -120,18 +117,10 @@ def import_hf_cli(
             tokenizer=tokenizer,
             lang=lang,
             name=name,
-            settings=None if settings is None else _parse_settings(settings),
+            settings=None if settings is None else parse_settings(settings),
             force=force,
         )
-    # spaCy raises ImportError for an unknown language.
-    except (OSError, ValueError, ImportError) as error:
-        nothing_written(output, error)
-    typer.echo(Printer(no_print=True).good(f"Saved pipeline to {output}"))
-
-
-def _parse_settings(text: str) -> dict[str, Any]:
-    place = Place("--settings")
-    return JsonValue(parse_json(text, place), place).as_dict()
+    done(f"Saved pipeline to {output}")
 
 
 def write_hf_pipeline(
@@ -158,14 +147,12 @@ def write_hf_pipeline(
     nlp = import_hf(
         checkpoint,
         labels=None if labels is None else read_json(labels).raw,
-        markers=None if markers is None else _read_markers(markers),
+        markers=None
+        if markers is None
+        else {marker: entry.as_str() for marker, entry in read_json(markers).items()},
         **arguments,
     )
     save_whole(nlp, output, inputs=(checkpoint, labels, markers))
-
-
-def _read_markers(path: str | Path) -> dict[str, str]:
-    return {marker: entry.as_str() for marker, entry in read_json(path).items()}
 
 
 def import_hf(
@@ -203,11 +190,10 @@ def import_hf(
     """
     import spacy
 
-    tasks = [item.value for item in Task]
-    if task not in tasks:
-        raise argument_error("--task", repr(task), "one of " + ", ".join(tasks))
+    if task not in TASKS:
+        raise argument_error("--task", repr(task), "one of " + ", ".join(TASKS))
     relation_arguments = {"preset": preset, "mode": mode, "labels": labels, "markers": markers}
-    others = {"no_answer": no_answer} if task == Task.relation_classifier else relation_arguments
+    others = {"no_answer": no_answer} if task == "relation_classifier" else relation_arguments
     for argument, value in others.items():
         if value is not None:
             raise argument_error(
@@ -217,16 +203,10 @@ def import_hf(
     model = {**other_settings.pop("model", {}), "name": str(checkpoint)}
     if tokenizer is not None:
         model["tokenizer"] = tokenizer
+    rows = None if markers is None else [list(row) for row in markers.items()]
+    chosen = {"preset": preset, "mode": mode, "markers": rows, "no_answer": no_answer}
     config: dict[str, Any] = {**other_settings, "pretrained": True, "model": model}
-    if task == Task.extractive_qa:
-        if no_answer is not None:
-            config["no_answer"] = no_answer
-    else:
-        config |= {
-            name: value for name, value in (("preset", preset), ("mode", mode)) if value is not None
-        }
-        if markers is not None:
-            config["markers"] = [list(row) for row in markers.items()]
+    config |= {name: value for name, value in chosen.items() if value is not None}
     nlp = spacy.blank(lang)
     pipe: Any = nlp.add_pipe(task, name=name or task, config=config)
     if labels is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +9,7 @@ import typer
 
 from ..errors import Errors
 from ..files import check_folder, save_whole
-from ._app import Printer, app, nothing_written
+from ._app import Force, Lang, PipelineOutput, app, done, failing_with, parse_settings
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -31,11 +30,11 @@ def import_spert_cli(
         Path,
         typer.Argument(help="Folder of the checkpoint, with config.json, weights and tokenizer"),
     ],
-    output: Annotated[Path, typer.Argument(help="Folder of the pipeline to write")],
+    output: PipelineOutput,
     types: Annotated[
         Path, typer.Option("--types", "-t", help="The types file used to train the checkpoint")
     ],
-    lang: Annotated[str, typer.Option("--lang", "-l", help="Language of the tokenizer")] = "en",
+    lang: Lang = "en",
     name: Annotated[
         str, typer.Option("--name", "-n", help="Name of the component")
     ] = "span_relation",
@@ -54,9 +53,7 @@ def import_spert_cli(
             help="JSON object of span_relation settings that differ from the original program's",
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", "-F", help="Replace OUTPUT if it exists")
-    ] = False,
+    force: Force = False,
 ) -> None:
     """Turn a checkpoint of the original SpERT program into a spaCy pipeline.
 
@@ -69,10 +66,7 @@ def import_spert_cli(
     $ python -m spacy spanrel import-spert spert/data/models/conll04 conll04_spert --types types.json
     $ python -m spacy spanrel import-spert model out -t types.json -s '{"overlaps": "best"}'
     """
-    try:
-        chosen = {} if settings is None else json.loads(settings)
-        if not isinstance(chosen, dict):
-            raise ValueError(f"--settings must be a JSON object, found: {settings}")
+    with failing_with(f"Nothing written to {output}"):
         write_pipeline(
             checkpoint,
             output,
@@ -80,12 +74,10 @@ def import_spert_cli(
             lang=lang,
             name=name,
             lowercase=lowercase,
-            settings=chosen,
+            settings=None if settings is None else parse_settings(settings),
             force=force,
         )
-    except (OSError, ValueError) as error:
-        nothing_written(output, error)
-    typer.echo(Printer(no_print=True).good(f"Saved pipeline to {output}"))
+    done(f"Saved pipeline to {output}")
 
 
 def write_pipeline(
@@ -155,12 +147,9 @@ def import_spert(
     names = read_types(types)
     entity_labels, relation_labels = list(names.entities), list(names.relations)
     transformer, tokenizer, weights = _load(checkpoint, lowercase)
+    n_entities = 1 + len(entity_labels)
     for what, key, expected in (
-        (
-            "entity classes (with the one for no entity)",
-            "entity_classifier",
-            1 + len(entity_labels),
-        ),
+        ("entity classes (with the one for no entity)", "entity_classifier", n_entities),
         ("relation types", "rel_classifier", len(relation_labels)),
     ):
         n_classes = weights[f"{key}.bias"].shape[0]
@@ -196,16 +185,11 @@ def import_spert(
         pipe.add_label(label, "entity")
     for label in relation_labels:
         pipe.add_label(label, "relation")
-    encoder = pipe.model.get_ref("encoder")
     # Saved first, because HFModule changes the tokenizer.
     files = hf_files(transformer, tokenizer)
     module = HFModule(transformer.float(), tokenizer, checkpoint.name)
-    set_encoder(
-        encoder,
-        module,
-        hf_settings(module, checkpoint.name),
-        files,
-    )
+    settings_of_encoder = hf_settings(module, checkpoint.name)
+    set_encoder(pipe.model.get_ref("encoder"), module, settings_of_encoder, files)
     pipe.model.set_dim("n_entity_types", len(entity_labels))
     pipe.model.set_dim("n_relation_types", len(relation_labels))
     set_heads(pipe.model, heads)
@@ -229,21 +213,17 @@ def _load(checkpoint: Path, lowercase: bool | None) -> tuple[Any, Any, dict[str,
             checkpoint, use_fast=True, trust_remote_code=False, **choice
         )
     weights = _read_weights(checkpoint)
-    needed = {
-        "entity_classifier.weight",
-        "entity_classifier.bias",
-        "rel_classifier.weight",
-        "rel_classifier.bias",
-        "size_embeddings.weight",
-    }
+    heads = ("entity_classifier", "rel_classifier")
+    needed = {"size_embeddings.weight", *(f"{h}.{p}" for h in heads for p in ("weight", "bias"))}
     if not needed <= set(weights):
-        raise ValueError(
-            Errors.E401.format(path=checkpoint, reason=f"it lacks {sorted(needed - set(weights))}")
-        )
-    prefix = "bert."
-    body = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+        reason = f"it lacks {sorted(needed - set(weights))}"
+        raise ValueError(Errors.E401.format(path=checkpoint, reason=reason))
     # The original uses only the vectors of the pieces; a checkpoint may or may not have a pooler.
-    body = {k: v for k, v in body.items() if not k.startswith("pooler.")}
+    body = {
+        key.removeprefix("bert."): value
+        for key, value in weights.items()
+        if key.startswith("bert.") and not key.startswith("bert.pooler.")
+    }
     if hasattr(transformer, "pooler"):
         transformer.pooler = None
     load_weights(transformer, body)
@@ -256,18 +236,14 @@ def _read_weights(checkpoint: Path) -> dict[str, Tensor]:
     from ..encoding.checkpoint import reading
 
     safe, pickled = checkpoint / "model.safetensors", checkpoint / "pytorch_model.bin"
-    if safe.is_file():
-        from safetensors.torch import load_file
+    with reading(str(checkpoint)):
+        if safe.is_file():
+            from safetensors.torch import load_file
 
-        with reading(str(checkpoint)):
             return load_file(safe)
-    if pickled.is_file():
-        # With weights_only, only tensors are read and no code is run.
-        with reading(str(checkpoint)):
+        if pickled.is_file():
+            # With weights_only, only tensors are read and no code is run.
             weights: dict[str, Tensor] = torch.load(pickled, map_location="cpu", weights_only=True)
             return weights
-    raise ValueError(
-        Errors.E401.format(
-            path=checkpoint, reason="it has neither model.safetensors nor pytorch_model.bin"
-        )
-    )
+    reason = "it has neither model.safetensors nor pytorch_model.bin"
+    raise ValueError(Errors.E401.format(path=checkpoint, reason=reason))

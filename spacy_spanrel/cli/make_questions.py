@@ -8,10 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated
 
-import spacy
 import typer
 from spacy.tokens import DocBin
-from spacy.vocab import Vocab
 from tqdm import tqdm
 
 from ..annotations import get_questions, set_answers
@@ -20,7 +18,7 @@ from ..extractive_qa.cloze import ENGLISH, QuestionWords, collect_mentions, make
 from ..files import check_output, write_whole
 from ..reading import Place, argument_error, read_json
 from ..training.corpus import read_docs
-from ._app import Printer, app, nothing_written
+from ._app import Printer, SpacyInputs, SpacyOutput, app, blank_pipeline, failing_with
 
 PER_TEXT = 16
 # Most questions made for each one that people asked about a text: they asked more where a text has more
@@ -46,10 +44,8 @@ class MadeQuestions:
 
 @app.command("make-questions", no_args_is_help=True)
 def make_questions_cli(
-    inputs: Annotated[
-        list[Path], typer.Argument(metavar="INPUT...", help="One or more .spacy files with texts")
-    ],
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The .spacy file to write")],
+    inputs: SpacyInputs,
+    output: SpacyOutput,
     per_text: Annotated[
         int, typer.Option("--per-text", "-n", min=1, help="Most questions about a text")
     ] = PER_TEXT,
@@ -74,10 +70,8 @@ def make_questions_cli(
     $ python -m spacy spanrel make-questions train.spacy made.spacy
     $ python -m spacy spanrel make-questions train.spacy texts.spacy made.spacy --per-text 4
     """
-    try:
+    with failing_with(f"Nothing written to {output}"):
         made = make_questions(inputs, output, per_text=per_text, lang=lang, words=words, seed=seed)
-    except (OSError, ValueError) as error:
-        nothing_written(output, error)
     msg = Printer()
     msg.good(
         f"{made.questions} questions about {made.texts} texts, {made.unanswerable} of them without "
@@ -115,9 +109,9 @@ def make_questions(
     paths = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
     check_output(output, *paths, words)
     asking = ENGLISH if words is None else _read_words(Path(words))
-    vocab, docs = _vocab(lang), []
+    nlp, docs = blank_pipeline(lang), []
     for path in paths:
-        docs_of_file = list(read_docs(path, vocab))
+        docs_of_file = list(read_docs(path, nlp.vocab))
         if not docs_of_file:
             raise Place(str(path)).error(Errors.E609, found="no Docs", expected="texts")
         docs += docs_of_file
@@ -133,15 +127,6 @@ def make_questions(
         made.unanswerable += sum(not answer for answer in answers)
     write_whole(Path(output), DocBin(docs=docs).to_bytes())
     return made
-
-
-def _vocab(lang: str) -> Vocab:
-    try:
-        return spacy.blank(lang).vocab
-    except ImportError:
-        raise argument_error(
-            "--lang", repr(lang), "the code of a language that spaCy knows"
-        ) from None
 
 
 def _read_words(path: Path) -> QuestionWords:

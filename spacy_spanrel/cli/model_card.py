@@ -22,7 +22,7 @@ from ..errors import Errors
 from ..files import check_folder, check_output, place_whole, to_json, to_plain, write_whole
 from ..markup import clean, escape
 from ..reading import JsonValue, Place, argument_error, read_json
-from ._app import Printer, app, nothing_written
+from ._app import app, done, failing_with
 
 # Tables of results: title, and a heading and the name of a score for each column.
 RESULTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
@@ -137,7 +137,7 @@ def model_card_cli(
     $ python -m spacy spanrel model-card out/model-best -m dev=dev.json -m test=test.json -l MIT
     $ python -m spacy spanrel model-card out/model-best -m test=metrics.json --output release
     """
-    try:
+    with failing_with(f"Nothing written to {(output or model) / 'README.md'}"):
         write_model_card(
             model,
             dict(_named_file(argument) for argument in metrics or []),
@@ -148,9 +148,7 @@ def model_card_cli(
             license_name=license_name,
             output=output,
         )
-    except (OSError, ValueError) as error:
-        nothing_written((output or model) / "README.md", error)
-    typer.echo(Printer(no_print=True).good(f"Wrote {(output or model) / 'README.md'}"))
+    done(f"Wrote {(output or model) / 'README.md'}")
 
 
 def _named_file(argument: str) -> tuple[str, Path]:
@@ -200,18 +198,16 @@ def write_model_card(
         meta["performance"] = list(results.values())[-1]
     card = model_card(meta, _read_config(folder / "config.cfg"), results, title=title)
 
-    def write_into(target: Path) -> None:
+    def write(target: Path) -> None:
+        if target != folder:
+            shutil.copytree(folder, target)
         write_whole(target / "meta.json", json.dumps(to_plain(meta), indent=2).encode())
         write_whole(target / "README.md", card.encode())
 
-    def write_copy(target: Path) -> None:
-        shutil.copytree(folder, target)
-        write_into(target)
-
     if output is None:
-        write_into(folder)
+        write(folder)
     else:
-        place_whole(output, write_copy, inputs=[folder, *metrics.values()])
+        place_whole(output, write, inputs=[folder, *metrics.values()])
 
 
 def model_card(
@@ -392,22 +388,15 @@ def _read_meta(path: Path, given: Mapping[str, str | None]) -> dict[str, Any]:
 
 def _read_scores(path: Path) -> dict[str, Any]:
     scores = read_json(path)
-    for _, columns in RESULTS:
-        for _, key in columns:
-            _check_score(scores.get(key))
+    numbers = [scores.get(key) for _, columns in RESULTS for _, key in columns]
     for _, key in PER_TYPE:
         per_type = scores.get(key)
-        for _, values in per_type.items() if per_type is not None else ():
-            for name in "prf":
-                _check_score(values.get(name))
+        if per_type is not None:
+            numbers += [values.get(name) for _, values in per_type.items() for name in "prf"]
+    for n in numbers:
+        if n is not None and (isinstance(n.raw, bool) or not isinstance(n.raw, (int, float))):
+            raise n.wrong_kind("a number, or null")
     return scores.as_dict()
-
-
-def _check_score(score: JsonValue | None) -> None:
-    if score is not None and (
-        isinstance(score.raw, bool) or not isinstance(score.raw, (int, float))
-    ):
-        raise score.wrong_kind("a number, or null")
 
 
 def _read_config(path: Path) -> dict[str, Any]:

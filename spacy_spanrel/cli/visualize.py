@@ -6,9 +6,8 @@ import sys
 import tempfile
 import webbrowser
 from collections.abc import Sequence
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import spacy
 import typer
@@ -19,37 +18,32 @@ from ..files import check_output, write_whole
 from ..reading import argument_error, read_text
 from ..visualize import render
 from ..visualize.display import Style
-from ._app import Printer, app, echo, nothing_written
+from ._app import Model, app, done, echo, failing_with, one_of
 
 STDIN = "-"
 HTML, SVG = ".html", ".svg"
 MAX_PATH = 256  # a longer argument is a text: some systems refuse to look for such a file
 
 
-class StyleName(str, Enum):
-    """Kinds of pictures."""
-
-    relations = "relations"
-    answers = "answers"
-
-
-STYLES: dict[StyleName, Style] = {
-    StyleName.relations: "relations",
-    StyleName.answers: "answers",
-}
+STYLES: tuple[Style, ...] = get_args(Style)
 
 
 @app.command("visualize", no_args_is_help=True)
 def visualize_cli(
-    model: Annotated[str, typer.Argument(help="Folder or package name of the pipeline")],
+    model: Model,
     text: Annotated[str, typer.Argument(help="A text, a text file, or - for standard input")],
     question: Annotated[
         list[str] | None,
         typer.Option("--question", "-q", metavar="Q", help="A question to ask; may be repeated"),
     ] = None,
     style: Annotated[
-        StyleName | None,
-        typer.Option("--style", "-s", help="Default: answers with --question, else relations"),
+        str | None,
+        typer.Option(
+            "--style",
+            "-s",
+            help="Default: answers with --question, else relations",
+            **one_of(STYLES),
+        ),
     ] = None,
     output: Annotated[
         Path | None,
@@ -82,22 +76,18 @@ def visualize_cli(
     $ python -m spacy spanrel visualize training/model-best text.txt --output relations.svg
     $ python -m spacy spanrel visualize qa_model text.txt -q "Who is a chemist?" -o answers.html
     """
-    try:
+    with failing_with(f"Nothing written to {output or 'a temporary file'}"):
         picture = visualize(
             model,
             text,
             questions=question or (),
-            style=None if style is None else STYLES[style],
+            style=cast(Style | None, style),
             output=output,
             width=width,
             scores=scores,
         )
-    except (OSError, ValueError) as error:
-        nothing_written(output or Path("a temporary file"), error)
     # A temporary file's path is printed alone, so that other programs can read it.
-    echo(picture) if output is None else typer.echo(
-        Printer(no_print=True).good(f"Picture written to {picture}")
-    )
+    echo(picture) if output is None else done(f"Picture written to {picture}")
     if open_it:
         webbrowser.open(picture.resolve().as_uri())
 
@@ -131,7 +121,7 @@ def visualize(
     """
     style = style or ("answers" if questions else "relations")
     path = None if output is None else Path(output)
-    if style not in STYLES.values():
+    if style not in STYLES:
         raise argument_error("--style", repr(style), "relations or answers")
     if questions and style != "answers":
         raise argument_error("--question", f"--style {style}", "--style answers")

@@ -1,4 +1,9 @@
-"""Converters of annotated data to gold Docs: one module a format, one public function each."""
+"""Converters of annotated data: to gold Docs and back, one module a format.
+
+A reader, `<format>_to_docs(path, ...)`, yields gold Docs; the arguments that all readers share are
+those of `common.DocMaker`. A writer, `docs_to_<format>(docs, report)`, makes records of Docs, gold or
+predicted, and notes in the report whatever the format cannot hold.
+"""
 
 from ..annotations.relations import get_orig_id
 from ..reading import ConversionError

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from spacy.language import Language
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 
 from ..annotations.relations import RecordId
 from ..errors import Errors
@@ -74,11 +75,7 @@ def ade_to_docs(
     The sentences are tokenized with the pipeline's tokenizer, so the Docs keep their spaces.
 
     path (str | Path): The file.
-    nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad row. If it does
-        not raise, the row is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs, in the order in which their sentences first occur.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a row in it.
     """
@@ -154,7 +151,8 @@ def _locate(row: _Row, place: Place, report: ConversionReport) -> tuple[_Mention
     """Return the occurrences of effect and drug in the sentence that the row means."""
     occurrences: list[list[int]] = []
     for name, text in (("adverse effect", row.effect), ("drug", row.drug)):
-        starts = _occurrences(row.sentence, text)
+        # A lookahead also finds occurrences that overlap.
+        starts = [m.start() for m in re.finditer(f"(?={re.escape(text)})", row.sentence)]
         if not starts:
             raise place.at(name).error(
                 Errors.E611,
@@ -174,15 +172,6 @@ def _locate(row: _Row, place: Place, report: ConversionReport) -> tuple[_Mention
         _Mention(effect, effect + len(row.effect), EFFECT),
         _Mention(drug, drug + len(row.drug), DRUG),
     )
-
-
-def _occurrences(text: str, quote: str) -> list[int]:
-    starts = []
-    start = text.find(quote)
-    while start >= 0:
-        starts.append(start)
-        start = text.find(quote, start + 1)
-    return starts
 
 
 def _pair_at_distance(
@@ -224,28 +213,20 @@ def docs_to_ade(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
     for number, doc in enumerate(docs):
         entities, edges = read_annotations(doc, report)
         chosen = [edge for edge in edges if _is_effect(edge, entities)]
-        report.note(
-            {
-                f"relations other than {RELATION} of {EFFECT} to {DRUG}, left out": (
-                    len(edges) - len(chosen)
-                )
-            },
-        )
+        others = f"relations other than {RELATION} of {EFFECT} to {DRUG}, left out"
+        report.note(others, len(edges) - len(chosen))
         sentence = line_text(doc, report) if chosen else ""
         rows: dict[Edge, str] = {}
         for edge in chosen:
-            mentions = [_mention(doc, entities[i]) for i in (edge.head, edge.tail)]
+            spans = [Span(doc, *astuple(entities[i])) for i in (edge.head, edge.tail)]
+            mentions = [_Mention(s.start_char, s.end_char, s.label_) for s in spans]
             row = _to_row(sentence, mentions, report)
             if row is not None:
                 rows[edge] = row
         arguments = {i for edge in rows for i in (edge.head, edge.tail)}
-        report.note(
-            {
-                "entities in no row, left out": len(entities) - len(arguments),
-                "Docs without rows, left out": not rows,
-            },
-        )
+        report.note("entities in no row, left out", len(entities) - len(arguments))
         if not rows:
+            report.notes["Docs without rows, left out"] += 1
             continue
         orig_id = doc_id(doc, number, report)
         pubmed_id = one_word(_without_number(orig_id), report, banned="|")
@@ -255,10 +236,8 @@ def docs_to_ade(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
             seen.add((pubmed_id, sentence))
             read_as = f"{pubmed_id}:{numbers[pubmed_id]}"
             numbers[pubmed_id] += 1
-            report.note({"ids whose number changes": read_as != str(orig_id)})
-        report.docs += 1
-        report.entities += len(arguments)
-        report.relations += len(rows)
+            report.note("ids whose number changes", read_as != str(orig_id))
+        report.count(len(arguments), len(rows))
         yield from (f"{pubmed_id}|{row}" for row in rows.values())
 
 
@@ -270,11 +249,6 @@ def _is_effect(edge: Edge, entities: Sequence[Entity]) -> bool:
 def _without_number(orig_id: RecordId) -> str:
     pubmed_id, colon, number = str(orig_id).rpartition(":")
     return pubmed_id if pubmed_id and number.isascii() and number.isdigit() else str(orig_id)
-
-
-def _mention(doc: Doc, entity: Entity) -> _Mention:
-    span = doc[entity.start : entity.end]
-    return _Mention(span.start_char, span.end_char, entity.label)
 
 
 def _to_row(sentence: str, mentions: Sequence[_Mention], report: ExportReport) -> str | None:
@@ -293,10 +267,6 @@ def _to_row(sentence: str, mentions: Sequence[_Mention], report: ExportReport) -
     if not is_same:
         report.notes["relations with blank arguments, or with | in an argument, left out"] += 1
         return None
-    report.note(
-        {
-            "relations read at the first of several places with the same texts": mentions_read
-            != (*mentions,)
-        },
-    )
+    moved = "relations read at the first of several places with the same texts"
+    report.note(moved, mentions_read != (*mentions,))
     return line

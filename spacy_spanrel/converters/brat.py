@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import chain, combinations, count
 from pathlib import Path
 
 from spacy.language import Language
@@ -71,44 +71,36 @@ def brat_to_docs(
 
     path (str | Path): An .ann or .txt file, or a folder. All pairs in a folder and in the folders
         inside it are read, in the order of their names, except for hidden files.
-    nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
     keep_unannotated (bool): Read a .txt without .ann as a text without entities. Otherwise it is
         left out and counted, or, if `path` is this one file, an error.
     coref (str | None): The name of coreference. Its lines ``*	NAME T1 T2 ...`` and relations become
         clusters, which `get_clusters` reads. Text-bound annotations of this type are
         mentions, such as pronouns: they are no entities, but may be arguments of relations, where
         they have the type of the entities in their cluster. Neither need be in the types file.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad text. If it does
-        not raise, the text is skipped.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If there is nothing to read or, with the default `on_error`, a text is
         bad.
     """
     maker = DocMaker(nlp, types, on_error, report, coref)
 
-    def to_doc(text: tuple[str, Path]) -> Doc:
-        name, stem = text
-        return _read_pair(name, stem, maker)
+    def to_doc(name_and_stem: tuple[str, Path]) -> Doc:
+        name, stem = name_and_stem
+        text_path, ann_path = (Path(f"{stem}{suffix}") for suffix in (TEXT_SUFFIX, ANN_SUFFIX))
+        place = Place(str(ann_path), "", name)
+        if not text_path.is_file():
+            raise place.error(Errors.E625, found="no text", expected=f"the file {str(text_path)!r}")
+        text = read_text(text_path, name)
+        if ann_path.is_file():
+            standoff = _parse(ann_path, place, maker.report)
+        else:
+            maker.report.notes["texts without an .ann file, kept"] += 1
+            standoff = _Standoff()
+        doc = maker.tokenize(text, Place(str(text_path), "", name))
+        entities, relations = _resolve(standoff, doc, text, place, maker)
+        return maker.annotate(doc, entities, relations, place)
 
     yield from maker.each(_find_texts(Path(path), keep_unannotated, maker.report), to_doc)
-
-
-def _read_pair(name: str, stem: Path, maker: DocMaker) -> Doc:
-    text_path, ann_path = (Path(f"{stem}{suffix}") for suffix in (TEXT_SUFFIX, ANN_SUFFIX))
-    place = Place(str(ann_path), "", name)
-    if not text_path.is_file():
-        raise place.error(Errors.E625, found="no text", expected=f"the file {str(text_path)!r}")
-    text = read_text(text_path, name)
-    if ann_path.is_file():
-        standoff = _parse(ann_path, place, maker.report)
-    else:
-        maker.report.notes["texts without an .ann file, kept"] += 1
-        standoff = _Standoff()
-    doc = maker.tokenize(text, Place(str(text_path), "", name))
-    entities, relations = _resolve(standoff, doc, text, place, maker)
-    return maker.annotate(doc, entities, relations, place)
 
 
 def _find_texts(
@@ -232,7 +224,7 @@ def _parse_text_bound(rest: str, place: Place) -> _TextBound:
             expected="a type without blanks, start and end (or several, as 0 3;5 9), a tab and the "
             "text",
         )
-    pairs = [fragment.split(" ") for fragment in offsets.split(";")]
+    pairs = (fragment.split(" ") for fragment in offsets.split(";"))
     fragments = tuple((int(start), int(end)) for start, end in pairs)
     return _TextBound(label, QuotedSpan(fragments, quote if tab else None, place))
 
@@ -242,11 +234,8 @@ def _parse_relation(name: str, rest: str, place: Place) -> _Relation:
     label, *arguments = rest.partition("\t")[0].split() or [""]
     if name == "*":
         if len(arguments) < 2:
-            raise place.error(
-                Errors.E610,
-                found=short(rest),
-                expected=f"{EQUIV} and two or more ids",
-            )
+            expected = f"{EQUIV} and two or more ids"
+            raise place.error(Errors.E610, found=short(rest), expected=expected)
         return _Relation(name, label, tuple(arguments), True, place)
     pairs = [argument.partition(":") for argument in arguments]
     roles = [role for role, _, _ in pairs]
@@ -401,23 +390,19 @@ def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocu
 def _fragments(text: str, start: int, end: int) -> Fragments:
     """Return the fragments of an entity: its text between line ends, without blanks around it."""
     covered = text[start:end]
-    before = covered[: len(covered) - len(covered.lstrip())]
-    if _has_line_end(before):
-        start += len(before)
-    behind = covered[len(covered.rstrip()) :]
-    if _has_line_end(behind):
-        end -= len(behind)
+    if not covered.strip():
+        return ()
+    before, behind = covered[: -len(covered.lstrip())], covered[len(covered.rstrip()) :]
+    # Blanks without a line end stay.
+    start += len(before) if "".join(before.splitlines()) != before else 0
+    end -= len(behind) if "".join(behind.splitlines()) != behind else 0
     fragments = []
     for line in text[start:end].splitlines(keepends=True):
-        content = line.splitlines()[0]
+        (content,) = line.splitlines()
         if content:
             fragments.append((start, start + len(content)))
         start += len(line)
-    return tuple(fragments) if covered.strip() else ()
-
-
-def _has_line_end(text: str) -> bool:
-    return "".join(text.splitlines()) != text
+    return tuple(fragments)
 
 
 def _without_blanks(label: str, report: ExportReport) -> str:
@@ -429,17 +414,11 @@ def _without_blanks(label: str, report: ExportReport) -> str:
 
 def _file_name(orig_id: RecordId | None, number: int, taken: set[str], report: ExportReport) -> str:
     """Return a name that every file system accepts, and add it to the taken names."""
-    if orig_id is None:
-        base = f"doc-{number:06d}"
-    else:
-        safe = _NOT_IN_NAMES.sub("_", str(orig_id)).lstrip(".")
-        # File systems count bytes.
-        base = safe.encode()[:150].decode(errors="ignore").rstrip(".") or f"doc-{number:06d}"
-    name = base
-    repeats = 1
-    while name.casefold() in taken:
-        repeats += 1
-        name = f"{base}-{repeats}"
+    safe = _NOT_IN_NAMES.sub("_", "" if orig_id is None else str(orig_id)).lstrip(".")
+    # File systems count bytes.
+    base = safe.encode()[:150].decode(errors="ignore").rstrip(".") or f"doc-{number:06d}"
+    names = chain([base], (f"{base}-{repeats}" for repeats in count(2)))
+    name = next(name for name in names if name.casefold() not in taken)
     taken.add(name.casefold())
     if orig_id is not None and name != str(orig_id):
         report.notes["ids that cannot name a file or are repeated, changed"] += 1

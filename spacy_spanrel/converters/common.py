@@ -29,21 +29,14 @@ from spacy.tokens import Doc, Span, SpanGroup
 from spacy.util import filter_spans
 
 from ..annotations import ENTITIES_KEY, Relation, set_clusters, set_relations
-from ..annotations.relations import ORIG_ID_ATTR, RecordId
+from ..annotations.relations import ORIG_ID_ATTR
 from ..errors import Errors
 from ..reading import ConversionError, ErrorHandler, JsonValue, Place, Where, raise_error, short
 from .report import ConversionReport, Finding
 from .type_names import TypeNames, read_types
 
 # Brackets as the Penn Treebank, and corpora with its tokens, write them.
-BRACKETS = {
-    "-LRB-": "(",
-    "-RRB-": ")",
-    "-LSB-": "[",
-    "-RSB-": "]",
-    "-LCB-": "{",
-    "-RCB-": "}",
-}
+BRACKETS = {"-LRB-": "(", "-RRB-": ")", "-LSB-": "[", "-RSB-": "]", "-LCB-": "{", "-RCB-": "}"}
 
 # The type of an argument in formats that have no types.
 ENTITY = "ENTITY"
@@ -113,10 +106,15 @@ def split_clusters(
 class DocMaker:
     """Makes the gold Docs of one conversion and counts them in its report.
 
-    nlp (Language | None): Gives vocabulary and tokenizer. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: other names than its are errors.
+    Its arguments are those of the readers of all formats.
+
+    nlp (Language | None): Gives the vocabulary and, for formats without tokens, the tokenizer.
+        Defaults to a blank English pipeline.
+    types (str | Path | TypeNames | None): A types file in SpERT's form: labels that are not in it are
+        errors, and the arguments of a relation that it calls symmetric are put in the order of the
+        text.
     on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
-        not raise, the record is skipped.
+        not raise, the record is skipped. Errors that concern the whole file are always raised.
     report (ConversionReport | None): Counts what is read, changed and left out. Defaults to a new one.
     coref (str | None): The label of coreference, see `split_clusters`. Defaults to none.
     """
@@ -136,9 +134,7 @@ class DocMaker:
         self.coref = coref
 
     def each(
-        self,
-        records: Iterable[Record | ConversionError],
-        make: Callable[[Record], Result | None],
+        self, records: Iterable[Record | ConversionError], make: Callable[[Record], Result | None]
     ) -> Iterator[Result]:
         """Yield what is made of each record; bad records are skipped as `on_error` decides.
 
@@ -248,7 +244,10 @@ class DocMaker:
                 head, tail = sorted((head, tail), key=lambda e: (e.start, e.end, e.label))
             edges[head, tail, edge.label] = Relation(spans[head], spans[tail], edge.label)
         gold = [spans[entity] for entity in dict.fromkeys(named)]
-        attrs = {} if place.id is None else {ORIG_ID_ATTR: _storable(place.id)}
+        orig_id = place.id
+        if isinstance(orig_id, int) and orig_id not in _INT64:
+            orig_id = str(orig_id)
+        attrs = {} if orig_id is None else {ORIG_ID_ATTR: orig_id}
         doc.spans[ENTITIES_KEY] = SpanGroup(doc, name=ENTITIES_KEY, spans=gold, attrs=attrs)
         set_relations(doc, edges.values())
         doc.ents = tuple(filter_spans(gold))
@@ -340,10 +339,6 @@ class DocMaker:
             self.report.notes[f"{what} without a label, called {name}"] += 1
             return name
         return value.as_name()
-
-
-def _storable(orig_id: RecordId) -> RecordId:
-    return str(orig_id) if isinstance(orig_id, int) and orig_id not in _INT64 else orig_id
 
 
 def one_relation(head: Entity, tail: Entity, label: str) -> tuple[list[Entity], list[Edge]]:

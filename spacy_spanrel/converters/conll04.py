@@ -68,11 +68,7 @@ def conll04_to_docs(
         0	3	Live_In
 
     path (str | Path): The file.
-    nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad sentence. If it does
-        not raise, the sentence is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a sentence in it.
     """
@@ -119,7 +115,7 @@ def _parse_sentence(
     relations: list[Edge] = []
     # Row -> the index of its entity; None for a row of type O.
     row_entities: dict[int, int | None] = {}
-    notes = []
+    n_unsure = 0
     for number, columns in block:
         place = Place(sentence.file, f"line {number}", sentence.id)
         if len(columns) == ROW_COLUMNS:
@@ -140,8 +136,7 @@ def _parse_sentence(
             if not word:
                 raise place.error(Errors.E610, found="an empty word", expected="a word in column 6")
             row_words, is_sure = split_row(word, tags)
-            if not is_sure:
-                notes.append("entity rows with unequal numbers of words and tags")
+            n_unsure += not is_sure
             row_entities[index] = None
             if label != "O":
                 row_entities[index] = len(entities)
@@ -167,7 +162,8 @@ def _parse_sentence(
                 found=f"{len(columns)} columns",
                 expected=f"{ROW_COLUMNS} columns (a row) or {RELATION_COLUMNS} (a relation)",
             )
-    report.notes.update(notes)
+    if n_unsure:
+        report.notes["entity rows with unequal numbers of words and tags"] += n_unsure
     return words, entities, relations
 
 
@@ -184,13 +180,9 @@ def split_row(word: str, tags: str) -> tuple[list[str], bool]:
     n_tags = len(tags.split("/"))
     words = word.split("/")
     if n_tags == 1 or len(words) == 1:
-        return [_unescape(word)], True
+        return [ESCAPES.get(word, word)], True
     is_sure = len(words) == n_tags and all(words)
-    return [_unescape(each) for each in words if each] or [word], is_sure
-
-
-def _unescape(word: str) -> str:
-    return ESCAPES.get(word, word)
+    return [ESCAPES.get(each, each) for each in words if each] or [word], is_sure
 
 
 def _row_number(text: str, place: Place) -> int:
@@ -224,7 +216,7 @@ def docs_to_conll04(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
             report.notes["Docs without tokens, left out"] += 1
             continue
         keep = [borders[entity.start] < borders[entity.end] for entity in entities]
-        report.note({"entities that are only white space, left out": len(keep) - sum(keep)})
+        report.note("entities that are only white space, left out", keep.count(False))
         entities, edges = select_entities(entities, edges, keep, report)
         entities = [Entity(borders[e.start], borders[e.end], e.label) for e in entities]
         tags = [
@@ -240,19 +232,19 @@ def docs_to_conll04(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
                 "left out"
             ] += 1
             continue
+        report.note("Docs without parts of speech", set(tags) == {NO_TAG})
         report.note(
-            {
-                "Docs without parts of speech": all(tag == NO_TAG for tag in tags),
-                "tokens such as COMMA and -LRB-, which are read as the characters they stand for": sum(
-                    word in ESCAPES for word in words
-                ),
-                "tokens with slashes in entities of several tokens, which are divided there": sum(
-                    "/" in word
-                    for entity in entities
-                    for word in words[entity.start : entity.end]
-                    if entity.end - entity.start > 1
-                ),
-            },
+            "tokens such as COMMA and -LRB-, which are read as the characters they stand for",
+            sum(word in ESCAPES for word in words),
+        )
+        report.note(
+            "tokens with slashes in entities of several tokens, which are divided there",
+            sum(
+                "/" in word
+                for entity in entities
+                if entity.end - entity.start > 1
+                for word in words[entity.start : entity.end]
+            ),
         )
         report.count(len(entities), len(edges))
         yield from lines

@@ -41,11 +41,7 @@ def kbp37_to_docs(
     TACRED's JSON.
 
     path (str | Path): The file.
-    nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
-        not raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """

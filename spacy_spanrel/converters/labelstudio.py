@@ -63,12 +63,8 @@ def labelstudio_to_docs(
       `to_name` or `source`), else the only text, else `text`; `text_key` overrides this.
 
     path (str | Path): The file.
-    nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
     text_key (str | None): The key of the annotated text in `data`.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad task. If it does
-        not raise, the task is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a task in it.
     """
@@ -227,11 +223,7 @@ def _read_task(task: JsonValue, result: _Result, text_key: str | None, maker: Do
 
 
 def _edges(
-    item: JsonValue,
-    index: dict[RecordId, int],
-    result: _Result,
-    record: str,
-    maker: DocMaker,
+    item: JsonValue, index: dict[RecordId, int], result: _Result, record: str, maker: DocMaker
 ) -> Iterator[Edge]:
     """Yield the relations of an item: one a label, in one direction or both."""
     ends = []

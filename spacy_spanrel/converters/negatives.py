@@ -20,11 +20,7 @@ def check_negative_label(label: str, argument: str = "label") -> None:
 
 
 def add_negatives(
-    doc: Doc,
-    label: str,
-    *,
-    symmetric: Collection[str] = (),
-    report: ConversionReport | None = None,
+    doc: Doc, label: str, *, symmetric: Collection[str] = (), report: ConversionReport | None = None
 ) -> int:
     """Add to a gold Doc a relation for each pair of entities that has none.
 

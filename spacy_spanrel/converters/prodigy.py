@@ -55,12 +55,7 @@ def prodigy_to_docs(
     `_task_hash`.
 
     path (str | Path): The file.
-    nlp (Language | None): Gives the vocabulary, and the tokenizer for records without tokens.
-        Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
-        not raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
@@ -127,10 +122,7 @@ class _RecordReader:
             entity = self.maker.trimmed_entity(self.doc, self.text, start, end, label, span)
             return entity.start, entity.end
         start, end = inclusive_offsets(
-            span["token_start"],
-            span["token_end"],
-            len(self.doc),
-            span.at("token_start, token_end"),
+            span["token_start"], span["token_end"], len(self.doc), span.at("token_start, token_end")
         )
         tokens = self.doc[start:end]
         for key, char in (("start", tokens.start_char), ("end", tokens.end_char)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..annotations.relations import RecordId
@@ -90,10 +89,9 @@ class ConversionReport:
 
     def add_id(self, orig_id: RecordId | None) -> None:
         """Remember the id of a record, if it has one, and count it if an earlier one has the same."""
-        if orig_id is None:
-            return
-        self.duplicate_ids += orig_id in self._ids
-        self._ids.add(orig_id)
+        if orig_id is not None:
+            self.duplicate_ids += orig_id in self._ids
+            self._ids.add(orig_id)
 
 
 @dataclass
@@ -112,9 +110,10 @@ class ExportReport:
     questions: int = 0
     notes: Counter[str] = field(default_factory=Counter)
 
-    def note(self, notes: Mapping[str, int]) -> None:
-        """Add counts to the notes, without those that are zero."""
-        self.notes.update({text: n for text, n in notes.items() if n})
+    def note(self, text: str, n: int) -> None:
+        """Add a count to the notes; zero adds nothing."""
+        if n:
+            self.notes[text] += n
 
     def count(self, entities: int, relations: int) -> None:
         """Count a Doc of which so many entities and relations were written."""

@@ -78,12 +78,8 @@ def scierc_to_docs(
     entity are left out and reported and, if the unit is a sentence, relations across sentences too.
 
     path (str | Path): The file.
-    nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
     unit ("sentence" | "document"): What becomes a Doc. Docs of documents have sentence starts.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad document. If it does
-        not raise, the document is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a document in it.
     """
@@ -194,9 +190,7 @@ def _per_sentence(lists: JsonValue, n_sentences: int) -> list[list[JsonValue]]:
     n_lists = len(lists.as_list())
     if n_lists != n_sentences:
         raise lists.error(
-            Errors.E604,
-            found=f"{n_lists} lists",
-            expected=f"{n_sentences} lists, one a sentence",
+            Errors.E604, found=f"{n_lists} lists", expected=f"{n_sentences} lists, one a sentence"
         )
     return [list(items) for items in lists]
 
@@ -204,9 +198,7 @@ def _per_sentence(lists: JsonValue, n_sentences: int) -> list[list[JsonValue]]:
 def _check_unit(unit: str, place: Place) -> None:
     if unit not in UNITS:
         raise place.error(
-            Errors.E613,
-            found=f"unit {unit!r}",
-            expected=" or ".join(map(repr, UNITS)),
+            Errors.E613, found=f"unit {unit!r}", expected=" or ".join(map(repr, UNITS))
         )
 
 
@@ -295,14 +287,12 @@ def docs_to_scierc(
             if index > MAX_GAP:
                 key, index = name, 0
             current = _Document(key)
-            report.note({"documents with the key of an earlier one": key in keys})
+            report.note("documents with the key of an earlier one", key in keys)
             keys.add(key)
-        report.note(
-            {
-                "empty sentences, in the place of missing ones": index - len(current.sentences),
-                "ids that get ':0', as they name no sentence": not is_document and key == name,
-            },
-        )
+        n_missing = index - len(current.sentences)
+        report.note("empty sentences, in the place of missing ones", n_missing)
+        is_unnumbered = not is_document and key == name
+        report.note("ids that get ':0', as they name no sentence", is_unnumbered)
         current.pad(index)
         current.add(words, borders, entities, edges)
         report.count(len(entities), len(edges))
@@ -331,15 +321,14 @@ def _note_losses(
         first.setdefault((entity.start, entity.end), i)
     places = [(entity.start, entity.end) for entity in entities]
     report.note(
-        {
-            "entities across sentences, listed with their first sentence": sum(
-                sentence[start] != sentence[end - 1] for start, end in places
-            ),
-            "relations across sentences, listed with the sentence of the head": sum(
-                sentence[entities[e.head].start] != sentence[entities[e.tail].start] for e in edges
-            ),
-            "relations of a span with several types, of which the first will be taken": sum(
-                any(first[places[end]] != end for end in (e.head, e.tail)) for e in edges
-            ),
-        },
+        "entities across sentences, listed with their first sentence",
+        sum(sentence[start] != sentence[end - 1] for start, end in places),
+    )
+    report.note(
+        "relations across sentences, listed with the sentence of the head",
+        sum(sentence[places[e.head][0]] != sentence[places[e.tail][0]] for e in edges),
+    )
+    report.note(
+        "relations of a span with several types, of which the first will be taken",
+        sum(any(first[places[end]] != end for end in (e.head, e.tail)) for e in edges),
     )

@@ -43,11 +43,7 @@ def semeval_to_docs(
     The sentences are tokenized with the pipeline's tokenizer, so the Docs keep their spaces.
 
     path (str | Path): The file.
-    nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
-        not raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
@@ -95,12 +91,7 @@ def docs_to_semeval(docs: Iterable[Doc], report: ExportReport) -> Iterator[str]:
             return span.start_char, span.end_char
 
         arguments = {text[slice(*offsets(e))] for pair in pairs for e in (pair.head, pair.tail)}
-        report.note(
-            {
-                "Docs with blanks around their text, cut off": text != text.strip(),
-                "arguments with blanks at their ends, cut off": sum(
-                    part != part.strip() for part in arguments
-                ),
-            },
-        )
+        report.note("Docs with blanks around their text, cut off", text != text.strip())
+        n_blank = sum(argument != argument.strip() for argument in arguments)
+        report.note("arguments with blanks at their ends, cut off", n_blank)
         yield from tagged_lines(pairs, text, offsets, report)

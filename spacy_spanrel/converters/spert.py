@@ -37,12 +37,7 @@ def spert_to_docs(
           "orig_id": 7}]
 
     path (str | Path): The file.
-    nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): SpERT's types file: labels that are not in it are errors.
-        The arguments of a relation that it calls symmetric are put in the order of the text.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
-        not raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """

@@ -7,6 +7,7 @@ article, if there is one, is in the group's ``attrs["title"]``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import groupby
@@ -32,6 +33,7 @@ from .common import DocMaker
 from .report import ConversionReport, Finding
 
 TITLE_ATTR = "title"
+_EMPTY = "answers without text, left out"
 
 
 def squad_to_docs(
@@ -65,11 +67,8 @@ def squad_to_docs(
       alternatives.
 
     path (str | Path): The file.
-    nlp (Language | None): Its tokenizer is used. Defaults to a blank English pipeline.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad question, or in a
-        paragraph that is bad as a whole. If it does not raise, the question or paragraph is skipped.
-        Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, on_error, report: As in `common.DocMaker`.
+        A bad question is skipped alone; a paragraph only if it is bad as a whole.
     YIELDS (Doc): The Docs. A paragraph that never had questions is kept; one that lost all is not.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a question in it.
     """
@@ -112,9 +111,7 @@ def _read_paragraph(paragraph: JsonValue, is_version_2: bool, maker: DocMaker) -
         id = reading.answer.question.id
         if id in answers:
             raise reading.record["id"].error(
-                Errors.E614,
-                found=f"{id!r} again",
-                expected="different ids within a paragraph",
+                Errors.E614, found=f"{id!r} again", expected="different ids within a paragraph"
             )
         return reading
 
@@ -137,16 +134,13 @@ class _Reading:
 
     record (JsonValue): The question in the file.
     answer (Answer): The question with its reference answers.
-    n_trimmed, n_empty, n_implausible (int): Answers without the blanks around them, answers
-        without text, and plausible answers that do not occur.
+    notes (Counter[str]): Answers that were changed or left out, for the report.
     repaired, lost (list[str]): Answers found elsewhere than stated, or nowhere.
     """
 
     record: JsonValue
     answer: Answer
-    n_trimmed: int = 0
-    n_empty: int = 0
-    n_implausible: int = 0
+    notes: Counter[str] = field(default_factory=Counter)
     repaired: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
 
@@ -162,19 +156,27 @@ def _read_question(item: JsonValue, doc: Doc, context: str, is_version_2: bool) 
     # A question without an answer need not have a list of them.
     items = list(item["answers"]) if not impossible or "answers" in item.raw else []
     reading = _Reading(item, Answer(question))
-    answers = [
-        answer
-        for answer in (_read_answer(each, question, doc, context, reading) for each in items)
-        if answer is not None
-    ]
+
+    def read(values: list[JsonValue], reading: _Reading) -> list[Answer]:
+        found = (_read_answer(value, question, doc, context, reading) for value in values)
+        return [answer for answer in found if answer is not None]
+
+    answers = read(items, reading)
     if impossible or (impossible is None and is_version_2 and not items):
-        if len(items) > reading.n_empty:
+        if len(items) > reading.notes[_EMPTY]:
             raise item.error(
                 Errors.E615,
                 found=f"is_impossible true and {len(items)} answer(s)",
                 expected="no answers to a question that has none",
             )
-        _read_plausible(doc, context, reading)
+        # Plausible answers become alternatives, and are counted apart if they do not occur.
+        apart = _Reading(item, reading.answer)
+        plausible = list(item.get("plausible_answers") or ())
+        found = read(plausible, apart)
+        reading.answer = replace(reading.answer, alternatives=tuple(found))
+        reading.notes["plausible answers to questions without an answer"] = len(found)
+        note = "plausible answers that are not in the text, left out"
+        reading.notes[note] = len(plausible) - len(found)
         return reading
     if not items:
         raise item.error(
@@ -192,22 +194,6 @@ def _read_question(item: JsonValue, doc: Doc, context: str, is_version_2: bool) 
     return reading
 
 
-def _read_plausible(doc: Doc, context: str, reading: _Reading) -> None:
-    """Read the plausible answers to a question without an answer, as its alternatives.
-
-    Those that do not occur are counted apart, as the question is none the worse for them.
-    """
-    question = reading.answer.question
-    apart = _Reading(reading.record, reading.answer)
-    answers = [
-        _read_answer(item, question, doc, context, apart)
-        for item in reading.record.get("plausible_answers") or ()
-    ]
-    plausible = tuple(answer for answer in answers if answer is not None)
-    reading.answer = replace(reading.answer, alternatives=plausible)
-    reading.n_implausible = len(answers) - len(plausible)
-
-
 def _read_answer(
     item: JsonValue, question: Question, doc: Doc, context: str, reading: _Reading
 ) -> Answer | None:
@@ -215,9 +201,9 @@ def _read_answer(
     quote, offset = item["text"].as_str(), item["answer_start"].as_int()
     text = quote.strip()
     if not text:
-        reading.n_empty += 1
+        reading.notes[_EMPTY] += 1
         return None
-    reading.n_trimmed += text != quote
+    reading.notes["answers with blanks around them, cut off"] += text != quote
     stated = offset + len(quote) - len(quote.lstrip())
     start = _nearest(context, text, stated)
     if start is None:
@@ -247,17 +233,7 @@ def _count(reading: _Reading, report: ConversionReport) -> None:
     report.misaligned_answers += sum(not answer.aligned for answer in references)
     report.repaired_answers.extend(Finding(id, text) for text in reading.repaired)
     report.lost_answers.extend(Finding(id, text) for text in reading.lost)
-    for note, count in (
-        ("answers with blanks around them, cut off", reading.n_trimmed),
-        ("answers without text, left out", reading.n_empty),
-        (
-            "plausible answers to questions without an answer",
-            len(plausible_answers(reading.answer)),
-        ),
-        ("plausible answers that are not in the text, left out", reading.n_implausible),
-    ):
-        if count:
-            report.notes[note] += count
+    report.notes += reading.notes  # of a Counter, this drops zeros
 
 
 # Back to JSON
@@ -347,9 +323,7 @@ def answers_to_predictions(
             place = Place(source, f"Doc {number}", name)
             if name in predictions:
                 raise place.error(
-                    Errors.E614,
-                    found=f"{name!r} again",
-                    expected="different ids in all Docs",
+                    Errors.E614, found=f"{name!r} again", expected="different ids in all Docs"
                 )
             difference = null_difference(answer)
             if difference is None:

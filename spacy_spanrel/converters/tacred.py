@@ -38,11 +38,7 @@ def tacred_to_docs(
     (docid, stanford_pos and so on) are ignored; the id may be missing.
 
     path (str | Path): The file.
-    nlp (Language | None): Gives the vocabulary. Defaults to a blank English pipeline.
-    types (str | Path | TypeNames | None): A types file: labels that are not in it are errors.
-    on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
-        not raise, the record is skipped. Errors that concern the whole file are always raised.
-    report (ConversionReport | None): Counts what is read, changed and left out.
+    nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
@@ -88,13 +84,8 @@ def docs_to_tacred(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[s
         if not pairs:
             continue
         words = words_of(doc, report)
-        report.note(
-            {
-                "tokens such as -LRB-, which are read as brackets": sum(
-                    word.upper() in BRACKETS for word in words
-                )
-            },
-        )
+        n_brackets = sum(word.upper() in BRACKETS for word in words)
+        report.note("tokens such as -LRB-, which are read as brackets", n_brackets)
         for pair in count_pairs(pairs, report):
             yield {
                 "id": pair.id,

@@ -200,7 +200,7 @@ def tagged_lines(
                 "left out"
             ] += 1
     typed = {e for pair in records for e in (pair.head, pair.tail) if e.label != ENTITY}
-    report.note({"types of entities, left out": len(typed)})
+    report.note("types of entities, left out", len(typed))
     for pair in count_pairs(records, report):
         yield from records[pair]
 

@@ -49,21 +49,12 @@ def docs_to_triples(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
         relations = get_relations(doc)
         arguments = {_key(span) for r in relations for span in (r.head, r.tail)}
         entities = {_key(span) for span in get_entities(doc)}
-        report.note(
-            {
-                "Docs without relations, left out": not relations,
-                "entities in no relation, left out": len(entities - arguments),
-            },
-        )
+        report.note("entities in no relation, left out", len(entities - arguments))
         if not relations:
+            report.notes["Docs without relations, left out"] += 1
             continue
-        report.note(
-            {
-                "pretokenized Docs, whose offsets count in the tokens joined by blanks": (
-                    doc.has_unknown_spaces
-                )
-            },
-        )
+        joined = "pretokenized Docs, whose offsets count in the tokens joined by blanks"
+        report.note(joined, doc.has_unknown_spaces)
         name = doc_id(doc, number, report)
         report.count(len(arguments), len(relations))
         for relation in relations:

@@ -35,9 +35,7 @@ class TypeNames:
             for i, label in enumerate(labels):
                 if label not in names:
                     raise place.at(f"{what}[{i}]").error(
-                        Errors.E608,
-                        found=short(label),
-                        expected="one of " + ", ".join(names),
+                        Errors.E608, found=short(label), expected="one of " + ", ".join(names)
                     )
 
 

@@ -15,12 +15,7 @@ from itertools import accumulate, pairwise
 from spacy.tokens import Doc, Span
 from spacy.util import filter_spans
 
-from ..annotations import (
-    get_entities,
-    get_entity_scores,
-    get_pair_scores,
-    get_relations,
-)
+from ..annotations import get_entities, get_entity_scores, get_pair_scores, get_relations
 from ..annotations.relations import RecordId, get_orig_id
 from ..pairing import sentence_starts
 from .common import ENTITY, Edge, Entity
@@ -80,19 +75,15 @@ def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list
         edge = Edge(ends[0], ends[1], relation.label)
         notes["duplicate relations, written once"] += edge in edges
         edges[edge] = None
-    report.note(notes)
+    report.notes += notes  # of a Counter, this drops zeros
     return list(index), list(edges)
 
 
 def note_scores(doc: Doc, report: ExportReport) -> None:
     """Count the scores of entities and of pairs without relations, which no format can hold."""
-    scores = get_entity_scores(doc)
-    report.note(
-        {
-            "scores of entities, left out": sum(score is not None for score in scores),
-            "pairs whose scores for all labels are left out": len(get_pair_scores(doc)),
-        },
-    )
+    n_scores = sum(score is not None for score in get_entity_scores(doc))
+    report.note("scores of entities, left out", n_scores)
+    report.note("pairs whose scores for all labels are left out", len(get_pair_scores(doc)))
 
 
 # Ids
@@ -130,14 +121,10 @@ def words_of(doc: Doc, report: ExportReport, *, has_sentences: bool = False) -> 
     RETURNS (list[str]): The tokens.
     """
     words = [token.text for token in doc]
-    report.note(
-        {
-            "Docs whose blanks between tokens are lost": not doc.has_unknown_spaces
-            and doc.text != " ".join(words),
-            "Docs whose sentence borders are lost": not has_sentences
-            and len(sentences_of(doc)) > 1,
-        },
-    )
+    if not doc.has_unknown_spaces and doc.text != " ".join(words):
+        report.notes["Docs whose blanks between tokens are lost"] += 1
+    if not has_sentences and len(sentences_of(doc)) > 1:
+        report.notes["Docs whose sentence borders are lost"] += 1
     return words
 
 
@@ -158,15 +145,9 @@ def divide_words(words: Sequence[str], report: ExportReport) -> tuple[list[str],
         borders[end]).
     """
     divided = [word.split() for word in words]
-    report.note(
-        {
-            "whitespace tokens, left out": sum(not pieces for pieces in divided),
-            "tokens containing white space, divided or trimmed": sum(
-                bool(pieces) and pieces != [word]
-                for word, pieces in zip(words, divided, strict=True)
-            ),
-        },
-    )
+    report.note("whitespace tokens, left out", divided.count([]))
+    n_divided = sum(pieces not in ([], [w]) for w, pieces in zip(words, divided, strict=True))
+    report.note("tokens containing white space, divided or trimmed", n_divided)
     return [word for pieces in divided for word in pieces], [0, *accumulate(map(len, divided))]
 
 
@@ -174,15 +155,10 @@ def line_text(doc: Doc, report: ExportReport) -> str:
     """Return the text of a Doc on one line, for a format without tokens; offsets stay right."""
     text: str = doc.text
     line = text.replace("\n", " ").replace("\r", " ")
-    report.note(
-        {
-            "pretokenized Docs, whose tokens are joined by blanks and may be read differently": (
-                doc.has_unknown_spaces
-            ),
-            "Docs whose line breaks became blanks": line != text,
-            "Docs whose sentence borders are lost": len(sentences_of(doc)) > 1,
-        },
-    )
+    joined = "pretokenized Docs, whose tokens are joined by blanks and may be read differently"
+    report.note(joined, doc.has_unknown_spaces)
+    report.note("Docs whose line breaks became blanks", line != text)
+    report.note("Docs whose sentence borders are lost", len(sentences_of(doc)) > 1)
     # Nobody wrote the blank behind the last of the given tokens.
     return line.removesuffix(" ") if doc.has_unknown_spaces else line
 
@@ -196,7 +172,7 @@ def without_overlaps(
     """Leave out entities that overlap with longer or earlier ones, together with their relations."""
     spans = [Span(doc, entity.start, entity.end, label=entity.label) for entity in entities]
     kept = {Entity(span.start, span.end, span.label_) for span in filter_spans(spans)}
-    report.note({"overlapping entities, left out": len(entities) - len(kept)})
+    report.note("overlapping entities, left out", len(entities) - len(kept))
     return select_entities(entities, edges, [entity in kept for entity in entities], report)
 
 
@@ -210,7 +186,7 @@ def select_entities(
         for edge in edges
         if keep[edge.head] and keep[edge.tail]
     ]
-    report.note({"relations of entities left out": len(edges) - len(chosen)})
+    report.note("relations of entities left out", len(edges) - len(chosen))
     return [entity for entity, kept in zip(entities, keep, strict=True) if kept], chosen
 
 
@@ -239,17 +215,15 @@ def read_pairs(doc: Doc, number: int, report: ExportReport) -> list[Pair]:
     """
     entities, edges = read_annotations(doc, report)
     arguments = {index for edge in edges for index in (edge.head, edge.tail)}
-    ends = Counter((edge.head, edge.tail) for edge in edges)
-    report.note(
-        {
-            "Docs without relations, left out": not edges,
-            "entities in no relation, left out": len(entities) - len(arguments),
-            "Docs with several relations, whose records get ids of their own": len(edges) > 1,
-            "pairs with several relations, in one record each": sum(n > 1 for n in ends.values()),
-        },
-    )
+    report.note("entities in no relation, left out", len(entities) - len(arguments))
     if not edges:
+        report.notes["Docs without relations, left out"] += 1
         return []
+    several = "Docs with several relations, whose records get ids of their own"
+    report.note(several, len(edges) > 1)
+    ends = Counter((edge.head, edge.tail) for edge in edges)
+    n_several = sum(n > 1 for n in ends.values())
+    report.note("pairs with several relations, in one record each", n_several)
     name = doc_id(doc, number, report)
     return [
         Pair(

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from spacy_spanrel.cli._app import Printer, echo, nothing_written, printable
+from spacy_spanrel.cli import app
+from spacy_spanrel.cli._app import Printer, echo, failing_with, printable
+from tests.cli.util import run
 
 HOSTILE = "a\x1b[31mred\x1b]0;title\x07\u202eb\r\x9b2J\ud800\x7f"
 SHOWN = r"a\x1b[31mred\x1b]0;title\x07\u202eb\r\x9b2J\ud800\x7f"
+
+
+@pytest.mark.parametrize("command", sorted(command.name for command in app.registered_commands))
+def test_every_command_has_examples(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"$ python -m spacy spanrel {command} " in result.stdout
 
 
 def test_ordinary_text_is_shown_as_it_is():
@@ -15,7 +24,7 @@ def test_ordinary_text_is_shown_as_it_is():
         assert printable(text) == text
 
 
-def test_control_sequences_are_shown_as_escapes(capsys, tmp_path):
+def test_control_sequences_are_shown_as_escapes(capsys):
     assert printable(HOSTILE) == SHOWN
     msg = Printer()
     msg.show_color = False
@@ -26,8 +35,8 @@ def test_control_sequences_are_shown_as_escapes(capsys, tmp_path):
     msg.row((HOSTILE, 3))
     echo(HOSTILE)
     echo(ValueError(HOSTILE), err=True)
-    with pytest.raises(Exception, match="1"):
-        nothing_written(tmp_path / HOSTILE, ValueError(HOSTILE))
+    with pytest.raises(Exception, match="1"), failing_with(HOSTILE):
+        raise ValueError(HOSTILE)
     captured = capsys.readouterr()
     shown = captured.out + captured.err
     # Bold type and the like, which the printer itself adds, stays.

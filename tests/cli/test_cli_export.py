@@ -10,7 +10,6 @@ import spacy
 import srsly
 from spacy.cli._util import app as spacy_app
 from spacy.tokens import Doc, DocBin, Span, SpanGroup
-from typer.testing import CliRunner
 
 from spacy_spanrel import (
     Answer,
@@ -24,22 +23,14 @@ from spacy_spanrel import (
     set_relations,
 )
 from spacy_spanrel.annotations import make_answer
-from spacy_spanrel.cli import app, convert, export
+from spacy_spanrel.cli import convert, export
 from spacy_spanrel.cli.export import WRITERS, write_folder
 from spacy_spanrel.converters import BratDocument, ConversionError
 from spacy_spanrel.files import MARKER
+from tests.cli.util import assert_fails, one_line, run, snapshot, succeed
 
 NLP = spacy.blank("en")
 TEXT = "Ann Lee lives in Oslo. Bo läuft ☂."
-
-
-def run(*args, main=app):
-    return CliRunner().invoke(main, [str(arg) for arg in args])
-
-
-def one_line(output: str) -> str:
-    """Undo the wrapping of lines, which may cut paths."""
-    return "".join(output.split())
 
 
 def part(doc: Doc, name: str, text: str, **more) -> Answer:
@@ -94,8 +85,7 @@ def folder(tmp_path):
 def test_squad(save, folder, tmp_path):
     output = folder / "new" / "gold.json"
     source = save(gold(), gold())
-    result = run("spanrel", "export", "squad", source, output, main=spacy_app)
-    assert result.exit_code == 0, result.output
+    result = succeed("spanrel", "export", "squad", source, output, main=spacy_app)
     assert f"4 questions with their answers written to {output}" in " ".join(result.stdout.split())
     data = srsly.read_json(output)
     (article,) = data["data"]
@@ -119,8 +109,7 @@ def test_squad(save, folder, tmp_path):
 
 def test_predictions(save, folder):
     output = folder / "predictions.json"
-    result = run("export", "squad-predictions", save(predicted()), output)
-    assert result.exit_code == 0, result.output
+    result = succeed("export", "squad-predictions", save(predicted()), output)
     assert srsly.read_json(output) == {"a": "läuft ☂", "b": "", "c": ""}
     odds = folder / "predictions_null_odds.json"
     # JSON has no infinity.
@@ -136,9 +125,7 @@ def test_another_key(save, folder):
     doc = predicted()
     doc.spans["other"] = doc.spans.pop("qa")
     output = folder / "x.json"
-    result = run("export", "squad", save(doc), output)
-    assert result.exit_code == 1
-    assert "doc.spans['qa']" in result.stderr
+    assert_fails(run("export", "squad", save(doc), output), "doc.spans['qa']")
     assert run("export", "squad", save(doc), output, "--key", "other").exit_code == 0
 
 
@@ -178,10 +165,9 @@ def test_input_that_is_no_docbin(folder, content):
     source = folder / "in.spacy"
     if content is not None:
         source.write_bytes(content)
-    result = run("export", "squad", source, folder / "x.json")
-    assert result.exit_code == 1
-    for text in ("E_SR601", str(source), "a file of Docs"):
-        assert text in result.stderr
+    assert_fails(
+        run("export", "squad", source, folder / "x.json"), "E_SR601", str(source), "a file of Docs"
+    )
     assert not (folder / "x.json").exists()
 
 
@@ -191,9 +177,7 @@ def test_failure_while_writing_leaves_nothing(save, folder, monkeypatch):
 
     source = save(predicted())
     monkeypatch.setattr(os, "replace", fail)
-    result = run("export", "squad-predictions", source, folder / "x.json")
-    assert result.exit_code == 1
-    assert "disk full" in result.stderr
+    assert_fails(run("export", "squad-predictions", source, folder / "x.json"), "disk full")
     assert not os.listdir(folder)
 
 
@@ -226,9 +210,7 @@ def test_no_input_is_overwritten(save, folder, data_format, source, output, link
     else:
         link(path, folder / source)
     before = path.read_bytes()
-    result = run("export", data_format, path, folder / output)
-    assert result.exit_code == 1
-    assert "E_SR951" in result.stderr
+    assert_fails(run("export", data_format, path, folder / output), "E_SR951")
     assert path.read_bytes() == before
     assert os.listdir(folder) == [source]
 
@@ -236,9 +218,7 @@ def test_no_input_is_overwritten(save, folder, data_format, source, output, link
 def test_a_folder_that_holds_the_input_stays(save, folder):
     source = save(related()).rename(folder / "in.spacy")
     for output in (folder, folder.parent):
-        result = run("export", "brat", source, output)
-        assert result.exit_code == 1
-        assert "E_SR952" in result.stderr
+        assert_fails(run("export", "brat", source, output), "E_SR952")
     assert os.listdir(folder) == ["in.spacy"]
 
 
@@ -249,10 +229,7 @@ def test_a_file_is_no_folder(save, folder):
         ("spert", folder, "a file"),
         ("brat", folder / "file", "folder"),
     ):
-        result = run("export", data_format, source, output)
-        assert result.exit_code == 1
-        assert "E_SR613" in result.stderr
-        assert text in result.stderr
+        assert_fails(run("export", data_format, source, output), "E_SR613", text)
     assert (folder / "file").read_text() == "old"
     assert os.listdir(folder) == ["file"]
 
@@ -277,8 +254,7 @@ def rows(output: str) -> dict[str, str]:
 def test_relations_and_what_is_lost(save, folder):
     sources = [save(related(1), related(2), name="a.spacy"), save(related(3, None), name="b.spacy")]
     output = folder / "new" / "x.json"
-    result = run("spanrel", "export", "spert", *sources, output, main=spacy_app)
-    assert result.exit_code == 0, result.output
+    result = succeed("spanrel", "export", "spert", *sources, output, main=spacy_app)
     assert not result.stderr
     text = f"3 Docs, 9 entities and 3 relations written to {output}"
     assert one_line(text) in one_line(result.stdout)
@@ -301,8 +277,7 @@ RELATION_FORMATS = [name for name, writer in WRITERS.items() if not writer.has_q
 @pytest.mark.parametrize("data_format", sorted({*RELATION_FORMATS} - {"ade"}))
 def test_each_format_is_written_and_read(data_format, save, folder):
     source, output = save(related(), name="in.spacy"), folder / "x"
-    result = run("export", data_format, source, output)
-    assert result.exit_code == 0, result.output
+    result = succeed("export", data_format, source, output)
     text = f"1Docs,[23]entitiesand1relationswrittento{re.escape(str(output))}"
     assert re.search(text, one_line(result.stdout))
     assert os.listdir(folder) == ["x"]
@@ -320,8 +295,7 @@ def test_tables(save, folder):
     set_relations(doc, [Relation(*spans, "Say")])
     source = save(related("é,1", 0.25), doc)
     for data_format in ("csv", "triples"):
-        result = run("export", data_format, source, folder / data_format)
-        assert result.exit_code == 0, result.output
+        result = succeed("export", data_format, source, folder / data_format)
         assert rows(result.stdout)["Docs without an id, numbered from 0"] == "1"
     lines = list(srsly.read_jsonl(folder / "triples"))
     with (folder / "csv").open(encoding="utf-8", newline="") as file:
@@ -354,17 +328,16 @@ def test_spreadsheets_run_no_cells(save, folder, start):
     set_relations(doc, [Relation(Span(doc, 0, 1, "A"), Span(doc, 1, 2, "-B"), "=R", 0.5)])
     source, output = save(doc), folder / "x.csv"
     for options, mark in (([], "'"), (["--raw"], "")):
-        result = run("export", "csv", source, output, *options)
-        assert result.exit_code == 0, result.output
+        succeed("export", "csv", source, output, *options)
         with output.open(encoding="utf-8", newline="") as file:
             (row,) = csv.DictReader(file)
         assert row["head"] == f"{mark}{start}1+1"
         assert (row["relation"], row["tail_label"]) == (f"{mark}=R", f"{mark}-B")
         assert (row["tail"], row["head_label"], row["score"]) == ("x\ry", "A", "0.5")
         assert b'"x\ry"' in output.read_bytes()  # line ends inside cells are quoted
-    result = run("export", "triples", source, folder / "x.jsonl", "--raw")
-    assert result.exit_code == 1
-    assert "one of the formats csv" in result.stderr
+    assert_fails(
+        run("export", "triples", source, folder / "x.jsonl", "--raw"), "one of the formats csv"
+    )
 
 
 @pytest.mark.parametrize("data_format", sorted({*RELATION_FORMATS} - {"ade"}))
@@ -373,8 +346,7 @@ def test_scores_of_other_components(save, folder, data_format):
     for scores in (np.array([0.5, 0.25, 0.1], dtype=np.float32), np.zeros((2, 2)), "high", 3):
         doc = related()
         doc.spans["entities"].attrs["scores"] = scores
-        result = run("export", data_format, save(doc), folder / "x")
-        assert result.exit_code == 0, result.output
+        succeed("export", data_format, save(doc), folder / "x")
 
 
 def test_no_relation_is_a_table_without_rows(save, folder):
@@ -390,33 +362,36 @@ def test_no_relation_is_a_table_without_rows(save, folder):
 @pytest.mark.parametrize("data_format", RELATION_FORMATS)
 def test_nothing_to_write(data_format, save, folder):
     empty = save(name="empty.spacy")
-    result = run("export", data_format, empty, folder / "x")
-    assert result.exit_code == 1
-    for text in ("E_SR609", "empty.spacy", "0 Docs", "Nothing written"):
-        assert text in result.stderr
+    assert_fails(
+        run("export", data_format, empty, folder / "x"),
+        "E_SR609",
+        "empty.spacy",
+        "0 Docs",
+        "Nothing written",
+    )
     assert not os.listdir(folder)
 
 
 @pytest.mark.parametrize("data_format", ["ade", "kbp37", "semeval", "tacred"])
 def test_no_relations_for_a_format_of_pairs(data_format, save, folder):
     (folder / "x").write_text("old")
-    result = run("export", data_format, save(NLP.make_doc("a b")), folder / "x")
-    assert result.exit_code == 1
-    for text in ("E_SR609", "1 Docs; Docs without r", ": 1", "relations"):
-        assert text in result.stderr
+    assert_fails(
+        run("export", data_format, save(NLP.make_doc("a b")), folder / "x"),
+        "E_SR609",
+        "1 Docs; Docs without r",
+        ": 1",
+        "relations",
+    )
     assert (folder / "x").read_text() == "old"
     assert os.listdir(folder) == ["x"]
 
 
 def test_negatives(save, folder):
-    result = run("export", "tacred", save(related()), folder / "x", "--negatives", "none")
-    assert result.exit_code == 0, result.output
+    result = succeed("export", "tacred", save(related()), folder / "x", "--negatives", "none")
     labels = [record["relation"] for record in srsly.read_json(folder / "x")]
     assert labels == ["Live_In", *["none"] * 5]
-    assert (
-        rows(result.stdout)["Docs with several relations, whose records get ids of their own"]
-        == "1"
-    )
+    note = "Docs with several relations, whose records get ids of their own"
+    assert rows(result.stdout)[note] == "1"
 
 
 def test_unit(save, folder):
@@ -443,17 +418,17 @@ def test_other_span_groups(save, folder):
     set_relations(doc, [Relation(doc[6:7], doc[0:1], "R", 0.5)], key="rel")
     source, output = save(doc), folder / "x"
     keys = ["--entities-key", "sc", "--relations-key", "rel"]
-    result = run("export", "spert", source, output, *keys)
-    assert result.exit_code == 0, result.output
+    succeed("export", "spert", source, output, *keys)
     (record,) = srsly.read_json(output)
     assert [entity["type"] for entity in record["entities"]] == ["Other", "ENTITY"]
     assert record["relations"] == [{"type": "R", "head": 0, "tail": 1}]
     assert record["orig_id"] == "d"
     output.unlink()
-    result = run("export", "spert", source, output, "--relations-key", "none")
-    assert result.exit_code == 1
-    assert "--relations-key" in result.stderr
-    assert "'none'" in result.stderr
+    assert_fails(
+        run("export", "spert", source, output, "--relations-key", "none"),
+        "--relations-key",
+        "'none'",
+    )
     assert not os.listdir(folder)
 
 
@@ -468,10 +443,9 @@ def test_other_span_groups(save, folder):
     ],
 )
 def test_options_of_other_formats(data_format, options, parts, save, folder):
-    result = run("export", data_format, save(related()), folder / "x", *options)
-    assert result.exit_code == 1
-    for text in ("E_SR613", *parts):
-        assert text in result.stderr
+    assert_fails(
+        run("export", data_format, save(related()), folder / "x", *options), "E_SR613", *parts
+    )
     assert not os.listdir(folder)
 
 
@@ -493,10 +467,12 @@ def test_a_broken_doc_is_named(save, folder):
     doc = related()
     doc.spans["relations"] = SpanGroup(doc, spans=[doc[0:1]], attrs={"scores": [0.5]})
     for data_format in ("spert", "brat", "csv"):
-        result = run("export", data_format, save(related(), doc), folder / "x")
-        assert result.exit_code == 1
-        for text in ("E_SR640", "in.spacy', Doc 1", "'relations'"):
-            assert text in result.stderr
+        assert_fails(
+            run("export", data_format, save(related(), doc), folder / "x"),
+            "E_SR640",
+            "in.spacy', Doc 1",
+            "'relations'",
+        )
         assert not os.listdir(folder)
 
 
@@ -504,10 +480,7 @@ def test_several_inputs_one_of_them_broken(save, folder):
     (folder / "broken.spacy").write_bytes(b"{}")
     inputs = [save(related()), folder / "broken.spacy"]
     for data_format in ("spert", "brat"):
-        result = run("export", data_format, *inputs, folder / "x")
-        assert result.exit_code == 1
-        assert "E_SR601" in result.stderr
-        assert "broken.spacy" in result.stderr
+        assert_fails(run("export", data_format, *inputs, folder / "x"), "E_SR601", "broken.spacy")
         assert os.listdir(folder) == ["broken.spacy"]
 
 
@@ -523,10 +496,13 @@ def test_a_folder_with_other_files_stays(save, folder):
         (folder / name).write_text("mine")
     before = snapshot(folder)
     for docs in ([related("a"), related("b")], [related("c")]):
-        result = run("export", "brat", save(*docs), folder)
-        assert result.exit_code == 1
-        for text in ("E_SR641", str(folder), "'annotation.conf'", "'z.ann'"):
-            assert text in result.stderr
+        assert_fails(
+            run("export", "brat", save(*docs), folder),
+            "E_SR641",
+            str(folder),
+            "'annotation.conf'",
+            "'z.ann'",
+        )
         assert snapshot(folder) == before
     assert sorted(os.listdir(folder.parent)) == ["in.spacy", folder.name]
 
@@ -536,13 +512,3 @@ def test_two_records_of_one_name(tmp_path):
     with pytest.raises(ConversionError, match="E_SR642.*'a.txt'"):
         write_folder([record, record], tmp_path / "x")
     assert not os.listdir(tmp_path)
-
-
-def snapshot(folder):
-    return {p.relative_to(folder): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
-def test_help_has_examples():
-    result = run("export", "--help")
-    assert result.exit_code == 0
-    assert "$ python -m spacy spanrel export " in result.stdout

@@ -2,30 +2,23 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import spacy
-from spacy.cli._util import app as spacy_app
-from typer.testing import CliRunner
 
 from spacy_spanrel import Relation
 from spacy_spanrel.cli import import_hf
 from spacy_spanrel.relation_classifier.presets import SPANBERT_TACRED
+from tests.cli import util
+from tests.cli.util import assert_fails, one_line
 from tests.extractive_qa.util import assert_same_answers, make_nlp, qa_checkpoint
 from tests.relation_classifier.util import tacred_checkpoint
 
-SHORT = json.dumps(
-    {
-        "model": {
-            "max_length": 64,
-            "doc_stride": 16,
-            "max_question_length": 24,
-            "precision": "float32",
-        }
-    }
-)
+LIMITS = {"max_length": 64, "doc_stride": 16, "max_question_length": 24}
+SHORT = json.dumps({"model": {**LIMITS, "precision": "float32"}})
 TEXT = "John Smith works for Google in Paris ."
 MARKERS = {
     "SUBJ_START": "[unused1]",
@@ -35,12 +28,7 @@ MARKERS = {
 }
 
 
-def run(*args: Any) -> Any:
-    return CliRunner().invoke(spacy_app, ["spanrel", "import-hf", *map(str, args)])
-
-
-def one_line(output: str) -> str:
-    return "".join(output.split())
+run, succeed = partial(util.run, "import-hf"), partial(util.succeed, "import-hf")
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +59,7 @@ def test_help_names_both_kinds_of_readers() -> None:
 def test_extractive_qa(qa: Path, tmp_path: Path, option: str | None) -> None:
     output = tmp_path / "deep" / "model"
     options = [] if option is None else [option]
-    result = run(qa, output, "-t", "extractive_qa", "-s", SHORT, "--lang", "es", *options)
-    assert result.exit_code == 0, result.output
+    result = succeed(qa, output, "-t", "extractive_qa", "-s", SHORT, "--lang", "es", *options)
     assert f"Savedpipelineto{output}" in one_line(result.stdout)
     assert os.listdir(output.parent) == ["model"]
     nlp = spacy.load(output)
@@ -90,10 +77,7 @@ def test_extractive_qa(qa: Path, tmp_path: Path, option: str | None) -> None:
 
 def test_preset(tacred: Path, tmp_path: Path) -> None:
     output = tmp_path / "model"
-    result = run(
-        tacred, output, "-t", "relation_classifier", "-p", "spanbert-tacred", "-n", "tacred"
-    )
-    assert result.exit_code == 0, result.output
+    succeed(tacred, output, "-t", "relation_classifier", "-p", "spanbert-tacred", "-n", "tacred")
     nlp = spacy.load(output)
     pipe = nlp.get_pipe("tacred")
     assert pipe.labels == SPANBERT_TACRED.labels
@@ -116,8 +100,7 @@ def test_markers_and_labels(named: Path, tacred: Path, tmp_path: Path, form: str
         table = {"labels": labels, "type_pairs": {"a": [["PER", "ORG"]]}}
         (tmp_path / "labels.json").write_text(json.dumps(labels if form == "list" else table))
         options += ["--labels", tmp_path / "labels.json"]
-    result = run(named, tmp_path / "model", "-t", "relation_classifier", *options)
-    assert result.exit_code == 0, result.output
+    succeed(named, tmp_path / "model", "-t", "relation_classifier", *options)
     nlp = spacy.load(tmp_path / "model")
     pipe = nlp.get_pipe("relation_classifier")
     assert list(pipe.labels) == labels
@@ -136,9 +119,7 @@ def test_tokenizer_from_elsewhere(qa: Path, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (bare / name).write_bytes((qa / name).read_bytes())
     arguments = [bare, tmp_path / "model", "-t", "extractive_qa", "-s", SHORT]
-    result = run(*arguments)
-    assert result.exit_code == 1
-    assert "E_SR202" in result.stderr
+    assert_fails(run(*arguments), "E_SR202")
     assert not (tmp_path / "model").exists()
     assert run(*arguments, "--tokenizer", qa).exit_code == 0
     found, wanted = (
@@ -153,28 +134,20 @@ def test_an_old_folder_is_kept(qa: Path, tmp_path: Path) -> None:
     output = tmp_path / "model"
     output.mkdir()
     (output / "mine").write_text("x")
-    result = run(qa, output, "-t", "extractive_qa", "-s", SHORT)
-    assert result.exit_code == 1
-    assert "--force" in result.stderr
+    assert_fails(run(qa, output, "-t", "extractive_qa", "-s", SHORT), "--force")
     assert os.listdir(output) == ["mine"]
     # The folder is looked at before the checkpoint.
-    result = run(tmp_path / "none", output, "-t", "extractive_qa", "--force")
-    assert result.exit_code == 1
-    assert "E_SR641" in result.stderr
+    assert_fails(run(tmp_path / "none", output, "-t", "extractive_qa", "--force"), "E_SR641")
     assert os.listdir(output) == ["mine"]
     # Not even --force replaces what no command of ours made.
-    result = run(qa, output, "-t", "extractive_qa", "-s", SHORT, "--force")
-    assert result.exit_code == 1
-    assert "E_SR641" in result.stderr
+    assert_fails(run(qa, output, "-t", "extractive_qa", "-s", SHORT, "--force"), "E_SR641")
     assert os.listdir(output) == ["mine"]
     (output / "mine").unlink()
     for _ in range(2):
         assert run(qa, output, "-t", "extractive_qa", "-s", SHORT, "--force").exit_code == 0
         assert (output / "config.cfg").exists()
     # A checkpoint that cannot be read replaces nothing.
-    result = run(tmp_path / "none", output, "-t", "extractive_qa", "--force")
-    assert result.exit_code == 1
-    assert "E_SR202" in result.stderr
+    assert_fails(run(tmp_path / "none", output, "-t", "extractive_qa", "--force"), "E_SR202")
     assert (output / "config.cfg").exists()
 
 

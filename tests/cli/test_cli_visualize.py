@@ -3,32 +3,22 @@ from __future__ import annotations
 import webbrowser
 import xml.etree.ElementTree as ET
 from pathlib import Path
-from typing import Any
 
 import networkx as nx
 import pytest
 import spacy
 from spacy.cli._util import app as spacy_app
 from spacy.tokens import Doc
-from typer.testing import CliRunner
 
-from spacy_spanrel.cli import app, graph, visualize
+from spacy_spanrel.cli import graph, visualize
 from spacy_spanrel.converters import ConversionError
+from tests.cli.util import assert_fails, one_line, run, succeed
 from tests.extractive_qa.util import make_nlp as make_qa
 from tests.span_relation.util import ROWS, make_examples, make_nlp
 from tests.util import initialize, make_doc, write_docs
 
 TEXT = "John Smith works for Google in Paris ."
 SVG = "{http://www.w3.org/2000/svg}"
-
-
-def run(*args: Any, main: Any = app, **more: Any) -> Any:
-    return CliRunner().invoke(main, [str(arg) for arg in args], **more)
-
-
-def one_line(output: str) -> str:
-    """Undo the wrapping of lines, which may cut paths."""
-    return "".join(output.split())
 
 
 def parse(path: Path) -> ET.Element:
@@ -75,8 +65,7 @@ def qa_path(tmp_path_factory: pytest.TempPathFactory, bert_checkpoint: Path) -> 
 
 def test_relations(relations_path: Path, tmp_path: Path) -> None:
     output = tmp_path / "new" / "picture.html"
-    result = run("spanrel", "visualize", relations_path, TEXT, "-o", output, main=spacy_app)
-    assert result.exit_code == 0, result.output
+    result = succeed("spanrel", "visualize", relations_path, TEXT, "-o", output, main=spacy_app)
     assert one_line(str(output)) in one_line(result.output)
     root = parse(output)
     assert words(root) == TEXT.split()
@@ -96,8 +85,7 @@ def test_a_file_and_standard_input(relations_path: Path, tmp_path: Path) -> None
     assert words(root) == TEXT.split()
     assert by_class(root, "heading")[0].text == "text.txt"
     output = tmp_path / "stdin.svg"
-    result = run("visualize", relations_path, "-", "-o", output, input="Google läuft .".encode())
-    assert result.exit_code == 0, result.output
+    succeed("visualize", relations_path, "-", "-o", output, input="Google läuft .".encode())
     assert words(parse(output)) == ["Google", "läuft", "."]
 
 
@@ -108,8 +96,7 @@ def test_a_temporary_file(
     opened: list[str] = []
     # Tests must not start a browser.
     monkeypatch.setattr(webbrowser, "open", opened.append)
-    result = run("visualize", relations_path, TEXT)
-    assert result.exit_code == 0, result.output
+    result = succeed("visualize", relations_path, TEXT)
     (written,) = tmp_path.iterdir()
     assert result.stdout == f"{written}\n"
     assert not opened
@@ -119,8 +106,7 @@ def test_a_temporary_file(
 
 def test_answers(qa_path: Path, tmp_path: Path) -> None:
     output = tmp_path / "answers.html"
-    result = run("visualize", qa_path, TEXT, "-q", "Who works?", "-q", "Where?", "-o", output)
-    assert result.exit_code == 0, result.output
+    succeed("visualize", qa_path, TEXT, "-q", "Who works?", "-q", "Where?", "-o", output)
     root = parse(output)
     assert "".join(by_class(root, "context")[0].itertext()) == TEXT
     assert [question.text for question in by_class(root, "question")] == ["Who works?", "Where?"]
@@ -164,9 +150,7 @@ def test_wrong_texts_and_pipelines(relations_path: Path, qa_path: Path, tmp_path
     with pytest.raises(ValueError, match="E_SR951"):
         visualize(relations_path, str(source), output=source)
     assert source.read_text() == "x"
-    result = run("visualize", relations_path, "-", input=b"\xff\xfe")
-    assert result.exit_code == 1
-    assert "UTF-8" in result.stderr
+    assert_fails(run("visualize", relations_path, "-", input=b"\xff\xfe"), "UTF-8")
     assert run("visualize", relations_path).exit_code == 2
 
 
@@ -182,16 +166,14 @@ def test_graph(tmp_path: Path) -> None:
     first = write_docs(tmp_path / "first.spacy", gold()[:2])
     second = write_docs(tmp_path / "second.spacy", gold()[2:])
     output = tmp_path / "new" / "graph.graphml"
-    result = run("spanrel", "graph", first, second, output, main=spacy_app)
-    assert result.exit_code == 0, result.output
+    result = succeed("spanrel", "graph", first, second, output, main=spacy_app)
     made = nx.read_graphml(output, force_multigraph=True)
     assert made.graph["docs"] == len(ROWS)
     wanted = sorted(label for _, _, relations in ROWS for _, _, label in relations)
     assert sorted(attrs["label"] for *_, attrs in made.edges(data=True)) == wanted
     assert f"{len(made)} nodes and {len(wanted)} edges" in " ".join(result.output.split())
     page = tmp_path / "graph.html"
-    result = run("graph", first, page, "--max-nodes", 3, "-x", "lives", "-q")
-    assert result.exit_code == 0, result.output
+    result = succeed("graph", first, page, "--max-nodes", 3, "-x", "lives", "-q")
     assert not result.output
     assert len([e for e in parse(page).iter() if e.get("data-edge")]) == 2
 

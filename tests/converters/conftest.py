@@ -10,7 +10,7 @@ import spacy
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 
-from spacy_spanrel.converters import ConversionError
+from spacy_spanrel.converters import ConversionError, ConversionReport
 
 CONLL04 = Path(__file__).parents[2].parent / "shared" / "data" / "conll04"
 
@@ -63,6 +63,30 @@ def assert_fails() -> Callable[..., ConversionError]:
         return info.value
 
     return _assert_fails
+
+
+@pytest.fixture
+def assert_skipped(
+    assert_fails: Callable[..., ConversionError],
+) -> Callable[..., tuple[ConversionError, list[Doc], ConversionReport]]:
+    """As `assert_fails`; without that record, the others are read. Return error, Docs and report."""
+
+    def _assert_skipped(
+        to_docs: Callable[..., Iterable[Doc]], path: Path, code: str, *parts: str, **kwargs: Any
+    ) -> tuple[ConversionError, list[Doc], ConversionReport]:
+        error = assert_fails(to_docs, path, code, *parts, **kwargs)
+        report = ConversionReport()
+        docs = list(to_docs(path, on_error=lambda error: None, report=report, **kwargs))
+        assert [str(skipped) for skipped in report.skipped] == [str(error)]
+        return error, docs, report
+
+    return _assert_skipped
+
+
+@pytest.fixture
+def report() -> ConversionReport:
+    """An empty report."""
+    return ConversionReport()
 
 
 @pytest.fixture

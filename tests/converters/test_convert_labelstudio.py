@@ -8,20 +8,21 @@ from pathlib import Path
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from spacy.tokens import DocBin
-from typer.testing import CliRunner
 
 from spacy_spanrel.annotations import get_entities, get_relations
-from spacy_spanrel.cli import app, convert
 from spacy_spanrel.converters import (
-    ConversionError,
     ConversionReport,
     ExportReport,
     docs_to_labelstudio,
     get_orig_id,
     labelstudio_to_docs,
 )
-from tests.converters.texts import NLP, TEXTS, gold_docs, view, without
+from tests.converters.texts import (
+    NLP,
+    TEXTS,
+    gold_docs,
+    view,
+)
 
 TEXT = "Ann Lee lives in Oslo."
 
@@ -101,12 +102,15 @@ def value(item, **fields):
     return {**item, "value": {**item["value"], **fields}}
 
 
+def without(record, *keys):
+    return {key: value for key, value in record.items() if key not in keys}
+
+
 def triples(doc):
     return [r.to_triple() for r in get_relations(doc)]
 
 
-def test_task_survives_default_docbin(write, reload, nlp):
-    report = ConversionReport()
+def test_task_survives_default_docbin(write, reload, nlp, report):
     (doc,) = reload(labelstudio_to_docs(write([TASK]), nlp=nlp, report=report))
     assert view(doc) == VIEW
     assert not doc.has_unknown_spaces
@@ -124,8 +128,7 @@ def test_task_survives_default_docbin(write, reload, nlp):
         ("bi", [("Ann Lee", "lives_in", "Oslo"), ("Oslo", "lives_in", "Ann Lee")]),
     ],
 )
-def test_directions(write, nlp, direction, expected):
-    report = ConversionReport()
+def test_directions(write, nlp, direction, expected, report):
     record = task(arrow(direction=direction), ANN, OSLO)
     (doc,) = labelstudio_to_docs(write([record]), nlp=nlp, report=report)
     assert triples(doc) == expected
@@ -141,8 +144,7 @@ def test_both_directions_of_a_symmetric_relation_are_one(write, nlp):
     assert triples(doc) == [("Ann Lee", "lives_in", "Oslo")]
 
 
-def test_relations_with_several_labels_and_without(write, nlp):
-    report = ConversionReport()
+def test_relations_with_several_labels_and_without(write, nlp, report):
     record = task(ANN, OSLO, arrow(labels=["a", "b"]), arrow(labels=[]), without(arrow(), "labels"))
     (doc,) = labelstudio_to_docs(write([record]), nlp=nlp, report=report)
     assert [label for _, label, _ in triples(doc)] == ["a", "b", "RELATION"]
@@ -150,8 +152,7 @@ def test_relations_with_several_labels_and_without(write, nlp):
     assert report.duplicate_relations == 1
 
 
-def test_regions_with_several_labels_and_without(write, nlp):
-    report = ConversionReport()
+def test_regions_with_several_labels_and_without(write, nlp, report):
     several = region("a", 0, 7, ["PERSON", "WOMAN"])
     # Two tags may label one region.
     again = region("b", 17, 21, "CITY"), region("b", 17, 21, "CAPITAL", from_name="other")
@@ -174,7 +175,7 @@ def test_regions_with_several_labels_and_without(write, nlp):
     }
 
 
-def test_first_completed_annotation_counts(write, nlp):
+def test_first_completed_annotation_counts(write, nlp, report):
     first = {"result": [region("x", 0, 3)], "was_cancelled": True}
     second, third = {"result": [ANN], "was_cancelled": False}, {"result": [OSLO]}
     records = [
@@ -183,7 +184,6 @@ def test_first_completed_annotation_counts(write, nlp):
         changed(annotations=[]),
         changed(annotations=[{"result": []}]),
     ]
-    report = ConversionReport()
     docs = list(labelstudio_to_docs(write(records), nlp=nlp, report=report))
     # An annotation without results says that there is nothing; no annotation says nothing.
     assert [[e.text for e in get_entities(doc)] for doc in docs] == [["Ann Lee"], []]
@@ -195,8 +195,7 @@ def test_first_completed_annotation_counts(write, nlp):
     }
 
 
-def test_other_results_are_counted_and_their_relations_reported(write, nlp):
-    report = ConversionReport()
+def test_other_results_are_counted_and_their_relations_reported(write, nlp, report):
     choice = {"id": "c1", "type": "choices", "to_name": "text", "value": {"choices": ["x"]}}
     per_region = {"id": ANN["id"], "type": "textarea", "value": {"text": ["note"]}}
     no_id = {"type": "choices", "value": {"choices": ["y"]}}
@@ -219,8 +218,7 @@ def test_empty_text_and_ids(write, reload, nlp):
     assert [get_orig_id(doc) for doc in docs] == [7, "a", None]
 
 
-def test_misaligned_regions(write, nlp):
-    report = ConversionReport()
+def test_misaligned_regions(write, nlp, report):
     record = task(region("a", 1, 8))
     (doc,) = labelstudio_to_docs(write([record]), nlp=nlp, report=report)
     assert view(doc)["entities"] == [(0, 7, "X")]
@@ -231,8 +229,7 @@ def test_misaligned_regions(write, nlp):
 # The annotated text
 
 
-def test_text_that_the_results_name(write, nlp):
-    report = ConversionReport()
+def test_text_that_the_results_name(write, nlp, report):
     data = {"title": "Oslo", "body": TEXT, "text": "no", "n": 1}
     named = [{**item, "to_name": "body"} for item in (ANN, OSLO)]
     source = [{**item, "source": "$body"} for item in (ANN, OSLO)]
@@ -257,13 +254,12 @@ def test_text_key(write, nlp, assert_fails):
     assert_fails(labelstudio_to_docs, write([task(data={})]), "624", "(none)", nlp=nlp)
 
 
-def test_regions_of_another_text(write, nlp, assert_fails):
+def test_regions_of_another_text(write, nlp, assert_fails, report):
     data = {"title": "Oslo", "body": TEXT}
     other = region("t", 0, 4, text="Oslo", to_name="title")
     mine = [{**item, "to_name": "body"} for item in (ANN, OSLO)]
     path = write([task(other, *mine, arrow(), arrow("t"), data=data)])
     assert_fails(labelstudio_to_docs, path, "624", "'title', 'body'", nlp=nlp)
-    report = ConversionReport()
     (doc,) = labelstudio_to_docs(path, nlp=nlp, text_key="body", report=report)
     assert view(doc) == VIEW
     assert report.notes == {"regions of another text, left out": 1}
@@ -287,11 +283,10 @@ def test_offsets_in_utf16_units_are_converted(write, nlp):
         assert report.notes == notes
 
 
-def test_unit_is_that_of_most_regions(write, nlp, assert_fails):
+def test_unit_is_that_of_most_regions(write, nlp, assert_fails, report):
     # "a" is at its offset in both units; "b" only in one.
     text = "😀aaa b"
     record = task(region("a", 2, 3, text="a"), region("b", 6, 7, text="b"), text=text)
-    report = ConversionReport()
     (doc,) = labelstudio_to_docs(write([record]), nlp=nlp, report=report)
     assert [f.text for f in report.misaligned] == ["'a' (X) widened to 'aaa'"]
     assert list(report.notes) == ["texts whose offsets count UTF-16 units, converted"]
@@ -359,14 +354,11 @@ def test_regions_without_a_quote_are_taken_at_their_offsets(write, nlp):
         (task(ANN, OSLO, arrow(labels=[3])), "604", ["labels[0]"]),
     ],
 )
-def test_wrong_tasks(write, nlp, assert_fails, record, code, parts):
+def test_wrong_tasks(write, nlp, assert_skipped, record, code, parts):
     path = write([TASK, record])
-    error = assert_fails(labelstudio_to_docs, path, code, "record 1", *parts, nlp=nlp)
+    error, docs, _ = assert_skipped(labelstudio_to_docs, path, code, "record 1", *parts, nlp=nlp)
     assert error.id == (7 if isinstance(record, dict) else None)
-    report = ConversionReport()
-    docs = labelstudio_to_docs(path, nlp=nlp, on_error=lambda error: None, report=report)
     assert [view(doc) for doc in docs] == [VIEW]
-    assert len(report.skipped) == 1
 
 
 def test_quote_of_a_huge_wrong_range_costs_little(write, nlp, assert_fails):
@@ -427,20 +419,3 @@ def test_nothing_is_lost(doc, in_utf16_units):
         assert view(back) == view(doc)
         # And from the file to a Doc and back.
         assert list(docs_to_labelstudio([back], ExportReport())) == records
-
-
-def test_commands(write, tmp_path):
-    source = write([changed(data={"title": "Oslo", "body": TEXT}), changed(annotations=[])])
-    stored, out = tmp_path / "x.spacy", tmp_path / "out.json"
-    arguments = ["convert", "labelstudio", str(source), str(stored), "--text-key", "body"]
-    result = CliRunner().invoke(app, arguments)
-    assert result.exit_code == 0, result.output
-    assert "Tasks without a completed annotation, left out" in result.stdout
-    (doc,) = DocBin().from_disk(stored).get_docs(NLP.vocab)
-    assert view(doc) == VIEW
-    result = CliRunner().invoke(app, ["export", "labelstudio", str(stored), str(out)])
-    assert result.exit_code == 0, result.output
-    (doc,) = labelstudio_to_docs(out, nlp=NLP)
-    assert view(doc) == VIEW
-    with pytest.raises(ConversionError, match="--text-key"):
-        convert("prodigy", [source], stored, text_key="body")

@@ -56,13 +56,6 @@ def test_sample(write, reload, nlp):
     assert not report.misaligned
 
 
-def test_other_survives(write, reload, nlp):
-    report = ConversionReport()
-    (doc,) = reload(semeval_to_docs(write(GOOD), nlp=nlp, report=report))
-    assert triples([doc]) == [("cat", "Other", "fly")]
-    assert (report.relations, report.docs_without_relations) == ({"Other": 1}, 0)
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -83,9 +76,8 @@ def test_layout_does_not_matter(write, nlp, text):
     assert triples(docs) == triples(plain)
 
 
-def test_comments_may_hold_tabs_and_tags(write, nlp):
+def test_comments_may_hold_tabs_and_tags(write, nlp, report):
     text = SAMPLE.replace("Comment:", "Comment:\t<e1>no</e1> argument")
-    report = ConversionReport()
     docs = semeval_to_docs(write(text.replace("\n\n", "\n")), nlp=nlp, report=report)
     assert [get_orig_id(doc) for doc in docs] == ["12", "13", "14"]
     assert not report.skipped
@@ -118,8 +110,7 @@ def test_repeated_texts_are_told_apart(write, nlp):
     assert (relation.head.start_char, relation.tail.start_char) == (14, 23)
 
 
-def test_blanks_inside_tags_are_no_argument(write, nlp):
-    report = ConversionReport()
+def test_blanks_inside_tags_are_no_argument(write, nlp, report):
     doc = one(write, nlp, '"A <e1> black cat </e1> ate <e2> a fly</e2>."', report=report)
     assert triples([doc]) == [("black cat", "Other", "a fly")]
     assert not report.misaligned
@@ -147,8 +138,7 @@ def test_arguments_inside_tokens_are_widened_and_counted(write, nlp):
         ("<e1><e2>cat</e2></e1> fell", ("cat", "Other", "cat")),
     ],
 )
-def test_nested_tags(write, reload, nlp, sentence, triple):
-    report = ConversionReport()
+def test_nested_tags(write, reload, nlp, sentence, triple, report):
     (doc,) = reload([one(write, nlp, f'"{sentence}"', report=report)])
     assert triples([doc]) == [triple]
     assert report.n_entities == len(get_entities(doc)) == len({triple[0], triple[2]})
@@ -164,78 +154,40 @@ def test_tokenizer_of_the_pipeline_is_used(write):
 
 
 EACH_ONCE = "<e1>, </e1>, <e2> and </e2>, each once"
+NO_LABEL = "the label on the line after the sentence"
+PAIR = "<e1>cat</e1> <e2>fly</e2>"
 
 
 @pytest.mark.parametrize(
-    ("bad", "place", "record_id", "found", "expected"),
+    ("bad", "line", "found", "expected"),
     [
-        ('13\t"A cat ate a <e2>fly</e2>."\nOther\n', "line 5", "13", "no <e1>", EACH_ONCE),
-        ('13\t"A <e1>cat ate a <e2>fly</e2>."\nOther\n', "line 5", "13", "no </e1>", EACH_ONCE),
-        ("13\t<e1>cat</e1> <e2>fly</e2></e2>\nOther\n", "line 5", "13", "</e2> 2 times", EACH_ONCE),
-        ("13\t<e1>a</e1> <e1>b</e1> <e2>c</e2>\nX\n", "line 5", "13", "<e1> 2 times", EACH_ONCE),
-        (
-            "13\t</e1>cat<e1> <e2>fly</e2>\nOther\n",
-            "line 5",
-            "13",
-            "</e1> before <e1>",
-            "<e1>, the argument and then </e1>",
-        ),
-        (
-            '13\t"A <e1>cat</e1> ate <e2> </e2>."\nOther\n',
-            "line 5",
-            "13",
-            "nothing between <e2> and </e2>",
-            "some text",
-        ),
-        ("13\tcat ate fly\nOther\n", "line 5", "13", "no <e1>", EACH_ONCE),
+        ('13\t"A cat ate a <e2>fly</e2>."\nOther\n', 5, "no <e1>", EACH_ONCE),
+        ('13\t"A <e1>cat ate a <e2>fly</e2>."\nOther\n', 5, "no </e1>", EACH_ONCE),
+        (f"13\t{PAIR}</e2>\nOther\n", 5, "</e2> 2 times", EACH_ONCE),
+        ("13\t<e1>a</e1> <e1>b</e1> <e2>c</e2>\nX\n", 5, "<e1> 2 times", EACH_ONCE),
+        ("13\t</e1>cat<e1> <e2>fly</e2>\nX\n", 5, "</e1> before <e1>", "argument and then </e1>"),
+        ("13\t<e1>cat</e1> <e2> </e2>\nX\n", 5, "nothing between <e2> and </e2>", "some text"),
+        ("13\tcat ate fly\nOther\n", 5, "no <e1>", EACH_ONCE),
         # Without tab or id.
-        ("13 <e1>cat</e1> <e2>fly</e2>\nOther\n", "line 5", None, "without a tab", "a tab and"),
-        ("cat ate fly\nOther\n", "line 5", None, "'cat ate fly', without a tab", "a tab and"),
-        ("\t<e1>cat</e1> <e2>fly</e2>\nOther\n", "line 5", None, "id ''", "an id of one word"),
-        ("1 3\t<e1>a</e1> <e2>b</e2>\nOther\n", "line 5", None, "id '1 3'", "an id of one word"),
-        ("Other\n", "line 5", None, "'Other', without a tab", "the sentence"),
+        (f"13 {PAIR}\nOther\n", 5, "without a tab", "a tab and"),
+        ("cat ate fly\nOther\n", 5, "'cat ate fly', without a tab", "a tab and"),
+        (f"\t{PAIR}\nOther\n", 5, "id ''", "an id of one word"),
+        (f"1 3\t{PAIR}\nOther\n", 5, "id '1 3'", "an id of one word"),
+        ("Other\n", 5, "'Other', without a tab", "the sentence"),
         # Without a label.
-        (
-            "13\t<e1>cat</e1> <e2>fly</e2>\n\n",
-            "line 5",
-            "13",
-            "a blank line (line 6)",
-            "the label on the line after the sentence",
-        ),
-        (
-            "13\t<e1>cat</e1> <e2>fly</e2>\nComment: the last\n",
-            "line 5",
-            "13",
-            "'Comment: the last'",
-            "the label on the line after the sentence",
-        ),
+        (f"13\t{PAIR}\n\n", 5, "a blank line (line 6)", NO_LABEL),
+        (f"13\t{PAIR}\nComment: the last\n", 5, "'Comment: the last'", NO_LABEL),
         # Too many lines.
-        (
-            "13\t<e1>cat</e1> <e2>fly</e2>\nOther\nMessage-Topic(e1,e2)\n",
-            "line 7",
-            "13",
-            "'Message-Topic(e1,e2)'",
-            "after the label at most one line 'Comment: ...'",
-        ),
-        (
-            "13\t<e1>cat</e1> <e2>fly</e2>\nOther\nComment: a\nb\n",
-            "line 8",
-            "13",
-            "'b'",
-            "a blank line or the next sentence",
-        ),
+        (f"13\t{PAIR}\nOther\nX(e1,e2)\n", 7, "'X(e1,e2)'", "at most one line 'Comment: ...'"),
+        (f"13\t{PAIR}\nOther\nComment: a\nb\n", 8, "'b'", "a blank line or the next sentence"),
     ],
 )
-def test_bad_records(write, assert_fails, nlp, bad, place, record_id, found, expected):
+def test_bad_records(write, assert_skipped, nlp, bad, line, found, expected):
     # Line 5 is the first of the bad record.
     path = write(f"{GOOD}\n\n{bad}\n{GOOD}")
-    parts = [place, found, expected] + [f"(id {record_id!r})"] * (record_id is not None)
-    error = assert_fails(semeval_to_docs, path, "610", *parts, nlp=nlp)
-    assert (error.place, error.id) == (place, record_id)
-    report = ConversionReport()
-    docs = list(semeval_to_docs(path, nlp=nlp, on_error=lambda error: None, report=report))
+    error, docs, _ = assert_skipped(semeval_to_docs, path, "610", found, expected, nlp=nlp)
+    assert (error.place, error.id) == (f"line {line}", "13" if bad.startswith("13\t") else None)
     assert triples(docs) == [("cat", "Other", "fly")] * 2
-    assert [str(e) for e in report.skipped] == [str(error)]
 
 
 @pytest.mark.parametrize(
@@ -246,12 +198,11 @@ def test_bad_records(write, assert_fails, nlp, bad, place, record_id, found, exp
         (f"\n{GOOD}", "the next sentence (line 4)"),
     ],
 )
-def test_missing_label(write, assert_fails, nlp, follower, found):
+def test_missing_label(write, assert_skipped, nlp, follower, found):
     path = write(GOOD + "13\t<e1>cat</e1> <e2>fly</e2>" + follower)
-    assert_fails(semeval_to_docs, path, "610", "line 3", "(id '13')", found, "the label", nlp=nlp)
-    report = ConversionReport()
-    docs = list(semeval_to_docs(path, nlp=nlp, on_error=lambda error: None, report=report))
-    assert (len(docs), len(report.skipped)) == (1 + bool(follower.strip()), 1)
+    parts = ["line 3", "(id '13')", found, "the label"]
+    _, docs, _ = assert_skipped(semeval_to_docs, path, "610", *parts, nlp=nlp)
+    assert len(docs) == 1 + bool(follower.strip())
 
 
 def test_sentence_that_is_too_long(write, assert_fails):

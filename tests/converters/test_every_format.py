@@ -123,7 +123,7 @@ def test_json_that_is_cut_off(data_format, sample, assert_fails):
 
 
 @pytest.mark.parametrize("data_format", sorted({*JSON} - {"squad"}))
-def test_record_that_is_no_object(data_format, sample, assert_fails):
+def test_record_that_is_no_object(data_format, sample, assert_fails, report):
     text = sample.read_text("utf-8").rstrip()
     bad = '["a"]'
     sample.write_text(f"{text[:-1]},{bad}]" if text.endswith("]") else f"{text}\n{bad}", "utf-8")
@@ -131,9 +131,25 @@ def test_record_that_is_no_object(data_format, sample, assert_fails):
     error = assert_fails(CONVERTERS[data_format], sample, "604", "(list)", "{...}", nlp=NLP)
     assert error.place == place
     # The others are read all the same.
-    report = ConversionReport()
     assert len(read(data_format, sample, on_error=ignore, report=report)) == 2
     assert [str(skipped) for skipped in report.skipped] == [str(error)]
+
+
+@pytest.mark.parametrize(
+    ("data_format", "key"),
+    [
+        *(("doccano", key) for key in ("text", "entities")),
+        *(("scierc", key) for key in ("doc_key", "sentences", "ner", "relations")),
+        *(("spert", key) for key in ("tokens", "entities", "relations")),
+        *(("tacred", key) for key in ("relation", "token", "subj_start", "subj_end", "subj_type")),
+        *(("tacred", key) for key in ("obj_start", "obj_end", "obj_type")),
+    ],
+)
+def test_missing_keys(data_format, key, sample, assert_fails):
+    text = sample.read_text("utf-8").replace(f'"{key}"', '"other"', 1)
+    sample.write_text(text, "utf-8")
+    error = assert_fails(CONVERTERS[data_format], sample, "605", f"'{key}'", nlp=NLP)
+    assert error.place in ("record 0", "line 1")
 
 
 @pytest.mark.parametrize("data_format", ["labelstudio", "spert", "tacred"])
@@ -166,8 +182,7 @@ def test_labels_that_are_not_in_the_types_file(data_format, sample, missing, tmp
 
 
 @pytest.mark.parametrize("data_format", CONVERTERS)
-def test_docs_are_made_one_by_one(data_format, sample):
-    report = ConversionReport()
+def test_docs_are_made_one_by_one(data_format, sample, report):
     docs = CONVERTERS[data_format](sample, nlp=NLP, report=report)
     assert report.docs == 0
     next(docs)
@@ -175,8 +190,7 @@ def test_docs_are_made_one_by_one(data_format, sample):
 
 
 @pytest.mark.parametrize("data_format", CONVERTERS)
-def test_repeated_ids_are_counted(data_format, sample):
-    report = ConversionReport()
+def test_repeated_ids_are_counted(data_format, sample, report):
     for _ in range(2):
         list(CONVERTERS[data_format](sample, nlp=NLP, report=report))
     assert (report.docs, report.duplicate_ids) == (4, 2)

@@ -94,11 +94,6 @@ def view(doc: Doc) -> dict[str, Any]:
     }
 
 
-def without(record: dict[str, Any], *keys: str) -> dict[str, Any]:
-    """Return a record that lacks some keys."""
-    return {key: value for key, value in record.items() if key not in keys}
-
-
 def to_lines(records: Iterable[Any]) -> str:
     """Make JSON lines."""
     return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)

@@ -70,7 +70,9 @@ def test_good_data_gets_no_warning(bert_checkpoint: Path) -> None:
     readings = make_readings(nlp.config)
     relations = [(0, 1, "works"), (1, 2, "based")]
     found = advice(
-        readings, many(readings.nlp, 100, 0, relations), many(readings.nlp, 20, 100, relations)
+        readings,
+        many(readings.nlp, 100, 0, relations),
+        many(readings.nlp, 20, 100, relations),
     )
     assert texts(found, "warn", "error", "info") == []
     assert texts(found, "good") == ["No text of dev is in train."]
@@ -157,7 +159,8 @@ def test_nothing_to_learn(bert_checkpoint: Path, defaults: Readings, kind: str) 
 
 def test_relation_classifier(bert_checkpoint: Path) -> None:
     nlp, _ = make_pair_nlp(
-        bert_checkpoint, pairs={"@misc": "spacy-spanrel.EntityPairs.v1", "max_distance": 3}
+        bert_checkpoint,
+        pairs={"@misc": "spacy-spanrel.EntityPairs.v1", "max_distance": 3},
     )
     readings = make_readings(nlp.config)
     doc = Doc(readings.nlp.vocab, words=["w"] * 90)
