@@ -294,6 +294,41 @@ def _to_stored(doc: Doc, answer: Answer) -> StoredAnswer:
     ]
 
 
+def join_questions(doc: Doc, parts: Iterable[tuple[Doc, int]], key: str = QA_KEY) -> None:
+    """Collect the questions and answers of Docs that were joined to one.
+
+    An id that occurs in several of the Docs gets the number of the later Doc behind it.
+
+    doc (Doc): The joined Doc. Its group has the spans already; without questions in any of the Docs
+        it stays as it is.
+    parts (Iterable[tuple[Doc, int]]): The Docs, and the first token of each in the joined one.
+    key (str): The span group.
+    """
+    questions: list[list[str]] = []
+    answers: list[list[StoredAnswer] | None] = []
+    ids: set[str] = set()
+    for number, (part, first) in enumerate(parts, start=1):
+        offset = doc[first].idx if first < len(doc) else 0
+        for question, stored in _read(part, key):
+            question_id = question.id
+            while question_id in ids:
+                question_id += f"-{number}"
+            ids.add(question_id)
+            questions.append([question_id, question.text])
+            # "No answer" is at 0 and 0.
+            answers.append(
+                stored
+                and [
+                    [start + offset, end + offset, *numbers]
+                    if end > start
+                    else [start, end, *numbers]
+                    for start, end, *numbers in stored
+                ]
+            )
+    if questions:
+        doc.spans[key].attrs.update({QUESTIONS_ATTR: questions, ANSWERS_ATTR: answers})
+
+
 # Gold and predicted answers
 
 
