@@ -175,7 +175,7 @@ def join_docs(docs: Sequence[Doc], borders: bool = True) -> Doc:
     borders (bool): Whether there are sentence borders between Docs that have none themselves.
     RETURNS (Doc): The joined Doc.
     """
-    joined = Doc.from_docs(list(docs), exclude=["spans", "user_data", "tensor"])
+    joined = Doc.from_docs(list(docs), exclude=["spans", "user_data", "tensor"])  # type: ignore[call-arg]
     groups: dict[str, list[tuple[SpanGroup, Doc, int]]] = defaultdict(list)
     n_numbered: dict[str, int] = defaultdict(int)
     start = 0
