@@ -169,6 +169,14 @@ class Errors:
         "[E_SR221] The tensor '{name}' holds {value}: every weight must be a finite number. The "
         "weights are damaged, or their training diverged. Use an earlier checkpoint."
     )
+    E222 = (
+        "[E_SR222] frozen_layers = {frozen} would leave nothing of '{name}' to train: it has {total} "
+        "layers. Freeze fewer, or put the component into [training] frozen_components."
+    )
+    E223 = (
+        "[E_SR223] The layers of '{name}' cannot be frozen: they share their weights, or depend on their "
+        "place in the network. Set frozen_layers = 0."
+    )
     E217 = (
         "[E_SR217] The tokenizer of '{name}' has no entries but special tokens: were its files (such "
         "as tokenizer.json or vocab.txt) left out?"

@@ -10,9 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import Errors, Warnings, warn
+from .frozen import FrozenLayers
 from .pieces import N_CASINGS, PieceTokenizer, tokenizer_from_files, tokenizer_to_files
 from .shim import check_finite, library_errors
 
@@ -30,19 +32,33 @@ class HFModule(nn.Module):
     name (str): The name of the checkpoint in messages.
     casing (bool): Add an embedding of the letter case of each piece (`piece_casing`) to the input, so
         that encoders of lower-cased text can tell names from other words. It starts at zero: nothing
-        changes before training.
+        changes before training. With frozen layers it is added above them.
+    frozen_layers (int): Number of the lowest layers that are not trained, nor are the embeddings
+        below them; 0 to train all.
+    RAISES (ValueError): If the layers cannot be frozen.
     """
 
-    def __init__(self, transformer: nn.Module, tokenizer: Any, name: str, casing: bool = False):
+    def __init__(
+        self,
+        transformer: nn.Module,
+        tokenizer: Any,
+        name: str,
+        casing: bool = False,
+        frozen_layers: int = 0,
+    ):
         super().__init__()
         self.transformer = transformer
         self.pieces = PieceTokenizer(tokenizer, name)
         # No component uses the output of a pooler, so nothing would train one.
         if "add_pooling_layer" in inspect.signature(type(transformer).__init__).parameters:
             transformer.pooler = None  # type: ignore[assignment]
+        self.frozen = FrozenLayers(transformer, frozen_layers, name) if frozen_layers else None
+        self._hidden: Tensor | None = None
         self.casing: nn.Embedding | None = None
         if casing:
-            width = transformer.get_input_embeddings().weight.shape[1]  # type: ignore[operator]
+            # The embeddings of some networks (ELECTRA) are narrower than their layers.
+            embeddings = transformer.get_input_embeddings()  # type: ignore[operator]
+            width = embeddings.weight.shape[1] if self.frozen is None else self.width
             self.casing = nn.Embedding(N_CASINGS, width)
             nn.init.zeros_(self.casing.weight)
 
@@ -73,12 +89,42 @@ class HFModule(nn.Module):
             *Shape:* ``(batch, length)``
         RETURNS (ModelOutput): The output, as transformers defines it for this network.
         """
-        segments = {} if types is None else {"token_type_ids": types}
-        if self.casing is None:
-            return self.transformer(input_ids=ids, attention_mask=mask, **segments)
+        settings = {"attention_mask": mask}
+        if types is not None:
+            settings["token_type_ids"] = types
+        added = None if self.casing is None else self.casing(casing)
+        if self.frozen is not None:
+            with self.frozen.border(self._hidden, added):
+                return self.transformer(input_ids=ids, **settings)
+        if added is None:
+            return self.transformer(input_ids=ids, **settings)
         embedded = self.transformer.get_input_embeddings()(ids)  # type: ignore[operator]
-        embedded = embedded + self.casing(casing)
-        return self.transformer(inputs_embeds=embedded, attention_mask=mask, **segments)
+        return self.transformer(inputs_embeds=embedded + added, **settings)
+
+    def frozen_output(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
+        """Run the frozen layers alone.
+
+        ids, mask, types: As in `outputs`.
+        RETURNS (Tensor): Their output. *Shape:* ``(batch, length, width)``
+        """
+        assert self.frozen is not None
+        segments = {} if types is None else {"token_type_ids": types}
+        return self.frozen.output(
+            lambda: self.transformer(input_ids=ids, attention_mask=mask, **segments)
+        )
+
+    @contextmanager
+    def above(self, hidden: Tensor | None) -> Iterator[None]:
+        """Skip the frozen layers in this context: their output is known.
+
+        hidden (Tensor | None): Their output for the rows that the network is given; None to run
+            them. *Shape:* ``(batch, length, width)``
+        """
+        self._hidden = hidden
+        try:
+            yield
+        finally:
+            self._hidden = None
 
     def forward(self, ids: Tensor, mask: Tensor, casing: Tensor | None = None) -> Tensor:
         """Return the first output of the network: hidden states, or the logits of a task.
@@ -143,6 +189,7 @@ def load_checkpoint(
     dropout: float | None = None,
     casing: bool = False,
     *,
+    frozen_layers: int = 0,
     attention_dropout: float | None = None,
     kind: Kind = "AutoModel",
     n_labels: int | None = None,
@@ -153,7 +200,7 @@ def load_checkpoint(
     name (str): The checkpoint, as in `locate_checkpoint`.
     tokenizer (str | None): Name of another checkpoint that has the tokenizer; None if this one has it.
     dropout (float | None): Dropout inside the network; None for that of the checkpoint.
-    casing (bool): As in `HFModule`.
+    casing (bool), frozen_layers (int): As in `HFModule`.
     attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. Torch has
         no fast kernel for it on the CPU: with rows of a few hundred pieces, 0.0 more than halves the
         time of training.
@@ -185,8 +232,29 @@ def load_checkpoint(
         raise ValueError(Errors.E210.format(name=name, kind=kind, missing=missing))
     if fresh_head:
         _draw_head(network)
-    module = HFModule(network.float(), fast_tokenizer, name, casing)
+    module = HFModule(network.float(), fast_tokenizer, name, casing, frozen_layers)
+    if module.frozen is not None:
+        _check_frozen(module, name)
     return module, hf_settings(module, name, kind), files
+
+
+def _check_frozen(module: HFModule, name: str) -> None:
+    """Refuse to freeze layers that depend on their place in the network.
+
+    module (HFModule): A module with frozen layers.
+    name (str): The name of the checkpoint.
+    RAISES (ValueError): If the other layers by themselves give another output.
+    """
+    row = [*module.pieces.prefix, *module.pieces(["a b c"])[0].ids.tolist(), *module.pieces.suffix]
+    ids = torch.tensor([row])
+    mask, casing = torch.ones_like(ids), torch.zeros_like(ids)
+    module.eval()
+    with torch.no_grad():
+        expected = module(ids, mask, casing)
+        with module.above(module.frozen_output(ids, mask)):
+            output = module(ids, mask, casing)
+    if output.shape != expected.shape or not torch.allclose(output, expected, atol=1e-4):
+        raise ValueError(Errors.E223.format(name=name))
 
 
 @contextmanager
@@ -327,7 +395,13 @@ def hf_settings(module: HFModule, name: str, kind: Kind = "AutoModel") -> dict[s
     kind (str): Class of transformers for the network.
     RETURNS (dict[str, Any]): The settings.
     """
-    return {"name": name, "casing": module.casing is not None, "kind": kind}
+    frozen_layers = 0 if module.frozen is None else module.frozen.n_layers
+    return {
+        "name": name,
+        "casing": module.casing is not None,
+        "kind": kind,
+        "frozen_layers": frozen_layers,
+    }
 
 
 def hf_files(network: Any, tokenizer: Any) -> dict[str, bytes]:
@@ -374,7 +448,13 @@ def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
     config = transformers.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
     kind = getattr(transformers, cfg.get("kind", "AutoModel"))
     network = kind.from_config(config, trust_remote_code=False)
-    return HFModule(network.float(), tokenizer_from_files(files), cfg["name"], cfg["casing"])
+    return HFModule(
+        network.float(),
+        tokenizer_from_files(files),
+        cfg["name"],
+        cfg["casing"],
+        cfg.get("frozen_layers", 0),
+    )
 
 
 def resize_embeddings(module: HFModule, n_new: int) -> tuple[int, dict[str, bytes]]:

@@ -113,6 +113,7 @@ def HFEncoder(
     dropout: Optional[float] = None,  # noqa: UP045
     attention_dropout: Optional[float] = None,  # noqa: UP045
     casing: bool = False,
+    frozen_layers: int = 0,
     precision: Precision = "auto",
     device: str = "auto",
 ) -> Model[list[Doc], EncodedDocs]:
@@ -133,6 +134,8 @@ def HFEncoder(
         0.0 can halve the time of training.
     casing (bool): Tell the network the letter case of each piece, by an embedding that is learned in
         training. For networks of lower-cased text, if names matter.
+    frozen_layers (int): Number of the lowest layers that are not trained. Training computes their
+        output for a text once and keeps it (up to 512 MiB), and pays for the other layers alone.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
     RETURNS (Model[list[Doc], EncodedDocs]): The encoder.
@@ -153,6 +156,7 @@ def HFEncoder(
             "dropout": dropout,
             "attention_dropout": attention_dropout,
             "casing": casing,
+            "frozen_layers": frozen_layers,
         },
     )
 

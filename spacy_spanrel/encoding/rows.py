@@ -10,6 +10,7 @@ import torch
 from thinc.api import Model
 from torch import Tensor
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 
 from ..arrays import IntArray
 from ..errors import Errors
@@ -31,8 +32,8 @@ def load_network(
 ) -> tuple[HFModule, dict[str, Any], dict[str, bytes]]:
     """Load the checkpoint that the settings of a model name.
 
-    model (Model): A model with the attributes name, tokenizer, dropout, attention_dropout, casing
-        and max_length.
+    model (Model): A model with the attributes name, tokenizer, dropout, attention_dropout, casing,
+        frozen_layers and max_length.
     kind (str), n_labels (int | None), fresh_head (bool): As in `load_checkpoint`.
     RETURNS: As `load_checkpoint` does.
     RAISES (OSError): If there is no such checkpoint.
@@ -44,6 +45,7 @@ def load_network(
         attrs["tokenizer"],
         attrs["dropout"],
         attrs["casing"],
+        frozen_layers=attrs["frozen_layers"],
         attention_dropout=attrs["attention_dropout"],
         kind=kind,
         n_labels=n_labels,
@@ -99,19 +101,62 @@ def run_batches(
     shim = get_shim(model)
     network = shim.module
     _, *names = columns
+    (encoder,) = (module for module in network.modules() if isinstance(module, HFModule))
+    budget = model.attrs["batch_pieces"]
     outputs = []
-    network.train(is_train)
     # One autocast context for all batches: it casts the weights once.
     with torch.set_grad_enabled(is_train), shim.autocast():
+        kept = frozen_rows(encoder, columns, budget, shim.device) if is_train else None
+        network.train(is_train)
         for batch, (ids, mask, *others) in padded_batches(
-            list(columns.values()), model.attrs["batch_pieces"], shim.device
+            list(columns.values()), budget, shim.device
         ):
             arguments = dict(zip(names, others, strict=True))
             for name, values in (features or {}).items():
                 arguments[name] = to_device(torch.from_numpy(values[batch]), shim.device)
-            outputs.append((batch, network(ids, mask, **arguments)))
+            hidden = None if kept is None else pad_sequence([kept[i] for i in batch], True)
+            with encoder.above(hidden):
+                outputs.append((batch, network(ids, mask, **arguments)))
     network.eval()
     return outputs
+
+
+def frozen_rows(
+    encoder: HFModule,
+    columns: Mapping[str, Column],
+    budget: int | str,
+    device: torch.device,
+) -> list[Tensor] | None:
+    """Return the output of the frozen layers for rows, computed only for those that are not kept.
+
+    encoder (HFModule): The encoder.
+    columns (Mapping[str, Column]): As in `run_batches`.
+    budget (int | "auto"), device (torch.device): As in `padded_batches`.
+    RETURNS (list[Tensor] | None): The output for each row, ``(length, width)``; None if no layer is
+        frozen.
+    """
+    if encoder.frozen is None:
+        return None
+    # Letter case is added above the frozen layers.
+    inputs = {name: column for name, column in columns.items() if name != "casing"}
+    keys = [
+        b"".join(row.tobytes() for row in rows)
+        for rows in zip(*(rows for rows, _ in inputs.values()), strict=True)
+    ]
+    rows = {key: encoder.frozen.rows.get(key) for key in keys}
+    missing = {key: i for i, key in enumerate(keys) if rows[key] is None}
+    numbers = list(missing.values())
+    some = [([rows[i] for i in numbers], pad) for rows, pad in inputs.values()]
+    with torch.no_grad():
+        for batch, (ids, mask, *others) in padded_batches(some, budget, device):
+            output = encoder.frozen_output(ids, mask, *others)
+            for i, hidden in zip(batch.tolist(), output, strict=True):
+                key = keys[numbers[i]]
+                # A copy, so that the padded batch does not stay in memory.
+                rows[key] = hidden[: len(inputs["ids"][0][numbers[i]])].clone()
+    for key in missing:
+        encoder.frozen.rows.add(key, rows[key])
+    return [rows[key] for key in keys]
 
 
 def run_rows(

@@ -84,6 +84,7 @@ def SpanQA(
     dropout: Optional[float] = None,  # noqa: UP045
     attention_dropout: Optional[float] = None,  # noqa: UP045
     casing: bool = False,
+    frozen_layers: int = 0,
     precision: Precision = "auto",
     device: str = "auto",
 ) -> QAModel:
@@ -105,6 +106,8 @@ def SpanQA(
         `load_checkpoint`.
     casing (bool): Give the letter case of each piece to the encoder, as an embedding that is learned in
         training. For encoders of lower-cased text.
+    frozen_layers (int): Number of the lowest layers that are not trained. Training computes their
+        output for a text once and keeps it (up to 512 MiB), and pays for the other layers alone.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
     RETURNS (Model[QAInput, QAOutput]): The model.

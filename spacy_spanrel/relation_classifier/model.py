@@ -97,6 +97,7 @@ def PairClassifier(
     attention_dropout: Optional[float] = None,  # noqa: UP045
     head_dropout: float = 0.1,
     casing: bool = False,
+    frozen_layers: int = 0,
     precision: Precision = "auto",
     device: str = "auto",
 ) -> PairModel:
@@ -116,6 +117,8 @@ def PairClassifier(
     head_dropout (float): Dropout of the head on the markers.
     casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
         in training. For encoders of lower-cased text.
+    frozen_layers (int): Number of the lowest layers that are not trained. Training computes their
+        output for a text once and keeps it (up to 512 MiB), and pays for the other layers alone.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
     RETURNS (Model[PairInput, PairOutput]): The model.
