@@ -177,6 +177,10 @@ class Errors:
         "[E_SR223] The layers of '{name}' cannot be frozen: they share their weights, or depend on their "
         "place in the network. Set frozen_layers = 0."
     )
+    E224 = (
+        "[E_SR224] A saved tokenizer is damaged: its vocabulary has {n_entries} entries, but the largest "
+        "id is {largest}. Copy the pipeline once more."
+    )
     E217 = (
         "[E_SR217] The tokenizer of '{name}' has no entries but special tokens: were its files (such "
         "as tokenizer.json or vocab.txt) left out?"

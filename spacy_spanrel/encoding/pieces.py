@@ -231,6 +231,7 @@ def tokenizer_from_files(files: dict[str, bytes]) -> Any:
     files (dict[str, bytes]): Contents of the files by name.
     RETURNS (PreTrainedTokenizerFast): A tokenizer with the pieces, special tokens around texts,
         padding and length limit of the saved one.
+    RAISES (ValueError): If the ids of the vocabulary are damaged.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -239,4 +240,9 @@ def tokenizer_from_files(files: dict[str, bytes]) -> Any:
     if isinstance(settings.get("pad_token"), dict):
         settings["pad_token"] = settings["pad_token"]["content"]
     backend = Tokenizer.from_str(files["tokenizer.json"].decode("utf-8"))
+    # The tokenizers library spends memory on each id that is missing below the largest one. Some
+    # sound vocabularies have gaps, but not more gaps than entries.
+    ids = backend.get_vocab().values()
+    if max(ids, default=0) > 2 * len(ids) + 1024:
+        raise ValueError(Errors.E224.format(largest=max(ids), n_entries=len(ids)))
     return PreTrainedTokenizerFast(tokenizer_object=backend, **settings)

@@ -76,6 +76,18 @@ def test_tokenizer_is_saved_unchanged(bert_checkpoint: Path):
     assert both == [1, 1]
 
 
+@pytest.mark.parametrize("largest", [2**20, 2**31])
+def test_vocabulary_of_huge_ids_is_refused(bert_checkpoint: Path, largest: int):
+    """The tokenizers library would list every id that is missing, for minutes and in gigabytes."""
+    _, _, files = load_checkpoint(str(bert_checkpoint))
+    settings = json.loads(files["tokenizer.json"])
+    piece = next(reversed(settings["model"]["vocab"]))
+    settings["model"]["vocab"][piece] = largest
+    files["tokenizer.json"] = json.dumps(settings).encode()
+    with pytest.raises(ValueError, match="E_SR224"):
+        tokenizer_from_files(files)
+
+
 # Custom code
 
 
