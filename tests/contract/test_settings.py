@@ -86,6 +86,7 @@ _ENCODER = {
     "dropout": 0.25,
     "attention_dropout": 0.15,
     "casing": True,
+    "frozen_layers": 1,
     "precision": "bfloat16",
     "device": "cpu",
 }
@@ -134,6 +135,7 @@ def architecture_of(pipe: Any) -> dict[str, Any]:
         "dropout": network.transformer.config.hidden_dropout_prob,
         "attention_dropout": network.transformer.config.attention_probs_dropout_prob,
         "casing": network.casing is not None,
+        "frozen_layers": 0 if network.frozen is None else network.frozen.n_layers,
         "precision": shim.precision_setting,
         "device": shim.device_setting,
     }
