@@ -143,8 +143,8 @@ def frozen_rows(
         b"".join(row.tobytes() for row in rows)
         for rows in zip(*(rows for rows, _ in inputs.values()), strict=True)
     ]
-    rows = {key: encoder.frozen.rows.get(key) for key in keys}
-    missing = {key: i for i, key in enumerate(keys) if rows[key] is None}
+    rows = {key: row for key in keys if (row := encoder.frozen.rows.get(key)) is not None}
+    missing = {key: i for i, key in enumerate(keys) if key not in rows}
     numbers = list(missing.values())
     some = [([rows[i] for i in numbers], pad) for rows, pad in inputs.values()]
     with torch.no_grad():
