@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from spacy.language import Language
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 
+from ..annotations import get_clusters, set_clusters
 from ..annotations.relations import RecordId
 from ..errors import Errors
 from ..reading import ErrorHandler, JsonValue, Place, parse_count, raise_error, read_json_lines
@@ -35,6 +36,7 @@ class _Segment:
     words (list[str]): Its tokens.
     sent_starts (list[bool] | None): Whether each token starts a sentence, if that is known.
     entities, relations (list[Entity], list[Edge]): By its own tokens.
+    clusters (list[list[tuple[int, int]]]): Coreferent mentions, likewise, ends exclusive.
     """
 
     place: Place
@@ -43,6 +45,7 @@ class _Segment:
     sent_starts: list[bool] | None = None
     entities: list[Entity] = field(default_factory=list)
     relations: list[Edge] = field(default_factory=list)
+    clusters: list[list[tuple[int, int]]] = field(default_factory=list)
 
 
 @dataclass
@@ -71,7 +74,12 @@ def scierc_to_docs(
         {"doc_key": "A7",
          "sentences": [["Ann", "Lee", "lives", "in", "Oslo"], ["She", "sings"]],
          "ner": [[[0, 1, "Person"], [4, 4, "Place"]], [[5, 5, "Person"]]],
-         "relations": [[[0, 1, 4, 4, "LIVES-IN"]], []]}
+         "relations": [[[0, 1, 4, 4, "LIVES-IN"]], []],
+         "clusters": [[[0, 1], [5, 5]]]}
+
+    The clusters, which a file need not have, list mentions of the same thing. They become the span
+    groups that `get_clusters` reads. If the unit is a sentence, mentions without another one of their
+    cluster in the sentence are left out and counted.
 
     The id of a Doc is the document's `doc_key`; if the unit is a sentence, a colon and the number of
     the sentence follow. A sentence without tokens makes no Doc. Relations whose argument is no
@@ -99,13 +107,15 @@ def scierc_to_docs(
         maker.report.lost_relations.extend(document.lost)
         maker.report.notes.update(document.notes)
         for segment in document.segments:
-            yield maker.from_words(
+            doc = maker.from_words(
                 segment.words,
                 segment.entities,
                 segment.relations,
                 segment.place,
                 sent_starts=segment.sent_starts,
             )
+            set_clusters(doc, ([doc[i:j] for i, j in cluster] for cluster in segment.clusters))
+            yield doc
 
 
 def _parse_document(record: JsonValue, unit: Unit) -> _Parsed:
@@ -162,7 +172,30 @@ def _parse_document(record: JsonValue, unit: Unit) -> _Parsed:
                 "relations whose argument has several types, of which the first was taken"
             )
         segment.relations.append(Edge(head_index, tail_index, label.as_name()))
+    clusters = record.get("clusters")
+    for cluster in clusters or ():
+        _add_cluster(cluster, segment_of_token, document)
     return document
+
+
+def _add_cluster(cluster: JsonValue, segment_of_token: list[_Segment], document: _Parsed) -> None:
+    """Add the mentions of a cluster to the segments that hold two of them or more."""
+    spans = set()
+    for item in cluster:
+        start, end = item.as_list(2) and item
+        spans.add(inclusive_offsets(start, end, len(segment_of_token), item))
+    by_start: dict[int, list[tuple[int, int]]] = {}
+    for start, end in sorted(spans):
+        segment = segment_of_token[start]
+        if segment is segment_of_token[end - 1]:
+            by_start.setdefault(segment.start, []).append((start, end))
+    n_left_out = len(spans)
+    for offset, mentions in by_start.items():
+        if len(mentions) > 1:
+            segment = segment_of_token[mentions[0][0]]
+            segment.clusters.append([(start - offset, end - offset) for start, end in mentions])
+            n_left_out -= len(mentions)
+    document.notes += ["coreferent mentions without another one in their text"] * n_left_out
 
 
 def _make_segments(
@@ -213,6 +246,7 @@ class _Document:
     sentences: list[list[str]] = field(default_factory=list)
     ner: list[list[list[Any]]] = field(default_factory=list)
     relations: list[list[list[Any]]] = field(default_factory=list)
+    clusters: list[list[list[int]]] = field(default_factory=list)
     n_tokens: int = 0
 
     def takes(self, key: RecordId, index: int) -> bool:
@@ -230,6 +264,7 @@ class _Document:
         borders: Sequence[tuple[int, int]],
         entities: Sequence[Entity],
         edges: Sequence[Edge],
+        clusters: Sequence[Sequence[Span]],
     ) -> None:
         """Add the sentences of a Doc; an annotation is listed with the sentence in which it begins."""
         first, offset = len(self.sentences), self.n_tokens
@@ -243,6 +278,8 @@ class _Document:
         for edge in edges:
             row = [*places[edge.head], *places[edge.tail], edge.label]
             self.relations[home[entities[edge.head].start]].append(row)
+        for cluster in clusters:
+            self.clusters.append([[m.start + offset, m.end + offset - 1] for m in cluster])
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -250,6 +287,7 @@ class _Document:
             "sentences": self.sentences,
             "ner": self.ner,
             "relations": self.relations,
+            **({"clusters": self.clusters} if self.clusters else {}),
         }
 
 
@@ -294,7 +332,7 @@ def docs_to_scierc(
         is_unnumbered = not is_document and key == name
         report.note("ids that get ':0', as they name no sentence", is_unnumbered)
         current.pad(index)
-        current.add(words, borders, entities, edges)
+        current.add(words, borders, entities, edges, get_clusters(doc))
         report.count(len(entities), len(edges))
     if current is not None:
         yield current.to_dict()

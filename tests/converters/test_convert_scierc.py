@@ -5,8 +5,14 @@ import json
 
 import pytest
 
-from spacy_spanrel.annotations import get_entities
-from spacy_spanrel.converters import ConversionReport, get_orig_id, scierc_to_docs
+from spacy_spanrel.annotations import get_clusters, get_entities
+from spacy_spanrel.converters import (
+    ConversionReport,
+    ExportReport,
+    docs_to_scierc,
+    get_orig_id,
+    scierc_to_docs,
+)
 
 DOCUMENT = {
     "doc_key": "A7",
@@ -181,3 +187,52 @@ def test_bad_unit(write, assert_fails, nlp):
     assert_fails(
         scierc_to_docs, write(lines(DOCUMENT)), "613", "'page'", "'document'", nlp=nlp, unit="page"
     )
+
+
+# Clusters
+
+CLUSTERS = [[[4, 4], [9, 9]], [[7, 7], [0, 1], [7, 7]], [[7, 9], [9, 9]]]
+
+
+def mentions(doc):
+    return [[(span.start, span.end) for span in cluster] for cluster in get_clusters(doc)]
+
+
+def test_clusters_of_a_document(write, reload, nlp):
+    report = ConversionReport()
+    document = changed(clusters=CLUSTERS)
+    path = write(lines(document))
+    (doc,) = reload(scierc_to_docs(path, nlp=nlp, unit="document", report=report))
+    assert mentions(doc) == [[(0, 2), (7, 8)], [(4, 5), (9, 10)], [(7, 10), (9, 10)]]
+    assert not report.notes
+    assert [r.head_entity.text for r in doc._.relations] == ["Ann Lee", "Ann Lee", "Ann Lee"]
+    (back,) = docs_to_scierc([doc], ExportReport(), unit="document")
+    assert sorted(back["clusters"]) == [[[0, 1], [7, 7]], [[4, 4], [9, 9]], [[7, 9], [9, 9]]]
+
+
+def test_clusters_of_sentences(write, reload, nlp):
+    report = ConversionReport()
+    docs = reload(scierc_to_docs(write(lines(changed(clusters=CLUSTERS))), nlp=nlp, report=report))
+    assert [mentions(doc) for doc in docs] == [[], [], [[(0, 3), (2, 3)]]]
+    assert report.notes == {"coreferent mentions without another one in their text": 4}
+    (back,) = docs_to_scierc(docs, ExportReport())
+    assert back["clusters"] == [[[7, 9], [9, 9]]]
+
+
+def test_files_need_no_clusters(write, nlp):
+    document = changed()
+    del document["clusters"]
+    (doc,) = scierc_to_docs(write(lines(document)), nlp=nlp, unit="document")
+    assert get_clusters(doc) == ()
+    (back,) = docs_to_scierc([doc], ExportReport(), unit="document")
+    assert "clusters" not in back
+
+
+@pytest.mark.parametrize(
+    ("clusters", "code"),
+    [(3, "E_SR"), ([[[1]]], "E_SR"), ([[[0, 10]]], "E_SR606"), ([[[2, 1]]], "E_SR606")],
+)
+def test_bad_clusters(write, nlp, clusters, code):
+    with pytest.raises(ValueError, match=code) as info:
+        list(scierc_to_docs(write(lines(changed(clusters=clusters))), nlp=nlp))
+    assert "clusters" in str(info.value)
