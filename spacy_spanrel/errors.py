@@ -494,6 +494,9 @@ class Errors:
     E853 = "[E_SR853] There are no questions to score."
     E854 = '[E_SR854] missing must be "error" or "skip", not {found!r}.'
     E855 = "[E_SR855] The score difference of question '{id}' is not a number: {found!r}."
+    E856 = (
+        "[E_SR856] There are no clusters of {found!r} to score relations by. Expected: {expected}."
+    )
 
 
 class Warnings:

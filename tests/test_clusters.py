@@ -7,6 +7,7 @@ import spacy
 from hypothesis import given
 from hypothesis import strategies as st
 from spacy.tokens import Doc, DocBin, Span
+from spacy.vocab import Vocab
 
 from spacy_spanrel import (
     Relation,
@@ -162,6 +163,9 @@ def test_mentions_of_another_doc_are_refused(doc):
 def test_heads(text, head):
     doc = NLP.make_doc(text)
     found = head_of(doc[:])
+    # The vocabulary of Docs from files knows no language.
+    (read,) = DocBin().from_bytes(DocBin(docs=[doc]).to_bytes()).get_docs(Vocab())
+    assert head_of(read[:]) == found
     assert (None if found is None else doc[found].text) == head
 
 

@@ -22,6 +22,7 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 
+from spacy.lang.en.stop_words import STOP_WORDS
 from spacy.tokens import Doc, Span, SpanGroup, Token
 
 from ..errors import Errors
@@ -146,7 +147,8 @@ def head_of(span: Span) -> int | None:
     modifiers in front: a stop word of the language in lower case ("of", "at", "who"), a coordinator or
     punctuation. Stop words at the beginning ("the", "her") are skipped, and so is everything before a
     possessive ("Ada's husband"). This works for languages in which complements follow the noun and
-    for which spaCy has stop words; it needs no component.
+    for which spaCy has stop words (a Doc without a language is taken for English); it needs no
+    component.
 
     span (Span): The span.
     RETURNS (int | None): The index of the token in the Doc. None for a coordination ("Ada and Tom",
@@ -190,9 +192,15 @@ def _core(span: Span) -> tuple[range, Token | None]:
 
 def _is_function_word(token: Token, first: bool = False) -> bool:
     """Whether a token is punctuation, or a stop word in lower case; at the beginning in any case."""
-    if token.is_stop:
-        return first or bool(token.is_lower)
-    return bool(token.is_punct or token.is_space)
+    if _is_stop(token):
+        return first or token.text.islower()
+    return not any(map(str.isalnum, token.text))
+
+
+def _is_stop(token: Token) -> bool:
+    """Whether a token is a stop word of its language; of English, if the vocabulary has none, such as
+    that of a Doc from a file. Nothing else is asked of a vocabulary, so Docs from files are like others."""
+    return bool(token.is_stop) or (not token.lang_ and token.text.lower() in STOP_WORDS)
 
 
 def _ends_noun(token: Token) -> bool:
@@ -303,7 +311,11 @@ class Entities:
         mention = self._mentions.find(span)
         if mention is not None:
             return self._number[mention.start, mention.end]
-        name = (normalize(span.text), span.label_)
+        return self.key_of_name(span.text, span.label_)
+
+    def key_of_name(self, text: str, label: str) -> EntityKey:
+        """Return the key of a span with this text and type that belongs to no cluster by its place."""
+        name = (normalize(text), label)
         return self._by_name.get(name, name)
 
     def best(self, span: Span) -> Span:
@@ -330,12 +342,12 @@ def _rank(span: Span) -> tuple[int, bool, bool, int, int]:
     """Return how good a mention is, the best highest (see `Entities`)."""
     core, _ = _core(span)
     head = span.doc[core.stop - 1]
-    has_content = not head.is_stop
+    has_content = not _is_stop(head)
     if head.pos:
         name = 2 * (head.pos_ == "PROPN")
-    elif head.is_upper and len(head) > 1:  # also "US", which in lower case is a stop word
+    elif head.text.isupper() and len(head) > 1:  # also "US", which in lower case is a stop word
         name = 2
-    elif has_content and not head.is_lower and head.text != head.lower_:
+    elif has_content and head.text != head.text.lower():
         name = 1 if len(core) == 1 and _starts_sentence(head) else 2
     else:
         name = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import spacy
 import srsly
@@ -23,8 +23,9 @@ from ..evaluation import (
 from ..evaluation.report import MAX_ROWS, left_out_text
 from ..files import check_output, write_whole
 from ..reading import argument_error
+from ..scoring.entities import CLUSTER_SOURCES, ClusterSource
 from ..training.corpus import read_examples
-from ._app import GoldInputs, GpuId, Model, Printer, app, echo, failing_with
+from ._app import GoldInputs, GpuId, Model, Printer, app, echo, failing_with, one_of
 
 _WIDEST_COLUMN = 60
 
@@ -47,6 +48,14 @@ def evaluate_cli(
         bool,
         typer.Option("--no-inputs", help="Give the pipeline texts only, as spacy evaluate does"),
     ] = False,
+    clusters: Annotated[
+        str,
+        typer.Option(
+            "--clusters",
+            help="Whose clusters of coreferent mentions tell which entities relations are between",
+            **one_of(CLUSTER_SOURCES),
+        ),
+    ] = "gold",
     max_rows: Annotated[
         int, typer.Option("--max-rows", min=0, help="Limit of the report's rows, mistakes first")
     ] = MAX_ROWS,
@@ -80,6 +89,7 @@ def evaluate_cli(
             output=output,
             report=report,
             inputs=[] if no_inputs else inputs,
+            clusters=cast(ClusterSource, clusters),
             max_rows=max_rows,
             gpu_id=gpu_id,
             quiet=False,
@@ -104,6 +114,7 @@ def evaluate(
     output: str | Path | None = None,
     report: str | Path | None = None,
     inputs: Sequence[str] | None = None,
+    clusters: ClusterSource = "gold",
     max_rows: int = MAX_ROWS,
     gpu_id: int = -1,
     quiet: bool = True,
@@ -118,6 +129,8 @@ def evaluate(
     inputs (Sequence[str] | None): Gold annotation that the pipeline is given: "ents" for
         `doc.ents`, any other name for that span group. None for the `inputs` of the reader that reads
         the development data in the pipeline's config.
+    clusters ("gold" | "predicted" | "none"): Whose clusters of coreferent mentions tell which
+        entities relations are between: for the scores `rel_entity_*`.
     max_rows (int): Limit of the report's rows.
     gpu_id (int): Number of the GPU; -1 for the CPU.
     quiet (bool): Show no progress bar. It is only ever shown on a terminal.
@@ -133,7 +146,13 @@ def evaluate(
     given = configured_inputs(nlp) if inputs is None else tuple(inputs)
     examples = list(read_examples(corpus, nlp, given))
     evaluation = evaluate_examples(
-        nlp, examples, model=str(model), corpus=str(corpus), inputs=given, quiet=quiet
+        nlp,
+        examples,
+        model=str(model),
+        corpus=str(corpus),
+        inputs=given,
+        clusters=clusters,
+        quiet=quiet,
     )
     if output is not None:
         # srsly rounds numbers as `spacy evaluate` does.

@@ -14,6 +14,7 @@ from spacy.tokens import Doc, SpanGroup
 from tqdm import tqdm
 
 from ..annotations import (
+    CLUSTERS_PREFIX,
     ENTITIES_KEY,
     PAIR_SCORES_SUFFIX,
     QA_KEY,
@@ -46,6 +47,7 @@ from ..converters.negatives import check_negative_label
 from ..converters.report import ExportReport
 from ..converters.scierc import UNITS, Unit
 from ..converters.triples import COLUMNS as TRIPLE_COLUMNS
+from ..converters.triples import ENTITY_COLUMNS
 from ..errors import Errors
 from ..files import (
     check_folder,
@@ -88,9 +90,14 @@ def write_lines(records: Iterable[str], path: Path) -> None:
         file.writelines(f"{line}\n" for line in records)
 
 
-def write_table(records: Iterable[dict[str, Any]], path: Path, *, raw: bool = False) -> None:
-    """Write CSV with the columns of the triples; `raw` as in `files.write_csv`."""
-    write_csv(path, TRIPLE_COLUMNS, records, raw=raw)
+def write_table(
+    records: Iterable[dict[str, Any]], path: Path, *, raw: bool = False, entities: bool = False
+) -> None:
+    """Write CSV with the columns of the triples, the evidence of relations between entities as JSON;
+    `raw` as in `files.write_csv`."""
+    if entities:
+        records = ({**record, "evidence": to_json(record["evidence"])} for record in records)
+    write_csv(path, ENTITY_COLUMNS if entities else TRIPLE_COLUMNS, records, raw=raw)
 
 
 def write_json(records: Iterable[Any], path: Path) -> None:
@@ -214,7 +221,7 @@ WRITERS: dict[str, Writer] = {
         docs_to_triples,
         write_table,
         needs=None,
-        options=frozenset({"raw"}),
+        options=frozenset({"raw", "entities", "clusters_prefix"}),
     ),
     "doccano": Writer("JSON lines of doccano", docs_to_doccano, write_json_lines, needs="Docs"),
     "kbp37": Writer(
@@ -262,7 +269,11 @@ WRITERS: dict[str, Writer] = {
         "JSON of TACRED, a record a relation", docs_to_tacred, write_json_list, needs=RELATIONS
     ),
     "triples": Writer(
-        "JSON lines, a relation a line", docs_to_triples, write_json_lines, needs=None
+        "JSON lines, a relation a line",
+        docs_to_triples,
+        write_json_lines,
+        needs=None,
+        options=frozenset({"entities", "clusters_prefix"}),
     ),
 }
 
@@ -301,6 +312,23 @@ def export_cli(
     relations_key: Annotated[
         str, typer.Option("--relations-key", help="Span group of the relations")
     ] = RELATIONS_KEY,
+    entities: Annotated[
+        bool,
+        typer.Option(
+            "--entities",
+            "-e",
+            help="csv and triples: a row for each relation between two entities, named by their best "
+            "mentions, with its evidence",
+        ),
+    ] = False,
+    clusters_prefix: Annotated[
+        str | None,
+        typer.Option(
+            "--clusters-prefix",
+            help="With --entities: prefix of the span groups of coreferent mentions (default: "
+            f"{CLUSTERS_PREFIX})",
+        ),
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(
@@ -330,6 +358,7 @@ def export_cli(
     $ python -m spacy spanrel export tacred dev.spacy dev.json --negatives no_relation
     $ python -m spacy spanrel export brat predicted.spacy predicted_brat
     $ python -m spacy spanrel export csv predicted.spacy relations.csv
+    $ python -m spacy spanrel export triples predicted.spacy relations.jsonl --entities
     $ python -m spacy spanrel export squad dev.spacy dev.json
     $ python -m spacy spanrel export squad-predictions answered.spacy predictions.json
     """
@@ -342,6 +371,8 @@ def export_cli(
             negatives=negatives,
             entities_key=entities_key,
             relations_key=relations_key,
+            entities=entities,
+            clusters_prefix=clusters_prefix,
             key=key,
             raw=raw,
             quiet=quiet,
@@ -359,6 +390,8 @@ def export(
     negatives: str | None = None,
     entities_key: str = ENTITIES_KEY,
     relations_key: str = RELATIONS_KEY,
+    entities: bool = False,
+    clusters_prefix: str | None = None,
     key: str | None = None,
     raw: bool = False,
     report: ExportReport | None = None,
@@ -373,6 +406,8 @@ def export(
     negatives (str | None): Label for the pairs of entities without a relation, see `add_negatives`.
     entities_key (str): Span group of entities. A Doc without the default one gives its `doc.ents`.
     relations_key (str): Span group of relations.
+    entities (bool): For csv and triples only: write relations between entities, see `docs_to_triples`.
+    clusters_prefix (str | None): With `entities`: prefix of the span groups of coreferent mentions.
     key (str | None): For the squad formats only: span group of questions and answers.
     raw (bool): For csv only: write cells as they are, even if a spreadsheet would run them.
     report (ExportReport | None): Is added to.
@@ -392,12 +427,19 @@ def export(
     _check_output(output, writer, paths)
     options: dict[str, Any] = {}
     found = f"format {data_format!r}"
-    for name, value in (("unit", unit), ("key", key), ("raw", raw or None)):
+    for name, value in (
+        ("unit", unit),
+        ("key", key),
+        ("raw", raw or None),
+        ("entities", entities or None),
+        ("clusters_prefix", clusters_prefix),
+    ):
         if value is None:
             continue
         if name not in writer.options:
             fitting = [other for other in WRITERS if name in WRITERS[other].options]
-            raise argument_error(f"--{name}", found, "one of the formats " + ", ".join(fitting))
+            option = "--" + name.replace("_", "-")
+            raise argument_error(option, found, "one of the formats " + ", ".join(fitting))
         options[name] = value
     # By option, the key of a span group, and the key under which the writers look for it.
     keys = {
@@ -412,7 +454,9 @@ def export(
     if negatives is not None:
         check_negative_label(negatives, "--negatives")
     docs = _Docs(paths, report, writer.has_questions, negatives, keys, quiet)
-    write = partial(writer.write, raw=True) if options.pop("raw", False) else writer.write
+    write = writer.write
+    if data_format == "csv":
+        write = partial(write, raw=options.pop("raw", False), entities=entities)
     if "source" in writer.options:
         options["source"] = ", ".join(map(str, paths))
     try:

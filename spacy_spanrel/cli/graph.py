@@ -10,7 +10,7 @@ import typer
 from spacy.tokens import Doc
 from tqdm import tqdm
 
-from ..annotations import RELATIONS_KEY
+from ..annotations import CLUSTERS_PREFIX, RELATIONS_KEY
 from ..errors import Errors
 from ..files import check_output
 from ..reading import Place, argument_error
@@ -38,6 +38,21 @@ def graph_cli(
             "--exclude", "-x", metavar="LABEL", help="Relation to leave out; may be repeated"
         ),
     ] = None,
+    entities: Annotated[
+        bool,
+        typer.Option(
+            "--entities",
+            "-e",
+            help="Join coreferent mentions: nodes are named by the best mentions of their clusters",
+        ),
+    ] = False,
+    clusters_prefix: Annotated[
+        str,
+        typer.Option(
+            "--clusters-prefix",
+            help="With --entities: prefix of the span groups of coreferent mentions",
+        ),
+    ] = CLUSTERS_PREFIX,
     max_nodes: Annotated[
         int, typer.Option("--max-nodes", "-n", min=2, help="Number of nodes in an .html picture")
     ] = MAX_NODES,
@@ -55,10 +70,18 @@ def graph_cli(
     $ python -m spacy spanrel graph train.spacy dev.spacy relations.graphml
     $ python -m spacy spanrel graph train.spacy relations.html --max-nodes 80
     $ python -m spacy spanrel graph tacred.spacy relations.html --exclude no_relation
+    $ python -m spacy spanrel graph predicted.spacy relations.html --entities
     """
     with failing_with(f"Nothing written to {output}"):
         relations = graph(
-            inputs, output, key=key, exclude=exclude or (), max_nodes=max_nodes, quiet=quiet
+            inputs,
+            output,
+            key=key,
+            exclude=exclude or (),
+            entities=entities,
+            clusters_prefix=clusters_prefix,
+            max_nodes=max_nodes,
+            quiet=quiet,
         )
     if not quiet:
         text = f"{relations.number_of_nodes()} nodes and {relations.number_of_edges()} edges"
@@ -71,6 +94,8 @@ def graph(
     *,
     key: str = RELATIONS_KEY,
     exclude: Collection[str] = (),
+    entities: bool = False,
+    clusters_prefix: str = CLUSTERS_PREFIX,
     max_nodes: int = MAX_NODES,
     quiet: bool = True,
 ) -> nx.MultiDiGraph:
@@ -80,6 +105,8 @@ def graph(
     output (str | Path): The `.graphml` or `.html` file; its folder is made if need be.
     key (str): Span group of the relations.
     exclude (Collection[str]): Labels to leave out.
+    entities (bool): Take relations between entities, see `relation_graph`.
+    clusters_prefix (str): With `entities`: prefix of the span groups of coreferent mentions.
     max_nodes (int): Limit of the nodes in an `.html` picture.
     quiet (bool): Show no progress bar. It is only ever shown on a terminal.
     RETURNS (nx.MultiDiGraph): The whole graph.
@@ -91,7 +118,13 @@ def graph(
     if not inputs:
         raise argument_error("INPUT", "no file", "one or more files")
     check_output(output, *inputs)
-    relations = relation_graph(_docs(inputs, quiet), key=key, exclude=exclude)
+    relations = relation_graph(
+        _docs(inputs, quiet),
+        key=key,
+        exclude=exclude,
+        entities=entities,
+        clusters_prefix=clusters_prefix,
+    )
     if not relations.number_of_edges():
         raise Place(", ".join(map(str, inputs))).error(
             Errors.E609,

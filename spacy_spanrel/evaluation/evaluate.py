@@ -25,6 +25,9 @@ from ..annotations import (
 from ..errors import Errors, Warnings
 from ..files import to_plain
 from ..scoring.answers import score_answers
+from ..scoring.counts import Counts, LabelledCounts
+from ..scoring.entities import NAME as ENTITY_RELATIONS
+from ..scoring.entities import ClusterSource, EntityRelationScorer, count_entity_relations
 from ..scoring.relations import score_pairs, score_relations
 from ..training.corpus import ENTS
 from .confusion import Confusion, confuse
@@ -69,6 +72,8 @@ class ComponentEvaluation:
     scores (dict[str, Any]): The result of its scorer.
     outcomes (tuple[Outcome, ...]): All single outcomes.
     confusions (dict[Kind, Confusion]): A confusion matrix for each kind of gold annotation.
+    entity_relations (LabelledCounts | None): Counts of relations between entities, by the rules of
+        `scoring.entities`; None if there are no gold relations.
     """
 
     name: str
@@ -76,6 +81,14 @@ class ComponentEvaluation:
     scores: dict[str, Any]
     outcomes: tuple[Outcome, ...]
     confusions: dict[Kind, Confusion]
+    entity_relations: LabelledCounts | None = None
+
+    def totals(self) -> dict[str, Counts]:
+        """Return the counts behind each score."""
+        totals = add_up(self.outcomes)
+        if self.entity_relations is not None:
+            totals[ENTITY_RELATIONS] = self.entity_relations.micro
+        return totals
 
     def count(self, kind: Kind) -> dict[str, int]:
         """Return the number of outcomes of a kind for each status that occurs."""
@@ -86,7 +99,7 @@ class ComponentEvaluation:
         """Return plain data: the counts behind each score, and those of each kind and status."""
         counts: dict[str, Any] = {
             name: {"tp": total.tp, "fp": total.fp, "fn": total.fn}
-            for name, total in add_up(self.outcomes).items()
+            for name, total in self.totals().items()
         }
         counts.update({PLURALS[kind]: self.count(kind) for kind in self.confusions})
         return counts
@@ -158,6 +171,7 @@ def evaluate_examples(
     model: str = "",
     corpus: str = "",
     inputs: Sequence[str] = (),
+    clusters: ClusterSource = "gold",
     quiet: bool = True,
 ) -> Evaluation:
     """Score a pipeline as `nlp.evaluate` does, and keep the outcomes behind the scores.
@@ -166,6 +180,8 @@ def evaluate_examples(
     examples (Sequence[Example]): Gold Docs, and Docs for the pipeline; neither are changed.
     model, corpus (str): Names of the pipeline and the corpus, for reports.
     inputs (Sequence[str]): The gold annotation that the Docs for the pipeline already hold.
+    clusters ("gold" | "predicted" | "none"): Whose clusters of coreferent mentions tell which
+        entities relations are between, as in `scoring.entities.count_entity_relations`.
     quiet (bool): Show no progress bar. It is only ever shown on a terminal.
     RETURNS (Evaluation): Scores and outcomes.
     RAISES (ValueError): If the pipeline has no component of this package, or there are no Examples or
@@ -196,8 +212,9 @@ def evaluate_examples(
         if name not in recorders:
             notices.append(Warnings.W143.format(name=name))
             continue
-        component, more_notices = _evaluate_component(name, factory, recorders[name])
+        component, more_notices = _evaluate_component(name, factory, recorders[name], clusters)
         notices += more_notices
+        scores |= {k: v for k, v in component.scores.items() if k.startswith(ENTITY_RELATIONS)}
         if component.confusions:
             components.append(component)
     if not components:
@@ -264,11 +281,11 @@ def _recorded(nlp: Language, names: Iterable[str]) -> Iterator[dict[str, _Record
 
 
 def _evaluate_component(
-    name: str, factory: str, recorder: _Recorder
+    name: str, factory: str, recorder: _Recorder, clusters: ClusterSource
 ) -> tuple[ComponentEvaluation, list[str]]:
     """Return the evaluation of a component, and notices about it."""
     notices = []
-    scorer = recorder.scorer
+    scorer = _base(recorder.scorer)
     if scorer not in OUTCOMES:
         scorer = SCORERS[factory]
         notices.append(Warnings.W142.format(name=name, scorer=scorer.__name__))
@@ -289,8 +306,19 @@ def _evaluate_component(
             none = recorder.cfg.get("negative_label") or none
             negatives = count_true_negatives(recorder.examples, **recorder.cfg)
         confusions[kind] = confuse(of_kind, kind, none, negatives)
-    evaluation = ComponentEvaluation(name, factory, recorder.scores, tuple(outcomes), confusions)
-    return evaluation, notices
+    scores, entity_relations = recorder.scores, None
+    if "relation" in confusions and scorer is _base(recorder.scorer):
+        options = {**recorder.cfg, "clusters": clusters}
+        entity_relations = count_entity_relations(recorder.examples, **options)
+        scores = {**scores, **entity_relations.scores(ENTITY_RELATIONS)}
+    return ComponentEvaluation(
+        name, factory, scores, tuple(outcomes), confusions, entity_relations
+    ), notices
+
+
+def _base(scorer: Scorer) -> Scorer:
+    """Return the scorer to whose scores those of relations between entities are added, if they are."""
+    return scorer.scorer if isinstance(scorer, EntityRelationScorer) else scorer
 
 
 def _kinds(scorer: Scorer, cfg: Mapping[str, Any]) -> list[Kind]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..scoring.counts import Counts
+from ..scoring.entities import NAME as ENTITY_RELATIONS
 from .evaluate import PLURALS, ComponentEvaluation, Evaluation
-from .outcomes import KINDS, STATUSES, add_up
+from .outcomes import KINDS, STATUSES
 
 TOP_CONFUSIONS = 10
 # Titles of the scores.
@@ -17,6 +18,7 @@ VIEWS = {
     "ents": "Entities",
     "rel": "Relations",
     "rel_strict": "Relations with entity types",
+    ENTITY_RELATIONS: "Relations between entities",
 }
 # The same relations as in "rel", by a stricter rule: a column in their table.
 _STRICT = "rel_strict"
@@ -55,7 +57,7 @@ def component_tables(component: ComponentEvaluation) -> list[Table]:
     component (ComponentEvaluation): The component.
     RETURNS (list[Table]): The tables that have rows.
     """
-    totals = add_up(component.outcomes)
+    totals = component.totals()
     tables = [_score_table(component.scores, totals)]
     tables += [_label_table(component, name) for name in totals if name != _STRICT]
     tables += [
@@ -107,6 +109,9 @@ def _label_table(component: ComponentEvaluation, name: str) -> Table:
             gold[outcome.gold.label] += counts.tp + counts.fn
         if outcome.predicted is not None:
             predicted[outcome.predicted.label] += counts.tp + counts.fp
+    if name == ENTITY_RELATIONS and component.entity_relations is not None:
+        for label, counts in component.entity_relations.per_label.items():
+            gold[label], predicted[label] = counts.tp + counts.fn, counts.tp + counts.fp
     per_type = component.scores.get(f"{name}_per_type") or {}
     strict = (component.scores.get(f"{_STRICT}_per_type") or {}) if name == "rel" else {}
     rows = [

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from spacy.tokens import Doc, Span
 
-from ..annotations import RELATIONS_KEY, get_relations
+from ..annotations import (
+    CLUSTERS_PREFIX,
+    RELATIONS_KEY,
+    EntityRelation,
+    Relation,
+    get_entity_relations,
+    get_relations,
+)
 from ..annotations.clusters import normalize
 from ..annotations.relations import get_orig_id
 from ..errors import Errors
@@ -31,7 +38,12 @@ NodeKey = tuple[str, str]
 
 
 def relation_graph(
-    docs: Iterable[Doc], *, key: str = RELATIONS_KEY, exclude: Collection[str] = ()
+    docs: Iterable[Doc],
+    *,
+    key: str = RELATIONS_KEY,
+    exclude: Collection[str] = (),
+    entities: bool = False,
+    clusters_prefix: str = CLUSTERS_PREFIX,
 ) -> nx.MultiDiGraph:
     """Gather the relations of Docs.
 
@@ -42,6 +54,10 @@ def relation_graph(
     docs (Iterable[Doc]): The Docs. Their ids are those of their records, or else their indices.
     key (str): Span group of the relations.
     exclude (Collection[str]): Labels to leave out, such as "no_relation".
+    entities (bool): Take the relations between entities that `get_entity_relations` gathers in each
+        Doc, each once. Nodes are named by the best mentions of their clusters, and "mentions" are the
+        arguments that were found ("she").
+    clusters_prefix (str): The clusters of coreferent mentions, as in `get_clusters`.
     RETURNS (nx.MultiDiGraph): Nodes with "text" (the most frequent form), "type", "count" (number of
         mentions) and "mentions" (dicts with "doc", "start_char", "end_char" and "text"); edges with
         "label", "count", "score" (the best, or None) and "docs" (ids). The graph itself has "docs",
@@ -51,20 +67,27 @@ def relation_graph(
     import networkx as nx
 
     mentions: defaultdict[NodeKey, dict[tuple[int, int, int], dict[str, Any]]] = defaultdict(dict)
+    names: defaultdict[NodeKey, Counter[str]] = defaultdict(Counter)
     edges: dict[tuple[NodeKey, NodeKey, str], dict[str, Any]] = {}
     n_docs = 0
     for place, doc in enumerate(docs):
         n_docs += 1
         orig_id = get_orig_id(doc)
         name = str(place if orig_id is None else orig_id)
-        for relation in get_relations(doc, key):
+        relations: tuple[Relation, ...] | tuple[EntityRelation, ...] = (
+            get_entity_relations(doc, key, clusters_prefix) if entities else get_relations(doc, key)
+        )
+        for relation in relations:
             if relation.label in exclude:
                 continue
             ends = []
-            for argument in (relation.head, relation.tail):
-                node = (normalize(argument.text), argument.label_)
-                offsets = (place, argument.start_char, argument.end_char)
-                mentions[node].setdefault(offsets, _mention(argument, name))
+            for end, span in (("head", relation.head), ("tail", relation.tail)):
+                node = (normalize(span.text), span.label_)
+                names[node][span.text] += 1
+                for evidence in getattr(relation, "evidence", (relation,)):
+                    argument = getattr(evidence, end)
+                    offsets = (place, argument.start_char, argument.end_char)
+                    mentions[node].setdefault(offsets, _mention(argument, name))
                 ends.append(node)
             edge = edges.setdefault(
                 (ends[0], ends[1], relation.label),
@@ -78,6 +101,8 @@ def relation_graph(
     graph = nx.MultiDiGraph(docs=n_docs)
     for node, by_offsets in mentions.items():
         forms = Counter(mention["text"] for mention in by_offsets.values())
+        if entities:
+            forms = names[node]
         graph.add_node(
             node,
             text=forms.most_common(1)[0][0],

@@ -1,0 +1,151 @@
+"""Commands with relations between entities, on a text with clusters set by hand."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+import pytest
+import spacy
+from spacy.tokens import Doc, Span
+from spacy.training import Example
+from typer.testing import CliRunner
+
+from spacy_spanrel import Relation, set_clusters, set_relations
+from spacy_spanrel.cli import app
+from spacy_spanrel.evaluation import component_tables, evaluate_examples
+from spacy_spanrel.visualize import relation_graph
+from tests.util import make_doc, write_docs
+
+TEXT = "Ada Berg , a chemist , works for Kelvin Labs . She likes the company . It is in Oslo ."
+ENTITIES = [(0, 2, "Per"), (8, 10, "Org"), (11, 12, "Per"), (14, 15, "Org"), (19, 20, "Loc")]
+RELATIONS = [(0, 1, "works"), (2, 3, "works"), (3, 4, "based")]
+CLUSTERS = [[(0, 5), (11, 12)], [(8, 10), (13, 15), (16, 17)]]
+SCORES = [0.5, 0.75, None]
+
+
+def annotated(prefix: str = "coref_clusters") -> Doc:
+    doc = make_doc(spacy.blank("en").vocab, TEXT, ENTITIES, RELATIONS)
+    scored = [
+        Relation(r.head, r.tail, r.label, score)
+        for r, score in zip(doc._.relations, SCORES, strict=True)
+    ]
+    set_relations(doc, scored)
+    set_clusters(doc, [[doc[i:j] for i, j in cluster] for cluster in CLUSTERS], prefix)
+    return doc
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return write_docs(tmp_path / "docs.spacy", [annotated()])
+
+
+def run(*args: Any) -> str:
+    result = CliRunner().invoke(app, [str(arg) for arg in args])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def triple(row: dict[str, Any]) -> tuple[str, str, str]:
+    return row["head"], row["relation"], row["tail"]
+
+
+FACTS = [("Ada Berg", "works", "Kelvin Labs"), ("Kelvin Labs", "based", "Oslo")]
+
+
+@pytest.mark.parametrize("prefix", [None, "chains"])
+def test_triples(prefix: str | None, tmp_path: Path) -> None:
+    source = write_docs(tmp_path / "docs.spacy", [annotated(prefix or "coref_clusters")])
+    options = [] if prefix is None else ["--clusters-prefix", prefix]
+    output = run("export", "triples", source, tmp_path / "out.jsonl", "--entities", *options)
+    assert "1 Docs, 3 entities and 2 relations" in output
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [triple(row) for row in rows] == FACTS
+    assert [row["score"] for row in rows] == [0.75, None]
+    assert (rows[0]["head_label"], rows[0]["head_start"], rows[0]["head_end"]) == ("Per", 0, 8)
+    found = [(TEXT[e["head_start"] : e["head_end"]], e["score"]) for e in rows[0]["evidence"]]
+    assert found == [("Ada Berg", 0.5), ("She", 0.75)]
+
+
+def test_tables(path: Path, tmp_path: Path) -> None:
+    run("export", "csv", path, tmp_path / "out.csv", "--entities")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [triple(row) for row in rows] == FACTS
+    assert [len(json.loads(row["evidence"])) for row in rows] == [2, 1]
+
+
+def test_other_formats_have_no_entities(path: Path, tmp_path: Path) -> None:
+    args = ["export", "spert", str(path), str(tmp_path / "out.json"), "--entities"]
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 1
+    assert "--entities" in result.output
+    assert "triples" in result.output
+
+
+def test_graph(path: Path, tmp_path: Path) -> None:
+    output = run("graph", path, tmp_path / "out.graphml", "--entities")
+    assert "3 nodes and 2 edges" in output
+    graph = nx.read_graphml(tmp_path / "out.graphml")
+    nodes = {attrs["text"]: attrs for _, attrs in graph.nodes(data=True)}
+    assert set(nodes) == {"Ada Berg", "Kelvin Labs", "Oslo"}
+    texts = [mention["text"] for mention in json.loads(nodes["Kelvin Labs"]["mentions"])]
+    assert texts == ["Kelvin Labs", "company"]
+    edges = {attrs["label"]: attrs for _, _, attrs in graph.edges(data=True)}
+    assert (edges["works"]["count"], edges["works"]["score"]) == (1, 0.75)
+    assert "score" not in edges["based"]
+
+
+def test_graph_of_several_texts() -> None:
+    graph = relation_graph([annotated(), annotated()], entities=True)
+    counts = [attrs["count"] for _, _, attrs in graph.edges(data=True)]
+    assert counts == [2, 2]  # once in each text
+    assert graph.number_of_nodes() == 3
+    plain = relation_graph([annotated(), annotated()])
+    assert plain.number_of_nodes() == 5
+    assert {node[0] for node in plain} == {"ada berg", "kelvin labs", "she", "company", "oslo"}
+
+
+def test_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("span_relation")
+    gold = annotated()
+
+    def predict(docs: Any, **_: Any) -> Any:
+        for doc in docs:
+            she, company = Span(doc, 11, 12, label="Per"), Span(doc, 8, 10, label="Org")
+            set_relations(doc, [Relation(she, company, "works", 0.5)])
+            yield doc
+
+    monkeypatch.setattr(
+        type(nlp.get_pipe("span_relation")), "pipe", lambda self, docs, **_: predict(docs)
+    )
+    examples = [Example(Doc(nlp.vocab, TEXT.split()), gold)]
+    found = evaluate_examples(nlp, examples)
+    (component,) = found.components
+    assert (found.scores["rel_f"], found.scores["rel_entity_p"]) == (0.0, 1.0)
+    assert (found.scores["rel_entity_r"], component.scores["rel_entity_r"]) == (0.5, 0.5)
+    assert component.counts()["rel_entity"] == {"tp": 1, "fp": 0, "fn": 1}
+    tables = {table.title: table.rows for table in component_tables(component)}
+    assert (
+        "Relations between entities",
+        *["100.00", "50.00", "66.67", "50.00"],
+        "1",
+        "0",
+        "1",
+    ) in (tables["Scores"])
+    assert tables["Relations between entities, by label"] == [
+        ("based", "0.00", "0.00", "0.00", "1", "0"),
+        ("works", "100.00", "100.00", "100.00", "1", "1"),
+    ]
+    none = evaluate_examples(nlp, examples, clusters="none")
+    assert none.scores["rel_entity_f"] == 0.0
+    # A scorer of this kind is one of ours: nothing is said of it.
+    nlp.get_pipe("span_relation").scorer = spacy.registry.scorers.get(
+        "spacy-spanrel.entity_relation_scorer.v1"
+    )(clusters="none")
+    assert evaluate_examples(nlp, examples).scores["rel_entity_p"] == 1.0
+    assert nlp.evaluate(examples)["rel_entity_p"] == 0.0
