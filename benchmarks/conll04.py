@@ -113,6 +113,7 @@ def run(variant: str, seed: int, data: Path, tune: bool) -> list[Row]:
                 "paths.train": f"{folder}/train.spacy",
                 "paths.dev": f"{folder}/test.spacy",
                 "system.seed": seed,
+                f"{PIPE}.scope": "doc",  # as in the original program
                 **schedule,
                 # One evaluation, at the end: only the last model is of interest.
                 "training.eval_frequency": epochs * schedule["training.eval_frequency"],

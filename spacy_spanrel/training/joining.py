@@ -71,7 +71,9 @@ def create_joining_batcher(
     """Create a batcher that joins texts of each batch, with new companions in each epoch.
 
     batcher (Callable): Makes the batches; its sizes count the texts before they are joined.
-    level, min_texts, max_texts, max_tokens: As in `create_text_joiner`.
+    level (float): Share of the draws of a group of texts that draw several.
+    min_texts, max_texts (int): Numbers of texts in a joined one.
+    max_tokens (int): Largest number of tokens of a joined text; a text that is longer stays alone.
     RETURNS (Callable[[Iterable[Example]], Iterator[list[Example]]]): The batcher.
     """
     joiner = TextJoiner(level, min_texts, max_texts, max_tokens)
