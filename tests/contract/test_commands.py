@@ -206,6 +206,6 @@ def test_wheel_in_a_clean_environment(all_trained: dict[str, Trained], tmp_path:
         "import sys, spacy; nlp = spacy.load('xx_tiny'); doc = nlp(sys.argv[1]);"
         "import spacy_spanrel; print(len(doc._.relations), spacy_spanrel.__file__)"
     )
-    n_relations, package = run(python, "-c", program, ROWS[0].text).split()
+    n_relations, package = run(python, "-I", "-c", program, ROWS[0].text).split()
     assert int(n_relations) > 0
     assert package.startswith(site)
