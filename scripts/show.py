@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument(
         "--entities-from",
         metavar="MODEL",
-        help="pipeline whose span_relation predicts the entities first",
+        help="pipeline that predicts the entities first",
     )
     args = parser.parse_args()
     nlp = spacy.load(args.model)
@@ -82,7 +82,10 @@ def main() -> None:
             exits=1,
         )
     if args.entities_from is not None:
-        nlp.add_pipe("span_relation", source=spacy.load(args.entities_from), first=True)
+        # With what it reads, such as a sentencizer.
+        finder = spacy.load(args.entities_from)
+        for name in reversed(finder.pipe_names):
+            nlp.add_pipe(name, source=finder, first=True)
     cfg = nlp.get_pipe(args.component).cfg
     for number, doc in enumerate(nlp.pipe(read_texts(args.texts)), start=1):
         msg.divider(f"Text {number}")
