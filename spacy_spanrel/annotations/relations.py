@@ -100,12 +100,7 @@ class Relation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the relation as JSON data, with offsets in tokens and in characters (ends exclusive)."""
-        return {
-            "label": self.label,
-            "score": self.score,
-            "head": _argument_to_dict(self.head),
-            "tail": _argument_to_dict(self.tail),
-        }
+        return _relation_to_dict(self)
 
     def to_triple(self) -> tuple[str, str, str]:
         """Return the texts (head, label, tail), for display. Different relations may share them."""
@@ -123,6 +118,15 @@ class PairScores:
     head: Span
     tail: Span
     scores: dict[str, float]
+
+
+def _relation_to_dict(relation: Relation | EntityRelation) -> dict[str, Any]:
+    return {
+        "label": relation.label,
+        "score": relation.score,
+        "head": _argument_to_dict(relation.head),
+        "tail": _argument_to_dict(relation.tail),
+    }
 
 
 def _argument_to_dict(span: Span) -> dict[str, Any]:
@@ -363,10 +367,7 @@ class EntityRelation:
     def to_dict(self) -> dict[str, Any]:
         """Return the relation as JSON data, with the evidence as `Relation.to_dict` returns it."""
         return {
-            "label": self.label,
-            "score": self.score,
-            "head": _argument_to_dict(self.head),
-            "tail": _argument_to_dict(self.tail),
+            **_relation_to_dict(self),
             "evidence": [relation.to_dict() for relation in self.evidence],
         }
 

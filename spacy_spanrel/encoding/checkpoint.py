@@ -89,9 +89,7 @@ class HFModule(nn.Module):
             *Shape:* ``(batch, length)``
         RETURNS (ModelOutput): The output, as transformers defines it for this network.
         """
-        settings = {"attention_mask": mask}
-        if types is not None:
-            settings["token_type_ids"] = types
+        settings = _masks(mask, types)
         added = None if self.casing is None else self.casing(casing)
         if self.frozen is not None:
             with self.frozen.border(self._hidden, added):
@@ -108,10 +106,8 @@ class HFModule(nn.Module):
         RETURNS (Tensor): Their output. *Shape:* ``(batch, length, width)``
         """
         assert self.frozen is not None
-        segments = {} if types is None else {"token_type_ids": types}
-        return self.frozen.output(
-            lambda: self.transformer(input_ids=ids, attention_mask=mask, **segments)
-        )
+        settings = _masks(mask, types)
+        return self.frozen.output(lambda: self.transformer(input_ids=ids, **settings))
 
     @contextmanager
     def above(self, hidden: Tensor | None) -> Iterator[None]:
@@ -134,6 +130,12 @@ class HFModule(nn.Module):
         """
         first: Tensor = self.outputs(ids, mask, casing)[0]
         return first.float()
+
+
+def _masks(mask: Tensor, types: Tensor | None) -> dict[str, Tensor]:
+    """Return what a network is told about its pieces, by the names of transformers."""
+    segments = {} if types is None else {"token_type_ids": types}
+    return {"attention_mask": mask, **segments}
 
 
 def _position_limit(transformer: nn.Module) -> int | None:

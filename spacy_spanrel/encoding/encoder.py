@@ -140,25 +140,10 @@ def HFEncoder(
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
     RETURNS (Model[list[Doc], EncodedDocs]): The encoder.
     """
-    shim = TorchShim(build_hf_module, device=device, precision=precision)
-    return Model(
-        "hf_encoder",
-        forward,
-        init=_init,
-        dims={"nO": None},
-        shims=[shim],
-        attrs={
-            "name": name,
-            "tokenizer": tokenizer,
-            "max_length": max_length,
-            "window_overlap": window_overlap,
-            "batch_pieces": batch_pieces,
-            "dropout": dropout,
-            "attention_dropout": attention_dropout,
-            "casing": casing,
-            "frozen_layers": frozen_layers,
-        },
-    )
+    attrs = dict(locals())
+    computes = {key: attrs.pop(key) for key in ("precision", "device")}
+    shim = TorchShim(build_hf_module, **computes)
+    return Model("hf_encoder", forward, init=_init, dims={"nO": None}, shims=[shim], attrs=attrs)
 
 
 def _init(model: Model[list[Doc], EncodedDocs], X: Any = None, Y: Any = None) -> None:
