@@ -94,9 +94,9 @@ def survives_as_table(setting: Mapping[str, object]) -> bool:
     """Tell whether a table can be written to a config file, where ":" and "=" end a key.
 
     setting (Mapping[str, object]): The table.
-    RETURNS (bool): Whether no key has one of these characters.
+    RETURNS (bool): Whether all keys are texts without these characters.
     """
-    return not any(char in key for key in setting for char in ":=")
+    return all(isinstance(key, str) and not set(key) & set(":=") for key in setting)
 
 
 def check_settings(owner: str, settings: Mapping[str, Any], rules: Mapping[str, Rule]) -> None:

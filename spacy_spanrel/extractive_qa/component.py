@@ -48,8 +48,12 @@ def _are_questions(setting: Any) -> bool:
     """Tell whether the setting `questions` has one of its forms, without blank questions."""
     if isinstance(setting, dict):
         texts = list(setting.values()) if survives_as_table(setting) else [None]
+    elif isinstance(setting, (list, tuple)):
+        pairs = [item if isinstance(item, (list, tuple)) else ("", item) for item in setting]
+        # An id may be empty, but has to be a text.
+        texts = [pair[1] if len(pair) == 2 and isinstance(pair[0], str) else None for pair in pairs]
     else:
-        texts = [q[1] if not isinstance(q, str) and len(q) == 2 else q for q in setting]
+        return False
     return all(isinstance(text, str) and text.strip() for text in texts)
 
 

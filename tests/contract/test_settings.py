@@ -309,6 +309,16 @@ WRONG_VALUES: list[tuple[str, str, Any]] = [
             ("null_threshold", float("nan")),
             ("questions", ["who ?", " "]),
             ("questions", {"a": ""}),
+            ("questions", {1: "who ?"}),
+            ("questions", {"a:b": "who ?"}),
+            ("questions", "who ?"),
+            ("questions", None),
+            ("questions", 3.5),
+            ("questions", [3.5]),
+            ("questions", [None, "who ?"]),
+            ("questions", [["a", "who ?"], ["b"]]),
+            ("questions", [[1, "who ?"]]),
+            ("questions", [["a", 3.5]]),
         ]
     ),
 ]
