@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from importlib.metadata import version
@@ -37,6 +38,11 @@ _FILLS = {"normal_", "uniform_", "trunc_normal_", "zero_", "fill_", "mul_", "add
 Module = TypeVar("Module", bound=nn.Module)
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+# torch's threads do not survive a fork, and a process that was forked would wait for them for ever, such
+# as those of `nlp.pipe(n_process=2)`. So it uses one thread, like the workers of torch's DataLoader.
+if hasattr(os, "register_at_fork"):  # Windows cannot fork.
+    os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def resolve_device(setting: str) -> torch.device:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
 import shutil
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +26,7 @@ from spacy_spanrel.encoding.shim import (
     resolve_device,
     resolve_precision,
 )
-from tests.util import tiny_checkpoint, tiny_encoder
+from tests.util import run_python, tiny_checkpoint, tiny_encoder
 
 NLP = spacy.blank("en")
 DOCS = [NLP("John works in Paris"), NLP("Mary lives in London and works for Acme")]
@@ -290,3 +292,28 @@ def test_device_and_precision_settings():
         resolve_precision("int8", cpu)
     with pytest.raises(ValueError, match="E_SR206.*'half'"):
         TorchShim(build_net, precision="half")
+
+
+FORK = """
+import multiprocessing
+import torch
+import spacy_spanrel.encoding.shim
+
+
+def multiply():
+    numbers = torch.ones(600, 600)
+    print(float((numbers @ numbers)[0, 0]), torch.get_num_threads(), flush=True)
+
+
+torch.set_num_threads(2)
+multiply()
+process = multiprocessing.get_context("fork").Process(target=multiply)
+process.start()
+process.join(60)
+process.kill()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_process_does_not_wait_for_the_threads_of_its_parent(tmp_path: Path) -> None:
+    assert run_python(FORK, cwd=tmp_path).splitlines() == ["600.0 2", "600.0 1"]
