@@ -41,7 +41,7 @@ from ..pairing import (
 )
 from ..pipe import TorchPipe
 from ..scoring.relations import RelationScorer
-from ..settings import defaults_of, number, one_of, whole_number
+from ..settings import defaults_of, number, one_of, optional, whole_number
 from ..training.losses import class_loss
 from .decoding import NO_RELATION, best_labels, best_variants
 from .entity_types import (
@@ -85,6 +85,7 @@ RULES = {
     "markers": MARKER_TABLE,
     "threshold": number(0, 1),
     "max_pairs": whole_number(1),
+    "max_negatives": optional(whole_number(1)),
     "train_pairs": one_of("gold", "predicted"),
     "score_pairs": one_of("gold", "predicted"),
 }
@@ -119,6 +120,7 @@ def make_relation_classifier(
     all_scores: bool = False,
     existing: Literal["replace", "extend"] = "replace",
     train_pairs: PairSource = "gold",
+    max_negatives: Optional[int] = None,  # noqa: UP045
     score_pairs: PairSource = "predicted",
     scorer: Optional[RelationScorer],  # noqa: UP045
 ) -> RelationClassifier:
@@ -162,6 +164,9 @@ def make_relation_classifier(
     train_pairs (str): Pairs that are learned: "gold", those of the gold relations, negative ones
         included; "predicted", those that `pairs` returns for the predicted Doc, where pairs without a
         gold relation are negative.
+    max_negatives (int | None): Largest number of negative pairs that are learned for each other pair
+        of a batch. They are drawn anew whenever the batch is learned from; all other pairs are learned.
+        None: all negative pairs.
     score_pairs (str): Pairs that are scored: "gold" classifies the gold pairs and scores their labels,
         as TACRED is scored; "predicted" scores the relations that the pipeline has predicted.
     scorer (Callable | None): The scoring method.
@@ -257,6 +262,7 @@ class RelationClassifier(TorchPipe):
     def __init__(self, *arguments: Any, pairs: PairGenerator, **settings: Any):
         super().__init__(*arguments, **settings)
         self.pairs = pairs
+        self._rng = np.random.default_rng(0)
 
     def check_loaded(self) -> None:
         """Refuse settings that name relations which the component does not have, and a mode or
@@ -398,6 +404,8 @@ class RelationClassifier(TorchPipe):
                 pretrained=pretrained,
             ),
         )
+        # spaCy seeds numpy's global generator from [training] seed.
+        self._rng = np.random.default_rng(np.random.randint(2**31))
         survey.warn(self.name, self.labels)
 
     def _labels_of(self, survey: Survey) -> list[str]:
@@ -675,7 +683,13 @@ class RelationClassifier(TorchPipe):
         RAISES (ValueError): If the gold data has labels or types that the component does not have.
         """
         targets = make_targets(
-            self.name, self.cfg, self.labels, examples, self._find_pairs, self._type_rules().known
+            self.name,
+            self.cfg,
+            self.labels,
+            examples,
+            self._find_pairs,
+            self._type_rules().known,
+            self._rng,
         )
         self.skipped.update(targets.skipped)
         self.warn_once(Warnings.W105, targets.without_entities)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..arrays import IntArray
+from ..arrays import BoolArray, IntArray
 from ..errors import Errors
 from ..pairing import check_gold_label
 from .entity_types import Variants
@@ -43,11 +44,13 @@ def make_targets(
     examples: Sequence[Example],
     find_pairs: Callable[[Doc], DocPairs],
     known_types: Variants,
+    rng: np.random.Generator,
 ) -> Targets:
     """Make the targets of a batch.
 
     With `train_pairs` = "gold" the pairs are those of the gold annotation, else those of the predicted
     Docs, labelled as in `label_pairs`. Of a pair with alternative types, the first types are learned.
+    Of the negative pairs, as many are drawn as `max_negatives` allows.
 
     name (str): Name of the component.
     cfg (Mapping[str, Any]): Its settings.
@@ -56,6 +59,7 @@ def make_targets(
     find_pairs (Callable[[Doc], DocPairs]): Returns the pairs of a predicted Doc.
     known_types (Callable[[str, str], list[tuple[str, str]]]): Returns the names that the network has
         for two entity types, as in `TypeRules`.
+    rng (Generator): Draws the negative pairs.
     RETURNS (Targets): The targets.
     RAISES (ValueError): If the gold annotation has labels or types that the component does not have, or
         if pairs without a gold relation need a negative label that it does not have.
@@ -95,7 +99,37 @@ def make_targets(
             else:
                 skipped["pairs_of_unknown_types"] += 1
     skipped["relations_without_entities"] = len(without_entities)
-    return Targets(pairs, np.asarray(targets, dtype=np.int64), without_entities, skipped)
+    truth = np.asarray(targets, dtype=np.int64)
+    if cfg["max_negatives"] is not None and cfg["negative_label"] in classes:
+        is_negative = truth == classes[cfg["negative_label"]]
+        left_out = draw_left_out(is_negative, cfg["max_negatives"], rng)
+        skipped["negative_pairs_not_drawn"] = len(left_out)
+        kept = np.ones(len(truth), dtype=bool)
+        kept[left_out] = False
+        borders = np.cumsum([0, *map(len, pairs)]).tolist()
+        pairs = [
+            list(compress(doc_pairs, kept[start:]))
+            for doc_pairs, start in zip(pairs, borders, strict=False)
+        ]
+        truth = truth[kept]
+    return Targets(pairs, truth, without_entities, skipped)
+
+
+def draw_left_out(is_negative: BoolArray, max_negatives: int, rng: np.random.Generator) -> IntArray:
+    """Draw the negative pairs of a batch that are not learned.
+
+    Most pairs of entities are unrelated, and they cost as much time as the others. A batch without a
+    relation keeps as many of them as a batch with one relation, so that texts without relations are
+    learned from as well.
+
+    is_negative (bool array, (n_pairs,)): The pairs that are negative.
+    max_negatives (int): Largest number of them for each of the other pairs.
+    rng (Generator): The random generator.
+    RETURNS (int64 array, (k,)): Indices of negative pairs.
+    """
+    negatives = np.flatnonzero(is_negative)
+    n_kept = max_negatives * max(1, len(is_negative) - len(negatives))
+    return rng.permutation(negatives)[n_kept:]
 
 
 def label_pairs(

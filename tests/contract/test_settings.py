@@ -63,6 +63,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "all_scores": True,
         "existing": "extend",
         "train_pairs": "predicted",
+        "max_negatives": 3,
         "score_pairs": "gold",
     },
     "extractive_qa": {

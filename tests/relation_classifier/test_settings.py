@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,16 @@ import numpy as np
 import pytest
 import spacy
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 
 from spacy_spanrel import Relation, set_relations
 from spacy_spanrel.relation_classifier.component import RelationClassifier
-from spacy_spanrel.relation_classifier.pairs import EntityPairs, GivenPairs
+from spacy_spanrel.relation_classifier.pairs import EntityPairs, GivenPairs, TypedPair
+from spacy_spanrel.relation_classifier.targets import draw_left_out
 from spacy_spanrel.scoring.relations import make_pair_scorer
 
 from ..util import initialize, make_doc, tiny_checkpoint, train
@@ -574,6 +579,54 @@ def test_pairs_beyond_max_pairs_are_counted_in_training(checkpoint: Path) -> Non
     targets = pipe.make_targets([example])
     assert len(targets.labels) == 2
     assert pipe.skipped["pairs_beyond_max_pairs"] == 4
+
+
+@given(
+    is_negative=st.lists(st.booleans(), max_size=40),
+    max_negatives=st.integers(1, 5),
+    seed=st.integers(0, 2**32),
+)
+def test_drawn_negatives(is_negative: list[bool], max_negatives: int, seed: int) -> None:
+    """Only negative pairs are left out, and as few as the limit allows."""
+    rng = np.random.default_rng(seed)
+    left_out = draw_left_out(np.asarray(is_negative, dtype=bool), max_negatives, rng).tolist()
+    n_negative = sum(is_negative)
+    n_kept = min(n_negative, max_negatives * max(1, len(is_negative) - n_negative))
+    assert len(set(left_out)) == len(left_out) == n_negative - n_kept
+    assert all(is_negative[i] for i in left_out)
+
+
+@pytest.mark.parametrize("train_pairs", ["gold", "predicted"])
+def test_max_negatives(checkpoint: Path, train_pairs: str) -> None:
+    """A step learns from all relations and from some of the other pairs, drawn anew but repeatably."""
+
+    def steps(limit: int | None) -> list[list[tuple[TypedPair, str]]]:
+        nlp, pipe = make_nlp(checkpoint, train_pairs=train_pairs, max_negatives=limit)
+        np.random.seed(3)
+        initialize(nlp, make_examples(nlp))
+        words, entities, _ = ROWS[0]
+        pairs = [(i, j) for i in range(3) for j in range(3) if i != j]
+        labels = [(*pair, "works" if pair == (0, 1) else NEGATIVE) for pair in pairs]
+        gold = make_doc(nlp.vocab, words, entities, labels)
+        batch = [Example(make_doc(nlp.vocab, words, entities), gold)] * 2
+        targets = [pipe.make_targets(batch) for _ in range(20)]
+        assert all(len(step.pairs) == 2 for step in targets)
+        left_out = pipe.skipped["negative_pairs_not_drawn"]
+        assert left_out == 20 * (12 - len(targets[0].labels))
+        return [
+            [
+                (pair, pipe.labels[label])
+                for pair, label in zip(chain(*step.pairs), step.labels, strict=True)
+            ]
+            for step in targets
+        ]
+
+    drawn, all_pairs = steps(2), set(steps(None)[0])
+    assert steps(2) == drawn
+    assert len({tuple(step) for step in drawn}) > 10
+    for step in drawn:
+        assert Counter(label for _, label in step) == {"works": 2, NEGATIVE: 4}
+        assert set(step) <= all_pairs
 
 
 def test_scorer(trained_path: Path, checkpoint: Path) -> None:
