@@ -230,6 +230,17 @@ class Errors:
         'it: nlp.add_pipe("sentencizer", before="{name}"), or a senter or parser; in training name '
         'it in [training] annotating_components as well. Or set scope to "window" or "doc".'
     )
+    E311 = (
+        "[E_SR311] Setting 'context' of component '{name}' is {context}, but only with scope = "
+        "'sentence' is there anything around the text that is read; scope is '{scope}'. Set scope = "
+        '"sentence" (and put a sentencizer, senter or parser before the component), or context = 0.'
+    )
+    E312 = (
+        "[E_SR312] Setting 'context' of component '{name}' is {context}, but its encoder "
+        "('{encoder}') cannot read sentences with a number of tokens around them: a shared "
+        "transformer has read the Doc before, in spans of its own. Set context = 0 (the get_spans of "
+        "the transformer determines what it reads), or use spacy-spanrel.HFEncoder.v1."
+    )
 
     # Original SpERT checkpoints
     E401 = "[E_SR401] '{path}' is not a SpERT checkpoint: {reason}"

@@ -21,7 +21,7 @@ from .pieces import PieceTokenizer, piece_casing
 from .rows import check_row_length, load_network, row_length, run_batches
 from .shim import Precision, TorchShim, get_module, get_shim
 from .transfer import to_device
-from .windows import check_window_settings, owned_ranges, window_starts, window_tokens
+from .windows import check_window_settings, owned_ranges, window_tokens, windows_around
 
 
 @dataclass
@@ -76,17 +76,21 @@ class EncodedDocs:
 class SplitDocs(list[Doc]):
     """A list of Docs that are split into texts (sentences) for the encoder to read one by one.
 
-    `HFEncoder` reads each text as if it were a Doc. To other encoders this is an ordinary list of
-    Docs: a shared transformer, for one, has read the Docs already.
+    `HFEncoder` reads each text as if it were a Doc, or in a row with its context, as PURE does (Zhong
+    and Chen 2021, "A Frustratingly Easy Approach for Entity and Relation Extraction"). To other
+    encoders this is an ordinary list of Docs: a shared transformer, for one, has read the Docs
+    already.
 
     docs (Sequence[Doc]): The Docs.
     starts (Sequence[int64 array]): First token of each text in each Doc: ascending from 0. A Doc
         without tokens is one text.
+    context (int): Number of tokens of the same Doc to read before and after each text.
     """
 
-    def __init__(self, docs: Sequence[Doc], starts: Sequence[IntArray]):
+    def __init__(self, docs: Sequence[Doc], starts: Sequence[IntArray], context: int = 0):
         super().__init__(docs)
         self.starts = list(starts)
+        self.context = context
 
     @property
     def offsets(self) -> IntArray:
@@ -98,6 +102,9 @@ class SplitDocs(list[Doc]):
         ]
         return np.concatenate([*starts, doc_offsets[-1:]]).astype(np.int64)
 
+
+# Name of the models of `HFEncoder`.
+HF_ENCODER = "hf_encoder"
 
 # Takes the gradients of `pieces` and `context` back to the weights of the encoder.
 EncoderBackprop = Callable[[Tensor, Tensor], None]
@@ -143,7 +150,7 @@ def HFEncoder(
     attrs = dict(locals())
     computes = {key: attrs.pop(key) for key in ("precision", "device")}
     shim = TorchShim(build_hf_module, **computes)
-    return Model("hf_encoder", forward, init=_init, dims={"nO": None}, shims=[shim], attrs=attrs)
+    return Model(HF_ENCODER, forward, init=_init, dims={"nO": None}, shims=[shim], attrs=attrs)
 
 
 def _init(model: Model[list[Doc], EncodedDocs], X: Any = None, Y: Any = None) -> None:
@@ -208,26 +215,82 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Text:
-    """A text for the encoder to read by itself: that of a Doc, or of a sentence.
+    """A text for the tokenizer, and its parts that the encoder reads one by one.
 
     text: The text.
     token_chars: Character range of each token in the text.
+    parts: Token ranges (sentences, say) that follow each other and cover the text.
+    context: Number of tokens to read before and after each part.
     """
 
     text: str
     token_chars: IntArray
+    parts: Sequence[tuple[int, int]]
+    context: int = 0
 
 
 def _texts(docs: list[Doc]) -> Iterator[_Text]:
-    """Yield the texts of Docs, in order: those of `SplitDocs`, or one for each Doc."""
+    """Yield the texts of Docs, in order.
+
+    A sentence without context is a text of its own: its pieces do not depend on the text around it.
+    With context, a Doc is split into pieces once, and its sentences are ranges of them.
+    """
     for i, doc in enumerate(docs):
         text, token_chars = doc.text, token_char_ranges(doc)
         if not isinstance(docs, SplitDocs) or not len(doc):
-            yield _Text(text, token_chars)
+            yield _Text(text, token_chars, [(0, len(doc))])
             continue
-        for start, end in pairwise([*docs.starts[i].tolist(), len(doc)]):
+        parts = list(pairwise([*docs.starts[i].tolist(), len(doc)]))
+        if docs.context:
+            yield _Text(text[: int(token_chars[-1, 1])], token_chars, parts, docs.context)
+            continue
+        for start, end in parts:
             first, last = int(token_chars[start, 0]), int(token_chars[end - 1, 1])
-            yield _Text(text[first:last], token_chars[start:end] - first)
+            yield _Text(text[first:last], token_chars[start:end] - first, [(0, end - start)])
+
+
+@dataclass
+class _Reading:
+    """Tokens that the encoder reads together, and the windows in which it reads them.
+
+    start, end: The tokens; those of several parts if all of them have the same window.
+    first, last: Their pieces.
+    window_starts, stop: The first piece of each window, and the end of the last one. Only a single
+        window may reach beyond the pieces of the tokens.
+    """
+
+    start: int
+    end: int
+    first: int
+    last: int
+    window_starts: IntArray
+    stop: int
+
+
+def _readings(
+    text: _Text, token_pieces: IntArray, n_pieces: int, capacity: int, overlap: int
+) -> list[_Reading]:
+    """Place the windows of a text; `token_pieces` comes from `token_piece_ranges`."""
+
+    def pieces_between(start: int, end: int) -> tuple[int, int]:
+        # Pieces before the first and after the last token of the text are read as well.
+        first = int(token_pieces[start, 0]) if start else 0
+        return first, int(token_pieces[end - 1, 1]) if end < len(token_pieces) else n_pieces
+
+    readings: list[_Reading] = []
+    for start, end in text.parts:
+        first, last = pieces_between(start, end)
+        outer = pieces_between(
+            max(0, start - text.context), min(len(token_pieces), end + text.context)
+        )
+        starts, stop = windows_around((first, last), outer, capacity, overlap)
+        before = readings[-1] if readings else None
+        if before and before.stop == stop and np.array_equal(before.window_starts, starts):
+            # Short Docs: the same row serves several sentences.
+            before.end, before.last = end, last
+        else:
+            readings.append(_Reading(start, end, first, last, starts, stop))
+    return readings
 
 
 def _layout(
@@ -237,44 +300,48 @@ def _layout(
     suffix = np.asarray(tokenizer.suffix, dtype=np.int64)
     rows: list[IntArray] = []
     casing: list[IntArray] = []
-    # One array for each text; they are joined at the end.
+    # One array for each reading; they are joined at the end.
     piece_window, piece_column, token_pieces, token_window, windows = [], [], [], [], []
     n_pieces = n_tokens = 0
     texts = list(_texts(docs))
     for text, pieces in zip(texts, tokenizer([text.text for text in texts]), strict=True):
-        n = len(pieces.ids)
-        starts = window_starts(n, capacity, overlap)
-        owned = owned_ranges(starts, n, capacity)
-        counts = owned[:, 1] - owned[:, 0]
-        window = np.repeat(np.arange(len(rows), len(rows) + len(starts)), counts)
-        column = np.arange(n) - np.repeat(starts, counts) + len(prefix)
         cases = piece_casing(text.text, pieces.chars) if cased else None
-        for start in starts:
-            row = np.concatenate([prefix, pieces.ids[start : start + capacity], suffix])
-            if not len(row):
-                # An empty text without special tokens around it still needs a row.
-                row = np.asarray([tokenizer.pad_id])
-            rows.append(row)
-            if cases is not None:
-                row_casing = np.zeros_like(row)
-                window_cases = cases[start : start + capacity]
-                row_casing[len(prefix) : len(prefix) + len(window_cases)] = window_cases
-                casing.append(row_casing)
-        ranges = token_piece_ranges(text.token_chars, pieces.chars)
-        first = np.minimum(ranges[:, 0], max(0, n - 1))
-        token_window.append(window[first] if n else np.full(len(ranges), len(rows) - 1))
-        windows.append(window_tokens(starts, capacity, ranges) + n_tokens)
-        n_tokens += len(ranges)
-        kept = pieces_of_tokens(ranges, n)
-        if not kept.all():
-            # The network reads pieces that belong to no token (those of white space, say), but no
-            # span needs their vectors.
-            window, column = window[kept], column[kept]
-            ranges = np.concatenate([[0], np.cumsum(kept)])[ranges]
-        piece_window.append(window)
-        piece_column.append(column)
-        token_pieces.append(ranges + n_pieces)
-        n_pieces += len(window)
+        pieces_of_text = token_piece_ranges(text.token_chars, pieces.chars)
+        for reading in _readings(text, pieces_of_text, len(pieces.ids), capacity, overlap):
+            # From here on pieces are numbered from the first one of the reading.
+            n = reading.last - reading.first
+            starts = reading.window_starts - reading.first
+            owned = owned_ranges(starts, n, capacity)
+            counts = owned[:, 1] - owned[:, 0]
+            window = np.repeat(np.arange(len(rows), len(rows) + len(starts)), counts)
+            column = np.arange(n) - np.repeat(starts, counts) + len(prefix)
+            for start in reading.window_starts:
+                in_window = slice(start, min(start + capacity, reading.stop))
+                row = np.concatenate([prefix, pieces.ids[in_window], suffix])
+                if not len(row):
+                    # An empty text without special tokens around it still needs a row.
+                    row = np.asarray([tokenizer.pad_id])
+                rows.append(row)
+                if cases is not None:
+                    row_casing = np.zeros_like(row)
+                    window_cases = cases[in_window]
+                    row_casing[len(prefix) : len(prefix) + len(window_cases)] = window_cases
+                    casing.append(row_casing)
+            ranges = pieces_of_text[reading.start : reading.end] - reading.first
+            first = np.minimum(ranges[:, 0], max(0, n - 1))
+            token_window.append(window[first] if n else np.full(len(ranges), len(rows) - 1))
+            windows.append(window_tokens(starts, capacity, ranges) + n_tokens)
+            n_tokens += len(ranges)
+            kept = pieces_of_tokens(ranges, n)
+            if not kept.all():
+                # The network reads pieces that belong to no token (those of white space, say), but no
+                # span needs their vectors.
+                window, column = window[kept], column[kept]
+                ranges = np.concatenate([[0], np.cumsum(kept)])[ranges]
+            piece_window.append(window)
+            piece_column.append(column)
+            token_pieces.append(ranges + n_pieces)
+            n_pieces += len(window)
     return _Layout(
         rows,
         casing,

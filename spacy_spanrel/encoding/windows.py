@@ -46,13 +46,35 @@ def window_starts(n_pieces: int, capacity: int, overlap: int) -> IntArray:
     return starts
 
 
+def windows_around(
+    inner: tuple[int, int], outer: tuple[int, int], capacity: int, overlap: int
+) -> tuple[IntArray, int]:
+    """Place windows over a part of a sequence, together with the context for which there is room.
+
+    If the part fits one window, the room that is left is shared by both sides; a side that needs less
+    leaves the rest to the other one. A longer part is read in several windows, without context.
+
+    inner, outer (tuple[int, int]): The part, and the part with its context; ends exclusive.
+    capacity (int), overlap (int): As in `window_starts`.
+    RETURNS (tuple[int64 array, int]): First item of each window, ascending; end (exclusive) of the
+        last window.
+    """
+    (first, last), (begin, end) = inner, outer
+    room = capacity - (last - first)
+    if room < 0:
+        return first + window_starts(last - first, capacity, overlap), last
+    left = min(first - begin, max(room // 2, room - (end - last)))
+    start = first - left
+    return np.asarray([start], dtype=np.int64), min(end, start + capacity)
+
+
 def owned_ranges(starts: IntArray, n_pieces: int, capacity: int) -> IntArray:
     """Assign each piece to the window that gives it most context.
 
     The context of a piece in a window is its distance to the nearer border of the window (the rule
     of BERT's `run_squad`). So two neighbours meet in the middle of the pieces that they share.
 
-    starts (int64 array, (n_windows,)): From `window_starts`.
+    starts (int64 array, (n_windows,)): From `window_starts`; a single window may begin earlier.
     n_pieces (int): Length of the sequence.
     capacity (int): Pieces in a full window.
     RETURNS (int64 array, (n_windows, 2)): The pieces of each window, end exclusive. The

@@ -28,7 +28,7 @@ from ..annotations import (
 )
 from ..arrays import BoolArray, FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
-from ..encoding.encoder import EncodedDocs, EncoderBackprop, HFEncoder, SplitDocs
+from ..encoding.encoder import HF_ENCODER, EncodedDocs, EncoderBackprop, HFEncoder, SplitDocs
 from ..encoding.listening import check_training
 from ..encoding.shim import get_module
 from ..encoding.transfer import to_device
@@ -72,6 +72,7 @@ RULES = {
     "max_pairs": whole_number(1),
     "neg_entity_count": whole_number(0),
     "neg_relation_count": whole_number(0),
+    "context": whole_number(0),
     "max_distance": optional(whole_number(0)),
     "relation_threshold": number(0, 1),
     "type_constraints": TYPE_CONSTRAINTS,
@@ -102,6 +103,7 @@ def make_span_relation(
     negative_label: Optional[str] = "no_relation",  # noqa: UP045
     max_span_size: int = 10,
     scope: Scope = "doc",
+    context: int = 0,
     max_distance: Optional[int] = None,  # noqa: UP045
     max_pairs: int = 1000,
     neg_entity_count: int = 100,
@@ -136,6 +138,9 @@ def make_span_relation(
         is read by itself as if it were a Doc, and no entity crosses its borders (a shared
         transformer reads longer texts; the limits on entities and pairs are the same). An earlier
         component must set the borders: a sentencizer, senter or parser.
+    context (int): With scope = "sentence": the encoder reads up to this many tokens before and after
+        each sentence, from its neighbours in the Doc (Zhong and Chen 2021); entities and relations
+        stay within the sentence. Where the encoder has no room for so many, it reads fewer.
     max_distance (int | None): Largest number of tokens between the entities of a pair; None for any.
     max_pairs (int): Largest number of pairs to classify in a Doc; the nearest are taken.
     neg_entity_count (int): Number of negative spans to draw from each Doc in a training step.
@@ -241,12 +246,25 @@ class SpanRelation(TorchPipe):
     def __init__(self, *arguments: Any, **settings: Any):
         super().__init__(*arguments, **settings)
         self._rng = np.random.default_rng(0)
+        self._check_context()
+
+    def _check_context(self) -> None:
+        """Refuse a `context` that would have no effect."""
+        if not self.cfg["context"]:
+            return
+        if self.cfg["scope"] != "sentence":
+            raise ValueError(Errors.E311.format(name=self.name, **self.cfg))
+        encoder = self.model.get_ref("encoder").name
+        if encoder != HF_ENCODER:
+            raise ValueError(Errors.E312.format(name=self.name, encoder=encoder, **self.cfg))
 
     def check_loaded(self) -> None:
-        """Refuse settings that name relations which the component does not have.
+        """Refuse settings that name relations which the component does not have, or that contradict
+        each other.
 
         RAISES (ValueError): If there are such settings.
         """
+        self._check_context()
         check_label_settings(self.name, self.cfg, self.relation_labels)
 
     # Labels
@@ -372,6 +390,7 @@ class SpanRelation(TorchPipe):
 
     def _split_into_texts(self, docs: list[Doc]) -> list[Doc]:
         """Tell the encoder to read each sentence by itself, if that is the scope."""
+        self._check_context()
         if self.cfg["scope"] != "sentence":
             return docs
         starts_of_docs = []
@@ -380,7 +399,7 @@ class SpanRelation(TorchPipe):
             if starts is None:
                 raise ValueError(Errors.E310.format(name=self.name, text=doc.text[:80]))
             starts_of_docs.append(starts)
-        return SplitDocs(docs, starts_of_docs)
+        return SplitDocs(docs, starts_of_docs, self.cfg["context"])
 
     def _reach(self, docs: list[Doc], encoded: EncodedDocs) -> Reach:
         """Find out which entities and relations of a batch can be predicted."""

@@ -10,6 +10,7 @@ from spacy_spanrel.encoding.windows import (
     owned_ranges,
     window_starts,
     window_tokens,
+    windows_around,
 )
 
 
@@ -50,6 +51,24 @@ def test_windows_of_a_long_text_are_full_and_share_the_overlap(case):
     assert (starts[:-1] + capacity - starts[1:] >= overlap).all()
     # There is no superfluous window: without the last one, pieces would be missing.
     assert starts[-2] + capacity < n
+
+
+@given(settings_of_windows(), st.integers(0, 60), st.integers(0, 60))
+def test_windows_around_a_part(case, before: int, after: int):
+    n, capacity, overlap = case
+    first, last, end = before, before + n, before + n + after
+    starts, stop = windows_around((first, last), (0, end), capacity, overlap)
+    if n > capacity:
+        # The part comes first: there is no room for context.
+        assert (starts - first).tolist() == window_starts(n, capacity, overlap).tolist()
+        assert stop == last
+        return
+    (start,) = starts.tolist()
+    assert 0 <= start <= first <= last <= stop <= end
+    assert stop - start == min(capacity, end)
+    # The sides differ only if one of them has no more context.
+    left, right = first - start, stop - last
+    assert abs(left - right) <= 1 or (left > right and right == after) or left == before
 
 
 @given(settings_of_windows())

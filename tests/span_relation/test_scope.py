@@ -189,6 +189,101 @@ def test_sentence_borders_are_needed(checkpoint: Path) -> None:
     assert nlp.update(examples, annotates=["sentencizer"])["joint"] > 0
 
 
+# Context
+
+
+def example_of(nlp: Language, before: str, town: str) -> Example:
+    """A Doc of two sentences; the second one is always the same, but not the label of its town."""
+    text = [[before, "works", "."], ["he", "lives", "in", "Paris", "."]]
+    gold = split_doc(nlp, text)
+    spans = [Span(gold, 3, 4, label="Per"), Span(gold, 6, 7, label=town)]
+    gold.set_ents(spans)
+    set_relations(gold, [Relation(*spans, "lives" if town == "Loc" else "works")])
+    return Example(split_doc(nlp, text), gold)
+
+
+@pytest.mark.parametrize("encoder", [{}, {"frozen_layers": 1}, {"casing": True}])
+def test_learns_from_the_sentence_before(checkpoint: Path, encoder: dict[str, Any]) -> None:
+    nlp, pipe = make_nlp(
+        checkpoint, model=model_config(checkpoint, encoder), scope="sentence", context=5
+    )
+    examples = [example_of(nlp, "John", "Loc"), example_of(nlp, "Mary", "Org")]
+    initialize(nlp, examples)
+    train(nlp, examples, 100)
+    docs = list(pipe.pipe(example.predicted.copy() for example in examples))
+    for doc, example in zip(docs, examples, strict=True):
+        assert annotations_of(doc) == annotations_of(example.reference, None)
+    # Entities and relations stay within sentences, and one row is enough for so short a Doc.
+    assert [doc._.spanrel_report["span_relation"]["windows"] for doc in docs] == [1, 1]
+    # Without context the two are the same.
+    pipe.cfg["context"] = 0
+    first, second = pipe.pipe(example.predicted.copy() for example in examples)
+    assert scores_of(first) == pytest.approx(scores_of(second), abs=1e-5)
+
+
+@settings(max_examples=15)
+@given(
+    docs=st.lists(
+        st.lists(
+            st.lists(st.sampled_from([*WORDS, "\n", "isn't"]), min_size=1, max_size=8),
+            min_size=1,
+            max_size=4,
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    context=st.sampled_from([0, 1, 4, 10**6]),
+    tight=st.booleans(),
+)
+def test_predictions_with_context_do_not_depend_on_other_docs(
+    eager_pipes: dict[str, tuple[Language, SpanRelation]],
+    docs: list[list[list[str]]],
+    context: int,
+    tight: bool,
+) -> None:
+    nlp, pipe = eager_pipes["roberta"]
+    pipe.cfg["context"] = context
+    together = list(pipe.pipe(split_doc(nlp, doc, tight) for doc in docs))
+    alone = [pipe(split_doc(nlp, doc, tight)) for doc in docs]
+    pipe.cfg["context"] = 0
+    for one, other in zip(together, alone, strict=True):
+        assert annotations_of(one) == annotations_of(other)
+        assert one.spans["entities"].attrs["scores"] == pytest.approx(
+            other.spans["entities"].attrs["scores"], abs=1e-5
+        )
+        sentence = [i for i, sent in enumerate(one.sents) for _ in sent]
+        for span in one.spans["entities"]:
+            assert sentence[span.start] == sentence[span.end - 1]
+        for relation in one._.relations:
+            assert sentence[relation.head.start] == sentence[relation.tail.start]
+
+
+@pytest.mark.parametrize("scope", ["doc", "window"])
+def test_context_needs_sentences(checkpoint: Path, tmp_path: Path, scope: str) -> None:
+    error = rf"E_SR311.*'context' of component 'joint' is 5.*'{scope}'.*context = 0"
+    with pytest.raises(ValueError, match=error):
+        make_nlp(checkpoint, scope=scope, context=5, name="joint")
+    nlp, pipe = make_nlp(checkpoint, scope="sentence", context=5, name="joint")
+    initialize(nlp, make_examples(nlp))
+    nlp.to_disk(tmp_path)
+    assert spacy.load(tmp_path).get_pipe("joint").cfg["context"] == 5
+    with pytest.raises(ValueError, match=error):
+        spacy.load(tmp_path, config={"components.joint.scope": scope})
+    # Settings that are changed later are checked when they are used.
+    pipe.cfg["scope"] = scope
+    with pytest.raises(ValueError, match=error):
+        nlp("John works in Paris")
+
+
+def test_context_needs_an_encoder_that_reads_sentences(checkpoint: Path) -> None:
+    pytest.importorskip("spacy_transformers")
+    nlp = spacy.blank("xx")
+    encoder = {"@architectures": "spacy-spanrel.ListenerEncoder.v1"}
+    config = {"model": {"encoder": encoder}, "scope": "sentence", "context": 5}
+    with pytest.raises(ValueError, match=r"E_SR312.*is 5.*listener_encoder.*get_spans"):
+        nlp.add_pipe("span_relation", config=config)
+
+
 # Windows and distance
 
 
@@ -375,16 +470,18 @@ def test_pipelines_without_these_settings_load(trained: Language, tmp_path: Path
     trained.to_disk(path)
     config = path / "config.cfg"
     lines = config.read_text().splitlines()
-    old = [line for line in lines if not line.startswith(("scope =", "max_distance ="))]
-    assert len(old) == len(lines) - 2
+    settings = ("scope =", "context =", "max_distance =")
+    old = [line for line in lines if not line.startswith(settings)]
+    assert len(old) == len(lines) - 3
     config.write_text("\n".join(old))
     file = path / "span_relation" / "cfg"
     cfg = json.loads(file.read_text())
     for table in (cfg, cfg["configured"]):
-        del table["scope"], table["max_distance"]
+        del table["scope"], table["context"], table["max_distance"]
     file.write_text(json.dumps(cfg))
     nlp = spacy.load(path)
     assert nlp.get_pipe("span_relation").cfg["scope"] == "doc"
+    assert nlp.get_pipe("span_relation").cfg["context"] == 0
     assert nlp.get_pipe("span_relation").cfg["max_distance"] is None
     for doc, other in zip(nlp.pipe(TEXTS), trained.pipe(TEXTS), strict=True):
         assert annotations_of(doc) == annotations_of(other)
