@@ -18,6 +18,7 @@ from spacy_spanrel import (
     set_relations,
 )
 from spacy_spanrel.annotations.clusters import Entities, head_of
+from spacy_spanrel.training.joining import join_docs
 from tests.util import make_doc
 
 NLP = spacy.blank("en")
@@ -126,6 +127,20 @@ def test_own_clusters_are_replaced_and_saved(doc):
     assert borders(get_clusters(saved)) == CLUSTERS
     set_clusters(doc, [])
     assert get_clusters(doc) == ()
+
+
+def test_clusters_come_back_from_worker_processes(doc):
+    set_clusters(doc, spans_of(doc, CLUSTERS))
+    (found,) = spacy.blank("en").pipe([doc], n_process=2)
+    assert borders(get_clusters(found)) == CLUSTERS
+
+
+def test_joined_docs_keep_their_clusters_apart(doc):
+    # Doc.from_docs joins groups of the same name, and so clusters of different Docs.
+    set_clusters(doc, spans_of(doc, CLUSTERS))
+    n = len(doc)
+    moved = [[(start + n, end + n) for start, end in cluster] for cluster in CLUSTERS]
+    assert borders(get_clusters(join_docs([doc, doc]))) == CLUSTERS + moved
 
 
 def test_mentions_of_another_doc_are_refused(doc):

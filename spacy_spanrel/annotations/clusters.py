@@ -102,9 +102,18 @@ def set_clusters(
         doc.spans[key] = SpanGroup(doc, name=key, spans=group)
 
 
+def numbered_prefix(key: str) -> str | None:
+    """Return the prefix of a numbered name: "coref_clusters" of "coref_clusters_7".
+
+    key (str): The name of a span group.
+    RETURNS (str | None): The name without the underscore and the number; None if it does not end so.
+    """
+    prefix, underscore, number = key.rpartition("_")
+    return prefix if underscore and number.isdecimal() else None
+
+
 def _cluster_keys(doc: Doc, prefix: str) -> list[str]:
-    start = f"{prefix}_"
-    return [key for key in doc.spans if key.startswith(start) and key[len(start) :].isdecimal()]
+    return [key for key in doc.spans if numbered_prefix(key) == prefix]
 
 
 def _fastcoref_clusters(doc: Doc) -> list[Iterable[Span]]:

@@ -14,7 +14,6 @@ joins the texts of a batch: each is read once in each epoch, with new companions
 from __future__ import annotations
 
 import random
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -25,6 +24,7 @@ from spacy.tokens import Doc, Span, SpanGroup
 from spacy.training import Example
 
 from ..annotations.answers import join_questions
+from ..annotations.clusters import numbered_prefix
 from ..annotations.relations import SCORES_ATTR
 from ..settings import check_settings, number, whole_number
 
@@ -32,8 +32,9 @@ Batcher = Callable[[Iterable[Example]], Iterable[Sequence[Example]]]
 
 # Number of earlier texts among which the augmenter chooses.
 _RESERVOIR = 1000
-# Groups that are numbered within a Doc, one for each coreference cluster.
-_NUMBERED = re.compile(r"(coref_\w*?)_(\d+)")
+# Numbered span groups whose names begin so are coreference clusters, also under another prefix than the
+# usual one, such as the "coref_head_clusters" of spacy-experimental.
+_COREF = "coref_"
 
 RULES = {
     "level": number(0, 1),
@@ -186,9 +187,8 @@ def join_docs(docs: Sequence[Doc], borders: bool = True) -> Doc:
             # spaCy takes the first token of any Doc for the start of a sentence.
             joined[start].is_sent_start = None
         for key, group in doc.spans.items():
-            numbered = _NUMBERED.fullmatch(key)
-            if numbered is not None:
-                prefix = numbered[1]
+            prefix = numbered_prefix(key)
+            if prefix is not None and prefix.startswith(_COREF):
                 key = f"{prefix}_{n_numbered[prefix]}"
                 n_numbered[prefix] += 1
             groups[key].append((group, doc, start))
