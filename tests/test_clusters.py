@@ -103,6 +103,16 @@ def test_character_offsets_of_fastcoref(doc):
 
 
 @pytest.mark.usefixtures("fresh_extensions")
+def test_clusters_of_fastcoref_are_read_without_it(doc):
+    Doc.set_extension("coref_clusters", default=None)
+    doc._.coref_clusters = [[(0, 13), (doc[13].idx, doc[13].idx + 3)]]
+    data = DocBin(docs=[doc], store_user_data=True).to_bytes()
+    Doc.remove_extension("coref_clusters")
+    (saved,) = DocBin(store_user_data=True).from_bytes(data).get_docs(NLP.vocab)
+    assert borders(get_clusters(saved)) == [[(0, 2), (13, 14)]]
+
+
+@pytest.mark.usefixtures("fresh_extensions")
 @pytest.mark.parametrize(
     "foreign", ["a text", 7, [[("a", "b")]], [[(0, 3, 5)]], [[(0, 10_000)]], [[(5, 5)]], [[[0]]]]
 )

@@ -21,6 +21,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from spacy.lang.en.stop_words import STOP_WORDS
 from spacy.tokens import Doc, Span, SpanGroup, Token
@@ -117,9 +118,11 @@ def _cluster_keys(doc: Doc, prefix: str) -> list[str]:
 
 
 def _fastcoref_clusters(doc: Doc) -> list[Iterable[Span]]:
-    if not Doc.has_extension(FASTCOREF_NAME):
-        return []
-    stored = doc._.get(FASTCOREF_NAME)
+    if Doc.has_extension(FASTCOREF_NAME):
+        stored = doc._.get(FASTCOREF_NAME)
+    else:  # in a Doc that was saved with its extension data, and read without fastcoref
+        user_data: dict[Any, Any] = doc.user_data
+        stored = user_data.get(("._.", FASTCOREF_NAME, None, None))
     if stored is None:  # the default, before the component runs
         return []
     try:

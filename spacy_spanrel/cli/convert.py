@@ -101,7 +101,8 @@ def convert_cli(
         typer.Option(
             "--coref",
             metavar="NAME",
-            help="brat: read what has this name as coreference: clusters, and their mentions",
+            help="Formats of annotation tools: read what has this name as coreference, that is clusters "
+            "and their mentions",
         ),
     ] = None,
     negatives: Negatives = None,
@@ -197,7 +198,7 @@ def convert(
     text_key (str | None): For labelstudio only: the key of the annotated text.
     offsets ("auto" | "utf-16" | "code-points" | None): For doccano only: the unit of offsets.
     keep_unannotated (bool): For brat only: keep texts without an .ann file.
-    coref (str | None): For brat only: the name of coreference.
+    coref (str | None): For brat, doccano, labelstudio and prodigy: the name of coreference.
     negatives (str | None): Label for the pairs of entities without a relation, see
         `add_negatives`. It need not be in the types file.
     lang (str): Language of the blank pipeline that gives vocabulary and tokenizer.

@@ -20,8 +20,10 @@ from ..annotations import (
     QA_KEY,
     RELATIONS_KEY,
     get_answers,
+    get_clusters,
     get_entities,
     get_questions,
+    set_clusters,
 )
 from ..annotations.relations import ORIG_ID_ATTR, get_orig_id
 from ..converters import (
@@ -167,7 +169,9 @@ class Writer:
     write: Callable[..., None]
     needs: str | None = "Docs with tokens"
     options: frozenset[str] = frozenset()
-    written: str = "{docs} Docs, {entities} entities and {relations} relations written to {output}"
+    written: str = (
+        "{docs} Docs, {entities} entities and {relations} relations{clusters} written to {output}"
+    )
 
     @property
     def has_questions(self) -> bool:
@@ -207,6 +211,9 @@ def _squad_predictions(
 RELATIONS = "Docs with relations"
 
 # Format -> how it is written.
+# Options of the formats of annotation tools.
+COREF = frozenset({"coref"})
+
 WRITERS: dict[str, Writer] = {
     "ade": Writer(
         "rows of ADE's DRUG-AE.rel",
@@ -214,16 +221,20 @@ WRITERS: dict[str, Writer] = {
         write_lines,
         needs="relations Adverse-Effect of an Adverse-Effect to a Drug",
     ),
-    "brat": Writer("a folder of standoff files", docs_to_brat, write_folder, needs="Docs"),
+    "brat": Writer(
+        "a folder of standoff files", docs_to_brat, write_folder, needs="Docs", options=COREF
+    ),
     "conll04": Writer("rows of conll04.corp", docs_to_conll04, write_lines),
     "csv": Writer(
         "a table, a row a relation",
         docs_to_triples,
         write_table,
         needs=None,
-        options=frozenset({"raw", "entities", "clusters_prefix"}),
+        options=frozenset({"raw", "entities"}),
     ),
-    "doccano": Writer("JSON lines of doccano", docs_to_doccano, write_json_lines, needs="Docs"),
+    "doccano": Writer(
+        "JSON lines of doccano", docs_to_doccano, write_json_lines, needs="Docs", options=COREF
+    ),
     "kbp37": Writer(
         "text form of KBP37, a record a relation", docs_to_kbp37, write_lines, needs=RELATIONS
     ),
@@ -232,9 +243,14 @@ WRITERS: dict[str, Writer] = {
         docs_to_labelstudio,
         write_json_list,
         needs="Docs",
+        options=COREF,
     ),
     "prodigy": Writer(
-        "JSON lines of Prodigy's rel.manual", docs_to_prodigy, write_json_lines, needs="Docs"
+        "JSON lines of Prodigy's rel.manual",
+        docs_to_prodigy,
+        write_json_lines,
+        needs="Docs",
+        options=COREF,
     ),
     "scierc": Writer(
         "JSON lines of SciERC or DyGIE++",
@@ -273,7 +289,7 @@ WRITERS: dict[str, Writer] = {
         docs_to_triples,
         write_json_lines,
         needs=None,
-        options=frozenset({"entities", "clusters_prefix"}),
+        options=frozenset({"entities"}),
     ),
 }
 
@@ -321,14 +337,21 @@ def export_cli(
             "mentions, with its evidence",
         ),
     ] = False,
-    clusters_prefix: Annotated[
+    coref: Annotated[
         str | None,
         typer.Option(
-            "--clusters-prefix",
-            help="With --entities: prefix of the span groups of coreferent mentions (default: "
-            f"{CLUSTERS_PREFIX})",
+            "--coref",
+            metavar="NAME",
+            help="Formats of annotation tools: write clusters of coreferent mentions under this name, as "
+            "convert --coref reads them",
         ),
     ] = None,
+    clusters_prefix: Annotated[
+        str,
+        typer.Option(
+            "--clusters-prefix", help="Prefix of the span groups of clusters of coreferent mentions"
+        ),
+    ] = CLUSTERS_PREFIX,
     key: Annotated[
         str | None,
         typer.Option(
@@ -356,7 +379,7 @@ def export_cli(
     $ python -m spacy spanrel export spert train.spacy dev.spacy train_dev.json
     $ python -m spacy spanrel export scierc train.spacy train.json --unit document
     $ python -m spacy spanrel export tacred dev.spacy dev.json --negatives no_relation
-    $ python -m spacy spanrel export brat predicted.spacy predicted_brat
+    $ python -m spacy spanrel export brat predicted.spacy predicted_brat --coref Coref
     $ python -m spacy spanrel export csv predicted.spacy relations.csv
     $ python -m spacy spanrel export triples predicted.spacy relations.jsonl --entities
     $ python -m spacy spanrel export squad dev.spacy dev.json
@@ -372,6 +395,7 @@ def export_cli(
             entities_key=entities_key,
             relations_key=relations_key,
             entities=entities,
+            coref=coref,
             clusters_prefix=clusters_prefix,
             key=key,
             raw=raw,
@@ -391,7 +415,8 @@ def export(
     entities_key: str = ENTITIES_KEY,
     relations_key: str = RELATIONS_KEY,
     entities: bool = False,
-    clusters_prefix: str | None = None,
+    coref: str | None = None,
+    clusters_prefix: str = CLUSTERS_PREFIX,
     key: str | None = None,
     raw: bool = False,
     report: ExportReport | None = None,
@@ -407,7 +432,9 @@ def export(
     entities_key (str): Span group of entities. A Doc without the default one gives its `doc.ents`.
     relations_key (str): Span group of relations.
     entities (bool): For csv and triples only: write relations between entities, see `docs_to_triples`.
-    clusters_prefix (str | None): With `entities`: prefix of the span groups of coreferent mentions.
+    coref (str | None): For brat, doccano, labelstudio and prodigy only: the name of coreference, under
+        which clusters are written.
+    clusters_prefix (str): Prefix of the span groups of coreferent mentions, as in `get_clusters`.
     key (str | None): For the squad formats only: span group of questions and answers.
     raw (bool): For csv only: write cells as they are, even if a spreadsheet would run them.
     report (ExportReport | None): Is added to.
@@ -432,7 +459,7 @@ def export(
         ("key", key),
         ("raw", raw or None),
         ("entities", entities or None),
-        ("clusters_prefix", clusters_prefix),
+        ("coref", coref),
     ):
         if value is None:
             continue
@@ -441,10 +468,11 @@ def export(
             option = "--" + name.replace("_", "-")
             raise argument_error(option, found, "one of the formats " + ", ".join(fitting))
         options[name] = value
-    # By option, the key of a span group, and the key under which the writers look for it.
+    # By option, the key of a span group (or prefix of groups), and that with which the writers look.
     keys = {
         "--entities-key": (entities_key, ENTITIES_KEY),
         "--relations-key": (relations_key, RELATIONS_KEY),
+        "--clusters-prefix": (clusters_prefix, CLUSTERS_PREFIX),
     }
     of_relations = [option for option, (chosen, home) in keys.items() if chosen != home]
     if negatives is not None:
@@ -453,6 +481,8 @@ def export(
         raise argument_error(of_relations[0], found, "a format of relations")
     if negatives is not None:
         check_negative_label(negatives, "--negatives")
+    if coref is not None and not coref.strip():
+        raise argument_error("--coref", repr(coref), "a name")
     docs = _Docs(paths, report, writer.has_questions, negatives, keys, quiet)
     write = writer.write
     if data_format == "csv":
@@ -532,7 +562,7 @@ class _Docs:
                 for number, doc in enumerate(read_docs(path)):
                     self.place = Place(str(path), f"Doc {number}")
                     self.n += 1
-                    missing -= {o for o, (key, _) in self.keys.items() if key in doc.spans}
+                    missing -= {o for o in missing if _has_group(doc, *self.keys[o])}
                     self._prepare(doc)
                     yield doc
                     bar.update()
@@ -551,12 +581,21 @@ class _Docs:
             n_relations = len(doc.spans[RELATIONS_KEY]) // 2 if RELATIONS_KEY in doc.spans else 0
             self.report.note("entities, left out", len(get_entities(doc)))
             self.report.note("relations, left out", n_relations)
+            self.report.note("clusters of coreferent mentions, left out", len(get_clusters(doc)))
         else:
             self.report.note("questions, left out", len(get_questions(doc)))
 
 
+def _has_group(doc: Doc, key: str, home: str) -> bool:
+    """Tell whether a Doc has the span group that is to be moved home; of clusters, any."""
+    return bool(get_clusters(doc, key)) if home == CLUSTERS_PREFIX else key in doc.spans
+
+
 def _move_group(doc: Doc, key: str, home: str) -> None:
     """Move a span group to the key under which the writers look, and keep the id of the Doc."""
+    if home == CLUSTERS_PREFIX:
+        set_clusters(doc, get_clusters(doc, key))
+        return
     orig_id = get_orig_id(doc)
     for suffix in ("", PAIR_SCORES_SUFFIX):
         doc.spans.pop(home + suffix, None)
@@ -574,6 +613,8 @@ def print_report(report: ExportReport, writer: Writer, output: Path) -> None:
         docs=report.docs,
         entities=report.entities,
         relations=report.relations,
+        clusters=f", with {report.clusters} clusters of coreferent mentions,"
+        * bool(report.clusters),
         questions=report.questions,
         output=output,
         null_odds=null_odds_path(output),

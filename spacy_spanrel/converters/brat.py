@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain, combinations, count
+from itertools import chain, combinations, count, pairwise
 from pathlib import Path
 
 from spacy.language import Language
@@ -73,10 +73,8 @@ def brat_to_docs(
         inside it are read, in the order of their names, except for hidden files.
     keep_unannotated (bool): Read a .txt without .ann as a text without entities. Otherwise it is
         left out and counted, or, if `path` is this one file, an error.
-    coref (str | None): The name of coreference. Its lines ``*	NAME T1 T2 ...`` and relations become
-        clusters, which `get_clusters` reads. Text-bound annotations of this type are
-        mentions, such as pronouns: they are no entities, but may be arguments of relations, where
-        they have the type of the entities in their cluster. Neither need be in the types file.
+    coref (str | None): The name of coreference, as in `common.DocMaker`: of lines ``*	NAME T1 T2 ...``,
+        of relations, and of text-bound annotations that are mentions only.
     nlp, types, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If there is nothing to read or, with the default `on_error`, a text is
@@ -296,6 +294,9 @@ def _resolve(
             there = sorted(
                 dict.fromkeys(there), key=lambda i: (entities[i].start, entities[i].end, i)
             )
+            if relation.label == maker.coref:
+                edges.extend(Edge(a, b, relation.label) for a, b in pairwise(there))
+                continue
             n_equivalent += len(there) * (len(there) - 1) // 2
             if n_equivalent > MAX_EQUIVALENT_PAIRS:
                 raise relation.place.error(
@@ -337,22 +338,28 @@ class BratDocument:
     ann: str
 
 
-def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocument]:
+def docs_to_brat(
+    docs: Iterable[Doc], report: ExportReport, *, coref: str | None = None
+) -> Iterator[BratDocument]:
     """Make standoff files of Docs, gold or predicted.
 
     - The files are named after the ids of the Docs, with _ for characters that do not suit a file
       name. No two names differ only in case. Docs without an id are numbered.
     - Relations with the label Equiv become lines ``*	Equiv``, which have no direction.
+    - With `coref`, each cluster becomes a line ``*	NAME T1 T2 ...``, and mentions that are no entities
+      become text-bound annotations of this type.
     - An entity over several lines is written in fragments, one per line. Line ends around it are cut
       off, and an entity of blanks alone is left out. Blanks in labels become _.
 
     docs (Iterable[Doc]): Gold or predicted Docs.
     report (ExportReport): Counts what is written, changed and left out. Scores are left out.
+    coref (str | None): The name of coreference, for the same argument of `brat_to_docs`. None to
+        leave clusters out.
     YIELDS (BratDocument): The files of each Doc, which `brat_to_docs` reads.
     """
     taken: set[str] = set()
     for number, doc in enumerate(docs):
-        annotated = read_text_annotations(doc, report)
+        annotated = read_text_annotations(doc, report, coref)
         name = _file_name(annotated.id, number, taken, report)
         lines: list[str] = []
         ids: dict[int, str] = {}
@@ -383,7 +390,12 @@ def docs_to_brat(docs: Iterable[Doc], report: ExportReport) -> Iterator[BratDocu
                 label = _without_blanks(edge.label, report)
                 lines.append(f"R{n_relations + 1}\t{label} Arg1:{head} Arg2:{tail}\n")
             n_relations += 1
-        report.count(len(ids), n_relations)
+        clusters = [[ids[i] for i in cluster if i in ids] for cluster in annotated.clusters]
+        clusters = [cluster for cluster in clusters if len(cluster) > 1]
+        name_of_coref = _without_blanks(annotated.coref, report) if clusters else ""
+        lines += [f"*\t{name_of_coref} {' '.join(cluster)}\n" for cluster in clusters]
+        n_entities = sum(annotated.entities[i].label != coref for i in ids)
+        report.count(n_entities, n_relations, len(clusters))
         yield BratDocument(name, annotated.text, "".join(lines))
 
 

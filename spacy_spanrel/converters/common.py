@@ -44,6 +44,8 @@ ENTITY = "ENTITY"
 # The integers that msgpack can hold; an id outside is kept as text.
 _INT64 = range(-(2**63), 2**63)
 
+# Start and end of a span in tokens, end exclusive.
+Borders = tuple[int, int]
 Record = TypeVar("Record")
 Result = TypeVar("Result")
 
@@ -68,7 +70,7 @@ class Edge:
 
 def split_clusters(
     entities: Sequence[Entity], edges: Sequence[Edge], name: str
-) -> tuple[list[Entity], list[Edge], list[list[tuple[int, int]]]]:
+) -> tuple[list[Entity], list[Edge], list[list[Borders]]]:
     """Tell coreference from other relations.
 
     Edges of this name link mentions of one thing. As coreference is transitive, each set of linked
@@ -82,25 +84,54 @@ def split_clusters(
         the text.
     """
     places = [(entity.start, entity.end) for entity in entities]
-    cluster_of = {place: {place} for place in places}
-    for edge in edges:
-        if edge.label == name:
-            first, second = (cluster_of[places[i]] for i in (edge.head, edge.tail))
-            first |= second
-            cluster_of.update(dict.fromkeys(second, first))
-    types: dict[tuple[int, int], set[str]] = {place: set() for place in places}
-    for entity, place in zip(entities, places, strict=True):
-        if entity.label != name:
-            for mention in cluster_of[place]:
-                types[mention].add(entity.label)
+    linked = ((places[edge.head], places[edge.tail]) for edge in edges if edge.label == name)
+    clusters = join_overlapping([*((place,) for place in places), *linked])
+    types = types_of_mentions(clusters, (entity for entity in entities if entity.label != name))
     typed = [
-        entity
-        if entity.label != name
-        else Entity(*place, next(iter(types[place])) if len(types[place]) == 1 else "")
+        entity if entity.label != name else Entity(*place, types[place])
         for entity, place in zip(entities, places, strict=True)
     ]
-    clusters = {id(cluster): sorted(cluster) for cluster in cluster_of.values() if len(cluster) > 1}
-    return typed, [edge for edge in edges if edge.label != name], sorted(clusters.values())
+    edges = [edge for edge in edges if edge.label != name]
+    return typed, edges, [cluster for cluster in clusters if len(cluster) > 1]
+
+
+def join_overlapping(groups: Iterable[Iterable[Borders]]) -> list[list[Borders]]:
+    """Join groups that share a member, because coreference is transitive.
+
+    groups (Iterable[Iterable[tuple[int, int]]]): Groups of mentions, by start and end.
+    RETURNS (list[list[tuple[int, int]]]): Groups without a common member. Members and groups are in
+        the order of the text.
+    """
+    group_of: dict[Borders, set[Borders]] = {}
+    for members in groups:
+        joined: set[Borders] = set()
+        for member in members:
+            # The members of the smaller group move, so that each moves seldom.
+            smaller, joined = sorted((group_of.setdefault(member, {member}), joined), key=len)
+            joined |= smaller
+            group_of.update(dict.fromkeys(smaller, joined))
+    distinct = {id(group): group for group in group_of.values()}
+    return sorted(map(sorted, distinct.values()))
+
+
+def types_of_mentions(
+    clusters: Iterable[Sequence[Borders]], entities: Iterable[Entity]
+) -> dict[Borders, str]:
+    """Return the entity type that a mention without one has by its cluster.
+
+    clusters (Iterable[Sequence[tuple[int, int]]]): The mentions of each cluster, each in one cluster.
+    entities (Iterable[Entity]): The entities.
+    RETURNS (dict[tuple[int, int], str]): For each mention the type of the entities in its cluster; ""
+        if there is none or several.
+    """
+    types: dict[Borders, set[str]] = {}
+    for entity in entities:
+        types.setdefault((entity.start, entity.end), set()).add(entity.label)
+    type_of: dict[Borders, str] = {}
+    for cluster in clusters:
+        labels = {label for mention in cluster for label in types.get(mention, ())}
+        type_of.update(dict.fromkeys(cluster, labels.pop() if len(labels) == 1 else ""))
+    return type_of
 
 
 class DocMaker:
@@ -116,7 +147,10 @@ class DocMaker:
     on_error (Callable[[ConversionError], None]): Called with the error in a bad record. If it does
         not raise, the record is skipped. Errors that concern the whole file are always raised.
     report (ConversionReport | None): Counts what is read, changed and left out. Defaults to a new one.
-    coref (str | None): The label of coreference, see `split_clusters`. Defaults to none.
+    coref (str | None): The name of coreference. Relations of this name become clusters, which
+        `get_clusters` reads. Spans of this type are mentions, such as pronouns: they are no entities,
+        but may be arguments of relations, where they have the type of the entities in their cluster
+        (see `split_clusters`). The name need not be in the types file. Defaults to none.
     """
 
     def __init__(

@@ -36,6 +36,7 @@ def doccano_to_docs(
     nlp: Language | None = None,
     types: str | Path | TypeNames | None = None,
     offsets: DoccanoOffsets = "auto",
+    coref: str | None = None,
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
@@ -61,7 +62,7 @@ def doccano_to_docs(
 
     path (str | Path): The file.
     offsets ("auto" | "utf-16" | "code-points"): The unit that offsets count.
-    nlp, types, on_error, report: As in `common.DocMaker`.
+    nlp, types, coref, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
@@ -69,7 +70,7 @@ def doccano_to_docs(
         raise Place(str(path)).error(
             Errors.E613, found=f"offsets {offsets!r}", expected=" or ".join(map(repr, OFFSETS))
         )
-    maker = DocMaker(nlp, types, on_error, report)
+    maker = DocMaker(nlp, types, on_error, report, coref)
 
     def to_doc(record: JsonValue) -> Doc:
         record = record.with_id("id", "doc_id")
@@ -183,7 +184,9 @@ def _relations(record: JsonValue, spans: Sequence[_Span]) -> list[Edge]:
     return relations
 
 
-def docs_to_doccano(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
+def docs_to_doccano(
+    docs: Iterable[Doc], report: ExportReport, *, coref: str | None = None
+) -> Iterator[dict[str, Any]]:
     """Make records of Docs, gold or predicted, for import into doccano.
 
     Offsets count UTF-16 units, as doccano does. This matters to other programs only if texts have
@@ -192,13 +195,16 @@ def docs_to_doccano(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
     docs (Iterable[Doc]): Gold or predicted Docs.
     report (ExportReport): Counts what is written, changed and left out. Scores are left out.
         Overlapping entities are written, but doccano shows them only in projects that allow them.
+    coref (str | None): The name of coreference, for the same argument of `doccano_to_docs`: a relation
+        of this name leads from each mention of a cluster to the one before it, and mentions that are
+        no entities get it as their type. None to leave clusters out.
     YIELDS (dict[str, Any]): A record for each Doc, to be written as a line of JSON.
     """
     # Ids are unique over the whole file, as in doccano's own.
     entity_id = relation_id = 0
     for doc in docs:
-        annotated = read_text_annotations(doc, report)
-        report.count(len(annotated.entities), len(annotated.relations))
+        annotated = read_text_annotations(doc, report, coref)
+        annotated.count(report)
         if annotated.has_overlaps:
             report.notes["texts with overlapping entities, which the project must allow"] += 1
         offsets = Offsets(annotated.text, UTF16_UNITS)
@@ -226,8 +232,8 @@ def docs_to_doccano(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
                 "to_id": entity_id + edge.tail,
                 "type": edge.label,
             }
-            for i, edge in enumerate(annotated.relations)
+            for i, edge in enumerate(annotated.edges)
         ]
         entity_id += len(annotated.entities)
-        relation_id += len(annotated.relations)
+        relation_id += len(record["relations"])
         yield record

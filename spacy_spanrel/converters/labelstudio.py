@@ -34,6 +34,7 @@ def labelstudio_to_docs(
     nlp: Language | None = None,
     types: str | Path | TypeNames | None = None,
     text_key: str | None = None,
+    coref: str | None = None,
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
@@ -64,11 +65,11 @@ def labelstudio_to_docs(
 
     path (str | Path): The file.
     text_key (str | None): The key of the annotated text in `data`.
-    nlp, types, on_error, report: As in `common.DocMaker`.
+    nlp, types, coref, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a task in it.
     """
-    maker = DocMaker(nlp, types, on_error, report)
+    maker = DocMaker(nlp, types, on_error, report, coref)
 
     def to_doc(task: JsonValue) -> Doc | None:
         task = task.with_id("id")
@@ -262,7 +263,9 @@ def _edges(
             yield Edge(ends[1], ends[0], label)
 
 
-def docs_to_labelstudio(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
+def docs_to_labelstudio(
+    docs: Iterable[Doc], report: ExportReport, *, coref: str | None = None
+) -> Iterator[dict[str, Any]]:
     """Make tasks of Docs, gold or predicted, for import into Label Studio.
 
     Each has one annotation. The tasks fit a labelling interface with ``<Labels name="label" toName="text">``,
@@ -270,11 +273,14 @@ def docs_to_labelstudio(docs: Iterable[Doc], report: ExportReport) -> Iterator[d
 
     docs (Iterable[Doc]): Gold or predicted Docs.
     report (ExportReport): Counts what is written, changed and left out. Scores are left out.
+    coref (str | None): The name of coreference, for the same argument of `labelstudio_to_docs`: a relation
+        of this name leads from each mention of a cluster to the one before it, and mentions that are
+        no entities get it as their type. None to leave clusters out.
     YIELDS (dict[str, Any]): A task for each Doc, to be written as an item of a JSON list.
     """
     for doc in docs:
-        annotated = read_text_annotations(doc, report)
-        report.count(len(annotated.entities), len(annotated.relations))
+        annotated = read_text_annotations(doc, report, coref)
+        annotated.count(report)
         result: list[dict[str, Any]] = [
             {
                 "id": f"e{i}",
@@ -300,7 +306,7 @@ def docs_to_labelstudio(docs: Iterable[Doc], report: ExportReport) -> Iterator[d
                 "direction": "right",
                 "labels": [edge.label],
             }
-            for edge in annotated.relations
+            for edge in annotated.edges
         )
         task: dict[str, Any] = {} if annotated.id is None else {"id": annotated.id}
         task["data"] = {TEXT_KEY: annotated.text}

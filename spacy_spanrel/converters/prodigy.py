@@ -25,6 +25,7 @@ def prodigy_to_docs(
     *,
     nlp: Language | None = None,
     types: str | Path | TypeNames | None = None,
+    coref: str | None = None,
     on_error: ErrorHandler = raise_error,
     report: ConversionReport | None = None,
 ) -> Iterator[Doc]:
@@ -50,16 +51,17 @@ def prodigy_to_docs(
          "answer": "accept"}
 
     The Doc has the tokens and spaces of the record; if the record has none, the text is tokenized.
-    An argument that is a plain token becomes an entity of the type ENTITY. Records with the answer
+    An argument that is a plain token becomes an entity of the type ENTITY, or with `coref`, in relations
+    of this name, a mention. Records with the answer
     "reject" or "ignore" are left out and counted. The id of a Doc is the record's `id`, else its
     `_task_hash`.
 
     path (str | Path): The file.
-    nlp, types, on_error, report: As in `common.DocMaker`.
+    nlp, types, coref, on_error, report: As in `common.DocMaker`.
     YIELDS (Doc): The gold Docs.
     RAISES (ConversionError): If the file is bad or, with the default `on_error`, a record in it.
     """
-    maker = DocMaker(nlp, types, on_error, report)
+    maker = DocMaker(nlp, types, on_error, report, coref)
 
     def to_doc(record: JsonValue) -> Doc | None:
         record = record.with_id("id", "_task_hash")
@@ -102,12 +104,15 @@ class _RecordReader:
         for span in self.record.get("spans") or ():
             label = self.maker.label_or(ENTITY, span.get("label"), "spans")
             self._add(Entity(*self._bounds(span), label))
-        relations = [
-            Edge(
-                self._argument(item, "head"), self._argument(item, "child"), item["label"].as_name()
-            )
-            for item in self.record.get("relations") or ()
-        ]
+        coref = self.maker.coref
+        items = [(item["label"].as_name(), item) for item in self.record.get("relations") or ()]
+        # Coreference first: its plain tokens are mentions, which other relations may have too.
+        items.sort(key=lambda label_and_item: label_and_item[0] != coref)
+        relations = []
+        for label, item in items:
+            default = coref if coref is not None and label == coref else ENTITY
+            head, tail = (self._argument(item, side, default) for side in ("head", "child"))
+            relations.append(Edge(head, tail, label))
         return self.maker.annotate(self.doc, self.entities, relations, self.record.place)
 
     def _bounds(self, span: JsonValue) -> tuple[int, int]:
@@ -139,8 +144,9 @@ class _RecordReader:
         self.entities.append(entity)
         return self.index.setdefault(entity, len(self.entities) - 1)
 
-    def _argument(self, relation: JsonValue, name: str) -> int:
-        """Return the index of a relation's argument ("head" or "child") among the entities."""
+    def _argument(self, relation: JsonValue, name: str, default: str) -> int:
+        """Return the index of a relation's argument ("head" or "child") among the entities; if it is
+        none of them, it is added, with the default type if it has none."""
         token = relation[name].as_int()
         span = relation.get(f"{name}_span")
         label = None
@@ -169,7 +175,7 @@ class _RecordReader:
                 same = [e for e in self.entities if (e.start, e.end) == bounds]
                 if same:
                     return self.index[same[0]]
-        entity = Entity(*bounds, self.maker.label_or(ENTITY, label, "arguments of relations"))
+        entity = Entity(*bounds, self.maker.label_or(default, label, "arguments of relations"))
         if entity not in self.index:
             self.maker.report.notes[
                 "arguments of relations that are not among the spans, added"
@@ -213,17 +219,22 @@ def _read_tokens(tokens: JsonValue, text: str) -> tuple[list[str], list[bool]]:
     return words, spaces
 
 
-def docs_to_prodigy(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[str, Any]]:
+def docs_to_prodigy(
+    docs: Iterable[Doc], report: ExportReport, *, coref: str | None = None
+) -> Iterator[dict[str, Any]]:
     """Make records of Docs, gold or predicted, for Prodigy's interface for relations.
 
     docs (Iterable[Doc]): Gold or predicted Docs.
     report (ExportReport): Counts what is written, changed and left out. Scores are left out.
         Overlapping entities are written, but Prodigy's interface for relations does not show them.
+    coref (str | None): The name of coreference, for the same argument of `prodigy_to_docs`: a relation
+        of this name leads from each mention of a cluster to the one before it, and mentions that are
+        no entities get it as their type. None to leave clusters out.
     YIELDS (dict[str, Any]): A record for each Doc, to be written as a line of JSON.
     """
     for doc in docs:
-        annotated = read_text_annotations(doc, report)
-        report.count(len(annotated.entities), len(annotated.relations))
+        annotated = read_text_annotations(doc, report, coref)
+        annotated.count(report)
         if annotated.has_overlaps:
             report.notes["texts with overlapping entities, which Prodigy does not show"] += 1
         record: dict[str, Any] = {} if annotated.id is None else {"id": annotated.id}
@@ -258,7 +269,7 @@ def docs_to_prodigy(docs: Iterable[Doc], report: ExportReport) -> Iterator[dict[
                 "child_span": spans[edge.tail],
                 "label": edge.label,
             }
-            for edge in annotated.relations
+            for edge in annotated.edges
         ]
         record["answer"] = ACCEPT
         yield record

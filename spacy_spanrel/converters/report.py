@@ -99,7 +99,7 @@ class ExportReport:
     """The results of an export; several outputs may add to one report.
 
     docs (int): Docs of which something was written.
-    entities, relations, questions (int): The numbers of those that were written.
+    entities, relations, clusters, questions (int): The numbers of those that were written.
     notes (Counter[str]): What the format cannot hold and what became of it, in words ("scores of
         relations, left out"), and how often.
     """
@@ -107,6 +107,7 @@ class ExportReport:
     docs: int = 0
     entities: int = 0
     relations: int = 0
+    clusters: int = 0
     questions: int = 0
     notes: Counter[str] = field(default_factory=Counter)
 
@@ -115,8 +116,9 @@ class ExportReport:
         if n:
             self.notes[text] += n
 
-    def count(self, entities: int, relations: int) -> None:
-        """Count a Doc of which so many entities and relations were written."""
+    def count(self, entities: int, relations: int, clusters: int = 0) -> None:
+        """Count a Doc of which so many entities, relations and clusters were written."""
         self.docs += 1
         self.entities += entities
         self.relations += relations
+        self.clusters += clusters

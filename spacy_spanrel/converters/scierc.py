@@ -313,7 +313,8 @@ def docs_to_scierc(
         if not len(doc):
             report.notes["Docs without tokens, left out"] += 1
             continue
-        entities, edges = read_annotations(doc, report)
+        entities, edges = read_annotations(doc, report, with_clusters=True)
+        clusters = get_clusters(doc)
         words = words_of(doc, report, has_sentences=is_document)
         borders = sentences_of(doc) if is_document else [(0, len(doc))]
         _note_losses(borders, entities, edges, report)
@@ -332,8 +333,8 @@ def docs_to_scierc(
         is_unnumbered = not is_document and key == name
         report.note("ids that get ':0', as they name no sentence", is_unnumbered)
         current.pad(index)
-        current.add(words, borders, entities, edges, get_clusters(doc))
-        report.count(len(entities), len(edges))
+        current.add(words, borders, entities, edges, clusters)
+        report.count(len(entities), len(edges), len(clusters))
     if current is not None:
         yield current.to_dict()
 

@@ -16,7 +16,7 @@ from ..annotations import (
     get_relations,
 )
 from .report import ExportReport
-from .writing import doc_id, note_scores
+from .writing import doc_id, note_clusters, note_scores
 
 COLUMNS = (
     "doc",
@@ -69,6 +69,8 @@ def docs_to_triples(
     """
     for number, doc in enumerate(docs):
         note_scores(doc, report)
+        if not entities:
+            note_clusters(doc, report, ", as rows are not relations between entities (--entities)")
         relations = get_relations(doc)
         arguments = {_key(span) for r in relations for span in (r.head, r.tail)}
         spans = {_key(span) for span in get_entities(doc)}

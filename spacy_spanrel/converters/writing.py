@@ -8,21 +8,34 @@ leaves out, and counts by kind in ``report.notes``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
 from spacy.tokens import Doc, Span
 from spacy.util import filter_spans
 
-from ..annotations import get_entities, get_entity_scores, get_pair_scores, get_relations
+from ..annotations import (
+    get_clusters,
+    get_entities,
+    get_entity_scores,
+    get_pair_scores,
+    get_relations,
+)
 from ..annotations.relations import RecordId, get_orig_id
 from ..pairing import sentence_starts
-from .common import ENTITY, Edge, Entity
+from .common import ENTITY, Borders, Edge, Entity, join_overlapping, types_of_mentions
 from .report import ExportReport
 
 
-def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list[Edge]]:
+def read_annotations(
+    doc: Doc,
+    report: ExportReport,
+    *,
+    with_clusters: bool = False,
+    mention_types: Mapping[Borders, str] | None = None,
+    coref: str = "",
+) -> tuple[list[Entity], list[Edge]]:
     """Return the entities of a gold or predicted Doc, and the relations between them.
 
     Each entity comes once, in the order of the Doc. Arguments of relations that are none of the
@@ -31,9 +44,15 @@ def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list
 
     doc (Doc): The Doc.
     report (ExportReport): Gets notes on these changes, and on scores, which are not read.
+    with_clusters (bool): Whether the format holds clusters; if not, they are counted as left out.
+    mention_types (Mapping[tuple[int, int], str] | None): Coreferent mentions that need not become
+        entities if they are arguments of relations, with the types that readers give them there.
+    coref (str): The type of such arguments.
     RETURNS (tuple[list[Entity], list[Edge]]): Entities and the relations between them.
     """
     note_scores(doc, report)
+    if not with_clusters:
+        note_clusters(doc, report)
     notes: Counter[str] = Counter()
     relations = get_relations(doc)
     notes["scores of relations, left out"] += sum(r.score is not None for r in relations)
@@ -66,6 +85,8 @@ def read_annotations(doc: Doc, report: ExportReport) -> tuple[list[Entity], list
             place = (span.start, span.end)
             if not span.label_.strip() and place in by_place:
                 ends.append(by_place[place])
+            elif mention_types and place in mention_types and place not in by_place:
+                ends.append(index.setdefault(Entity(*place, coref), len(index)))
             else:
                 n = len(index)
                 ends.append(add(span))
@@ -84,6 +105,16 @@ def note_scores(doc: Doc, report: ExportReport) -> None:
     n_scores = sum(score is not None for score in get_entity_scores(doc))
     report.note("scores of entities, left out", n_scores)
     report.note("pairs whose scores for all labels are left out", len(get_pair_scores(doc)))
+
+
+def note_clusters(doc: Doc, report: ExportReport, hint: str = "") -> None:
+    """Count the clusters of coreferent mentions as left out.
+
+    doc (Doc): The Doc.
+    report (ExportReport): Gets the note.
+    hint (str): The option that would write them, for the note.
+    """
+    report.note(f"clusters of coreferent mentions, left out{hint}", len(get_clusters(doc)))
 
 
 # Ids
@@ -256,9 +287,13 @@ class TextAnnotations:
 
     id (str | int | None): The id of its record, if it has one.
     text (str): Its text.
-    entities (list[Entity]): By tokens, each once.
+    entities (list[Entity]): By tokens, each once. Coreferent mentions that are no entities come last,
+        with the name of coreference as their type.
     bounds (list[tuple[int, int]]): The offsets of each entity in the text, ends exclusive.
     relations (list[Edge]): By indices of entities, each once.
+    clusters (list[list[int]]): Coreferent mentions by indices of entities, two or more in a cluster,
+        in the order of the text; no mention is in two clusters.
+    coref (str): The name of coreference.
     """
 
     id: RecordId | None
@@ -266,21 +301,62 @@ class TextAnnotations:
     entities: list[Entity]
     bounds: list[tuple[int, int]]
     relations: list[Edge]
+    clusters: list[list[int]]
+    coref: str
 
     @property
     def has_overlaps(self) -> bool:
-        """Whether entities overlap."""
+        """Whether entities or mentions overlap."""
         return any(first[1] > second[0] for first, second in pairwise(sorted(self.bounds)))
 
+    @property
+    def edges(self) -> list[Edge]:
+        """The relations, and coreference as relations from each mention to the one before it."""
+        links = (
+            Edge(later, earlier, self.coref)
+            for cluster in self.clusters
+            for earlier, later in pairwise(cluster)
+        )
+        return [*self.relations, *links]
 
-def read_text_annotations(doc: Doc, report: ExportReport) -> TextAnnotations:
+    def count(self, report: ExportReport) -> None:
+        """Count everything as written."""
+        n_entities = sum(entity.label != self.coref for entity in self.entities)
+        report.count(n_entities, len(self.relations), len(self.clusters))
+
+
+def read_text_annotations(
+    doc: Doc, report: ExportReport, coref: str | None = None
+) -> TextAnnotations:
     """Read a Doc, gold or predicted, for a format of texts with offsets.
 
     doc (Doc): The Doc.
     report (ExportReport): Gets notes on what is left out or changed.
-    RETURNS (TextAnnotations): Its text, entities and relations, which are not counted yet.
+    coref (str | None): The name of coreference, with which the readers of such formats find clusters.
+        None to leave them out.
+    RETURNS (TextAnnotations): Its text, entities, relations and clusters, which are not counted yet.
     """
-    entities, relations = read_annotations(doc, report)
+    if coref is None:
+        note_clusters(doc, report, ", as no name is given for coreference (--coref)")
+    clusters = [] if coref is None else _clusters_to_write(doc, report)
+    entities, relations = read_annotations(
+        doc,
+        report,
+        with_clusters=True,
+        mention_types=_mention_types(doc, clusters),
+        coref=coref or "",
+    )
+    ambiguous = "entities and relations with the name of coreference, which will be read as such"
+    n_ambiguous = sum(span.label_ == coref for span in get_entities(doc))
+    n_ambiguous += sum(relation.label == coref for relation in relations)
+    report.note(ambiguous, n_ambiguous)
+    index: dict[Borders, int] = {}
+    for i, entity in enumerate(entities):
+        index.setdefault((entity.start, entity.end), i)
+    for place in (place for cluster in clusters for place in cluster):
+        if place not in index:
+            index[place] = len(entities)
+            entities.append(Entity(*place, coref or ""))
     spans = [doc[entity.start : entity.end] for entity in entities]
     text = doc.text
     if doc.has_unknown_spaces and len(doc):
@@ -288,4 +364,47 @@ def read_text_annotations(doc: Doc, report: ExportReport) -> TextAnnotations:
         # Nobody wrote the blank behind the last one.
         text = text[: doc[-1].idx + len(doc[-1])]
     bounds = [(span.start_char, span.end_char) for span in spans]
-    return TextAnnotations(get_orig_id(doc), text, entities, bounds, relations)
+    return TextAnnotations(
+        get_orig_id(doc),
+        text,
+        entities,
+        bounds,
+        relations,
+        [[index[place] for place in cluster] for cluster in clusters],
+        coref or "",
+    )
+
+
+def _clusters_to_write(doc: Doc, report: ExportReport) -> list[list[Borders]]:
+    """Return the clusters of a Doc as readers will find them: joined where they share a mention."""
+    groups = [[(m.start, m.end) for m in cluster] for cluster in get_clusters(doc)]
+    clusters = join_overlapping(groups)
+    report.note("clusters that share a mention, written as one", len(groups) - len(clusters))
+    several = [cluster for cluster in clusters if len(cluster) > 1]
+    report.note("clusters of one mention, left out", len(clusters) - len(several))
+    return several
+
+
+def _mention_types(doc: Doc, clusters: Sequence[Sequence[Borders]]) -> dict[Borders, str]:
+    """Return the mentions that need not become entities, with the types that readers give them.
+
+    An argument of a relation that is a mention and no entity gets the type of the entities in its
+    cluster (`types_of_mentions`). Where arguments have another type than that, they need to be entities.
+    """
+    entities = [
+        Entity(span.start, span.end, span.label_.strip() or ENTITY) for span in get_entities(doc)
+    ]
+    types = types_of_mentions(clusters, entities)
+    places = {(entity.start, entity.end) for entity in entities}
+    others = {
+        (span.start, span.end)
+        for relation in get_relations(doc)
+        for span in (relation.head, relation.tail)
+        if (span.start, span.end) not in places
+        and span.label_.strip() not in ("", types.get((span.start, span.end)))
+    }
+    for cluster in clusters:
+        if not others.isdisjoint(cluster):
+            for mention in cluster:
+                del types[mention]
+    return types

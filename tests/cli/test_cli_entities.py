@@ -14,9 +14,10 @@ from spacy.tokens import Doc, Span
 from spacy.training import Example
 from typer.testing import CliRunner
 
-from spacy_spanrel import Relation, set_clusters, set_relations
+from spacy_spanrel import Relation, get_clusters, get_entities, set_clusters, set_relations
 from spacy_spanrel.cli import app
 from spacy_spanrel.evaluation import component_tables, evaluate_examples
+from spacy_spanrel.training.corpus import read_docs
 from spacy_spanrel.visualize import relation_graph
 from tests.util import make_doc, write_docs
 
@@ -84,6 +85,44 @@ def test_other_formats_have_no_entities(path: Path, tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "--entities" in result.output
     assert "triples" in result.output
+
+
+@pytest.mark.parametrize("data_format", ["brat", "doccano", "labelstudio", "prodigy"])
+def test_clusters_in_the_formats_of_annotation_tools(data_format: str, tmp_path: Path) -> None:
+    source = write_docs(tmp_path / "docs.spacy", [annotated("chains")])
+    exported, again = tmp_path / "exported", tmp_path / "again.spacy"
+    options = ["--coref", "Coref", "--clusters-prefix", "chains"]
+    output = run("export", data_format, source, exported, *options)
+    assert (
+        "5 entities and 3 relations, with 2 clusters of coreferent mentions, written"
+        in " ".join(output.split())
+    )
+    run("convert", data_format, exported, again, "--coref", "Coref")
+    (doc,) = read_docs(again)
+    assert [[(m.start, m.end) for m in cluster] for cluster in get_clusters(doc)] == CLUSTERS
+    assert [(e.start, e.end, e.label_) for e in get_entities(doc)] == ENTITIES
+    assert "(--coref)" in run(
+        "export", data_format, source, exported, "--clusters-prefix", "chains"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["brat", "--coref", " "], "a name"),
+        (["spert", "--coref", "C"], "brat, doccano, labelstudio, prodigy"),
+        (["brat", "--clusters-prefix", "chain"], "--clusters-prefix"),
+    ],
+)
+def test_wrong_options_of_clusters(
+    options: list[str], expected: str, path: Path, tmp_path: Path
+) -> None:
+    name, *rest = options
+    args = ["export", name, str(path), str(tmp_path / "out"), *rest]
+    result = CliRunner().invoke(app, args)
+    assert result.exit_code == 1
+    assert expected in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
 
 
 def test_graph(path: Path, tmp_path: Path) -> None:

@@ -517,6 +517,15 @@ def test_coreference_is_a_relation_unless_it_is_named(pair, nlp, assert_fails):
     assert_fails(brat_to_docs, path, "608", "'Coref'", nlp=nlp, types=types)
 
 
+def test_clusters_may_be_large(pair, nlp):
+    # Of an equivalence, as many spans would be too many pairs.
+    n = 300
+    lines = [f"T{i}\tCoref {2 * i} {2 * i + 1}\tx\n" for i in range(n)]
+    path = pair("".join(lines) + "*\tCoref " + " ".join(f"T{i}" for i in range(n)), "x " * n)
+    (doc,) = brat_to_docs(path, nlp=nlp, coref="Coref")
+    assert [len(cluster) for cluster in get_clusters(doc)] == [n]
+
+
 def test_coreference_on_the_command_line(pair, tmp_path):
     path, output = pair(COREF_ANN, COREF_TEXT), tmp_path / "out.spacy"
     arguments = ["convert", "brat", str(path), str(output), "--coref", "Coref"]

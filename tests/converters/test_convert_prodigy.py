@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from typer.testing import CliRunner
 
-from spacy_spanrel.annotations import get_entities, get_relations
+from spacy_spanrel.annotations import get_clusters, get_entities, get_relations
 from spacy_spanrel.cli import app
 from spacy_spanrel.converters import (
     ExportReport,
@@ -171,6 +171,21 @@ def test_plain_tokens_become_entities(write, nlp, report):
     ]
     assert report.entities == {"PERSON": 1, "CITY": 1, "ENTITY": 2}
     assert report.notes["arguments of relations that are not among the spans, added"] == 2
+
+
+def test_plain_tokens_in_coreference_become_mentions(write, nlp, report):
+    # Whatever the order of the relations.
+    relations = [
+        without(relation(head=2, child=5), "head_span"),
+        without(relation(head=2, child=1, label="COREF"), "head_span", "child_span"),
+    ]
+    path = write(to_lines([changed(relations=relations)]))
+    (doc,) = prodigy_to_docs(path, nlp=nlp, report=report, coref="COREF")
+    assert [[m.text for m in cluster] for cluster in get_clusters(doc)] == [["Ann Lee", "can"]]
+    assert [span.text for span in get_entities(doc)] == ["Ann Lee", "Oslo"]
+    (lives_in,) = get_relations(doc)
+    assert lives_in.to_triple() == ("can", "lives_in", "Oslo")
+    assert lives_in.head.label_ == "PERSON"
 
 
 def test_direction_is_from_head_to_child(write, nlp):

@@ -5,15 +5,24 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import spacy
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from spacy.tokens import Doc, Span, SpanGroup
 from spacy.vocab import Vocab
 
-from spacy_spanrel import Relation, get_entities, get_relations, set_entities, set_relations
+from spacy_spanrel import (
+    Relation,
+    get_clusters,
+    get_entities,
+    get_relations,
+    set_clusters,
+    set_entities,
+    set_relations,
+)
 from spacy_spanrel.annotations import set_pair_scores
 from spacy_spanrel.cli import convert, export
 from spacy_spanrel.cli.convert import CONVERTERS
@@ -280,6 +289,116 @@ def test_ade(data, tmp_path):
         return
     assert [facts(doc) for doc in again] == [facts(doc) for doc in docs]
     assert [doc.text for doc in again] == [doc.text for doc in docs]
+
+
+# Coreference
+
+TOOLS = ["brat", "doccano", "labelstudio", "prodigy"]
+
+
+@st.composite
+def with_clusters(draw, *, exact: bool) -> Doc:
+    """Draw a Doc with clusters; if `exact`, one that the formats of annotation tools give back."""
+    words = draw(st.lists(st.sampled_from(["Ann", "she", "it", "x"]), min_size=2, max_size=8))
+    doc = NLP.make_doc(" ".join(words))
+    places = st.integers(0, len(doc) - 1).flatmap(
+        lambda start: st.tuples(st.just(start), st.integers(start + 1, len(doc)))
+    )
+    clusters = draw(st.lists(st.lists(places, min_size=0 if exact else 1, max_size=4), max_size=3))
+    if exact:
+        clusters = [[*dict.fromkeys(cluster)] for cluster in clusters]
+        taken = [place for cluster in clusters for place in cluster]
+        assume(len(taken) == len(set(taken)) and all(len(c) != 1 for c in clusters))
+    set_clusters(doc, [[doc[start:end] for start, end in cluster] for cluster in clusters])
+    entities = draw(one_type_a_place(len(doc)))
+    doc.spans["entities"] = [Span(doc, e.start, e.end, e.label) for e in entities]
+    arguments = list(doc.spans["entities"])
+    if exact:
+        # A mention has the type of its cluster.
+        for cluster in clusters:
+            types = {e.label for e in entities if (e.start, e.end) in cluster}
+            label = types.pop() if len(types) == 1 else ""
+            arguments += [Span(doc, *m, label) for m in cluster if not by_place(entities, m)]
+    else:
+        arguments += [Span(doc, *draw(places), draw(st.sampled_from(["", *TYPES])))]
+    if arguments:
+        spans = st.sampled_from(arguments)
+        relation = st.builds(Relation, spans, spans, st.sampled_from(LABELS[:3]))
+        set_relations(doc, draw(st.lists(relation, max_size=4)))
+    return doc
+
+
+def by_place(entities, place):
+    return [entity for entity in entities if (entity.start, entity.end) == place]
+
+
+def clusters_of(doc):
+    return [[(m.start, m.end) for m in cluster] for cluster in get_clusters(doc)]
+
+
+def write_tool(data_format, docs, path):
+    return write(data_format, docs, path, coref="Coref the same")
+
+
+def read_tool(data_format, path):
+    name = "Coref_the_same" if data_format == "brat" else "Coref the same"
+    return read(data_format, path, coref=name)
+
+
+@pytest.mark.parametrize("data_format", TOOLS)
+@EXAMPLES
+@given(data=st.data())
+def test_clusters(data_format, data, tmp_path):
+    docs = [data.draw(with_clusters(exact=True)) for _ in range(data.draw(st.integers(1, 2)))]
+    with TemporaryDirectory(dir=tmp_path) as folder:
+        path = Path(folder) / "x"
+        report = write_tool(data_format, docs, path)
+        again = read_tool(data_format, path)
+    assert [clusters_of(doc) for doc in again] == [clusters_of(doc) for doc in docs]
+    assert report.clusters == sum(len(get_clusters(doc)) for doc in docs)
+    kept = [note for note in report.notes if "overlap" not in note and "written as" not in note]
+    assert not [note for note in kept if note != "duplicate relations, written once"]
+    if data_format == "brat":  # which has no blanks in labels, and changes those of the other test
+        return
+    for doc, copy in zip(docs, again, strict=True):
+        expected, found = facts(doc), facts(copy)
+        assert found["entities"] == expected["entities"]
+        assert found["relations"] == sorted(set(expected["relations"]))
+
+
+@pytest.mark.parametrize("data_format", TOOLS)
+@EXAMPLES
+@given(data=st.data())
+def test_no_cluster_is_lost_without_a_note(data_format, data, tmp_path):
+    doc = data.draw(with_clusters(exact=False))
+    with TemporaryDirectory(dir=tmp_path) as folder:
+        path = Path(folder) / "x"
+        report = write_tool(data_format, [doc], path)
+        (again,) = read_tool(data_format, path)
+    assert report.clusters == len(get_clusters(again))
+    several = [set(cluster) for cluster in clusters_of(doc) if len(cluster) > 1]
+    assert all(any(c <= set(other) for other in clusters_of(again)) for c in several)
+    n_joined = report.notes["clusters that share a mention, written as one"]
+    n_single = report.notes["clusters of one mention, left out"]
+    assert len(get_clusters(again)) == len(get_clusters(doc)) - n_joined - n_single
+    # Types of arguments stay: mentions of another type than their cluster become entities.
+    relations = {key[:3] for key in facts(doc)["relations"]}
+    typed = all(head[2] and tail[2] for head, tail, _ in relations)
+    if typed and data_format != "brat":
+        assert {key[:3] for key in facts(again)["relations"]} == relations
+
+
+@pytest.mark.parametrize(
+    "data_format", [*TOOLS, "ade", "conll04", "kbp37", "spert", "tacred", "csv"]
+)
+def test_clusters_without_a_place_are_noted(data_format, tmp_path):
+    doc = gold_text("Ann sings . She shines .", [Entity(0, 1, "P"), Entity(3, 4, "P")], [])
+    head, tail = doc.spans["entities"]
+    set_relations(doc, [Relation(head, tail, "Adverse-Effect")])
+    set_clusters(doc, [[head, tail], [doc[1:2], doc[4:5]]])
+    report = write(data_format, [doc], tmp_path / "x")
+    (n,) = (n for note, n in report.notes.items() if "clusters of coreferent mentions" in note)
+    assert (n, report.clusters) == (2, 0)
 
 
 # Everything else that is lost is noted.
