@@ -9,7 +9,7 @@ VENV5 ?= .venv-5
 BIN5 := $(VENV5)/bin
 STAMP5 := $(VENV5)/.installed
 # The tests that gain from a second run with another version of transformers.
-CORE := tests/contract tests/encoders tests/encoding tests/extractive_qa tests/relation_classifier \
+CORE := tests/contract tests/tok2vec tests/encoders tests/encoding tests/extractive_qa tests/relation_classifier \
 	tests/span_relation tests/compat tests/saved tests/training/test_corpus.py \
 	tests/training/test_losses.py tests/training/test_optimizer.py tests/test_annotations.py \
 	tests/test_answers.py tests/test_registry.py tests/test_scoring.py

@@ -181,6 +181,15 @@ class Errors:
         "[E_SR224] A saved tokenizer is damaged: its vocabulary has {n_entries} entries, but the largest "
         "id is {largest}. Copy the pipeline once more."
     )
+    E225 = (
+        "[E_SR225] width = {width} of 'spacy-spanrel.HFTok2Vec.v1' is not that of its encoder: {encoder}. "
+        "Set width = {encoder} there and in the listeners, or let them refer to it: "
+        "width = ${{components.tok2vec.model.width}}."
+    )
+    E226 = (
+        "[E_SR226] precision = 'float16' predicts but does not train (its gradients underflow). Set "
+        "precision = 'bfloat16' or 'float32' in the encoder of 'spacy-spanrel.HFTok2Vec.v1'."
+    )
     E217 = (
         "[E_SR217] The tokenizer of '{name}' has no entries but special tokens: were its files (such "
         "as tokenizer.json or vocab.txt) left out?"

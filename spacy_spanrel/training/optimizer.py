@@ -1,6 +1,7 @@
 """AdamW for fine-tuning transformers, as a thinc optimizer that `[training.optimizer]` can name.
 
-The optimizer holds settings and schedules; `encoding.step` steps the torch weights by them.
+The optimizer holds settings and schedules; `encoding.step` steps the torch weights of this package by
+them. All other weights are given to the optimizer one by one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import Any, Optional
 
 from spacy import registry
 from thinc.optimizers import FloatOrSeq, Optimizer
+from thinc.types import FloatsXd
 
 from ..errors import Errors
 
@@ -16,7 +18,8 @@ from ..errors import Errors
 class AdamW(Optimizer):
     """AdamW for torch weights; thinc's own Adam with weight decay for all other weights.
 
-    head_learn_rate (float | Schedule | None): Learning rate of the heads; None for `learn_rate`.
+    head_learn_rate (float | Schedule | None): Learning rate of the heads, those of spaCy's own components
+        included; None for `learn_rate`.
     correct_bias (bool): Whether Adam's moments are corrected for their start at zero.
     Other arguments as in `thinc.optimizers.Optimizer`.
     RAISES (ValueError): If a learning rate is negative.
@@ -44,6 +47,36 @@ class AdamW(Optimizer):
             if value is not None and value < 0:
                 raise ValueError(Errors.E501.format(name=name, value=value))
 
+    def __call__(
+        self,
+        key: tuple[int, str],
+        weights: FloatsXd,
+        gradient: FloatsXd,
+        *,
+        lr_scale: float = 1.0,
+    ) -> tuple[FloatsXd, FloatsXd]:
+        """Step one array of weights that is not of this package.
+
+        thinc's own layers, such as those of spaCy's `ner` and `tagger`, are heads. A torch network in
+        thinc's wrapper (a transformer of another package) gives the dotted names of its modules, and is
+        an encoder.
+
+        key (tuple[int, str]): Id of the layer or of the wrapper, and name of the weights in it.
+        weights, gradient (FloatsXd): The weights and their gradient; they may be changed in place.
+        lr_scale (float): Factor of the learning rate.
+        RETURNS (tuple[FloatsXd, FloatsXd]): The new weights, and a gradient of zeros.
+        """
+        learn_rate = self.learn_rate
+        if self.head_learn_rate is not None and "." not in key[1]:
+            self.learn_rate = self.head_learn_rate
+        try:
+            stepped: tuple[FloatsXd, FloatsXd] = super().__call__(
+                key, weights, gradient, lr_scale=lr_scale
+            )
+        finally:
+            self.learn_rate = learn_rate
+        return stepped
+
 
 @registry.optimizers("spacy-spanrel.AdamW.v1")
 def create_adamw(
@@ -59,7 +92,8 @@ def create_adamw(
     """AdamW (Loshchilov and Hutter 2019) with the settings that are usual for transformers.
 
     learn_rate (float | Schedule): Learning rate.
-    head_learn_rate (float | Schedule | None): Learning rate of the heads; None for `learn_rate`.
+    head_learn_rate (float | Schedule | None): Learning rate of the heads, those of spaCy's own components
+        (`ner`, `tagger`) included; None for `learn_rate`.
     beta1, beta2 (float | Schedule): Decay rates of the moments.
     eps (float | Schedule): Added to the denominator.
     weight_decay (float | Schedule): Not applied to biases and normalization weights.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from spacy.util import registry
-from thinc.api import Adam, Config, Optimizer, RAdam
+from thinc.api import Adam, Config, Linear, Model, Optimizer, PyTorchWrapper, RAdam
 from thinc.schedules import warmup_linear
 from torch import nn
 
@@ -144,6 +144,25 @@ def test_biases_and_normalization_do_not_decay(bert_checkpoint):
     for name, parameter in shim.module.named_parameters():
         if name in changed:  # decoupled weight decay: 1 - learn_rate * weight_decay
             assert torch.allclose(parameter, torch.tensor(0.5))
+
+
+def test_weights_of_other_packages():
+    """thinc's own layers are heads; a torch network in thinc's wrapper is an encoder."""
+
+    def change_of(model: Model[Any, Any]) -> float:
+        layer = model.initialize()
+        xs = X.numpy()
+        before = layer.predict(xs)
+        _, backprop = layer.begin_update(xs)
+        backprop(0.01 * before)
+        layer.finish_update(create_adamw(1e-4, head_learn_rate=1e-2, weight_decay=0.0))
+        return float(abs(layer.predict(xs) - before).max())
+
+    torch.manual_seed(0)
+    heads = change_of(Linear(3, 4))
+    encoder = change_of(PyTorchWrapper(nn.Sequential(nn.Linear(4, 3))))
+    assert heads > 1e-3
+    assert 0 < encoder < 1e-3
 
 
 def test_head_learn_rate():

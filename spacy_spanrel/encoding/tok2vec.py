@@ -1,0 +1,122 @@
+"""Vectors of tokens, for spaCy's own `tok2vec` component and for every model that takes a `tok2vec`.
+
+One pass of a Hugging Face encoder serves a whole pipeline: `tok2vec` runs it, and spaCy's `ner`,
+`tagger`, `parser`, `textcat` and `spancat` read the vectors through `spacy.Tok2VecListener.v1`. The
+encoder reads texts as it does for the components of this package; here its pieces are pooled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, Optional
+
+import numpy as np
+import torch
+from spacy import registry
+from spacy.tokens import Doc
+from thinc.api import Model, torch2xp, xp2torch
+from thinc.types import Floats2d
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..errors import Errors
+from .encoder import EncodedDocs
+from .shim import torch_shims
+from .transfer import to_device
+
+Pooling = Literal["mean", "max", "first"]
+
+# Takes the gradients of the vectors of each Doc, and returns the Docs.
+TokenBackprop = Callable[[list[Floats2d]], list[Doc]]
+
+
+@registry.architectures("spacy-spanrel.HFTok2Vec.v1")
+def HFTok2Vec(
+    encoder: Model[list[Doc], EncodedDocs],
+    pooling: Pooling = "mean",
+    width: Optional[int] = None,  # noqa: UP045 (spaCy resolves these annotations at run time)
+) -> Model[list[Doc], list[Floats2d]]:
+    """Give each token one vector: its subword pieces, pooled. A token without pieces (white space)
+    gets zeros.
+
+    encoder (Model[list[Doc], EncodedDocs]): For example "spacy-spanrel.HFEncoder.v1".
+    pooling (str): "mean" or "max" of the pieces of a token, or its "first" piece.
+    width (int | None): Width of the vectors, to which the listeners of a pipeline can refer:
+        `width = ${components.tok2vec.model.width}`. It must be that of the encoder; None to take
+        that, whatever it is.
+    RETURNS (Model[list[Doc], list[Floats2d]]): The model.
+    """
+    return Model(
+        "hf_tok2vec",
+        forward,
+        init=_init,
+        dims={"nO": width},
+        # Not a reference as well: `Model.copy`, and with it `nlp.replace_listeners`, loses those.
+        layers=[encoder],
+        attrs={"pooling": pooling},
+    )
+
+
+def _init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) -> None:
+    (encoder,) = model.layers
+    encoder.initialize()
+    width = encoder.get_dim("nO")
+    if model.has_dim("nO") and model.get_dim("nO") != width:
+        raise ValueError(Errors.E225.format(width=model.get_dim("nO"), encoder=width))
+    model.set_dim("nO", width)
+
+
+def forward(
+    model: Model[list[Doc], list[Floats2d]], docs: list[Doc], is_train: bool
+) -> tuple[list[Floats2d], TokenBackprop]:
+    """Encode Docs, and pool the pieces of each token.
+
+    model (Model): Made by `HFTok2Vec`.
+    docs (list[Doc]): The Docs.
+    is_train (bool): Whether a call of the backpropagation will follow.
+    RETURNS (tuple[list[Floats2d], TokenBackprop]): The vectors of each Doc, (n_tokens, nO), in the
+        arrays of the model's `ops`; and the function that takes their gradients to the encoder.
+    RAISES (ValueError): If a network that computes in float16 is to be trained.
+    """
+    if is_train and any(shim.dtype == torch.float16 for shim in torch_shims(model)):
+        raise ValueError(Errors.E226)
+    encoded, encoder_backprop = model.layers[0](docs, is_train)
+    # The vectors are cut off from the graph of the encoder, which may compute in another precision.
+    pieces = encoded.pieces.detach().float().requires_grad_(is_train)
+    with torch.set_grad_enabled(is_train):
+        vectors = pool_pieces(pieces, encoded.token_pieces, model.attrs["pooling"])
+    borders = encoded.token_offsets[1:-1].tolist()
+    outputs = model.ops.xp.split(torch2xp(vectors.detach(), ops=model.ops), borders)
+
+    def backprop(d_outputs: list[Floats2d]) -> list[Doc]:
+        gradient = xp2torch(model.ops.xp.concatenate(d_outputs), device=vectors.device)
+        (d_pieces,) = torch.autograd.grad(vectors, pieces, gradient)
+        encoder_backprop(d_pieces.to(encoded.pieces.dtype), torch.zeros_like(encoded.context))
+        return docs
+
+    return outputs, backprop
+
+
+def pool_pieces(pieces: Tensor, token_pieces: Tensor, pooling: Pooling) -> Tensor:
+    """Make one vector of the pieces of each token.
+
+    pieces (Tensor): Vectors of pieces, float32. *Shape:* ``(n_pieces, width)``
+    token_pieces (Tensor): Range of the pieces of each token, as in `EncodedDocs`.
+        *Shape:* ``(n_tokens, 2)``
+    pooling (str): "mean", "max" or "first".
+    RETURNS (Tensor): Zeros for a token without pieces. *Shape:* ``(n_tokens, width)``
+    """
+    starts, ends = token_pieces.numpy().T
+    if pooling == "first":
+        ends = np.minimum(ends, starts + 1)
+    sizes = ends - starts
+    # The pieces of all tokens, end to end: a piece of two tokens is there twice.
+    offsets = np.cumsum(sizes) - sizes
+    rows = np.arange(int(sizes.sum())) + np.repeat(starts - offsets, sizes)
+    vectors: Tensor = F.embedding_bag(
+        to_device(torch.from_numpy(rows), pieces.device),
+        pieces,
+        to_device(torch.from_numpy(offsets), pieces.device),
+        mode="max" if pooling == "max" else "mean",
+    )
+    return vectors
