@@ -586,6 +586,13 @@ class Warnings:
         "negative examples. If this label is a relation, set negative_label to another one or to null. "
         "First of them: {examples}"
     )
+    W153 = (
+        "[W_SR153] Component '{name}' has been trained on single sentences, and is given a text of {n} "
+        "sentences, in which it may relate any two entities: expect many wrong relations. Read it "
+        'sentence by sentence: nlp.add_pipe("sentencizer", first=True) sets the borders, and scope = '
+        '"sentence" (for relation_classifier: of its pairs) keeps to them. Or set max_distance, or train '
+        "on texts of this length. This warning is shown once. The text: {examples}"
+    )
     W140 = (
         "[W_SR140] Component '{name}': the corpus has no gold {what}, so there are no scores for them "
         "({n_predicted} were predicted)."

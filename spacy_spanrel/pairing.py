@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from spacy.attrs import IS_PUNCT, ORTH
+from spacy.pipeline import Sentencizer
+from spacy.strings import get_string_id
 from spacy.tokens import Doc
 
 from .arrays import BoolArray, FloatArray, IntArray
-from .errors import Errors
+from .errors import Errors, Warnings
 from .settings import Rule, survives_as_table
 
 # Largest number of pairs of a Doc that are made at once and filtered afterwards.
 _FEW_PAIRS = 4096
+# The tokens that end a sentence for spaCy's sentencizer.
+_STOPS = np.asarray([get_string_id(text) for text in Sentencizer.default_punct_chars], np.uint64)
+# Mean number of sentences of the texts of training up to which these count as single sentences, and
+# number of sentences from which a text counts as a paragraph.
+_SINGLE, _PARAGRAPH = 1.25, 3
 
 
 def sentence_starts(doc: Doc) -> IntArray | None:
@@ -41,6 +49,53 @@ def sentence_of_tokens(doc: Doc) -> IntArray:
     if starts is None:
         return np.zeros(len(doc), dtype=np.int64)
     return np.searchsorted(starts, np.arange(len(doc)), side="right") - 1
+
+
+def count_sentences(doc: Doc) -> int:
+    """Count the sentences of a Doc: those that components have set or, if there are none, those that
+    a sentencizer would set.
+
+    doc (Doc): The Doc.
+    RETURNS (int): The number of sentences, at least 1.
+    """
+    starts = sentence_starts(doc)
+    if starts is not None:
+        return len(starts)
+    tokens = doc.to_array([ORTH, IS_PUNCT])
+    ends = np.isin(tokens[:-1, 0], _STOPS) & (tokens[1:, 1] == 0)
+    return 1 + int(ends.sum())
+
+
+def note_sentences(cfg: dict[str, Any], docs: Iterable[Doc]) -> None:
+    """Note the number of texts that a component has been trained on, and that of their sentences.
+
+    cfg (dict[str, Any]): The component's `cfg`, in which both are the list "sentences_seen"; texts
+        count as often as they are read.
+    docs (Iterable[Doc]): Texts of training. With scope = "sentence" each sentence is a text.
+    """
+    counts = [count_sentences(doc) for doc in docs]
+    n_texts = sum(counts) if cfg.get("scope") == "sentence" else len(counts)
+    cfg["sentences_seen"] = (np.asarray(cfg["sentences_seen"]) + [n_texts, sum(counts)]).tolist()
+
+
+def warn_of_paragraphs(
+    cfg: Mapping[str, Any], docs: Iterable[Doc], warn_once: Callable[..., None]
+) -> None:
+    """Warn if a component that was trained on single sentences is given a paragraph.
+
+    cfg (Mapping[str, Any]): The component's `cfg`. It says nothing of training for a component that was
+        not trained, or by an earlier version; then there is no warning.
+    docs (Iterable[Doc]): Texts in which any two entities are related, however far apart.
+    warn_once (Callable): `warn_once` of the component.
+    """
+    n_texts, n_sentences = cfg["sentences_seen"]
+    if not n_texts or n_sentences > _SINGLE * n_texts:
+        return
+    for doc in docs:
+        count = count_sentences(doc)
+        if count >= _PARAGRAPH:
+            warn_once(Warnings.W153, [repr(doc.text[:80])], n=count)
+            return
 
 
 def text_ends(offsets: IntArray) -> IntArray:

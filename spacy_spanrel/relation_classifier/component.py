@@ -37,7 +37,9 @@ from ..pairing import (
     check_label_settings,
     merge_symmetric,
     merge_type_pairs,
+    note_sentences,
     type_pair_table,
+    warn_of_paragraphs,
 )
 from ..pipe import TorchPipe
 from ..scoring.relations import RelationScorer
@@ -65,6 +67,7 @@ from .pairs import (
     TypedPair,
     find_pairs,
     pair_key,
+    pairs_everything,
     typed_pair,
 )
 from .presets import PRESETS, Preset
@@ -255,6 +258,7 @@ class RelationClassifier(TorchPipe):
         "head_types": [],
         "tail_types": [],
         "learned_type_pairs": None,
+        "sentences_seen": [0, 0],
     }
     label_kinds: ClassVar[Mapping[str, str]] = {"relation": "labels"}
     extensions = (register_extensions, "relations_key")
@@ -468,6 +472,9 @@ class RelationClassifier(TorchPipe):
         RETURNS (list[DocPrediction]): One prediction for each Doc.
         """
         docs = list(docs)
+        key = self.cfg["relations_key"]
+        unbounded = (doc for doc in docs if pairs_everything(self.pairs, doc, key))
+        warn_of_paragraphs(self.cfg, unbounded, self.warn_once)
         return self._predict(docs, self.make_rows(docs))
 
     def classify(
@@ -666,6 +673,7 @@ class RelationClassifier(TorchPipe):
         if not len(targets.labels):
             return ()
         docs = [example.predicted for example in examples]
+        note_sentences(self.cfg, docs)
         output, backprop = self.model.begin_update(
             PairInput(docs, targets.pairs, self.cfg["context"])
         )

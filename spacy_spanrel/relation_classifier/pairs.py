@@ -14,7 +14,7 @@ from spacy.tokens import Doc, Span
 
 from ..annotations import RELATIONS_KEY, get_relations
 from ..arrays import IntArray
-from ..pairing import sentence_of_tokens
+from ..pairing import sentence_of_tokens, sentence_starts
 from ..settings import check_settings, optional, whole_number
 from .nearest import EntityIndex
 
@@ -110,6 +110,20 @@ def find_pairs(generator: PairGenerator, doc: Doc, relations_key: str) -> DocPai
         pairs: DocPairs = find(doc, relations_key)
         return pairs
     return listed_pairs(doc, generator(doc, relations_key))
+
+
+def pairs_everything(generator: PairGenerator, doc: Doc, relations_key: str) -> bool:
+    """Tell whether a generator pairs entities of a Doc however far apart they are.
+
+    generator, doc, relations_key: As in `find_pairs`.
+    RETURNS (bool): True for `EntityPairs` if neither sentence borders nor a distance limit the pairs,
+        nor the Doc names those that are asked for.
+    """
+    if not isinstance(generator, _EntityPairs) or generator.max_distance is not None:
+        return False
+    if generator.scope == "sentence" and sentence_starts(doc) is not None:
+        return False
+    return not generator.given or all(r.label for r in get_relations(doc, relations_key))
 
 
 def listed_pairs(doc: Doc, pairs: Sequence[SpanPair]) -> ListedPairs:

@@ -41,9 +41,11 @@ from ..pairing import (
     entity_pairs,
     merge_symmetric,
     merge_type_pairs,
+    note_sentences,
     sentence_starts,
     text_ends,
     type_pair_table,
+    warn_of_paragraphs,
     window_ends,
 )
 from ..pipe import TorchPipe
@@ -236,6 +238,7 @@ class SpanRelation(TorchPipe):
         "entity_labels": [],
         "relation_labels": [],
         "learned_type_pairs": {},
+        "sentences_seen": [0, 0],
     }
     label_kinds: ClassVar[Mapping[str, str]] = {
         "relation": "relation_labels",
@@ -354,6 +357,8 @@ class SpanRelation(TorchPipe):
         RETURNS (list[DocPrediction]): One prediction for each Doc.
         """
         docs = list(docs)
+        if self.cfg["scope"] != "sentence" and self.cfg["max_distance"] is None:
+            warn_of_paragraphs(self.cfg, docs, self.warn_once)
         predictions: list[DocPrediction] = []
         for chunk in chunks_by_size([len(doc) for doc in docs], _CHUNK_TOKENS):
             predictions.extend(self._predict_chunk(self._split_into_texts(docs[chunk])))
@@ -573,6 +578,7 @@ class SpanRelation(TorchPipe):
         if not examples:
             return ()
         docs = self._split_into_texts([example.predicted for example in examples])
+        note_sentences(self.cfg, docs)
         encoded, backprop = self.model.begin_update(docs)
         targets = self.make_targets(examples, self._reach(docs, encoded))
         logits, backprop_heads = begin_update_heads(

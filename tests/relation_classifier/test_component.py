@@ -301,6 +301,7 @@ def test_odd_text(trained: Language, caplog: pytest.LogCaptureFixture, name: str
     caplog.set_level(logging.DEBUG)
     with rows_shown(pipe) as rows, warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", r"\[W_SR153\]")  # some of the texts have many sentences
         doc = trained(text)
     assert doc.text == text
     assert [r for r in caplog.records if r.levelno > logging.INFO] == []
@@ -1038,3 +1039,33 @@ def test_foreign_extension_is_not_overwritten(checkpoint: Path) -> None:
 def test_two_instances_with_one_name_for_two_groups(checkpoint: Path) -> None:
     with pytest.raises(ValueError, match=r"E_SR101.*'doc\._\.relations'"):
         make_nlp(checkpoint, relations_key="links")
+
+
+def test_paragraphs_after_training_on_sentences(trained_path):
+    nlp = spacy.load(trained_path)
+    pipe = the_pipe(nlp)
+    assert pipe.cfg["sentences_seen"] == [40 * len(TEXTS)] * 2
+    paragraph = nlp.make_doc(" ".join(TEXTS))
+
+    def read(doc):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            nlp(doc)
+        return [str(one.message) for one in caught if "W_SR153" in str(one.message)]
+
+    assert not read(nlp.make_doc(TEXTS[0]))
+    # Pairs that the Doc asks for are wanted, whatever they are.
+    given = paragraph.copy()
+    set_relations(given, [Relation(given[0:2], given[9:10], "")])
+    assert not read(given)
+    # Borders limit the pairs, and so does a distance.
+    with_borders = paragraph.copy()
+    for token in with_borders:
+        token.is_sent_start = token.i == 0 or with_borders[token.i - 1].text == "."
+    assert not read(with_borders)
+    (message,) = read(paragraph.copy())
+    assert f"a text of {len(TEXTS)} sentences" in message
+    assert not read(paragraph.copy())
+    limited = {"components.relation_classifier.pairs.max_distance": 5}
+    nlp = spacy.load(trained_path, config=limited)
+    assert not read(nlp.make_doc(paragraph.text))

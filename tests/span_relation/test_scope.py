@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from spacy.training import Example
 
 from spacy_spanrel import Relation, set_relations
 from spacy_spanrel.span_relation.component import SpanRelation
+from spacy_spanrel.training.joining import join_docs
 
 from ..util import WORDS, initialize, tiny_checkpoint, train
 from .util import (
@@ -560,3 +562,53 @@ def test_windows_of_a_shared_transformer_bound_pairs(checkpoint: Path) -> None:
     }
     with pytest.warns(UserWarning, match=r"W_SR150\] 1 of 1 gold relations.*one window"):
         nlp.update([two_sentences(nlp, [(0, 4, "lives")])])
+
+
+PARAGRAPH = "Mary lives in London . John Smith works for Google in Paris . he was born in Berlin ."
+
+
+def paragraph_warnings(nlp: Language, *texts: str) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        list(nlp.pipe(texts))
+    return [str(warning.message) for warning in caught if "W_SR153" in str(warning.message)]
+
+
+def test_paragraphs_after_training_on_sentences(trained_path):
+    nlp = spacy.load(trained_path)
+    pipe = nlp.get_pipe("span_relation")
+    assert pipe.cfg["sentences_seen"] == [80 * len(ROWS)] * 2
+    # Sentences, a pair of them, and a paragraph with a limit on its pairs.
+    assert not paragraph_warnings(nlp, *TEXTS, f"{TEXTS[0]} {TEXTS[1]}", "")
+    pipe.cfg["max_distance"] = 10
+    assert not paragraph_warnings(nlp, PARAGRAPH)
+    pipe.cfg["max_distance"] = None
+    # One warning, however many paragraphs there are.
+    (message,) = paragraph_warnings(nlp, TEXTS[0], PARAGRAPH, PARAGRAPH)
+    assert "a text of 3 sentences" in message
+    assert "'Mary lives in London ." in message
+    assert not paragraph_warnings(nlp, PARAGRAPH)
+    nlp = spacy.load(trained_path, config={"components.span_relation.scope": "sentence"})
+    nlp.add_pipe("sentencizer", first=True)
+    assert not paragraph_warnings(nlp, PARAGRAPH)
+    # "doc" in spite of the borders.
+    nlp.get_pipe("span_relation").cfg["scope"] = "doc"
+    assert len(paragraph_warnings(nlp, PARAGRAPH)) == 1
+
+
+def test_paragraphs_after_training_on_paragraphs(checkpoint):
+    nlp, pipe = make_nlp(checkpoint)
+    joined = join_docs([example.reference for example in make_examples(nlp)])
+    # With the gold borders, which the component may keep to or not.
+    examples = [Example(joined.copy(), joined)]
+    initialize(nlp, examples)
+    assert not paragraph_warnings(nlp, PARAGRAPH)  # not trained, so nothing is known
+    train(nlp, examples, 2)
+    assert pipe.cfg["sentences_seen"] == [2, 2 * len(ROWS)]
+    assert not paragraph_warnings(nlp, PARAGRAPH)
+    # Read sentence by sentence, the paragraphs of training are single sentences.
+    pipe.cfg |= {"scope": "sentence", "sentences_seen": [0, 0]}
+    train(nlp, examples, 1)
+    pipe.cfg["scope"] = "doc"
+    assert pipe.cfg["sentences_seen"] == [len(ROWS)] * 2
+    assert len(paragraph_warnings(nlp, PARAGRAPH)) == 1
