@@ -145,7 +145,8 @@ def make_span_relation(
         stay within the sentence. Where the encoder has no room for so many, it reads fewer.
     max_distance (int | None): Largest number of tokens between the entities of a pair; None for any.
     max_pairs (int): Largest number of pairs to classify in a Doc; the nearest are taken.
-    neg_entity_count (int): Number of negative spans to draw from each Doc in a training step.
+    neg_entity_count (int): Number of negative spans to draw from each Doc in a training step; with
+        scope = "sentence", from a Doc of n sentences n times as many.
     neg_relation_count (int): Number of negative pairs of entities to draw likewise.
     scorer (Callable | None): The scoring method.
     RETURNS (SpanRelation): The component.
@@ -614,10 +615,10 @@ class SpanRelation(TorchPipe):
     def make_targets(self, examples: Sequence[Example], reach: Reach) -> Targets:
         """Sample spans and pairs of a batch, and label them with the truth.
 
-        Spans are all gold entities and `neg_entity_count` others; pairs are all related gold
-        entities and `neg_relation_count` others. Where the entities are those of the predicted Docs,
-        pairs are made of them, and the gold relations are looked up among them. Whatever cannot be
-        predicted is left out.
+        Spans are all gold entities and `neg_entity_count` others for each Doc (or sentence, if that is
+        the scope); pairs are all related gold entities and `neg_relation_count` others likewise. Where
+        the entities are those of the predicted Docs, pairs are made of them, and the gold relations are
+        looked up among them. Whatever cannot be predicted is left out.
 
         examples (Sequence[Example]): The batch.
         reach (Reach): What can be predicted.
@@ -671,11 +672,13 @@ class SpanRelation(TorchPipe):
         spans = np.asarray(ranges, dtype=np.int64).reshape(-1, 2)
         row_of_span = {span: row for row, span in enumerate(ranges)}
         related = look_up_relations(gold.relations, row_of_span, columns, self.cfg["symmetric"])
+        # Or the entities of long Docs would hardly be told from other spans.
+        n_texts = len(np.unique(reach.span_ends))
         negative = sample_pairs(
             spans,
             list(row_of_span.values()),
             related.not_negative,
-            self.cfg["neg_relation_count"],
+            self.cfg["neg_relation_count"] * n_texts,
             reach,
             self._rng,
         )
@@ -684,7 +687,7 @@ class SpanRelation(TorchPipe):
             candidates = all_spans(reach.span_ends, self.cfg["max_span_size"])
             solid = _solid_tokens([doc])
             candidates = candidates[solid[candidates[:, 0]] & solid[candidates[:, 1] - 1]]
-            count = self.cfg["neg_entity_count"]
+            count = self.cfg["neg_entity_count"] * n_texts
             others = sample_negative_spans(candidates, spans, count, self._rng)
             spans = np.concatenate([spans, others])
         labels = np.zeros(len(spans), dtype=np.int64)

@@ -464,6 +464,16 @@ def test_gold_entities_across_sentences(checkpoint: Path) -> None:
     assert spans == {(a, b) for a, b in everything if (a < SECOND) == (b <= SECOND)}
 
 
+@pytest.mark.parametrize(("scope", "n_texts"), [("doc", 1), ("sentence", 2)])
+def test_each_sentence_has_its_negatives(checkpoint: Path, scope: str, n_texts: int) -> None:
+    nlp, pipe = make_nlp(checkpoint, scope=scope, neg_entity_count=7, neg_relation_count=1)
+    example = two_sentences(nlp, [])
+    initialize(nlp, [example])
+    targets = targets_of(pipe, [example])
+    assert (targets.span_labels == 0).sum() == 7 * n_texts
+    assert len(targets.pairs) == n_texts
+
+
 # Pipelines of earlier versions
 
 
