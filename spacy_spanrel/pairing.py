@@ -10,8 +10,10 @@ from spacy.attrs import IS_PUNCT, ORTH
 from spacy.pipeline import Sentencizer
 from spacy.strings import get_string_id
 from spacy.tokens import Doc
+from spacy.training import Example
 
 from .arrays import BoolArray, FloatArray, IntArray
+from .encoding.alignment import SpanProjector
 from .errors import Errors, Warnings
 from .settings import Rule, survives_as_table
 
@@ -36,6 +38,20 @@ def sentence_starts(doc: Doc) -> IntArray | None:
     if not doc.has_annotation("SENT_START"):
         return None
     return np.asarray([sentence.start for sentence in doc.sents], dtype=np.int64)
+
+
+def gold_sentence_starts(example: Example) -> IntArray | None:
+    """Return the first predicted token of each gold sentence.
+
+    example (Example): Gold Doc and predicted Doc.
+    RETURNS (int64 array, (n_sentences,) | None): As in `sentence_starts`, without sentences that begin
+        or end within a predicted token; None where the gold Doc has no sentence borders.
+    """
+    if not example.reference.has_annotation("SENT_START"):
+        return None
+    project = SpanProjector(example.reference, example.predicted)
+    ranges = [project(sentence) for sentence in example.reference.sents]
+    return np.unique([0, *(tokens[0] for tokens in ranges if tokens is not None)])
 
 
 def sentence_of_tokens(doc: Doc) -> IntArray:

@@ -91,7 +91,8 @@ GoldInputs = Annotated[
         "--inputs",
         "-i",
         metavar="NAME",
-        help="Gold annotation that the pipeline is given: ents, or a span group; may be repeated",
+        help="Gold annotation that the pipeline is given: ents, sents, or a span group; may be "
+        "repeated",
     ),
 ]
 Lang = Annotated[str, typer.Option("--lang", "-l", help="Language of the tokenizer")]

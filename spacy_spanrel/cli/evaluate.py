@@ -126,9 +126,9 @@ def evaluate(
     output (str | Path | None): JSON file for the scores.
     report (str | Path | None): HTML file for the report. Both files are complete or as they were
         before, and their folders are made if need be.
-    inputs (Sequence[str] | None): Gold annotation that the pipeline is given: "ents" for
-        `doc.ents`, any other name for that span group. None for the `inputs` of the reader that reads
-        the development data in the pipeline's config.
+    inputs (Sequence[str] | None): Gold annotation that the pipeline is given, as in
+        "spacy-spanrel.Corpus.v1". None for the `inputs` of the reader that reads the development data
+        in the pipeline's config.
     clusters ("gold" | "predicted" | "none"): Whose clusters of coreferent mentions tell which
         entities relations are between: for the scores `rel_entity_*`.
     max_rows (int): Limit of the report's rows.

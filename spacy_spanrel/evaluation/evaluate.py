@@ -29,7 +29,7 @@ from ..scoring.counts import Counts, LabelledCounts
 from ..scoring.entities import NAME as ENTITY_RELATIONS
 from ..scoring.entities import ClusterSource, EntityRelationScorer, count_entity_relations
 from ..scoring.relations import score_pairs, score_relations
-from ..training.corpus import ENTS
+from ..training.corpus import has_input
 from .confusion import Confusion, confuse
 from .outcomes import (
     KINDS,
@@ -203,9 +203,7 @@ def evaluate_examples(
     notices = [
         Warnings.W144.format(name=name, corpus=corpus)
         for name in inputs
-        if not any(
-            eg.reference.ents if name == ENTS else eg.reference.spans.get(name) for eg in examples
-        )
+        if not any(has_input(eg.reference, name) for eg in examples)
     ]
     components = []
     for name, factory in factories.items():

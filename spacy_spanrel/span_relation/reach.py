@@ -13,9 +13,15 @@ from spacy.tokens import Doc
 from spacy.training import Example
 
 from ..arrays import IntArray
-from ..encoding.alignment import SpanProjector
 from ..errors import Warnings
-from ..pairing import distances, in_scope, sentence_starts, text_ends, window_ends
+from ..pairing import (
+    distances,
+    gold_sentence_starts,
+    in_scope,
+    sentence_starts,
+    text_ends,
+    window_ends,
+)
 from .gold import GoldEntity, GoldRelation, entity_text, relation_text
 
 
@@ -80,10 +86,8 @@ def reach_before_encoding(
     starts = None
     if cfg["scope"] == "sentence":
         starts = sentence_starts(doc)
-        if starts is None and example.reference.has_annotation("SENT_START"):
-            project = SpanProjector(example.reference, doc)
-            ranges = [project(sentence) for sentence in example.reference.sents]
-            starts = np.unique([0, *(tokens[0] for tokens in ranges if tokens is not None)])
+        if starts is None:
+            starts = gold_sentence_starts(example)
     starts = np.zeros(1, dtype=np.int64) if starts is None else starts
     ends = text_ends(np.append(starts, len(doc)).astype(np.int64))
     return Reach(ends, ends, cfg["max_distance"])

@@ -20,9 +20,11 @@ from spacy.vocab import Vocab
 
 from ..annotations import QA_KEY, get_questions, set_questions
 from ..errors import Errors
+from ..pairing import gold_sentence_starts
 from ..reading import ConversionError, Place
 
 ENTS = "ents"
+SENTS = "sents"
 
 
 @registry.readers("spacy-spanrel.Corpus.v1")
@@ -38,8 +40,8 @@ def create_corpus_reader(
     before it.
 
     path (str | Path): A .spacy file, or a folder of such files.
-    inputs (list[str]): Names of what is copied: "ents" for `doc.ents`, any other name for the span
-        group of that name.
+    inputs (list[str]): Names of what is copied: "ents" for `doc.ents`, "sents" for the sentence
+        borders, any other name for the span group of that name.
     limit (int), augmenter (Callable | None): As in "spacy.Corpus.v1". Its `max_length` and
         `gold_preproc` are left out on purpose: they split Docs with `Span.as_doc`, which loses span
         groups and with them relations. The components read Docs of any length.
@@ -120,6 +122,12 @@ class InputCorpus(Corpus):
 
 def _copy(example: Example, name: str) -> None:
     gold, predicted = example.reference, example.predicted
+    if name == SENTS:
+        starts = gold_sentence_starts(example)
+        if starts is not None:
+            for token in predicted:
+                token.is_sent_start = token.i in starts
+        return
     spans = list(gold.ents) if name == ENTS else list(gold.spans.get(name, []))
     copied = []
     for span in spans:
@@ -132,6 +140,13 @@ def _copy(example: Example, name: str) -> None:
         predicted.set_ents(filter_spans(copied))
     else:
         predicted.spans[name] = SpanGroup(predicted, name=name, spans=copied)
+
+
+def has_input(gold: Doc, name: str) -> bool:
+    """Tell whether a gold Doc has annotation of a name in `inputs`."""
+    if name == SENTS:
+        return bool(gold.has_annotation("SENT_START"))
+    return bool(gold.ents if name == ENTS else gold.spans.get(name))
 
 
 def read_docs(path: str | Path, vocab: Vocab | None = None) -> Iterator[Doc]:

@@ -90,6 +90,23 @@ def test_entities_that_share_a_predicted_token(tmp_path):
     assert bounds(example.predicted.spans["sc"]) == [(0, 1, "A"), (0, 1, "B"), (0, 2, "C")]
 
 
+def test_sentence_borders_are_copied(tmp_path):
+    with_borders, without = read(tmp_path, gold_doc(sents=True), gold_doc(), inputs=["sents"])
+    assert [sentence.start for sentence in with_borders.predicted.sents] == [0, 6]
+    assert not without.predicted.has_annotation("SENT_START")
+    # A sentencizer leaves them alone.
+    nlp = spacy.blank("en")
+    nlp.add_pipe("sentencizer", config={"punct_chars": ["works"]})
+    assert [sentence.start for sentence in nlp(with_borders.predicted).sents] == [0, 6]
+
+
+def test_sentence_borders_within_predicted_tokens_are_left_out(tmp_path):
+    words, starts = ["a", "b", "c", "d"], [True, True, False, True]
+    doc = Doc(NLP.vocab, words, spaces=[False, True, True, False], sent_starts=starts)
+    (example,) = read(tmp_path, doc, inputs=["sents"])
+    assert [sentence.text for sentence in example.predicted.sents] == ["ab c", "d"]
+
+
 def test_tokens_are_kept_if_spaces_are_unknown(tmp_path):
     doc = Doc(NLP.vocab, words=["can't", "New", "York."])
     doc.set_ents([Span(doc, 1, 3, label="Loc")])
