@@ -182,6 +182,12 @@ def test_mentions_of_another_doc_are_refused(doc):
         ("the company which bought Acme", "company"),
         ("Ada and Tom", None),
         ("Oslo, Bergen and Paris", None),
+        ("the company, Acme", "Acme"),
+        ("her husband, Tom Dahl of Oslo", "Dahl"),
+        ("the company, rich and old", None),
+        ("the firm, Acme and Bolt", None),
+        ("the firm, Acme, and its owner", None),
+        ("the firm, Acme, Bolt", None),
         ("...", "..."),
     ],
 )

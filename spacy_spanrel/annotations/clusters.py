@@ -158,7 +158,8 @@ def head_of(span: Span) -> int | None:
     It is the last token before the first one that cannot belong to a name or a noun with its
     modifiers in front: a stop word of the language in lower case ("of", "at", "who"), a coordinator or
     punctuation. Stop words at the beginning ("the", "her") are skipped, and so is everything before a
-    possessive ("Ada's husband"). This works for languages in which complements follow the noun and
+    possessive ("Ada's husband"). Of a description with a name behind a comma ("the company, Acme"), it is
+    the head of the name, as entities are. This works for languages in which complements follow the noun and
     for which spaCy has stop words (a Doc without a language is taken for English); it needs no
     component.
 
@@ -171,10 +172,18 @@ def head_of(span: Span) -> int | None:
         if _is_coordinator(following):
             return None
         if following.text == "," and following.i + 1 < span.end:
-            after = span.doc[following.i + 1]
-            if not _is_function_word(after, first=True):
-                return None
+            rest = span.doc[following.i + 1 : span.end]
+            if not _is_function_word(rest[0], first=True):
+                is_description = core.start > span.start  # "the" comes before it
+                return head_of(rest) if is_description and _is_name(rest) else None
     return core.stop - 1
+
+
+def _is_name(span: Span) -> bool:
+    """Whether a span is one name, by upper case."""
+    core, _ = _core(span)
+    head = span.doc[core.stop - 1].text
+    return head != head.lower() and not any(map(_is_coordinator, span))
 
 
 def _core(span: Span) -> tuple[range, Token | None]:

@@ -81,6 +81,14 @@ def annotate_cli(
     disable: Annotated[
         str, typer.Option("--disable", help="Do not run these components, separated by commas")
     ] = "",
+    entities: Annotated[
+        bool,
+        typer.Option(
+            "--entities",
+            "-e",
+            help="Also write relations between entities, named by the best mentions of their clusters",
+        ),
+    ] = False,
     max_chars: Annotated[
         int | None,
         typer.Option(
@@ -135,6 +143,7 @@ def annotate_cli(
     $ python -m spacy spanrel annotate model articles/ found.parquet --unit file
     $ python -m spacy spanrel annotate model posts.csv found.jsonl --text-key body --gpu-id 0
     $ python -m spacy spanrel annotate model predict.json shards --output-format spacy
+    $ python -m spacy spanrel annotate model texts.jsonl found.jsonl --entities
     """
     try:
         setup_gpu(gpu_id, silent=quiet)
@@ -152,6 +161,7 @@ def annotate_cli(
             n_process=n_process,
             components=_names(components),
             disable=_names(disable),
+            entities=entities,
             max_chars=max_chars,
             max_errors=max_errors,
             force=force,

@@ -60,6 +60,14 @@ def visualize_cli(
         bool | None,
         typer.Option("--scores/--no-scores", help="Show scores; default: only those of answers"),
     ] = None,
+    entities: Annotated[
+        bool,
+        typer.Option(
+            "--entities",
+            "-e",
+            help="Relations: name the entity behind a coreferent mention such as 'she'",
+        ),
+    ] = False,
     open_it: Annotated[
         bool, typer.Option("--open", "-O", help="Open the picture in the web browser")
     ] = False,
@@ -85,6 +93,7 @@ def visualize_cli(
             output=output,
             width=width,
             scores=scores,
+            entities=entities,
         )
     # A temporary file's path is printed alone, so that other programs can read it.
     echo(picture) if output is None else done(f"Picture written to {picture}")
@@ -101,6 +110,7 @@ def visualize(
     output: str | Path | None = None,
     width: int = 90,
     scores: bool | None = None,
+    entities: bool = False,
 ) -> Path:
     """Run a pipeline on a text and write a picture of its predictions.
 
@@ -113,6 +123,7 @@ def visualize(
         temporary file.
     width (int): Characters in a row of relations.
     scores (bool | None): Show scores; None for those of answers only.
+    entities (bool): Name the entities behind coreferent mentions; for relations only.
     RETURNS (Path): The file.
     RAISES (ConversionError): If an argument does not fit, or the pipeline does not predict such
         annotations.
@@ -125,6 +136,8 @@ def visualize(
         raise argument_error("--style", repr(style), "relations or answers")
     if questions and style != "answers":
         raise argument_error("--question", f"--style {style}", "--style answers")
+    if entities and style != "relations":
+        raise argument_error("--entities", f"--style {style}", "--style relations")
     suffixes = (HTML, SVG) if style == "relations" else (HTML,)
     if path is not None and path.suffix.lower() not in suffixes:
         raise argument_error(
@@ -147,7 +160,7 @@ def visualize(
     if source is not None:
         doc.user_data.setdefault("title", source.name)
     page = path is None or path.suffix.lower() == HTML
-    options = {**keys, "width": width, "scores": scores}
+    options = {**keys, "width": width, "scores": scores, "entities": entities}
     markup = render([doc], style, page=page, jupyter=False, options=options)
     if path is None:
         with tempfile.NamedTemporaryFile(

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from spacy.tokens import Doc, Span
@@ -24,11 +24,13 @@ from ..annotations import (
     Question,
     Relation,
     get_answers,
+    get_clusters,
     get_entities,
     get_entity_scores,
     get_relations,
 )
 from ..annotations.answers import reference_answers
+from ..annotations.clusters import Entities
 from ..annotations.relations import RecordId, get_orig_id
 from ..encoding.alignment import non_space_offsets, project_chars
 from ..scoring.answers import exact_match, f1
@@ -82,12 +84,15 @@ class Mention:
     start, end (int): Character offsets, end exclusive.
     text (str): The text of the span.
     label (str): Its entity type; "" if unknown, and for answers.
+    entity (str): The best mention of the cluster that it belongs to, such as "Ada Berg" for "she"; "" if
+        it is the best one, or in no cluster.
     """
 
     start: int
     end: int
     text: str
     label: str = ""
+    entity: str = ""
 
 
 @dataclass(frozen=True)
@@ -291,6 +296,12 @@ class _Texts:
             self._counts if self._same else non_space_offsets(self._text).tolist()
         )
         self._sentences = self._sentence_starts(gold)
+        # Names of entities come from gold clusters or, if there are none, from predicted ones.
+        self._clustered = gold
+        clusters = get_clusters(gold)
+        if not clusters and self._same:
+            self._clustered, clusters = self._predicted, get_clusters(self._predicted)
+        self._entities = Entities(clusters, get_entities(self._clustered)) if clusters else None
 
     def location(self, span: Span) -> Location:
         """Return the location of a span of either Doc."""
@@ -300,7 +311,18 @@ class _Texts:
     def annotation(self, label: str, spans: Iterable[Span], score: float | None) -> Annotation:
         """Return an annotation of spans of either Doc, with its mentions in the gold text."""
         mentions = (self.mention_at(s.doc, s.start_char, s.end_char, s.label_) for s in spans)
-        return Annotation(label, tuple(mentions), score)
+        named = tuple(replace(mention, entity=self._entity(mention)) for mention in mentions)
+        return Annotation(label, named, score)
+
+    def _entity(self, mention: Mention) -> str:
+        """Return the name of the entity that a mention stands for; "" if that is the mention itself."""
+        if self._entities is None:
+            return ""
+        span = self._clustered.char_span(
+            mention.start, mention.end, label=mention.label, alignment_mode="expand"
+        )
+        best = "" if span is None else str(self._entities.best(span).text)
+        return "" if best == mention.text else best
 
     def mention_at(self, doc: Doc, start: int, end: int, label: str = "") -> Mention:
         """Return the mention in the gold text that corresponds to characters of either Doc."""

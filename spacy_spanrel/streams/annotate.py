@@ -24,6 +24,7 @@ from spacy.tokens import Doc
 from tqdm import tqdm
 
 from ..about import __version__
+from ..annotations import get_clusters, set_clusters
 from ..errors import Errors, Warnings, warn
 from ..files import check_folder, check_output
 from ..reading import argument_error
@@ -100,6 +101,7 @@ def annotate(
     n_process: int = 1,
     components: Sequence[str] = (),
     disable: Sequence[str] = (),
+    entities: bool = False,
     max_chars: int | None = None,
     max_errors: int | None = None,
     force: bool = False,
@@ -123,6 +125,8 @@ def annotate(
     n_process (int): Processes that annotate; -1 for one for each core.
     components (Sequence[str]): Run only these; () for all that the pipeline runs by itself.
     disable (Sequence[str]): Do not run these.
+    entities (bool): Also write the relations between entities, see `get_entity_relations`; Docs get
+        span groups of the clusters that fastcoref found.
     max_chars (int | None): A longer text is a failed row; None for `nlp.max_length`.
     max_errors (int | None): Stop when more rows than this have failed; None to stop when all rows of a
         chunk have (of at least 100 rows, or of the only one).
@@ -159,7 +163,7 @@ def annotate(
     if files.format == "parquet":
         import_parquet()  # before anything is begun
     with Workplace(output) as workplace:
-        writer = make_writer(workplace, output_format)
+        writer = make_writer(workplace, output_format, entities)
         _check_errors_file(beside(output, ERRORS_ENDING))
         if restart:
             workplace.clear()
@@ -186,6 +190,7 @@ def annotate(
                     "chunk-size": chunk_size,
                     "components": list(components),
                     "disable": list(disable),
+                    "entities": entities,
                     "max-chars": chars,
                 },
             }
@@ -210,6 +215,7 @@ def annotate(
                 writer=writer,
                 progress=saved or Progress(fingerprint),
                 keys=ResultKeys.of(nlp),
+                entities=entities,
                 batch_size=batch,
                 chunk_size=chunk_size,
                 n_process=n_process,
@@ -236,6 +242,7 @@ class _Run:
     writer: Writer
     progress: Progress
     keys: ResultKeys
+    entities: bool
     batch_size: int
     chunk_size: int
     n_process: int
@@ -379,7 +386,9 @@ class _Run:
             try:
                 if isinstance(doc, Exception):
                     raise doc
-                data = results(doc, self.keys)
+                if self.entities:
+                    set_clusters(doc, get_clusters(doc))
+                data = results(doc, self.keys, entities=self.entities)
                 rendered[number] = self.writer.render(number, row, doc, data)
             except Exception as error:
                 failed[number] = BadRow.of(row.place, row.raw, error)

@@ -15,6 +15,8 @@ Sample, without the offsets of the relation's arguments::
 - `start` and `end` count tokens, `start_char` and `end_char` characters of `text`; ends are exclusive,
   as everywhere in the package. A question without an answer has the text "" and the offsets 0.
 - Scores have six digits: further ones depend on the machine and on the batch.
+- On request, "entity_relations" are the relations between entities, each with its "evidence": the
+  relations between mentions that say so.
 """
 
 from __future__ import annotations
@@ -28,12 +30,16 @@ from spacy.tokens import Doc, Span
 
 from ..annotations import (
     Answer,
+    EntityRelation,
+    Relation,
     get_answers,
+    get_entity_relations,
     get_entity_scores,
     get_relations,
 )
 from .rows import Row
 
+ENTITY_RELATIONS = "entity_relations"
 RESULT_NAMES = ("row", "text", "entities", "relations", "answers", "meta")
 _DIGITS = 6
 
@@ -74,10 +80,11 @@ def make_record(number: int, row: Row, results: dict[str, Any]) -> dict[str, Any
     results (dict[str, Any]): The `results` of its Doc.
     RETURNS (dict[str, Any]): The row: JSON data, except for values that came with the input.
     """
-    hidden = {name: value for name, value in row.extra.items() if name in RESULT_NAMES}
+    taken = {*RESULT_NAMES, *results}
+    hidden = {name: value for name, value in row.extra.items() if name in taken}
     record = {
         "row": number,
-        **{name: value for name, value in row.extra.items() if name not in RESULT_NAMES},
+        **{name: value for name, value in row.extra.items() if name not in taken},
         **results,
     }
     if hidden:
@@ -85,7 +92,7 @@ def make_record(number: int, row: Row, results: dict[str, Any]) -> dict[str, Any
     return record
 
 
-def results(doc: Doc, keys: ResultKeys) -> dict[str, Any]:
+def results(doc: Doc, keys: ResultKeys, *, entities: bool = False) -> dict[str, Any]:
     """Return the text of a Doc with its entities, relations and answers, as plain data.
 
     Entities are those of the span groups and of `doc.ents`, in the order of the text; relations and
@@ -93,18 +100,29 @@ def results(doc: Doc, keys: ResultKeys) -> dict[str, Any]:
 
     doc (Doc): The annotated Doc.
     keys (ResultKeys): Its span groups.
-    RETURNS (dict[str, Any]): "text", "entities", "relations" and "answers".
+    entities (bool): Also return the relations between entities, see `get_entity_relations`.
+    RETURNS (dict[str, Any]): "text", "entities", "relations" and "answers", perhaps
+        "entity_relations".
     """
-    return {
+    data = {
         "text": doc.text,
         "entities": _entities(doc, keys.entities),
         "relations": [
-            {**relation.to_dict(), "score": _rounded(relation.score)}
-            for key in keys.relations
-            for relation in get_relations(doc, key)
+            _relation(relation) for key in keys.relations for relation in get_relations(doc, key)
         ],
         "answers": [_answer(answer) for key in keys.answers for answer in get_answers(doc, key)],
     }
+    if entities:
+        data[ENTITY_RELATIONS] = [
+            {**_relation(relation), "evidence": [_relation(r) for r in relation.evidence]}
+            for key in keys.relations
+            for relation in get_entity_relations(doc, key)
+        ]
+    return data
+
+
+def _relation(relation: Relation | EntityRelation) -> dict[str, Any]:
+    return {**relation.to_dict(), "score": _rounded(relation.score)}
 
 
 def _entities(doc: Doc, keys: tuple[str, ...]) -> list[dict[str, Any]]:

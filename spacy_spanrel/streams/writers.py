@@ -21,7 +21,7 @@ from ..files import check_folder, mark_folder, sync_folder, to_json, to_plain, w
 from ..reading import argument_error
 from .progress import AppendFile, Workplace
 from .readers import import_parquet
-from .records import make_record
+from .records import ENTITY_RELATIONS, make_record
 from .rows import META_KEY, Row
 
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".spacy": "spacy"}
@@ -89,18 +89,19 @@ class Writer:
         """Close files."""
 
 
-def make_writer(workplace: Workplace, output_format: str) -> Writer:
+def make_writer(workplace: Workplace, output_format: str, entities: bool = False) -> Writer:
     """Make the writer of a format.
 
     workplace (Workplace): The folder of the run.
     output_format (str): One of OUTPUT_FORMATS.
+    entities (bool): Whether the `results` have relations between entities.
     RETURNS (Writer): The writer; nothing is touched yet.
     RAISES (ImportError): If the format needs a package that is not installed.
     """
     if output_format == "jsonl":
         return JsonLinesWriter(workplace)
     if output_format == "parquet":
-        return ParquetWriter(workplace)
+        return ParquetWriter(workplace, entities)
     return ShardsWriter(workplace) if is_folder(workplace.output) else DocBinWriter(workplace)
 
 
@@ -200,10 +201,10 @@ class ParquetWriter(_PartsWriter):
 
     suffix = ".parquet"
 
-    def __init__(self, workplace: Workplace):
+    def __init__(self, workplace: Workplace, entities: bool = False):
         super().__init__(workplace)
         self._parquet = import_parquet()
-        self.schema = parquet_schema()
+        self.schema = parquet_schema(entities)
 
     def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
         meta = to_json(row.extra)
@@ -239,8 +240,8 @@ class ParquetWriter(_PartsWriter):
             os.fsync(file.fileno())
 
 
-def parquet_schema() -> Any:
-    """Return the pyarrow schema of the output."""
+def parquet_schema(entities: bool = False) -> Any:
+    """Return the pyarrow schema of the output; if asked, with relations between entities."""
     import pyarrow as pa
 
     string, int32 = pa.string(), pa.int32()
@@ -248,7 +249,9 @@ def parquet_schema() -> Any:
     offsets = [(name, int32) for name in ("start", "end", "start_char", "end_char")]
     argument = pa.struct([text, ("type", string), *offsets])
     entity = pa.struct([text, label, *offsets, score])
-    relation = pa.struct([label, score, ("head", argument), ("tail", argument)])
+    relation_fields = [label, score, ("head", argument), ("tail", argument)]
+    relation = pa.struct(relation_fields)
+    entity_relation = pa.struct([*relation_fields, ("evidence", pa.list_(relation))])
     answer = pa.struct([("id", string), ("question", string), text, *offsets, score])
     return pa.schema(
         [
@@ -259,6 +262,7 @@ def parquet_schema() -> Any:
             ("entities", pa.list_(entity)),
             ("relations", pa.list_(relation)),
             ("answers", pa.list_(answer)),
+            *[(ENTITY_RELATIONS, pa.list_(entity_relation))] * entities,
             ("meta", pa.large_string()),
         ]
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from ..annotations import ENTITIES_KEY, QA_KEY, RELATIONS_KEY
+from ..annotations import CLUSTERS_PREFIX, ENTITIES_KEY, QA_KEY, RELATIONS_KEY
 from ..errors import Errors
 from .page import THEMES, Theme, check_color
 
@@ -22,9 +22,11 @@ class Options:
     exclude (tuple[str, ...]): Relation labels to leave out, such as "no_relation".
     width (int): Characters in a row of a picture of relations.
     scores (bool | None): Show scores; None for those of answers only.
+    entities (bool): Name the entity behind a mention of a cluster: "= Ada Berg" below "she".
     alternatives (bool): List alternative answers.
     entities_key, relations_key, qa_key (str): Span groups. Without the group of entities, `doc.ents`
         is drawn.
+    clusters_prefix (str): The clusters of coreferent mentions, as in `get_clusters`.
     theme ("auto" | "light" | "dark"): "auto" follows the page or the reader's system.
     """
 
@@ -33,10 +35,12 @@ class Options:
     exclude: tuple[str, ...] = ()
     width: int = 90
     scores: bool | None = None
+    entities: bool = False
     alternatives: bool = True
     entities_key: str = ENTITIES_KEY
     relations_key: str = RELATIONS_KEY
     qa_key: str = QA_KEY
+    clusters_prefix: str = CLUSTERS_PREFIX
     theme: Theme = "auto"
 
     @classmethod
@@ -66,13 +70,10 @@ class Options:
         _expect(
             "scores", options.scores, options.scores in (None, True, False), "true, false or None"
         )
-        _expect(
-            "alternatives",
-            options.alternatives,
-            options.alternatives in (True, False),
-            "true or false",
-        )
-        for name in ("entities_key", "relations_key", "qa_key"):
+        for name in ("entities", "alternatives"):
+            value = getattr(options, name)
+            _expect(name, value, value in (True, False), "true or false")
+        for name in ("entities_key", "relations_key", "qa_key", "clusters_prefix"):
             value = getattr(options, name)
             _expect(name, value, isinstance(value, str), "the name of a span group")
         _expect("theme", options.theme, options.theme in THEMES, "one of " + ", ".join(THEMES))

@@ -9,7 +9,14 @@ from functools import partial
 from spacy.displacy import get_doc_settings
 from spacy.tokens import Doc, Span
 
-from ..annotations import Relation, get_entities, get_entity_scores, get_relations
+from ..annotations import (
+    Relation,
+    get_clusters,
+    get_entities,
+    get_entity_scores,
+    get_relations,
+)
+from ..annotations.clusters import Entities, normalize
 from ..errors import Warnings, warn
 from ..markup import escape
 from .layout import (
@@ -28,7 +35,7 @@ from .layout import (
 )
 from .options import Options
 from .page import N_HUES, entity_colors, make_svg, px, spread_labels, text_at, themed
-from .text import em_width, runs_left, shorten
+from .text import em_width, one_line, runs_left, shorten
 
 # Heights in px. A row is measured from the baseline of its words.
 MARGIN = 18.0
@@ -39,6 +46,8 @@ NEST = 4.0  # difference in height between the box of a span and that of a span 
 ROW_GAP = 20.0
 TITLE = 28.0
 EMPTY = "(empty text)"
+# The name of an entity below another mention of it is cut to this width, in em.
+LONGEST_NAME = 16.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class Scene:
 
     words, marks, links: Arguments of `lay_out`.
     types (list[str]): Entity types of the marks, for their colours.
+    entities (list[str]): The best mentions of the entities that the marks stand for; "" for a mark that
+        is the best mention itself, or if they are not asked for.
     relations (list[Relation]): The relations that the links stand for.
     rtl (bool): Whether the text runs from right to left.
     lang, title (str): Language and title of the text; "" for none.
@@ -56,6 +67,7 @@ class Scene:
     marks: list[Mark]
     links: list[Link]
     types: list[str]
+    entities: list[str]
     relations: list[Relation]
     rtl: bool
     lang: str
@@ -112,13 +124,15 @@ def get_scene(target: Doc | Span, options: Options) -> Scene:
     pairs = [(key_of(relation.head), key_of(relation.tail)) for relation in relations]
     keys = list(spans)
     places = {key: i for i, key in enumerate(keys)}
+    names = _entity_names(doc, list(spans.values()), options)
     marks = []
-    for key, span in spans.items():
+    for (key, span), entity in zip(spans.items(), names, strict=True):
         start, end = span.start - first, span.end - first
         if touches(span):
             start, end = max(start, 0), min(end, last - first)
             end = max(end, start + 1)  # an empty span is drawn at the word behind it
-        marks.append(Mark(start, end, labels[key], span.text))
+        label = f"{labels[key]} = {shorten(entity, LONGEST_NAME)}" if entity else labels[key]
+        marks.append(Mark(start, end, label.strip(), span.text))
     words = [Word(token.text, bool(token.whitespace_)) for token in doc[first:last]]
     settings = get_doc_settings(doc)
     return Scene(
@@ -129,11 +143,25 @@ def get_scene(target: Doc | Span, options: Options) -> Scene:
             for relation, (head, tail) in zip(relations, pairs, strict=True)
         ],
         types=[key[2] for key in keys],
+        entities=names,
         relations=relations,
         rtl=runs_left([word.text for word in words], settings["direction"]),
         lang=settings["lang"] or "",
         title=get_title(doc),
     )
+
+
+def _entity_names(doc: Doc, spans: list[Span], options: Options) -> list[str]:
+    """Return the name of the entity behind each span; "" where the span is the name."""
+    if not options.entities:
+        return [""] * len(spans)
+    typed = [*get_entities(doc, options.entities_key), *spans]
+    entities = Entities(get_clusters(doc, options.clusters_prefix), typed)
+    best = map(entities.best, spans)
+    return [
+        "" if normalize(b.text) == normalize(s.text) else one_line(b.text)
+        for s, b in zip(spans, best, strict=True)
+    ]
 
 
 def _with_score(label: str, score: float | None, options: Options) -> str:
@@ -229,8 +257,13 @@ class _Drawing:
         return "\n".join(parts)
 
     def in_words(self, link: Link) -> str:
-        head, tail = self.scene.marks[link.head], self.scene.marks[link.tail]
-        return f"{head.name} \u2192 {link.label} \u2192 {tail.name}"
+        head, tail = map(self.name, (link.head, link.tail))
+        return f"{head} \u2192 {link.label} \u2192 {tail}"
+
+    def name(self, index: int) -> str:
+        """Return the text of a mark and, if it is asked for, the name of the entity behind it."""
+        name, entity = self.scene.marks[index].name, self.scene.entities[index]
+        return f"{name} = {entity}" if entity else name
 
     def row(self, row: Row, base: float) -> str:
         marks = sorted(row.marks, key=lambda mark: -mark.slot)

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import networkx as nx
+import pyarrow.parquet
 import pytest
 import spacy
+from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 from typer.testing import CliRunner
 
 from spacy_spanrel import Relation, get_clusters, get_entities, set_clusters, set_relations
 from spacy_spanrel.cli import app
-from spacy_spanrel.evaluation import component_tables, evaluate_examples
+from spacy_spanrel.evaluation import component_tables, evaluate_examples, render_report
+from spacy_spanrel.streams import annotate
 from spacy_spanrel.training.corpus import read_docs
-from spacy_spanrel.visualize import relation_graph
+from spacy_spanrel.visualize import relation_graph, render
 from tests.util import make_doc, write_docs
 
 TEXT = "Ada Berg , a chemist , works for Kelvin Labs . She likes the company . It is in Oslo ."
@@ -52,6 +56,20 @@ def run(*args: Any) -> str:
 
 def triple(row: dict[str, Any]) -> tuple[str, str, str]:
     return row["head"], row["relation"], row["tail"]
+
+
+@Language.factory("write_fastcoref")
+class WriteFastcoref:
+    """Leave clusters as fastcoref does, and know the span group of relations."""
+
+    cfg: dict[str, Any] = {"relations_key": "relations"}
+
+    def __init__(self, nlp: Language, name: str) -> None:
+        pass
+
+    def __call__(self, doc: Doc) -> Doc:
+        doc._.coref_clusters = [[(0, 8), (doc[11].idx, doc[11].idx + 3)]]
+        return doc
 
 
 FACTS = [("Ada Berg", "works", "Kelvin Labs"), ("Kelvin Labs", "based", "Oslo")]
@@ -148,6 +166,44 @@ def test_graph_of_several_texts() -> None:
     assert {node[0] for node in plain} == {"ada berg", "kelvin labs", "she", "company", "oslo"}
 
 
+def test_pictures() -> None:
+    doc = annotated()
+    picture = render(doc, page=False, jupyter=False, options={"entities": True, "width": 200})
+    assert "<title>She = Ada Berg \u2192 works \u2192 company = Kelvin Labs</title>" in picture
+    assert "<title>Ada Berg \u2192 works \u2192 Kelvin Labs</title>" in picture
+    assert ">Org = Kelvin Labs</text>" in picture
+    assert "=" not in "".join(re.findall(r"<title>[^<]*", render(doc, page=False, jupyter=False)))
+
+
+@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet", "out.spacy"])
+def test_annotated_files(name: str, tmp_path: Path) -> None:
+    nlp = spacy.blank("en")
+    nlp.add_pipe("write_fastcoref")
+    Doc.set_extension("coref_clusters", default=None)
+    try:
+        docs = [annotated(), annotated()]
+        for key in ("coref_clusters_0", "coref_clusters_1"):
+            del docs[1].spans[key]
+        source = write_docs(tmp_path / "docs.spacy", docs)
+        annotate(nlp, source, tmp_path / name, entities=True)
+    finally:
+        Doc.remove_extension("coref_clusters")
+    if name == "out.spacy":
+        clusters = [list(map(str, get_clusters(doc)[0])) for doc in read_docs(tmp_path / name)]
+        assert clusters == [["Ada Berg , a chemist", "She"], ["Ada Berg", "She"]]
+        return
+    if name == "out.jsonl":
+        rows = [json.loads(line) for line in (tmp_path / name).read_text("utf-8").splitlines()]
+    else:
+        rows = pyarrow.parquet.read_table(tmp_path / name).to_pylist()
+    first = rows[0]["entity_relations"]
+    assert [(r["head"]["text"], r["label"], r["tail"]["text"]) for r in first] == FACTS
+    assert [r["score"] for r in first] == [0.75, None]
+    assert [r["head"]["text"] for r in first[0]["evidence"]] == ["Ada Berg", "She"]
+    assert first[0]["evidence"] == rows[0]["relations"][:2]
+    assert [r["head"]["text"] for r in rows[1]["entity_relations"]][0] == "Ada Berg"
+
+
 def test_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     nlp = spacy.blank("en")
     nlp.add_pipe("span_relation")
@@ -180,6 +236,10 @@ def test_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("based", "0.00", "0.00", "0.00", "1", "0"),
         ("works", "100.00", "100.00", "100.00", "1", "1"),
     ]
+    # The report says who "She" is, by the gold clusters.
+    report = render_report(found)
+    assert "<bdi>She</bdi> <small>= <bdi>Ada Berg</bdi></small>" in report
+    assert "<bdi>Ada Berg</bdi> <small>=" not in report
     none = evaluate_examples(nlp, examples, clusters="none")
     assert none.scores["rel_entity_f"] == 0.0
     # A scorer of this kind is one of ours: nothing is said of it.
