@@ -165,6 +165,11 @@ class Errors:
         "name or '*'. For a `transformer` component of spacy-transformers use "
         "'spacy-spanrel.ListenerEncoder.v1'."
     )
+    E234 = (
+        "[E_SR234] Found no `tok2vec` component that a listener with upstream = '{upstream}' could read. "
+        "Put one with 'spacy-spanrel.HFTok2Vec.v1' before this component in the pipeline, and set upstream "
+        "to its name or '*'."
+    )
     E221 = (
         "[E_SR221] The tensor '{name}' holds {value}: every weight must be a finite number. The "
         "weights are damaged, or their training diverged. Use an earlier checkpoint."
@@ -189,6 +194,20 @@ class Errors:
     E226 = (
         "[E_SR226] precision = 'float16' predicts but does not train (its gradients underflow). Set "
         "precision = 'bfloat16' or 'float32' in the encoder of 'spacy-spanrel.HFTok2Vec.v1'."
+    )
+    E227 = (
+        "[E_SR227] The output of the component that '{upstream}' names has no subword pieces, which "
+        "'spacy-spanrel.Tok2VecListenerEncoder.v1' reads. Its model must be 'spacy-spanrel.HFTok2Vec.v1'."
+    )
+    E228 = (
+        "[E_SR228] No subword pieces of a Doc were found ({text!r}; upstream = '{upstream}'): a `tok2vec` "
+        "component with 'spacy-spanrel.HFTok2Vec.v1' must process it in the same process. Enable that "
+        "component, put it before this one, and change tokens (merge_entities, say) before or after both."
+    )
+    E229 = (
+        "[E_SR229] width = {width} of a 'spacy-spanrel.Tok2VecListenerEncoder.v1' is not that of the encoder "
+        "to which it listens (upstream = '{upstream}'): {encoder}. Let it refer to the component: "
+        "width = ${{components.tok2vec.model.width}}."
     )
     E217 = (
         "[E_SR217] The tokenizer of '{name}' has no entries but special tokens: were its files (such "

@@ -1,4 +1,4 @@
-"""Encoders that listen to a shared transformer, within a pipeline.
+"""Encoders that listen to a shared transformer (or `tok2vec`), within a pipeline.
 
 `check_training` refuses settings under which the transformer would silently learn nothing.
 `extend_replace_listeners` lets spaCy's `nlp.replace_listeners` give a component a transformer for
@@ -20,9 +20,10 @@ from thinc.api import Model
 from ..errors import Errors, Warnings, warn
 
 # Names of the models that listen, and their path in a component's config.
-_LISTENERS = ("listener_encoder", "curated_listener_encoder")
+TOK2VEC_LISTENER = "tok2vec_listener_encoder"
+_LISTENERS = ("listener_encoder", "curated_listener_encoder", TOK2VEC_LISTENER)
 _PATH = "model.encoder"
-# The architecture that replaces them.
+# The architecture that replaces those of transformers of other packages.
 _REPLACEMENT = "spacy-spanrel.TransformerEncoder.v1"
 # Marks a `Language.replace_listeners` that can replace these encoders.
 _EXTENDED = "_knows_spacy_spanrel"
@@ -59,9 +60,10 @@ def check_training(nlp: Language, name: str, model: Model[Any, Any]) -> None:
                 raise ValueError(Errors.E214.format(upstream=upstream, name=name))
         elif listening[-1] in frozen and set(listening) - frozen:
             raise ValueError(Errors.E215.format(upstream=upstream, last=listening[-1]))
-    # The other listener needs a transformer to be initialized at all, and raises E_SR213.
-    if not is_connected and encoder.name == "curated_listener_encoder":
-        raise ValueError(Errors.E233.format(upstream=encoder.attrs["upstream"]))
+    # The third listener needs a transformer to be initialized at all, and raises E_SR213.
+    missing = {"curated_listener_encoder": Errors.E233, TOK2VEC_LISTENER: Errors.E234}
+    if not is_connected and encoder.name in missing:
+        raise ValueError(missing[encoder.name].format(upstream=encoder.attrs["upstream"]))
 
 
 def _check_limit(upstream: str, model: Any) -> None:
@@ -107,22 +109,37 @@ def _extend(original: Callable[..., None]) -> Callable[..., None]:
             raise ValueError(Errors.E230.format(name=pipe_name, expected=_PATH, found=paths))
         upstream: Any = self.get_pipe(tok2vec_name)
         pipe: Any = self.get_pipe(pipe_name)
-        settings = {
-            "grad_factor": encoder.attrs["grad_factor"],
-            "max_batch_items": getattr(upstream, "cfg", {}).get("max_batch_items", 4096),
-        }
-        build = registry.architectures.get(_REPLACEMENT)
-        replacement = build(_copy_transformer(upstream.model), **settings)
-        replacement.set_dim("nO", encoder.get_dim("nO"))
+        upstream_config = deepcopy(self.get_pipe_config(tok2vec_name)["model"])
+        if encoder.name == TOK2VEC_LISTENER:
+            if "encoder" not in upstream_config:
+                raise ValueError(Errors.E227.format(upstream=tok2vec_name))
+            replacement, config = upstream.model.layers[0].copy(), upstream_config["encoder"]
+        else:
+            replacement, config = _own_transformer(upstream, encoder, upstream_config)
         replace_model_node(pipe.model, encoder, replacement)
         upstream.remove_listener(_listener(encoder), pipe.name)
-        self.get_pipe_config(pipe_name)["model"]["encoder"] = {
-            "@architectures": _REPLACEMENT,
-            "transformer": deepcopy(self.get_pipe_config(tok2vec_name)["model"]),
-            **settings,
-        }
+        self.get_pipe_config(pipe_name)["model"]["encoder"] = config
 
     return replace_listeners
+
+
+def _own_transformer(
+    upstream: Any, encoder: Model[Any, Any], config: dict[str, Any]
+) -> tuple[Model[Any, Any], dict[str, Any]]:
+    """Make an encoder of a copy of a transformer component's model.
+
+    upstream (Pipe), config (dict): The component, and the settings of its model.
+    encoder (Model): The encoder that listens to it.
+    RETURNS (tuple[Model, dict]): The new encoder and its settings.
+    """
+    settings = {
+        "grad_factor": encoder.attrs["grad_factor"],
+        "max_batch_items": getattr(upstream, "cfg", {}).get("max_batch_items", 4096),
+    }
+    build = registry.architectures.get(_REPLACEMENT)
+    replacement = build(_copy_transformer(upstream.model), **settings)
+    replacement.set_dim("nO", encoder.get_dim("nO"))
+    return replacement, {"@architectures": _REPLACEMENT, "transformer": config, **settings}
 
 
 def _listening_encoder(nlp: Language, upstream_name: str, pipe_name: str) -> Model[Any, Any] | None:

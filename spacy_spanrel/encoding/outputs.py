@@ -88,7 +88,7 @@ def join_outputs(
             token_pieces.append(layout.token_pieces + n_pieces)
             token_window.append(layout.token_window + n_windows)
             windows.append(layout.windows + n_tokens)
-            rows.append(output.rows)
+            rows.append(output.rows.detach())
             n_rows += len(output.rows)
             n_pieces += len(layout.pieces)
             n_windows += len(layout.context)
@@ -125,6 +125,52 @@ def join_outputs(
 def _concatenate(arrays: list[IntArray], *width: int) -> IntArray:
     """Put arrays whose rows have the same width end to end, also if there are none."""
     return np.concatenate([np.zeros((0, *width), dtype=np.int64), *arrays])
+
+
+def split_outputs(encoded: EncodedDocs) -> list[DocOutput | None]:
+    """Take the outputs for the Docs of a batch apart; `join_outputs` puts them together again.
+
+    encoded (EncodedDocs): The batch.
+    RETURNS (list[DocOutput | None]): The output for each Doc, copied to float32: its pieces, then the
+        [CLS] vectors of its windows. None for a Doc without tokens.
+    """
+    token_pieces, token_window = encoded.token_pieces.numpy(), encoded.token_window.numpy()
+    window_ranges = encoded.window_ranges
+    outputs: list[DocOutput | None] = [None] * (len(encoded.token_offsets) - 1)
+    filled = np.flatnonzero(np.diff(encoded.token_offsets))
+    if not len(filled):
+        return outputs
+    starts, ends = encoded.token_offsets[filled], encoded.token_offsets[filled + 1]
+    # A Doc has what lies between its first token and that of the next Doc. Windows of empty Docs, which have
+    # no tokens, do no harm there.
+    pieces = _split_at(encoded.pieces, token_pieces[starts[1:], 0])
+    context = _split_at(encoded.context, token_window[starts[1:]])
+    n_pieces = n_windows = 0
+    for i, start, end, of_pieces, of_context in zip(
+        filled, starts, ends, pieces, context, strict=True
+    ):
+        windows = window_ranges[n_windows : n_windows + len(of_context)] - start
+        layout = DocLayout(
+            pieces=np.arange(len(of_pieces)),
+            context=np.arange(len(of_pieces), len(of_pieces) + len(of_context)),
+            token_pieces=token_pieces[start:end] - n_pieces,
+            token_window=token_window[start:end] - n_windows,
+            windows=windows.clip(0, end - start),
+        )
+        outputs[i] = DocOutput(torch.cat([of_pieces, of_context]), layout, _unchanged)
+        n_pieces += len(of_pieces)
+        n_windows += len(of_context)
+    return outputs
+
+
+def _split_at(rows: Tensor, borders: IntArray) -> tuple[Tensor, ...]:
+    """Split rows, as float32, before the given ones."""
+    sizes = np.diff(np.concatenate([[0], borders, [len(rows)]])).tolist()
+    return rows.float().split(sizes)
+
+
+def _unchanged(gradient: Tensor) -> Tensor:
+    return gradient
 
 
 def check_annotated(model: Model[list[Doc], EncodedDocs], docs: Sequence[Doc]) -> None:

@@ -8,6 +8,7 @@ encoder reads texts as it does for the components of this package; here its piec
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Literal, Optional
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 from ..errors import Errors
 from .encoder import EncodedDocs
 from .shim import torch_shims
+from .tok2vec_pieces import Tok2VecModel, TokenVectors, keep_outputs
 from .transfer import to_device
 
 Pooling = Literal["mean", "max", "first"]
@@ -46,7 +48,7 @@ def HFTok2Vec(
         that, whatever it is.
     RETURNS (Model[list[Doc], list[Floats2d]]): The model.
     """
-    return Model(
+    return Tok2VecModel(
         "hf_tok2vec",
         forward,
         init=_init,
@@ -81,17 +83,29 @@ def forward(
     if is_train and any(shim.dtype == torch.float16 for shim in torch_shims(model)):
         raise ValueError(Errors.E226)
     encoded, encoder_backprop = model.layers[0](docs, is_train)
-    # The vectors are cut off from the graph of the encoder, which may compute in another precision.
-    pieces = encoded.pieces.detach().float().requires_grad_(is_train)
+    # Leaves, cut off from the graph of the encoder, which may compute in another precision. The gradients
+    # of the token vectors and those of listeners that read the pieces add up in them.
+    pieces, context = (
+        rows.detach().float().requires_grad_(is_train) for rows in (encoded.pieces, encoded.context)
+    )
+    leaves = replace(encoded, pieces=pieces, context=context)
     with torch.set_grad_enabled(is_train):
         vectors = pool_pieces(pieces, encoded.token_pieces, model.attrs["pooling"])
     borders = encoded.token_offsets[1:-1].tolist()
-    outputs = model.ops.xp.split(torch2xp(vectors.detach(), ops=model.ops), borders)
+    outputs = TokenVectors(
+        model.ops.xp.split(torch2xp(vectors.detach(), ops=model.ops), borders),
+        leaves if is_train else None,
+    )
+    if not is_train:
+        keep_outputs(model, outputs, leaves)
 
     def backprop(d_outputs: list[Floats2d]) -> list[Doc]:
         gradient = xp2torch(model.ops.xp.concatenate(d_outputs), device=vectors.device)
-        (d_pieces,) = torch.autograd.grad(vectors, pieces, gradient)
-        encoder_backprop(d_pieces.to(encoded.pieces.dtype), torch.zeros_like(encoded.context))
+        vectors.backward(gradient)
+        d_context = torch.zeros_like(context) if context.grad is None else context.grad
+        encoder_backprop(pieces.grad.to(encoded.pieces.dtype), d_context.to(encoded.context.dtype))
+        # The component keeps the vectors until the next batch.
+        outputs.encoded = None
         return docs
 
     return outputs, backprop

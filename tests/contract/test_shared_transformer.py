@@ -44,6 +44,8 @@ class Slot:
     listener (dict[str, Any]): Settings of the encoder.
     weights (Callable[[Any], torch.Tensor]): Weights of the model of a transformer.
     missing (str): Number of the error without a transformer.
+    disabled (str): Number of the error with a transformer that is disabled.
+    grad_factor (float): A factor that a copy of the transformer keeps.
     """
 
     make: Callable[..., Language]
@@ -51,6 +53,8 @@ class Slot:
     listener: dict[str, Any]
     weights: Callable[[Any], torch.Tensor]
     missing: str
+    disabled: str = "E_SR216"
+    grad_factor: float = 0.5
 
 
 SLOTS = {
@@ -64,12 +68,22 @@ SLOTS = {
     "spacy-curated-transformers": Slot(
         util.curated_nlp, {}, util.CURATED_LISTENER, util.curated_weights, "E_SR233"
     ),
+    "tok2vec": Slot(
+        util.tok2vec_nlp,
+        {"max_length": 12},
+        util.TOK2VEC_LISTENER,
+        util.hf_weights,
+        "E_SR234",
+        "E_SR228",
+        1.0,
+    ),
 }
 
 
 @pytest.fixture(params=SLOTS)
 def slot(request: pytest.FixtureRequest) -> Slot:
-    pytest.importorskip(request.param.replace("-", "_"))
+    if request.param != "tok2vec":
+        pytest.importorskip(request.param.replace("-", "_"))
     return SLOTS[request.param]
 
 
@@ -117,13 +131,16 @@ def test_gradient_of_the_transformer(trainable: Slot, bert_checkpoint: Path) -> 
     """A listener, and the copy of the transformer that replaces it, pass the same gradient on."""
     gradients = []
     for is_replaced in (False, True):
-        nlp = trainable.make(bert_checkpoint, encoder={**trainable.listener, "grad_factor": 0.5})
+        nlp = trainable.make(
+            bert_checkpoint, encoder={**trainable.listener, "grad_factor": trainable.grad_factor}
+        )
         examples = start(nlp)
         weights = weights_of(trainable, nlp)
         if is_replaced:
             nlp.replace_listeners("transformer", "span_relation", ["model.encoder"])
             nlp.disable_pipe("transformer")
-            weights = trainable.weights(the_pipe(nlp).model.get_ref("encoder").layers[0])
+            encoder = the_pipe(nlp).model.get_ref("encoder")
+            weights = trainable.weights(encoder.layers[0] if encoder.layers else encoder)
         fix_random_seed(0)
         nlp.update(examples, sgd=False)
         assert weights.grad is not None
@@ -141,7 +158,7 @@ def test_batches_and_empty_docs_change_nothing(slot: Slot, bert_checkpoint: Path
     for first, second in zip(one, many, strict=True):
         np.testing.assert_allclose(scores_of(first), scores_of(second), atol=1e-5)
     assert [doc.text for doc in nlp.pipe(["", ""])] == ["", ""]
-    if slot.make is util.shared_nlp:
+    if slot.make is not util.curated_nlp:
         empty = Example(nlp.make_doc(""), nlp.make_doc(""))
         for batch in ([empty], [empty, *examples, empty]):
             losses = train_step(nlp, batch, create_adamw(learn_rate=1e-3))
@@ -188,7 +205,7 @@ def test_frozen_components(
 def test_disabled_transformer(slot: Slot, bert_checkpoint: Path) -> None:
     nlp = slot.make(bert_checkpoint)
     start(nlp)
-    with nlp.select_pipes(disable="transformer"), pytest.raises(ValueError, match="E_SR216"):
+    with nlp.select_pipes(disable="transformer"), pytest.raises(ValueError, match=slot.disabled):
         nlp("John works in Paris.")
 
 

@@ -25,6 +25,7 @@ DOC_SPANS = {"@span_getters": "spacy-transformers.doc_spans.v1"}
 # spacy-curated-transformers converts an array of one number to a number, which numpy 2.4 refuses.
 CURATED_TRAINS = NumpyVersion(np.__version__) < "2.4.0"
 CURATED_LISTENER = {"@architectures": "spacy-spanrel.CuratedListenerEncoder.v1", "width": 32}
+TOK2VEC_LISTENER = {"@architectures": "spacy-spanrel.Tok2VecListenerEncoder.v1", "width": 32}
 STRIDED = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 6, "stride": 4}
 SENTENCES = {"@span_getters": "spacy-transformers.sent_spans.v1"}
 
@@ -131,5 +132,38 @@ def curated_nlp(
 def curated_weights(model: Any) -> torch.Tensor:
     """The first weights of a curated transformer."""
     weights = next(model.get_ref("transformer").shims[0]._model.parameters())
+    assert isinstance(weights, torch.Tensor)
+    return weights
+
+
+def tok2vec_nlp(
+    checkpoint: Path, *, encoder: dict[str, Any] | None = None, ner: str | None = None, **hf: Any
+) -> Language:
+    """A pipeline like that of `shared_nlp`, with spaCy's `tok2vec` as the transformer."""
+    hf = {"name": str(checkpoint), "precision": "float32", "device": "cpu", "dropout": 0.0, **hf}
+    nlp = spacy.blank("xx")
+    nlp.add_pipe(
+        "tok2vec",
+        name="transformer",
+        config={
+            "model": {
+                "@architectures": "spacy-spanrel.HFTok2Vec.v1",
+                "encoder": {"@architectures": "spacy-spanrel.HFEncoder.v1", **hf},
+            }
+        },
+    )
+    model = {"size_embedding": 4, "dropout": 0.0, "encoder": dict(encoder or TOK2VEC_LISTENER)}
+    nlp.add_pipe("span_relation", config={"max_span_size": 4, "set_ents": "off", "model": model})
+    if ner is not None:
+        tok2vec = {"@architectures": "spacy.Tok2VecListener.v1", "width": 32}
+        position = {"after": "transformer"} if ner == "before" else {"last": True}
+        nlp.add_pipe("ner", config={"model": ner_model(tok2vec)}, **position)
+    return nlp
+
+
+def hf_weights(model: Any) -> torch.Tensor:
+    """The first weights of the network of an `HFEncoder` in a model."""
+    (encoder,) = (node for node in model.walk() if node.name == "hf_encoder")
+    weights = next(encoder.shims[0].module.parameters())
     assert isinstance(weights, torch.Tensor)
     return weights

@@ -1,0 +1,317 @@
+"""`span_relation` on the pass of a `tok2vec` component."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.language import Language
+from spacy.training import Example
+from spacy.util import fix_random_seed
+
+from spacy_spanrel.encoding import tok2vec_pieces
+from spacy_spanrel.encoding.encoder import EncodedDocs
+from spacy_spanrel.encoding.outputs import join_outputs, split_outputs
+from spacy_spanrel.encoding.tok2vec_pieces import KEPT
+from spacy_spanrel.training.optimizer import create_adamw
+
+from ..span_relation.util import (
+    TEXTS,
+    make_examples,
+    ner_model,
+    scores_of,
+    start,
+    the_pipe,
+    train_step,
+)
+from ..util import tiny_encoder
+from .util import LISTENER, WIDTH, add_component, shim_of, tok2vec_model, weights_of
+
+PIECES = {"@architectures": "spacy-spanrel.Tok2VecListenerEncoder.v1", "width": WIDTH}
+LONG = [*TEXTS, "", "  ", " ".join(TEXTS), "\n", " ".join(reversed(TEXTS))]
+
+
+def make_nlp(
+    checkpoint: Path,
+    components: list[str],
+    listener: dict[str, Any] = PIECES,
+    scope: str = "doc",
+    **encoder: Any,
+) -> Language:
+    """A pipeline, not yet initialized; "own" is a `span_relation` with an encoder of its own, and a
+    "second" one listens like the first."""
+    nlp = spacy.blank("xx")
+    model = tok2vec_model(checkpoint, **{"max_length": 16, **encoder})
+    for name in components:
+        if name == "tok2vec":
+            nlp.add_pipe("tok2vec", config={"model": model})
+        elif name == "ner":
+            add_component(nlp, name, LISTENER)
+        else:
+            slot = model["encoder"] if name == "own" else listener
+            config: dict[str, Any] = {"max_span_size": 4, "scope": scope}
+            config["model"] = {"size_embedding": 4, "dropout": 0.0, "encoder": dict(slot)}
+            if name == "second":
+                config |= {"spans_key": "more", "relations_key": "more_relations"}
+                config["extension_prefix"] = "second_"
+            nlp.add_pipe(
+                "span_relation", name="span_relation" if name == "own" else name, config=config
+            )
+    return nlp
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """Whatever is kept is gone with its Docs."""
+    yield
+    gc.collect()
+    assert KEPT.size == 0
+    assert not KEPT._waiting
+    assert not KEPT._sources
+
+
+@pytest.fixture
+def reread(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Counts the batches of Docs that are read again."""
+    counts: list[int] = []
+    original = tok2vec_pieces._read_again
+
+    def counting(*arguments: Any) -> Any:
+        counts.append(1)
+        return original(*arguments)
+
+    monkeypatch.setattr(tok2vec_pieces, "_read_again", counting)
+    return counts
+
+
+def gradients_of(nlp: Language, upstream: str) -> dict[str, torch.Tensor]:
+    parameters = shim_of(nlp.get_pipe(upstream).model).module.named_parameters()
+    return {name: p.grad for name, p in parameters if p.grad is not None}
+
+
+@pytest.mark.parametrize("scope", ["doc", "window"])
+@pytest.mark.parametrize("casing", [False, True])
+def test_equals_an_encoder_of_its_own(checkpoint: Path, scope: str, casing: bool) -> None:
+    """The same losses, gradients and predictions, in several windows, with empty Docs."""
+    results = []
+    for components in (["own"], ["tok2vec", "span_relation"]):
+        nlp = make_nlp(checkpoint, components, scope=scope, casing=casing)
+        examples = start(nlp)
+        examples += [Example(nlp.make_doc(text), nlp.make_doc(text)) for text in LONG]
+        fix_random_seed(3)
+        the_pipe(nlp)._rng = np.random.default_rng(3)
+        losses = nlp.update(examples, sgd=False)
+        gradients = gradients_of(nlp, components[0].replace("own", "span_relation"))
+        results.append((losses, gradients, [scores_of(doc) for doc in nlp.pipe(LONG)]))
+    own, shared = results
+    for name in own[0]:
+        assert shared[0][name] == pytest.approx(own[0][name], abs=1e-5)
+    assert own[1].keys() == shared[1].keys()
+    assert any(gradient.abs().max() > 0 for gradient in own[1].values())
+    for name, gradient in own[1].items():
+        torch.testing.assert_close(shared[1][name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+    assert any(own[2])
+    for scores, expected in zip(shared[2], own[2], strict=True):
+        np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("order", [["ner", "span_relation"], ["span_relation", "ner"]])
+def test_gradients_of_two_listeners_add_up(bert_checkpoint: Path, order: list[str]) -> None:
+    """The encoder gets the sum of the gradients that each component alone would send."""
+    sums: dict[str, torch.Tensor] = {}
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", *order], {**PIECES, "grad_factor": 0.5})
+    examples = start(nlp)
+    parameters = dict(shim_of(nlp.get_pipe("tok2vec").model).module.named_parameters())
+
+    def take(*disabled: str) -> dict[str, torch.Tensor]:
+        component: Any = nlp.get_pipe("tok2vec")
+        listeners = dict(component.listener_map)
+        for name in disabled:
+            del component.listener_map[name]
+        with nlp.select_pipes(disable=disabled):
+            the_pipe(nlp)._rng = np.random.default_rng(3)
+            nlp.update(examples, sgd=False)
+        component.listener_map = {name: listeners[name] for name in order}
+        gradients = {name: p.grad for name, p in parameters.items() if p.grad is not None}
+        for parameter in parameters.values():
+            parameter.grad = None
+        return gradients
+
+    for other in order:
+        for name, gradient in take(other).items():
+            sums[name] = sums.get(name, torch.zeros(())) + gradient
+    for name, gradient in take().items():
+        torch.testing.assert_close(gradient, sums[name], atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_frozen_and_annotating(bert_checkpoint: Path, reread: list[int]) -> None:
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", "span_relation", "ner"])
+    examples = start(nlp)
+    before = weights_of(nlp.get_pipe("tok2vec").model).detach().clone()
+    optimizer = create_adamw(learn_rate=1e-2)
+    names, losses = ["tok2vec"], []
+    for _ in range(15):
+        step: dict[str, float] = {}
+        nlp.update(examples, sgd=optimizer, losses=step, exclude=names, annotates=names)
+        losses.append(step["span_relation"])
+    assert losses[-1] < 0.8 * losses[0]
+    assert torch.equal(weights_of(nlp.get_pipe("tok2vec").model), before)
+    assert not reread
+    # Trained again, it sends its batches again.
+    assert np.isfinite(train_step(nlp, examples, optimizer)["span_relation"])
+    assert not torch.equal(weights_of(nlp.get_pipe("tok2vec").model), before)
+
+
+def test_annotating_while_it_is_trained(bert_checkpoint: Path) -> None:
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", "span_relation"])
+    examples = start(nlp)
+    for _ in range(3):
+        losses = nlp.update(examples, sgd=create_adamw(), annotates=["tok2vec"])
+        assert np.isfinite(losses["span_relation"])
+
+
+# In prediction
+
+
+def test_memory_is_free_when_all_have_read(bert_checkpoint: Path, reread: list[int]) -> None:
+    """Nothing is kept for Docs that have been read, although the Docs are there."""
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", "ner", "span_relation"])
+    start(nlp)
+    docs = list(nlp.pipe(LONG * 3, batch_size=4))
+    assert KEPT.size == 0
+    assert not reread
+    assert not any(
+        isinstance(value, (torch.Tensor, EncodedDocs))
+        for doc in docs
+        for value in doc.user_data.values()
+    )
+
+
+@pytest.mark.parametrize("sizes", [(2, 7, 3), (7, 2, 2), (1, 1, 5)])
+def test_other_batches(bert_checkpoint: Path, sizes: tuple[int, ...], reread: list[int]) -> None:
+    """Components with batches of their own, two of which listen."""
+    names = ["tok2vec", "span_relation", "second"]
+    nlp = make_nlp(bert_checkpoint, names)
+    start(nlp)
+    expected = [(scores_of(nlp(text)), scores_of(nlp(text))) for text in LONG]
+    reread.clear()
+    sized = {name: {"batch_size": size} for name, size in zip(names, sizes, strict=True)}
+    docs = list(nlp.pipe(LONG, component_cfg=sized))
+    for doc, (scores, _) in zip(docs, expected, strict=True):
+        np.testing.assert_allclose(scores_of(doc), scores, atol=1e-5)
+    assert KEPT.size == 0
+    assert not reread
+
+
+def test_second_listener_reads_its_first_batch_again(
+    bert_checkpoint: Path, reread: list[int]
+) -> None:
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", "span_relation", "second"])
+    start(nlp)
+    list(nlp.pipe(TEXTS))
+    assert reread == [1]
+    list(nlp.pipe(TEXTS, batch_size=2))
+    assert reread == [1]
+
+
+def test_disabled_listener(bert_checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outputs that nobody reads stay within the limit, and can be read later all the same."""
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", "span_relation"])
+    start(nlp)
+    expected = [scores_of(doc) for doc in nlp.pipe(LONG)]
+    monkeypatch.setattr(KEPT, "limit", 0)
+    with nlp.select_pipes(disable="span_relation"):
+        docs = list(nlp.pipe(LONG, batch_size=2))
+    # The last two batches.
+    assert 0 < KEPT.size <= 4 * 4 * WIDTH * 100
+    assert len(KEPT._waiting) <= 4
+    pipe = the_pipe(nlp)
+    for doc, scores in zip(pipe.pipe(docs), expected, strict=True):
+        np.testing.assert_allclose(scores_of(doc), scores, atol=1e-5)
+    assert KEPT.size == 0
+
+
+def test_pipeline_without_listeners_keeps_nothing(bert_checkpoint: Path) -> None:
+    gc.collect()  # listeners of other tests
+    assert not tok2vec_pieces._LISTENERS
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", "ner"])
+    start(nlp)
+    docs = list(nlp.pipe(TEXTS))
+    assert docs
+    assert not KEPT._sources
+
+
+def test_other_encoder_of_another_component(bert_checkpoint: Path) -> None:
+    """An NER with an HFTok2Vec of its own, between the two, does not disturb them."""
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", "span_relation"])
+    nlp.add_pipe(
+        "ner", config={"model": ner_model(tok2vec_model(bert_checkpoint))}, after="tok2vec"
+    )
+    start(nlp)
+    with nlp.select_pipes(disable="ner"):
+        expected = [scores_of(doc) for doc in nlp.pipe(LONG)]
+    train_step(nlp, make_examples(nlp), create_adamw(learn_rate=0.0, head_learn_rate=0.0))
+    with torch.no_grad():
+        weights_of(nlp.get_pipe("ner").model).zero_()
+    for doc, scores in zip(nlp.pipe(LONG), expected, strict=True):
+        np.testing.assert_allclose(scores_of(doc), scores, atol=1e-5)
+
+
+@settings(max_examples=15)
+@given(texts=st.lists(st.sampled_from(LONG), max_size=6))
+def test_split_and_joined(bert_checkpoint: Path, texts: list[str]) -> None:
+    """A batch that was taken apart and put together again has the same vectors at the same tokens."""
+    nlp = spacy.blank("xx")
+    docs = [nlp.make_doc(text) for text in ["", *texts, " "]]
+    encoder = tiny_encoder(bert_checkpoint, max_length=12)
+    encoded = encoder.predict(docs)
+    joined, _ = join_outputs(encoder, docs, split_outputs(encoded), None)
+    torch.testing.assert_close(joined.pieces, encoded.pieces)
+    assert joined.token_pieces.tolist() == encoded.token_pieces.tolist()
+    assert joined.token_offsets.tolist() == encoded.token_offsets.tolist()
+    windows = [batch.context[batch.token_window] for batch in (joined, encoded)]
+    torch.testing.assert_close(*windows)
+    ranges = [batch.window_ranges[batch.token_window] for batch in (joined, encoded)]
+    assert ranges[0].tolist() == ranges[1].tolist()
+
+
+# Errors
+
+
+def test_without_a_pass(bert_checkpoint: Path) -> None:
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", "span_relation"])
+    start(nlp)
+    with nlp.select_pipes(disable="tok2vec"), pytest.raises(ValueError, match="E_SR228.*John"):
+        nlp(TEXTS[0])
+    doc = nlp.get_pipe("tok2vec")(nlp.make_doc(TEXTS[0]))
+    with doc.retokenize() as retokenizer:
+        retokenizer.merge(doc[:2])
+    with pytest.raises(ValueError, match="E_SR228"):
+        the_pipe(nlp)(doc)
+
+
+def test_other_tok2vec(bert_checkpoint: Path) -> None:
+    nlp = make_nlp(bert_checkpoint, ["span_relation"])
+    nlp.add_pipe("tok2vec", first=True)
+    examples = start(nlp)
+    with pytest.raises(ValueError, match="E_SR227.*HFTok2Vec"):
+        nlp.update(examples, sgd=False)
+    with pytest.raises(ValueError, match="E_SR227"):
+        nlp.replace_listeners("tok2vec", "span_relation", ["model.encoder"])
+
+
+def test_wrong_width(bert_checkpoint: Path) -> None:
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", "span_relation"], {**PIECES, "width": 48})
+    examples = start(nlp)
+    with pytest.raises(ValueError, match=r"E_SR229.*48.*32"):
+        nlp.update(examples, sgd=False)
+    with pytest.raises(ValueError, match=r"E_SR229.*48.*32"):
+        nlp(TEXTS[0])
