@@ -5,7 +5,8 @@
 No pipeline can be faster than its encoder. For prediction, the baseline is the encoder's forward pass
 over the same texts, sorted by length, at the best batch size and in the same precision. For training, it
 is a step on the same batches that has only a forward pass, the backward pass of a mean, and fused AdamW
-with global clipping. Baseline and pipeline take turns; the ratio is the median over all rounds.
+with global clipping. For `context`, it is the same component without context, on sentences that are joined
+to paragraphs. Baseline and pipeline take turns; the ratio is the median over all rounds.
 
 Without `--model`, a pipeline is first trained for a few epochs on the training file in the folder of the
 data, so that it predicts realistic numbers of entities and relations.
@@ -44,7 +45,7 @@ from spacy_spanrel.training.optimizer import create_adamw
 ROOT = Path(__file__).resolve().parent.parent
 # CoNLL04 test if it has been downloaded, else the sample corpus.
 DATA = (ROOT / "assets/conll04/conll04_test.json", ROOT / "assets/sample/test.json")
-SECTIONS = ["prediction", "training", "memory"]
+SECTIONS = ["prediction", "context", "training", "memory"]
 
 
 def fresh_docs(nlp: Language, docs: list[Doc]) -> list[Doc]:
@@ -106,6 +107,50 @@ def prediction(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str
             "words_per_s": round(words / ours),
             "ratio": round(ratio, 3),
         }
+
+
+def paragraphs(nlp: Language, docs: list[Doc], size: int) -> list[Doc]:
+    """Join Docs of one sentence each to Docs of `size` sentences, with their borders."""
+    return [
+        Doc(
+            nlp.vocab,
+            words=[token.text for doc in docs[i : i + size] for token in doc],
+            sent_starts=[token.i == 0 for doc in docs[i : i + size] for token in doc],
+        )
+        for i in range(0, len(docs), size)
+    ]
+
+
+def context_time(nlp: Language, docs: list[Doc], size: int, context: int) -> float:
+    """Return the seconds of `component.pipe` for paragraphs whose sentences are read with context."""
+    component(nlp).cfg["context"] = context
+    inputs, device = paragraphs(nlp, docs, size), encoder_shim(nlp).device
+    start = clock(device)
+    for _ in component(nlp).pipe(iter(inputs), batch_size=256):
+        pass
+    return clock(device) - start
+
+
+def context(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
+    """Compare sentences of paragraphs with 64 tokens of context to those without."""
+    settings = component(nlp).cfg
+    component(nlp).cfg = {**settings, "scope": "sentence"}
+    words = sum(map(len, docs))
+    for size in (5, 50):
+        for precision in ("float32", "bfloat16"):
+            encoder_shim(nlp).precision_setting = precision
+            without, around = (partial(context_time, nlp, docs, size, n) for n in (0, 64))
+            without(), around()
+            bare, ours, ratio = alternate(without, around, rounds)
+            yield {
+                "what": f"context = 64, Docs of {size} sentences",
+                "precision": precision,
+                "baseline": "context = 0",
+                "baseline_words_per_s": round(words / bare),
+                "words_per_s": round(words / ours),
+                "ratio": round(ratio, 3),
+            }
+    component(nlp).cfg = settings
 
 
 def training(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
@@ -260,6 +305,7 @@ def main() -> None:
         rows = []
         sections = {
             "prediction": prediction(nlp, docs, args.rounds),
+            "context": context(nlp, docs, args.rounds),
             "training": training(nlp, docs, max(3, args.rounds // 2)),
             "memory": memory(model, data, args.threads),
         }

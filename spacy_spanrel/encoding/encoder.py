@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..arrays import IntArray
 from .alignment import pieces_of_tokens, token_char_ranges, token_piece_ranges
+from .batching import chunks_by_size
 from .checkpoint import HFModule, build_hf_module
 from .pieces import PieceTokenizer, piece_casing
 from .rows import check_row_length, load_network, row_length, run_batches
@@ -102,6 +103,10 @@ class SplitDocs(list[Doc]):
         ]
         return np.concatenate([*starts, doc_offsets[-1:]]).astype(np.int64)
 
+
+# Number of pieces, special tokens included, that are encoded before the vectors that nothing needs are
+# dropped: with a long context these are most of them.
+_CHUNK_PIECES = 65536
 
 # Name of the models of `HFEncoder`.
 HF_ENCODER = "hf_encoder"
@@ -198,8 +203,8 @@ class _Layout:
 
     rows: Piece ids of each window, special tokens included.
     casing: Letter case of the same pieces; empty unless the network has an embedding for it.
-    piece_window, piece_column: The window from which the vector of each piece is taken, and the
-        position of the piece in the row of that window.
+    piece_window, piece_column: The window from which the vector of each piece is taken, in ascending
+        order, and the position of the piece in the row of that window.
     token_pieces, token_window, token_offsets, windows: As in `EncodedDocs`.
     """
 
@@ -366,15 +371,45 @@ def forward(
         gradients back.
     """
     module = get_module(model, HFModule)
-    device = get_shim(model).device
     capacity, overlap = window_room(model, module)
     layout = _layout(docs, module.pieces, capacity, overlap, module.casing is not None)
-    columns = {"ids": (layout.rows, module.pieces.pad_id)}
+    chunks = [
+        _run_windows(model, layout, windows, is_train)
+        for windows in chunks_by_size([len(row) for row in layout.rows], _CHUNK_PIECES)
+    ]
+    with torch.set_grad_enabled(is_train):
+        pieces, context = (
+            chunks[0] if len(chunks) == 1 else map(torch.cat, zip(*chunks, strict=True))
+        )
+    encoded = EncodedDocs(
+        pieces=pieces,
+        context=context,
+        token_pieces=torch.from_numpy(layout.token_pieces),
+        token_window=torch.from_numpy(layout.token_window),
+        token_offsets=layout.token_offsets,
+        windows=layout.windows,
+    )
+
+    def backprop(d_pieces: Tensor, d_context: Tensor) -> None:
+        torch.autograd.backward([encoded.pieces, encoded.context], [d_pieces, d_context])
+
+    return encoded, backprop
+
+
+def _run_windows(
+    model: Model[list[Doc], EncodedDocs], layout: _Layout, windows: slice, is_train: bool
+) -> tuple[Tensor, Tensor]:
+    """Run some windows of a layout through the network, and return the vectors of the pieces that are
+    taken from them, and their [CLS] vectors."""
+    module = get_module(model, HFModule)
+    device = get_shim(model).device
+    columns = {"ids": (layout.rows[windows], module.pieces.pad_id)}
     if module.casing is not None:
-        columns["casing"] = (layout.casing, 0)
+        columns["casing"] = (layout.casing[windows], 0)
+    lengths = np.asarray([len(row) for row in layout.rows[windows]])
     # The outputs of all batches are put end to end, with one row for each (padded) piece. A window
     # begins there at row first_rows[window].
-    first_rows = np.zeros(len(layout.rows), dtype=np.int64)
+    first_rows = np.zeros(len(lengths), dtype=np.int64)
     outputs: list[Tensor] = []
     n_rows = 0
     for batch, hidden in run_batches(model, columns, is_train):
@@ -382,22 +417,13 @@ def forward(
         outputs.append(hidden.reshape(-1, width))
         first_rows[batch] = n_rows + np.arange(count) * longest
         n_rows += count * longest
-    piece_rows = first_rows[layout.piece_window] + layout.piece_column
+    chunk = slice(*np.searchsorted(layout.piece_window, [windows.start, windows.stop]))
+    piece_rows = first_rows[layout.piece_window[chunk] - windows.start] + layout.piece_column[chunk]
     position = module.pieces.cls_position
-    lengths = np.asarray([len(row) for row in layout.rows])
     cls_rows = first_rows + (position if position >= 0 else lengths + position)
     with torch.set_grad_enabled(is_train):
         vectors = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
-        encoded = EncodedDocs(
-            pieces=vectors.index_select(0, to_device(torch.from_numpy(piece_rows), device)),
-            context=vectors.index_select(0, to_device(torch.from_numpy(cls_rows), device)),
-            token_pieces=torch.from_numpy(layout.token_pieces),
-            token_window=torch.from_numpy(layout.token_window),
-            token_offsets=layout.token_offsets,
-            windows=layout.windows,
+        return (
+            vectors.index_select(0, to_device(torch.from_numpy(piece_rows), device)),
+            vectors.index_select(0, to_device(torch.from_numpy(cls_rows), device)),
         )
-
-    def backprop(d_pieces: Tensor, d_context: Tensor) -> None:
-        torch.autograd.backward([encoded.pieces, encoded.context], [d_pieces, d_context])
-
-    return encoded, backprop

@@ -238,6 +238,23 @@ def test_short_docs_are_read_once(folders: dict[str, Path]) -> None:
     assert rows_of(encoder, docs) == sorted([ids[:4], ids[:6], ids[2:], ids[4:]] * 2)
 
 
+@pytest.mark.parametrize("limit", [1, 20])
+def test_vectors_of_the_context_are_dropped_chunk_by_chunk(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    encoder = tiny_encoder(
+        folders["bert"], max_length=8, window_overlap=2, dropout=0.0, casing=True
+    )
+    text = [["John", "works"], ["in"] * 9, ["Mary", "\n", "lives"], ["in", "London"]]
+    docs = split([text, [], text[1:]], 3)
+    expected = encoder.predict(docs)
+    monkeypatch.setattr("spacy_spanrel.encoding.encoder._CHUNK_PIECES", limit)
+    assert_same(encoder.predict(docs), expected)
+    encoded, backprop = encoder(docs, is_train=True)
+    assert_same(encoded, expected)
+    backprop(torch.ones_like(encoded.pieces), torch.ones_like(encoded.context))
+
+
 def test_gradient_reaches_the_context(folders: dict[str, Path]) -> None:
     encoder = tiny_encoder(folders["bert"], dropout=0.0)
     embeddings = get_module(encoder, HFModule).transformer.get_input_embeddings().weight
