@@ -351,8 +351,13 @@ COMPONENT_RULES: tuple[Rule, ...] = (
     Rule("info", SpanReading,
          "{share} Docs in {name} have no sentence boundaries, so relations across sentences cannot "
          "be counted in them.",
-         lambda v: v.corpus.docs - v.corpus.empty_docs - v.corpus.docs_with_sentences, _DOCS,
+         lambda v: v.corpus.docs - v.corpus.empty_docs - v.corpus.sentences.n, _DOCS,
          when=_by_sentence),
+    Rule("warn", SpanReading,
+         "None of {n} Docs in {name} has more than one sentence, so context = {context} does nothing "
+         "and nothing is learned about it. Give whole paragraphs or documents.",
+         lambda v: v.corpus.sentences.n, report=("context",),
+         when=lambda v: bool(v.settings["context"]) and not v.corpus.sentences.over(1)),
     Rule("warn", SpanReading,
          "{share} Docs in {name} have more than max_pairs = {max_pairs} pairs of entities (up to "
          "{numbers.pairs.max}): the pairs farthest apart are not classified.",

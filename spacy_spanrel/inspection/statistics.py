@@ -176,7 +176,7 @@ class CorpusStatistics:
     texts (Counter[bytes]): Number of Docs with the same text, by its hash (`text_hash`).
     empty_docs (int): Docs without tokens, which spaCy's readers leave out.
     bare_docs (int): Docs without any annotation.
-    docs_with_sentences (int): Docs with sentence boundaries.
+    sentences (Distribution): Sentences of each Doc with sentence boundaries.
     broken (Cases): Docs with annotations that cannot be read.
     retokenized (int): Docs that the pipeline tokenizes differently.
     misaligned (Cases): Entities and arguments that do not begin and end at token boundaries of the
@@ -219,7 +219,7 @@ class CorpusStatistics:
     texts: Counter[bytes] = field(default_factory=Counter)
     empty_docs: int = 0
     bare_docs: int = 0
-    docs_with_sentences: int = 0
+    sentences: Distribution = field(default_factory=Distribution)
     broken: Cases = field(default_factory=Cases)
     retokenized: int = 0
     misaligned: Cases = field(default_factory=Cases)
@@ -311,7 +311,9 @@ def _add_doc(statistics: CorpusStatistics, doc: Doc, number: int, readings: Read
         statistics.empty_docs += 1
         return
     statistics.texts[text_hash(doc.text)] += 1
-    statistics.docs_with_sentences += doc.has_annotation("SENT_START")
+    sentence = sentence_of_tokens(doc) if doc.has_annotation("SENT_START") else None
+    if sentence is not None:
+        statistics.sentences.add(int(sentence[-1]) + 1)
     try:
         relations = get_relations(doc, readings.relations_key)
         answers = get_answers(doc, readings.qa_key)
@@ -328,7 +330,6 @@ def _add_doc(statistics: CorpusStatistics, doc: Doc, number: int, readings: Read
     same = [t.text for t in doc] == [t.text for t in predicted]
     statistics.retokenized += not same
     project = SpanProjector(doc, predicted)
-    sentence = sentence_of_tokens(doc) if doc.has_annotation("SENT_START") else None
     _add_entities(statistics, entities, sentence)
     _add_relations(statistics, relations, entities, sentence)
     _add_questions(statistics, questions, answers)

@@ -312,3 +312,21 @@ def test_relations_that_scope_leaves_out(
     by_sentence = bounds.get("scope") == "sentence"
     assert any("cross a sentence boundary" in item.text for item in found) == by_sentence
     assert any("have no sentence boundaries" in item.text for item in found) == by_sentence
+
+
+@pytest.mark.parametrize(("context", "n_sentences"), [(0, 1), (5, 1), (5, 2)])
+def test_context_needs_docs_of_several_sentences(
+    bert_checkpoint: Path, context: int, n_sentences: int
+) -> None:
+    nlp, _ = make_nlp(bert_checkpoint, scope="sentence", context=context)
+    readings = make_readings(nlp.config)
+    starts = [i < n_sentences for i in range(3)]
+    docs = [
+        Doc(readings.nlp.vocab, words=["Mary", "lives", "."], sent_starts=[True, False, False]),
+        Doc(readings.nlp.vocab, words=["Mary", "lives", "."], sent_starts=starts),
+    ]
+    for doc in docs:
+        doc.set_ents([Span(doc, 0, 1, label="Per")])
+    found = [item for item in advice(readings, docs) if "context = 5 does nothing" in item.text]
+    expected = [("warn", {"n": 2, "context": 5})] if context and n_sentences == 1 else []
+    assert [(item.level, item.numbers) for item in found] == expected

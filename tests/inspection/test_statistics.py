@@ -68,7 +68,7 @@ def test_all_annotation_of_one_doc(defaults: Readings) -> None:
         token.is_sent_start = token.i in (0, 8)
     answered(doc, [("who?", 0, 10), ("where?", 31, 36), ("when?", 0, 0), ("how?", 1, 3)])
     found = collect([doc], defaults)
-    assert (found.docs, found.docs_with_sentences, found.bare_docs) == (1, 1, 0)
+    assert (found.docs, found.sentences.n, found.bare_docs) == (1, 1, 0)
     assert found.tokens.counts == {12: 1}
     assert found.entities == {"Per": 2, "Org": 1, "Loc": 1}
     assert found.entity_sizes.counts == {1: 3, 2: 1}
