@@ -5,11 +5,11 @@ fresh environment.
     python scripts/readme.py --demo --test   # with them: half an hour
     python scripts/readme.py --trained .     # with the pipelines that `make demo` left in this checkout
 
-The clone has what is committed. `<this repository>` stands for it, so the command that installs from a git
-address runs too, with the versions of constraints.txt. The files that a reader brings (train.jsonl and
-dev.jsonl) are made of the sample corpus, and training takes a few steps. Examples that need a
-checkpoint of the model hub are skipped where the hub cannot be reached. The exit status is 1 if
-anything failed.
+The clone has what is committed. `<this repository>` is an address for which git takes the clone, so the
+command that installs from a git address runs too, with the versions of constraints.txt. The files that
+a reader brings (train.jsonl and dev.jsonl) are made of the sample corpus, and training takes a few
+steps. Examples that need a checkpoint of the model hub are skipped where the hub cannot be reached. The
+exit status is 1 if anything failed.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HUB = "https://huggingface.co"
+# The address that a reader fills in; git takes the clone instead.
+ADDRESS = "https://git.example.org/spacy-spanrel.git"
 TRAINED = "training/sample/model-last"
 # Appended to commands that take long.
 SHORT = {
@@ -97,7 +99,12 @@ class Reader:
         torch = re.search(r"^torch==.*$", constraints.read_text(encoding="utf-8"), re.MULTILINE)
         assert torch is not None
         self.run(["python", "-m", "pip", "install", "--quiet", "--no-input", torch[0]])
-        self.env["PIP_CONSTRAINT"] = str(constraints)
+        self.env |= {
+            "PIP_CONSTRAINT": str(constraints),
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": f"url.{self.clone.as_uri()}.insteadOf",
+            "GIT_CONFIG_VALUE_0": ADDRESS,
+        }
         self.hub = hub_answers()
 
     def run(self, command: list[str] | str) -> None:
@@ -123,7 +130,7 @@ class Reader:
         if kind == "python":
             self.run(["python", "-c", text])
             return
-        command = text.replace("<this repository>", self.clone.as_uri())
+        command = text.replace("<this repository>", ADDRESS)
         for long, more in SHORT.items():
             if command.startswith(long):
                 command += f" {more}"
