@@ -20,12 +20,13 @@ PARALLEL := -n $(JOBS) --dist loadfile
 BENCH ?= benchmarks/speed.py
 FUZZ ?= --minutes 2
 
-.PHONY: help install install-5 demo test test-slow test-all test-5 compat fuzz lint bench docs clean
+.PHONY: help install install-5 demo readme test test-slow test-all test-5 compat fuzz lint bench docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make install   create $(VENV) with the package and its tools (PYTHON=python3.12 for another Python)"
 	@echo "make demo      train, score and show a model on the sample corpus (minutes)"
+	@echo "make readme    run the commands and the Python of README.md in a fresh clone and environment"
 	@echo "make test      run the tests in two processes (JOBS=1 for one)"
 	@echo "make test-slow run the tests that make test leaves out"
 	@echo "make test-all  run both"
@@ -58,6 +59,10 @@ $(STAMP5): setup.cfg setup.py pyproject.toml constraints-5.txt
 # The project's commands call "python": the one of the environment.
 demo: $(STAMP)
 	PATH="$(abspath $(BIN)):$$PATH" python -m spacy project run demo
+
+# With what "make demo" has trained here, if it has.
+readme:
+	$(PYTHON) scripts/readme.py --trained .
 
 test: $(STAMP)
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"

@@ -32,12 +32,12 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 HUB = "https://huggingface.co"
 # The address that a reader fills in; git takes the clone instead.
 ADDRESS = "https://git.example.org/spacy-spanrel.git"
-TRAINED = "training/sample/model-last"
+TRAINED = "training"
 # Appended to commands that take long.
 SHORT = {
     "python -m spacy train": (
-        "--schedule.batch_size 8 --schedule.total_steps 60 --schedule.warmup_steps 6 "
-        "--training.max_steps 60 --training.eval_frequency 30"
+        "--schedule.total_steps 24 --schedule.warmup_steps 3 "
+        "--training.max_steps 24 --training.eval_frequency 12"
     ),
 }
 # The reader's own data: an export of an annotation tool.
@@ -119,8 +119,9 @@ class Reader:
         if text.startswith("make ") and not getattr(arguments, text.split()[1], False):
             return f"run it with --{text.split()[1]}"
         if kind == "python":
-            if TRAINED in text and not (self.clone / TRAINED).is_dir():
-                return "needs a pipeline of the demo: --demo or --trained"
+            for folder in re.findall(rf'"({TRAINED}/[^"]+)"', text):
+                if not (self.clone / folder).is_dir():
+                    return "needs a pipeline of the demo: --demo or --trained"
             if re.search(r'"name": "\w+/', text) and not self.hub:
                 return "needs the model hub, which cannot be reached"
         return None
