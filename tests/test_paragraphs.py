@@ -6,6 +6,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+import spacy
+from spacy.util import load_config
 
 from spacy_spanrel.annotations import get_clusters, get_entities, get_relations
 from spacy_spanrel.converters import ConversionReport, brat_to_docs, get_orig_id, spert_to_docs
@@ -142,3 +144,16 @@ def test_nobody_and_no_organization_stands_in_two_splits(splits):
     paragraphs, sentences = found[:2], found[2:]
     assert not paragraphs[0] & paragraphs[1]
     assert not (paragraphs[0] | paragraphs[1]) & set.union(*sentences)
+
+
+def test_no_sentence_of_the_config_goes_on_after_a_line_break(splits):
+    config = load_config(SAMPLE.parent.parent / "configs" / "span_relation_minilm.cfg")
+    nlp = spacy.blank("en")
+    ends = config["components"]["sentencizer"]["punct_chars"]
+    nlp.add_pipe("sentencizer", config={"punct_chars": ends})
+    texts = [doc.text for docs, _ in splits.values() for doc in docs]
+    texts += [text.replace("\n", "\r\n") for text in texts]
+    for text in texts:
+        for sentence in nlp(text).sents:
+            # The mark of a list item ends up in the sentence before it.
+            assert not re.search(r"\n.*\w", sentence.text), sentence
