@@ -265,9 +265,9 @@ class Errors:
     )
     E312 = (
         "[E_SR312] Setting 'context' of component '{name}' is {context}, but its encoder "
-        "('{encoder}') cannot read sentences with a number of tokens around them: a shared "
-        "transformer has read the Doc before, in spans of its own. Set context = 0 (the get_spans of "
-        "the transformer determines what it reads), or use spacy-spanrel.HFEncoder.v1."
+        "('{encoder}') does not read sentences with a number of tokens around them: a shared encoder "
+        "has read the whole Doc before, in spans of its own. Set context = 0, or use "
+        "spacy-spanrel.HFEncoder.v1."
     )
 
     # Original SpERT checkpoints

@@ -88,7 +88,20 @@ def _ask(example: Example) -> None:
     example.predicted._.questions = [(key, question) for key, question, _ in row[1]]
 
 
+def _set_borders(example: Example) -> None:
+    """Make two sentences of the predicted Doc."""
+    for token in example.predicted:
+        token.is_sent_start = token.i in (0, 3)
+
+
 CASES = {
+    "span_relation, sentences with context": Case(
+        lambda folder, encoder: _joint(folder, encoder, scope="sentence", context=2),
+        sr.make_examples,
+        _set_borders,
+        2,
+        2,
+    ),
     "span_relation": Case(_joint, sr.make_examples, lambda example: None, 2, 2),
     "span_relation, given entities": Case(
         lambda folder, encoder: _joint(folder, encoder, entities="doc"),
