@@ -39,6 +39,16 @@ class Tok2VecModel(Model[list[Doc], list[Floats2d]]):
     component a `tok2vec` of its own, makes an ordinary model of it: nobody listens to that one.
     """
 
+    def from_dict(self, msg: dict[str, Any]) -> Tok2VecModel:
+        """Load from plain data. As in the components of this package, the settings of the present config
+        count, not those that were saved."""
+        nodes = [self, *self.layers]
+        configured = [dict(node.attrs) for node in nodes]
+        super().from_dict(msg)
+        for node, attrs in zip(nodes, configured, strict=True):
+            node.attrs.update(attrs)
+        return self
+
 
 class TokenVectors(list[Floats2d]):
     """Vectors of the tokens of each Doc of a batch, and the pieces that they were made of.

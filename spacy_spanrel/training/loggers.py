@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Union
 from spacy import registry
 from spacy.language import Language
 from spacy.training.loggers import setup_table
+from thinc.api import Model
 from tqdm import tqdm
 from wasabi.printer import Printer
 
@@ -56,6 +57,18 @@ class Recorder:
 
         return [(name, pipe) for name, pipe in self.nlp.pipeline if isinstance(pipe, TorchPipe)]
 
+    def _learn_rates(self) -> dict[str, dict[str, float]]:
+        """Learning rates of all components with weights of this package: `tok2vec` may have some."""
+        from ..encoding.shim import torch_shims
+        from ..encoding.step import current_rates
+
+        models = {name: getattr(pipe, "model", None) for name, pipe in self.nlp.pipeline}
+        return {
+            name: rates
+            for name, model in models.items()
+            if isinstance(model, Model) and (rates := current_rates(torch_shims(model)))
+        }
+
     def _loss_totals(self) -> dict[str, float]:
         return {key: v for _, pipe in self.pipes for key, v in pipe.loss_totals.items()}
 
@@ -83,9 +96,7 @@ class Recorder:
             "step": self._step,
             "seconds": round(perf_counter() - self._start, 3),
             "step_losses": losses,
-            "learn_rates": {
-                name: rates for name, pipe in self.pipes if (rates := pipe.learn_rates)
-            },
+            "learn_rates": self._learn_rates(),
             "skipped": {name: dict(+pipe.skipped) for name, pipe in self.pipes},
         }
         if info is not None:

@@ -21,10 +21,14 @@ from spacy_spanrel.encoding import tok2vec_pieces
 from spacy_spanrel.encoding.encoder import EncodedDocs
 from spacy_spanrel.encoding.outputs import join_outputs, split_outputs
 from spacy_spanrel.encoding.tok2vec_pieces import KEPT
+from spacy_spanrel.training.loggers import Recorder
 from spacy_spanrel.training.optimizer import create_adamw
 
 from ..span_relation.util import (
+    ROWS,
     TEXTS,
+    annotations_of,
+    expected,
     make_examples,
     ner_model,
     scores_of,
@@ -32,7 +36,7 @@ from ..span_relation.util import (
     the_pipe,
     train_step,
 )
-from ..util import tiny_encoder
+from ..util import run_python, tiny_checkpoint, tiny_encoder
 from .util import LISTENER, WIDTH, add_component, shim_of, tok2vec_model, weights_of
 
 PIECES = {"@architectures": "spacy-spanrel.Tok2VecListenerEncoder.v1", "width": WIDTH}
@@ -119,8 +123,8 @@ def test_equals_an_encoder_of_its_own(checkpoint: Path, scope: str, casing: bool
     for name, gradient in own[1].items():
         torch.testing.assert_close(shared[1][name], gradient, atol=1e-5, rtol=1e-4, msg=name)
     assert any(own[2])
-    for scores, expected in zip(shared[2], own[2], strict=True):
-        np.testing.assert_allclose(scores, expected, atol=1e-5)
+    for scores, own_scores in zip(shared[2], own[2], strict=True):
+        np.testing.assert_allclose(scores, own_scores, atol=1e-5)
 
 
 @pytest.mark.parametrize("order", [["ner", "span_relation"], ["span_relation", "ner"]])
@@ -178,6 +182,84 @@ def test_annotating_while_it_is_trained(bert_checkpoint: Path) -> None:
         assert np.isfinite(losses["span_relation"])
 
 
+def test_memory_is_free_after_a_step(bert_checkpoint: Path) -> None:
+    """Listeners keep no pieces of the last batch. (Those of spaCy keep the vectors of tokens.)"""
+    nlp = make_nlp(bert_checkpoint, ["tok2vec", "span_relation", "ner"])
+    examples = start(nlp)
+    train_step(nlp, examples, create_adamw())
+    component: Any = nlp.get_pipe("tok2vec")
+    pieces, vectors = component.listeners
+    assert pieces._outputs is pieces._backprop is None
+    assert vectors._outputs.encoded is None
+    record = Recorder(nlp).record(None)
+    assert record is not None
+    assert record["learn_rates"] == {"tok2vec": {"encoder": 5e-5}, "span_relation": {"head": 5e-5}}
+
+
+@pytest.fixture(scope="module")
+def trained_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A pipeline that knows its rows by heart; its checkpoint has moved."""
+    home = tmp_path_factory.mktemp("pieces")
+    checkpoint = tiny_checkpoint(home / "checkpoint")
+    nlp = make_nlp(checkpoint, ["tok2vec", "ner", "span_relation"])
+    examples = start(nlp)
+    optimizer = create_adamw(learn_rate=5e-3, head_learn_rate=1e-2, weight_decay=0.0)
+    for _ in range(60):
+        train_step(nlp, examples, optimizer)
+    nlp.to_disk(home / "pipeline")
+    checkpoint.rename(home / "moved")
+    return home / "pipeline"
+
+
+def test_two_processes(trained_path: Path, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import multiprocessing, sys, spacy\n"
+        "from tests.span_relation.util import TEXTS, annotations_of\n"
+        "if __name__ == '__main__':\n"
+        "    for method in ('fork', 'spawn'):\n"
+        "        multiprocessing.set_start_method(method, force=True)\n"
+        "        nlp = spacy.load(sys.argv[1])\n"
+        "        docs = nlp.pipe(TEXTS, n_process=2, batch_size=2)\n"
+        "        print([annotations_of(doc) for doc in docs])\n"
+    )
+    root = Path(__file__).parents[2]
+    printed = run_python(program, trained_path, cwd=root, PYTHONPATH=str(root))
+    assert printed == f"{[expected(row) for row in ROWS]}\n" * 2
+
+
+def test_sourced_and_replaced(trained_path: Path, tmp_path: Path) -> None:
+    """A sourced component listens to a sourced `tok2vec`, or has a copy of its encoder."""
+    config = spacy.load(trained_path).config.copy()
+    for name in ("tok2vec", "ner", "span_relation"):
+        config["components"][name] = {"source": str(trained_path)}
+    shared = spacy.util.load_model_from_config(config, auto_fill=True)
+    config["components"]["span_relation"]["replace_listeners"] = ["model.encoder"]
+    replaced = spacy.util.load_model_from_config(config, auto_fill=True)
+    assert [list(nlp.get_pipe("tok2vec").listener_map) for nlp in (shared, replaced)] == [
+        ["ner", "span_relation"],
+        ["ner"],
+    ]
+    replaced.to_disk(tmp_path / "replaced")
+    alone = spacy.load(tmp_path / "replaced", exclude=["tok2vec", "ner"])
+    encoder = alone.config["components"]["span_relation"]["model"]["encoder"]
+    assert encoder["@architectures"] == "spacy-spanrel.HFEncoder.v1"
+    for nlp in (shared, replaced, alone):
+        docs = nlp.pipe(TEXTS)
+        assert [annotations_of(doc) for doc in docs] == [expected(row) for row in ROWS]
+
+
+def test_settings_of_the_present_config_count(trained_path: Path) -> None:
+    setting = "components.tok2vec.model.encoder.max_length"
+    nlp = spacy.load(trained_path, config={setting: 9})
+    (long,) = nlp.pipe([" ".join(TEXTS)])
+    report = long._.spanrel_report["span_relation"]
+    assert (
+        report["windows"]
+        > spacy.load(trained_path)(long.text)._.spanrel_report["span_relation"]["windows"]
+    )
+
+
 # In prediction
 
 
@@ -201,11 +283,11 @@ def test_other_batches(bert_checkpoint: Path, sizes: tuple[int, ...], reread: li
     names = ["tok2vec", "span_relation", "second"]
     nlp = make_nlp(bert_checkpoint, names)
     start(nlp)
-    expected = [(scores_of(nlp(text)), scores_of(nlp(text))) for text in LONG]
+    wanted = [scores_of(nlp(text)) for text in LONG]
     reread.clear()
     sized = {name: {"batch_size": size} for name, size in zip(names, sizes, strict=True)}
     docs = list(nlp.pipe(LONG, component_cfg=sized))
-    for doc, (scores, _) in zip(docs, expected, strict=True):
+    for doc, scores in zip(docs, wanted, strict=True):
         np.testing.assert_allclose(scores_of(doc), scores, atol=1e-5)
     assert KEPT.size == 0
     assert not reread
@@ -226,7 +308,7 @@ def test_disabled_listener(bert_checkpoint: Path, monkeypatch: pytest.MonkeyPatc
     """Outputs that nobody reads stay within the limit, and can be read later all the same."""
     nlp = make_nlp(bert_checkpoint, ["tok2vec", "span_relation"])
     start(nlp)
-    expected = [scores_of(doc) for doc in nlp.pipe(LONG)]
+    wanted = [scores_of(doc) for doc in nlp.pipe(LONG)]
     monkeypatch.setattr(KEPT, "limit", 0)
     with nlp.select_pipes(disable="span_relation"):
         docs = list(nlp.pipe(LONG, batch_size=2))
@@ -234,7 +316,7 @@ def test_disabled_listener(bert_checkpoint: Path, monkeypatch: pytest.MonkeyPatc
     assert 0 < KEPT.size <= 4 * 4 * WIDTH * 100
     assert len(KEPT._waiting) <= 4
     pipe = the_pipe(nlp)
-    for doc, scores in zip(pipe.pipe(docs), expected, strict=True):
+    for doc, scores in zip(pipe.pipe(docs), wanted, strict=True):
         np.testing.assert_allclose(scores_of(doc), scores, atol=1e-5)
     assert KEPT.size == 0
 
@@ -257,11 +339,11 @@ def test_other_encoder_of_another_component(bert_checkpoint: Path) -> None:
     )
     start(nlp)
     with nlp.select_pipes(disable="ner"):
-        expected = [scores_of(doc) for doc in nlp.pipe(LONG)]
+        wanted = [scores_of(doc) for doc in nlp.pipe(LONG)]
     train_step(nlp, make_examples(nlp), create_adamw(learn_rate=0.0, head_learn_rate=0.0))
     with torch.no_grad():
         weights_of(nlp.get_pipe("ner").model).zero_()
-    for doc, scores in zip(nlp.pipe(LONG), expected, strict=True):
+    for doc, scores in zip(nlp.pipe(LONG), wanted, strict=True):
         np.testing.assert_allclose(scores_of(doc), scores, atol=1e-5)
 
 
