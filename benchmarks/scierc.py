@@ -59,8 +59,13 @@ FIVEFOLD = {"neg_entity_count": 530, "neg_relation_count": 530}
 
 VARIANTS = {
     "sentences": Variant("sentence", 11, {"scope": "doc"}),
+    "sentences with context": Variant("document", 2, {"scope": "sentence", "context": 64}),
     "abstracts": Variant("document", 2, {"scope": "doc", "max_distance": 30, **FIVEFOLD}),
     "abstracts, any distance": Variant("document", 2, {"scope": "doc", **FIVEFOLD}),
+    # As many pairs as within sentences, where an abstract has 48, of which 9 are related.
+    "abstracts, 40 negative pairs": Variant(
+        "document", 2, {"scope": "doc", "max_distance": 30, **FIVEFOLD, "neg_relation_count": 40}
+    ),
     "abstracts, 100 negatives": Variant("document", 2, {"scope": "doc", "max_distance": 30}),
 }
 
