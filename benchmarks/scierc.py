@@ -13,6 +13,7 @@ steps. Results are appended to `--output` as JSON lines; an interrupted run cont
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
+from spacy.util import dot_to_dict, fix_random_seed, minibatch
 
 from spacy_spanrel import get_relations, set_relations
 from spacy_spanrel.converters.scierc import scierc_to_docs
@@ -74,6 +76,8 @@ def run(variant: str, seed: int, args: argparse.Namespace) -> list[Row]:
     """Train a variant with one seed, and score it."""
     chosen = VARIANTS[variant]
     name = f"{variant} {seed} of {args.epochs} epochs, {args.frozen} frozen"
+    if args.start is not None:
+        name += f", from {args.start.name}"
     folder = args.models / name.replace(",", "").replace(" ", "-")
     folder.mkdir(parents=True, exist_ok=True)
     docs = list(scierc_to_docs(args.data / "train.json", unit=chosen.unit))
@@ -81,26 +85,32 @@ def run(variant: str, seed: int, args: argparse.Namespace) -> list[Row]:
     DocBin(docs=scierc_to_docs(args.data / "dev.json", unit="document")).to_disk(
         folder / "dev.spacy"
     )
-    schedule = linear_schedule(args.epochs, chosen.batch, len(docs), 2e-4, 1e-3)
+    schedule = linear_schedule(args.epochs, chosen.batch, len(docs), args.rate, 5 * args.rate)
+    settings = {
+        f"{PIPE}.model.encoder.frozen_layers": args.frozen,
+        f"{PIPE}.symmetric": ["COMPARE", "CONJUNCTION"],
+        **{f"{PIPE}.{name}": value for name, value in chosen.settings.items()},
+    }
     start = time.process_time()
-    train(
-        CONFIG,
-        folder,
-        overrides={
-            "paths.train": str(folder / "train.spacy"),
-            "paths.dev": str(folder / "dev.spacy"),
-            "system.seed": seed,
-            "corpora.train.inputs": INPUTS,
-            "corpora.dev.inputs": INPUTS,
-            f"{PIPE}.model.encoder.frozen_layers": args.frozen,
-            f"{PIPE}.symmetric": ["COMPARE", "CONJUNCTION"],
-            **{f"{PIPE}.{name}": value for name, value in chosen.settings.items()},
-            **schedule,
-            # One evaluation, at the end, of one Doc: the last model is scored afterwards.
-            "corpora.dev.limit": 1,
-            "training.eval_frequency": args.epochs * schedule["training.eval_frequency"],
-        },
-    )
+    if args.start is None:
+        train(
+            CONFIG,
+            folder,
+            overrides={
+                "paths.train": str(folder / "train.spacy"),
+                "paths.dev": str(folder / "dev.spacy"),
+                "system.seed": seed,
+                "corpora.train.inputs": INPUTS,
+                "corpora.dev.inputs": INPUTS,
+                **settings,
+                **schedule,
+                # One evaluation, at the end, of one Doc: the last model is scored afterwards.
+                "corpora.dev.limit": 1,
+                "training.eval_frequency": args.epochs * schedule["training.eval_frequency"],
+            },
+        )
+    else:
+        continue_training(args.start, folder, seed, settings, schedule)
     seconds = time.process_time() - start
     nlp = spacy.load(folder / "model-last")
     if chosen.unit == "sentence":
@@ -112,11 +122,30 @@ def run(variant: str, seed: int, args: argparse.Namespace) -> list[Row]:
             "seed": seed,
             "epochs": args.epochs,
             "frozen": args.frozen,
+            "start": None if args.start is None else args.start.name,
             "steps": schedule["training.optimizer.learn_rate"]["total_steps"],
             "train_cpu_seconds": round(seconds),
             **score(nlp, examples),
         }
     ]
+
+
+def continue_training(
+    start: Path, folder: Path, seed: int, settings: dict[str, Any], schedule: dict[str, Any]
+) -> None:
+    """Train the last model in a folder further, and save it in another one."""
+    fix_random_seed(seed)
+    nlp = spacy.load(start / "model-last", config=dot_to_dict(settings))
+    for name in ("learn_rate", "head_learn_rate"):
+        nlp.config["training"]["optimizer"][name] = schedule[f"training.optimizer.{name}"]
+    optimizer = nlp.resume_training()
+    examples = list(read_examples(folder / "train.spacy", nlp, INPUTS))
+    for _ in range(schedule["training.max_epochs"]):
+        random.shuffle(examples)
+        for batch in minibatch(examples, schedule["training.batcher.size"]):
+            nlp.update(batch, sgd=optimizer)
+            optimizer.step_schedules()
+    nlp.to_disk(folder / "model-last")
 
 
 def score(nlp: Language, examples: Sequence[Example]) -> Row:
@@ -189,6 +218,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data/scierc"))
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--frozen", type=int, default=0, help="layers of the encoder to freeze")
+    parser.add_argument("--rate", type=float, default=2e-4, help="the encoder's; 5 times for heads")
+    parser.add_argument("--start", type=Path, help="folder of a trained pipeline to continue from")
     parser.add_argument("--models", type=Path, default=Path("training/scierc_benchmark"))
     args = parser.parse_args()
     run_all(
@@ -197,6 +228,7 @@ def main() -> None:
         table,
         epochs=args.epochs,
         frozen=args.frozen,
+        start=None if args.start is None else args.start.name,
     )
 
 
