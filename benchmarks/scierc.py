@@ -1,13 +1,15 @@
 """SciERC dev scores of `span_relation` trained on sentences, on sentences in context, and on abstracts.
 
     python benchmarks/scierc.py --data ../shared/data/scierc --seeds 1 2 3 --variants sentences abstracts
+    python benchmarks/scierc.py --start MODELS/sentences-1-of-4-epochs-0-frozen --epochs 1 --rate 1e-4
 
 Each variant is trained on the training abstracts, and its last model is scored on the development
 abstracts, which keep their sentence borders and coreference clusters. All relations of SciERC lie within
 a sentence, so the variants have the same gold relations to find; those that a pipeline finds across
 sentences are counted, and the strict score is given without them too. A batch of abstracts has about as
 many words as a batch of sentences, so that all variants see each word equally often in equally many
-steps. Results are appended to `--output` as JSON lines; an interrupted run continues where it stopped.
+steps. With `--start`, all variants continue from the same trained pipeline. Results are appended to
+`--output` as JSON lines; an interrupted run continues where it stopped.
 """
 
 from __future__ import annotations
@@ -199,10 +201,11 @@ def table(rows: list[Row]) -> str:
         "entity-level, equal texts": "rel_entity_f_no_clusters",
     }
     lines = [
-        f"| trained on | epochs | frozen layers | seeds | {' | '.join(columns)} | across | training |",
-        "|---|---|---|---|" + "---|" * len(columns) + "---|---|",
+        "| trained on | epochs | frozen layers | after | seeds "
+        f"| {' | '.join(columns)} | across | training |",
+        "|---|---|---|---|---|" + "---|" * len(columns) + "---|---|",
     ]
-    for keys, group in groups_of(rows, "variant", "epochs", "frozen").items():
+    for keys, group in groups_of(rows, "variant", "epochs", "frozen", "start").items():
         cells = [mean_and_spread(group, key) for key in columns.values()]
         crossing = statistics.mean(row["crossing"] for row in group)
         seconds = statistics.mean(row["train_cpu_seconds"] for row in group)

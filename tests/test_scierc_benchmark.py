@@ -59,9 +59,13 @@ def test_scores_with_and_without_relations_across_sentences(script):
 
 def test_table(script):
     columns = ("ents_f", "rel_f", "rel_strict_f", "rel_strict_f_within", "rel_entity_f")
-    same = {"variant": "sentences", "epochs": 4, "frozen": 3, "crossing": 0, "train_cpu_seconds": 9}
+    same = {"variant": "sentences", "epochs": 4, "frozen": 3, "start": None, "crossing": 0}
     rows = [
-        {**same, **dict.fromkeys((*columns, "rel_entity_f_no_clusters"), score)}
+        {
+            **same,
+            "train_cpu_seconds": 9,
+            **dict.fromkeys((*columns, "rel_entity_f_no_clusters"), score),
+        }
         for score in (30.0, 32.0)
     ]
-    assert "| sentences | 4 | 3 | 2 | 31.00 ± 1.41 |" in script["table"](rows)
+    assert "| sentences | 4 | 3 | None | 2 | 31.00 ± 1.41 |" in script["table"](rows)
