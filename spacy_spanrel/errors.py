@@ -209,6 +209,18 @@ class Errors:
         "to which it listens (upstream = '{upstream}'): {encoder}. Let it refer to the component: "
         "width = ${{components.tok2vec.model.width}}."
     )
+    E241 = (
+        "[E_SR241] The network of '{name}' ({kind}) cannot be converted to ONNX: {reason}. Keep "
+        "runtime = 'torch'."
+    )
+    E242 = (
+        "[E_SR242] runtime = 'onnxruntime' needs the package '{package}', which is not installed: "
+        "pip install 'spacy-spanrel[onnx]'. (onnx is needed for converting only.)"
+    )
+    E243 = (
+        "[E_SR243] The saved pipeline holds an ONNX graph, which torch cannot compute. Leave its "
+        "setting runtime = 'onnxruntime' as it is, or load the pipeline from which it was converted."
+    )
     E217 = (
         "[E_SR217] The tokenizer of '{name}' has no entries but special tokens: were its files (such "
         "as tokenizer.json or vocab.txt) left out?"
@@ -251,6 +263,11 @@ class Errors:
     E307 = (
         "[E_SR307] precision = 'float16' predicts but does not train (its gradients underflow). "
         "Set precision = 'bfloat16' or 'float32' under [components.{name}.model]."
+    )
+    E308 = (
+        "[E_SR308] '{name}' has runtime = 'onnxruntime', with which it can predict but not be trained. "
+        "Train the pipeline with runtime = 'torch', and convert it afterwards: python -m spacy spanrel "
+        "optimize MODEL OUTPUT."
     )
     E310 = (
         "[E_SR310] Component '{name}' reads each sentence by itself (scope = 'sentence'), but "
@@ -382,6 +399,25 @@ class Errors:
     E945 = (
         "[E_SR945] The config has none of the components span_relation, relation_classifier and "
         "extractive_qa, for which the data is checked. Its components: {names}."
+    )
+    E946 = (
+        "[E_SR946] '{name}' has no network of its own, so it cannot be converted: its encoder is "
+        "'{encoder}'. Only components with 'spacy-spanrel.HFEncoder.v1' (span_relation) or with their "
+        "own network (relation_classifier, extractive_qa) can. Train the component with an encoder of "
+        "its own."
+    )
+    E947 = (
+        "[E_SR947] '{model}' has been converted already: '{name}' has runtime = 'onnxruntime'. Convert "
+        "the pipeline that was trained."
+    )
+    E948 = (
+        "[E_SR948] The converted pipeline does not predict the same in the text {text!r}: {annotation} "
+        "has the score {before} before and {after} after the conversion. Expected: the same "
+        "annotations, with scores that differ by at most {tolerance}."
+    )
+    E949 = (
+        "[E_SR949] The pipeline '{model}' has no component that can be converted: found {components}, "
+        "expected span_relation, relation_classifier or extractive_qa."
     )
 
     # visualize

@@ -18,6 +18,7 @@ from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from .annotations import register_report_extension
+from .encoding.export import apply_runtime, runtimes
 from .encoding.shim import read_model, torch_shims, write_model
 from .encoding.step import current_rates, step
 from .errors import Errors, warn_of
@@ -176,7 +177,8 @@ class TorchPipe(TrainablePipe):
         losses (dict[str, float] | None): The losses of the batch are added to these, under the names
             of `loss_names`.
         RETURNS (dict[str, float]): The losses.
-        RAISES (ValueError): If a network computes in float16, which cannot be trained.
+        RAISES (ValueError): If a network computes in float16 or with ONNX Runtime, which cannot be
+            trained.
         """
         losses = {} if losses is None else losses
         for name in self.loss_names:
@@ -185,6 +187,8 @@ class TorchPipe(TrainablePipe):
         validate_examples(examples, f"{type(self).__name__}.update")
         if any(shim.dtype == torch.float16 for shim in torch_shims(self.model)):
             raise ValueError(Errors.E307.format(name=self.name))
+        if any(node.attrs["runtime"] != "torch" for node in runtimes(self.model).values()):
+            raise ValueError(Errors.E308.format(name=self.name))
         values = self.learn(examples)
         for name, value in zip(self.loss_names, values, strict=bool(values)):
             losses[name] += value
@@ -256,7 +260,7 @@ class TorchPipe(TrainablePipe):
         """Turn whatever damaged data makes thinc, msgpack or this package raise into a ValueError."""
         try:
             yield
-        except (ValueError, OSError):
+        except (ValueError, OSError, ImportError):
             raise
         except Exception as error:
             cause = f"{type(error).__name__}: {error}"
@@ -281,4 +285,5 @@ class TorchPipe(TrainablePipe):
         for setting, value in self._settings.items():
             if setting in saved and srsly.json_dumps(value) != srsly.json_dumps(saved[setting]):
                 self.cfg[setting] = value
+        apply_runtime(self.model)
         self.check_loaded()

@@ -15,6 +15,7 @@ from .import_hf import import_hf
 from .import_spert import write_pipeline
 from .make_questions import make_questions
 from .model_card import write_model_card
+from .optimize import optimize
 from .visualize import visualize
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "import_hf",
     "main",
     "make_questions",
+    "optimize",
     "visualize",
     "write_model_card",
     "write_pipeline",

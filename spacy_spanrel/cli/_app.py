@@ -28,7 +28,7 @@ NAME = "spanrel"
 _UNSAFE = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-HELP = "Relations and answers: convert and check data, evaluate, annotate, draw, import models."
+HELP = "Relations and answers: convert and check data, evaluate, annotate, draw, import and optimize models."
 
 app = typer.Typer(name=NAME, help=HELP, no_args_is_help=True, rich_markup_mode=None)
 spacy_app.add_typer(app)

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from ..errors import Errors, Warnings, warn
 from .frozen import FrozenLayers
+from .graph import GRAPH_FILE, GraphModule
+from .network import PieceNetwork
 from .pieces import N_CASINGS, PieceTokenizer, tokenizer_from_files, tokenizer_to_files
 from .shim import check_finite, library_errors
 
@@ -24,7 +26,7 @@ _DEFAULT_MAX_LENGTH = 512
 Kind = Literal["AutoModel", "AutoModelForSequenceClassification", "AutoModelForQuestionAnswering"]
 
 
-class HFModule(nn.Module):
+class HFModule(PieceNetwork):
     """A Hugging Face network and its tokenizer.
 
     transformer (PreTrainedModel): The network, with or without the head of a task.
@@ -36,6 +38,8 @@ class HFModule(nn.Module):
     frozen_layers (int): Number of the lowest layers that are not trained, nor are the embeddings
         below them; 0 to train all.
     RAISES (ValueError): If the layers cannot be frozen.
+
+    takes_types (bool): Whether the network has segments.
     """
 
     def __init__(
@@ -49,6 +53,8 @@ class HFModule(nn.Module):
         super().__init__()
         self.transformer = transformer
         self.pieces = PieceTokenizer(tokenizer, name)
+        accepted = inspect.signature(type(transformer).forward).parameters
+        self.takes_types = "token_type_ids" in accepted
         # No component uses the output of a pooler, so nothing would train one.
         if "add_pooling_layer" in inspect.signature(type(transformer).__init__).parameters:
             transformer.pooler = None  # type: ignore[assignment]
@@ -72,6 +78,10 @@ class HFModule(nn.Module):
         limits = [self.pieces.max_length, _position_limit(self.transformer)]
         return min([limit for limit in limits if limit] or [_DEFAULT_MAX_LENGTH])
 
+    @property
+    def reads_casing(self) -> bool:
+        return self.casing is not None
+
     def outputs(
         self,
         ids: Tensor,
@@ -79,17 +89,7 @@ class HFModule(nn.Module):
         casing: Tensor | None = None,
         types: Tensor | None = None,
     ) -> Any:
-        """Run the network on padded rows.
-
-        ids (Tensor): Piece ids, int64. *Shape:* ``(batch, length)``
-        mask (Tensor): 1 for pieces, 0 for padding, int64. *Shape:* ``(batch, length)``
-        casing (Tensor | None): Letter case of each piece, int64; needed if the module has the
-            embedding `casing`. *Shape:* ``(batch, length)``
-        types (Tensor | None): Segment ids, int64; None for the default of the network.
-            *Shape:* ``(batch, length)``
-        RETURNS (ModelOutput): The output, as transformers defines it for this network.
-        """
-        settings = _masks(mask, types)
+        settings = self._masks(mask, types)
         added = None if self.casing is None else self.casing(casing)
         if self.frozen is not None:
             with self.frozen.border(self._hidden, added):
@@ -106,7 +106,7 @@ class HFModule(nn.Module):
         RETURNS (Tensor): Their output. *Shape:* ``(batch, length, width)``
         """
         assert self.frozen is not None
-        settings = _masks(mask, types)
+        settings = self._masks(mask, types)
         return self.frozen.output(lambda: self.transformer(input_ids=ids, **settings))
 
     @contextmanager
@@ -122,20 +122,10 @@ class HFModule(nn.Module):
         finally:
             self._hidden = None
 
-    def forward(self, ids: Tensor, mask: Tensor, casing: Tensor | None = None) -> Tensor:
-        """Return the first output of the network: hidden states, or the logits of a task.
-
-        ids, mask, casing: As in `outputs`.
-        RETURNS (Tensor): The output, float32. *Shape:* ``(batch, length, width)`` for an encoder
-        """
-        first: Tensor = self.outputs(ids, mask, casing)[0]
-        return first.float()
-
-
-def _masks(mask: Tensor, types: Tensor | None) -> dict[str, Tensor]:
-    """Return what a network is told about its pieces, by the names of transformers."""
-    segments = {} if types is None else {"token_type_ids": types}
-    return {"attention_mask": mask, **segments}
+    def _masks(self, mask: Tensor, types: Tensor | None) -> dict[str, Tensor]:
+        """Return what the network is told about its pieces, by the names of transformers."""
+        segments = {} if types is None or not self.takes_types else {"token_type_ids": types}
+        return {"attention_mask": mask, **segments}
 
 
 def _position_limit(transformer: nn.Module) -> int | None:
@@ -436,13 +426,17 @@ def _config_file(network: Any) -> dict[str, bytes]:
     return {"config.json": json.dumps(settings, indent=2, ensure_ascii=False).encode("utf-8")}
 
 
-def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> HFModule:
-    """Build a network with random weights from the settings and files of a saved pipeline.
+def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> PieceNetwork:
+    """Build a network without its weights from the settings and files of a saved pipeline.
 
-    cfg (dict[str, Any]): The settings, from `hf_settings`.
-    files (dict[str, bytes]): Contents of the files by name, from `hf_files`.
-    RETURNS (HFModule): The network and its tokenizer.
+    cfg (dict[str, Any]): The settings, from `hf_settings` or, for a graph, `convert`.
+    files (dict[str, bytes]): Contents of the files by name, from `hf_files` or `convert`.
+    RETURNS (PieceNetwork): The network and its tokenizer: a `GraphModule` if there is a graph, which
+        needs no transformers, or else an `HFModule` with random weights.
     """
+    if "graph" in cfg:
+        pieces = PieceTokenizer(tokenizer_from_files(files), cfg["name"])
+        return GraphModule(pieces, cfg["graph"], files[GRAPH_FILE])
     import transformers
 
     # Built in memory, so that loading a pipeline writes no file and runs no code of a checkpoint.

@@ -18,9 +18,10 @@ from ..arrays import IntArray
 from .alignment import pieces_of_tokens, token_char_ranges, token_piece_ranges
 from .batching import chunks_by_size
 from .checkpoint import HFModule, build_hf_module
+from .network import PieceNetwork
 from .pieces import PieceTokenizer, piece_casing
 from .rows import check_row_length, load_network, row_length, run_batches
-from .shim import Precision, TorchShim, get_module, get_shim
+from .shim import Precision, Runtime, TorchShim, get_module, get_shim
 from .transfer import to_device
 from .windows import check_window_settings, owned_ranges, window_tokens, windows_around
 
@@ -128,6 +129,7 @@ def HFEncoder(
     frozen_layers: int = 0,
     precision: Precision = "auto",
     device: str = "auto",
+    runtime: Runtime = "torch",
 ) -> Model[list[Doc], EncodedDocs]:
     """Create an encoder with a Hugging Face network that belongs to the component alone.
 
@@ -150,6 +152,9 @@ def HFEncoder(
         output for a text once and keeps it (up to 512 MiB), and pays for the other layers alone.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
+    runtime (str): "torch", or "onnxruntime" for prediction by ONNX Runtime on the CPU, in float32
+        whatever `precision` says. A saved pipeline is converted by `spacy spanrel optimize`, or when
+        it is loaded with this setting; training needs torch.
     RETURNS (Model[list[Doc], EncodedDocs]): The encoder.
     """
     attrs = dict(locals())
@@ -183,11 +188,11 @@ def set_encoder(
         model.set_dim("nO", module.width)
 
 
-def window_room(model: Model[list[Doc], EncodedDocs], module: HFModule) -> tuple[int, int]:
+def window_room(model: Model[list[Doc], EncodedDocs], module: PieceNetwork) -> tuple[int, int]:
     """Return how many pieces of text a window holds, and how many it shares with the next one.
 
     model (Model): A model of `HFEncoder`, with the settings of windows.
-    module (HFModule): The network.
+    module (PieceNetwork): The network.
     RETURNS (tuple[int, int]): Pieces of text in a full window, and pieces in an overlap.
     RAISES (ValueError): If no text fits a window, or only the overlap does.
     """
@@ -370,9 +375,9 @@ def forward(
     RETURNS (tuple[EncodedDocs, EncoderBackprop]): The vectors, and the function that takes their
         gradients back.
     """
-    module = get_module(model, HFModule)
+    module = get_module(model, PieceNetwork)
     capacity, overlap = window_room(model, module)
-    layout = _layout(docs, module.pieces, capacity, overlap, module.casing is not None)
+    layout = _layout(docs, module.pieces, capacity, overlap, module.reads_casing)
     chunks = [
         _run_windows(model, layout, windows, is_train)
         for windows in chunks_by_size([len(row) for row in layout.rows], _CHUNK_PIECES)
@@ -401,10 +406,10 @@ def _run_windows(
 ) -> tuple[Tensor, Tensor]:
     """Run some windows of a layout through the network, and return the vectors of the pieces that are
     taken from them, and their [CLS] vectors."""
-    module = get_module(model, HFModule)
+    module = get_module(model, PieceNetwork)
     device = get_shim(model).device
     columns = {"ids": (layout.rows[windows], module.pieces.pad_id)}
-    if module.casing is not None:
+    if module.reads_casing:
         columns["casing"] = (layout.casing[windows], 0)
     lengths = np.asarray([len(row) for row in layout.rows[windows]])
     # The outputs of all batches are put end to end, with one row for each (padded) piece. A window

@@ -221,28 +221,49 @@ def tokenizer_to_files(tokenizer: Any) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
 
 
-def tokenizer_from_files(files: dict[str, bytes]) -> Any:
+@dataclass(frozen=True)
+class SavedTokenizer:
+    """A fast tokenizer from files, with the attributes of a tokenizer of transformers that are used.
+
+    backend_tokenizer (Tokenizer): The tokenizer of the tokenizers library.
+    model_max_length (int | None): The largest number of pieces that the checkpoint allows, if known.
+    pad_token_id (int | None): Id of the padding token, if there is one.
+    """
+
+    backend_tokenizer: Tokenizer
+    model_max_length: int | None
+    pad_token_id: int | None
+    is_fast = True
+
+
+def tokenizer_from_files(files: dict[str, bytes]) -> SavedTokenizer:
     """Make a tokenizer from the files of `tokenizer_to_files`, exactly as it was saved.
 
     The tokenizers library reads tokenizer.json, and no tokenizer class of transformers is used: in
-    transformers 5 most classes keep the vocabulary alone and build the rest anew, and transformers
-    4 does not know all names of classes and forms of settings that transformers 5 writes.
+    transformers 5 most classes keep the vocabulary alone and build the rest anew, transformers 4 does
+    not know all names of classes and forms of settings that transformers 5 writes, and to import
+    transformers takes seconds.
 
     files (dict[str, bytes]): Contents of the files by name.
-    RETURNS (PreTrainedTokenizerFast): A tokenizer with the pieces, special tokens around texts,
-        padding and length limit of the saved one.
+    RETURNS (SavedTokenizer): A tokenizer with the pieces, special tokens around texts, padding and
+        length limit of the saved one.
     RAISES (ValueError): If the ids of the vocabulary are damaged.
     """
-    from transformers import PreTrainedTokenizerFast
-
     config = json.loads(files["tokenizer_config.json"])
-    settings = {name: config[name] for name in ("pad_token", "model_max_length") if name in config}
-    if isinstance(settings.get("pad_token"), dict):
-        settings["pad_token"] = settings["pad_token"]["content"]
     backend = Tokenizer.from_str(files["tokenizer.json"].decode("utf-8"))
     # The tokenizers library spends memory on each id that is missing below the largest one. Some
     # sound vocabularies have gaps, but not more gaps than entries.
     ids = backend.get_vocab().values()
     if max(ids, default=0) > 2 * len(ids) + 1024:
         raise ValueError(Errors.E224.format(largest=max(ids), n_entries=len(ids)))
-    return PreTrainedTokenizerFast(tokenizer_object=backend, **settings)
+    padding = config.get("pad_token") or (backend.padding or {}).get("pad_token")
+    if isinstance(padding, dict):
+        padding = padding["content"]
+    if padding is not None:
+        # Texts that contain its name are split there: it may not be marked as special in the file.
+        backend.add_special_tokens([padding])
+    return SavedTokenizer(
+        backend,
+        config.get("model_max_length"),
+        None if padding is None else backend.token_to_id(padding),
+    )

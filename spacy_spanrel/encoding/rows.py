@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..arrays import IntArray
 from ..errors import Errors
 from .batching import padded_batches
 from .checkpoint import HFModule, Kind, load_checkpoint
+from .network import PieceNetwork
 from .shim import get_shim
 from .transfer import to_device
 
@@ -40,6 +42,8 @@ def load_network(
     RAISES (ValueError): If it does not fit the settings.
     """
     attrs = model.attrs
+    if attrs["runtime"] != "torch":
+        raise ValueError(Errors.E308.format(name=model.name))
     module, cfg, files = load_checkpoint(
         attrs["name"],
         attrs["tokenizer"],
@@ -55,11 +59,11 @@ def load_network(
     return module, cfg, files
 
 
-def check_row_length(model: Model[Any, Any], module: HFModule) -> None:
+def check_row_length(model: Model[Any, Any], module: PieceNetwork) -> None:
     """Refuse a `max_length` that the network of a model cannot take.
 
     model (Model): A model with the attributes name and max_length.
-    module (HFModule): Its network.
+    module (PieceNetwork): Its network.
     RAISES (ValueError): If `max_length` is too large.
     """
     length, limit = row_length(model, module), module.max_length
@@ -69,11 +73,11 @@ def check_row_length(model: Model[Any, Any], module: HFModule) -> None:
         )
 
 
-def row_length(model: Model[Any, Any], module: HFModule) -> int:
+def row_length(model: Model[Any, Any], module: PieceNetwork) -> int:
     """Return the largest number of pieces in a row, special tokens included.
 
     model (Model): A model with the attribute max_length.
-    module (HFModule): Its network.
+    module (PieceNetwork): Its network.
     RETURNS (int): `max_length`, or what the network takes where that is "auto".
     """
     length = model.attrs["max_length"]
@@ -101,7 +105,7 @@ def run_batches(
     shim = get_shim(model)
     network = shim.module
     _, *names = columns
-    (encoder,) = (module for module in network.modules() if isinstance(module, HFModule))
+    (encoder,) = (module for module in network.modules() if isinstance(module, PieceNetwork))
     budget = model.attrs["batch_pieces"]
     outputs = []
     # One autocast context for all batches: it casts the weights once.
@@ -114,22 +118,25 @@ def run_batches(
             arguments = dict(zip(names, others, strict=True))
             for name, values in (features or {}).items():
                 arguments[name] = to_device(torch.from_numpy(values[batch]), shim.device)
-            hidden = None if kept is None else pad_sequence([kept[i] for i in batch], True)
-            with encoder.above(hidden):
+            with contextlib.ExitStack() as stack:
+                if kept is not None:
+                    assert isinstance(encoder, HFModule)
+                    hidden = pad_sequence([kept[i] for i in batch], True)
+                    stack.enter_context(encoder.above(hidden))
                 outputs.append((batch, network(ids, mask, **arguments)))
     network.eval()
     return outputs
 
 
 def frozen_rows(
-    encoder: HFModule,
+    encoder: PieceNetwork,
     columns: Mapping[str, Column],
     budget: int | str,
     device: torch.device,
 ) -> list[Tensor] | None:
     """Return the output of the frozen layers for rows, computed only for those that are not kept.
 
-    encoder (HFModule): The encoder.
+    encoder (PieceNetwork): The encoder.
     columns (Mapping[str, Column]): As in `run_batches`.
     budget (int | "auto"), device (torch.device): As in `padded_batches`.
     RETURNS (list[Tensor] | None): The output for each row, ``(length, width)``; None if no layer is
@@ -137,6 +144,7 @@ def frozen_rows(
     """
     if encoder.frozen is None:
         return None
+    assert isinstance(encoder, HFModule)
     # Letter case is added above the frozen layers.
     inputs = {name: column for name, column in columns.items() if name != "casing"}
     keys = [

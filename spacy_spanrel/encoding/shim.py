@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -25,6 +25,7 @@ from .step import step
 from .storage import Reader, pack_binary, pack_weights, packer, unpack_weights
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
+Runtime = Literal["torch", "onnxruntime"]
 
 # In msgpack, bytes of at least this size have a header with four bytes for their length.
 _LARGE = 1 << 16
@@ -267,7 +268,11 @@ class TorchShim(Shim):
 @cache
 def library_versions() -> dict[str, str]:
     """Return the installed versions of the libraries on which networks and tokenizers depend."""
-    return {name: version(name) for name in ("torch", "transformers", "tokenizers")}
+    versions = {}
+    for name in ("torch", "transformers", "tokenizers", "onnxruntime"):
+        with contextlib.suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions
 
 
 def _list_versions(versions: dict[str, str]) -> str:

@@ -1,7 +1,13 @@
 """Scores, single outcomes and confusion matrices of a pipeline, and a report of them."""
 
 from .confusion import Confusion, cells_of, confuse
-from .evaluate import ComponentEvaluation, Evaluation, configured_inputs, evaluate_examples
+from .evaluate import (
+    ComponentEvaluation,
+    Evaluation,
+    configured_inputs,
+    evaluate_examples,
+    our_components,
+)
 from .outcomes import (
     Annotation,
     AnswerScore,
@@ -34,6 +40,7 @@ __all__ = [
     "confuse",
     "evaluate_examples",
     "other_scores",
+    "our_components",
     "pair_outcomes",
     "relation_outcomes",
     "render_report",

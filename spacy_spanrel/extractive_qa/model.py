@@ -17,7 +17,7 @@ from ..arrays import IntArray
 from ..encoding.checkpoint import build_hf_module, head_names
 from ..encoding.pieces import TextPieces, piece_casing
 from ..encoding.rows import load_network, run_rows
-from ..encoding.shim import Precision, TorchShim, get_module, get_shim
+from ..encoding.shim import Precision, Runtime, TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
 from .features import WindowRow, check_window_settings, make_rows
 from .network import SpanNetwork
@@ -87,6 +87,7 @@ def SpanQA(
     frozen_layers: int = 0,
     precision: Precision = "auto",
     device: str = "auto",
+    runtime: Runtime = "torch",
 ) -> QAModel:
     """Any question-answering network of Hugging Face, over windows of the text.
 
@@ -110,6 +111,9 @@ def SpanQA(
         output for a text once and keeps it (up to 512 MiB), and pays for the other layers alone.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
+    runtime (str): "torch", or "onnxruntime" for prediction by ONNX Runtime on the CPU, in float32
+        whatever `precision` says. A saved pipeline is converted by `spacy spanrel optimize`, or when
+        it is loaded with this setting; training needs torch.
     RETURNS (Model[QAInput, QAOutput]): The model.
     RAISES (ValueError): If no window would read some part of a text.
     """
@@ -152,7 +156,7 @@ def make_qa_rows(model: QAModel, X: QAInput) -> QARows:
     numbers: list[int] = []
     number = 0
     for doc_text, text, questions in zip(doc_texts, texts, X.questions, strict=True):
-        letters = piece_casing(doc_text, text.chars) if encoder.casing is not None else None
+        letters = piece_casing(doc_text, text.chars) if encoder.reads_casing else None
         for _ in questions:
             casing = None
             if letters is not None:
@@ -183,7 +187,7 @@ def forward(model: QAModel, X: QAInput, is_train: bool) -> tuple[QAOutput, Backp
         "ids": ([row.ids for row in rows.rows], encoder.pieces.pad_id),
         "types": ([row.types for row in rows.rows], 0),
     }
-    if encoder.casing is not None:
+    if encoder.reads_casing:
         columns["casing"] = ([row.casing for row in rows.rows if row.casing is not None], 0)
     if rows.rows:
         logits = run_rows(model, columns, is_train, fill=float("-inf"))

@@ -18,7 +18,7 @@ from ..encoding.alignment import token_char_ranges, token_piece_ranges
 from ..encoding.checkpoint import build_hf_module, head_names, resize_embeddings
 from ..encoding.pieces import piece_casing
 from ..encoding.rows import load_network, row_length, run_rows
-from ..encoding.shim import Precision, TorchShim, get_module, get_shim
+from ..encoding.shim import Precision, Runtime, TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
 from ..errors import Errors
 from ..pairing import sentence_of_tokens
@@ -100,6 +100,7 @@ def PairClassifier(
     frozen_layers: int = 0,
     precision: Precision = "auto",
     device: str = "auto",
+    runtime: Runtime = "torch",
 ) -> PairModel:
     """Make a classifier of pairs in marked sentences: a Hugging Face sequence classifier or, with the
     mode `typed_markers`, an encoder with a head on the markers.
@@ -121,6 +122,9 @@ def PairClassifier(
         output for a text once and keeps it (up to 512 MiB), and pays for the other layers alone.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
+    runtime (str): "torch", or "onnxruntime" for prediction by ONNX Runtime on the CPU, in float32
+        whatever `precision` says. A saved pipeline is converted by `spacy spanrel optimize`, or when
+        it is loaded with this setting; training needs torch.
     RETURNS (Model[PairInput, PairOutput]): The model.
     """
     attrs = dict(locals())
@@ -205,7 +209,7 @@ def forward(model: PairModel, X: PairInput, is_train: bool) -> tuple[PairOutput,
     encoder = get_module(model, PairNetwork).encoder
     rows = marked_rows(model, X)
     columns = {"ids": (rows.ids, encoder.pieces.pad_id)}
-    if encoder.casing is not None:
+    if encoder.reads_casing:
         columns["casing"] = (rows.casing, 0)
     if rows.ids:
         logits = run_rows(model, columns, is_train, {"positions": rows.positions})
@@ -256,7 +260,7 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
     n_pairs = 0
     for (doc, pairs), text in zip(with_pairs, texts, strict=True):
         tokens = token_piece_ranges(token_char_ranges(doc), text.chars)
-        letters = piece_casing(doc.text, text.chars) if encoder.casing is not None else None
+        letters = piece_casing(doc.text, text.chars) if encoder.reads_casing else None
         sentence = sentence_of_tokens(doc) if X.context == "sentence" else None
         for i, pair in enumerate(pairs):
             ranges = pair_ranges(tokens, len(text.ids), sentence, pair)

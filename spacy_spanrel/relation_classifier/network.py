@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..encoding.checkpoint import HFModule
+from ..encoding.network import PieceNetwork
 
 
 class MarkerHead(nn.Module):
@@ -36,11 +36,11 @@ class MarkerHead(nn.Module):
 class PairNetwork(nn.Module):
     """Classifier of rows, each of which shows a marked pair.
 
-    encoder (HFModule): An encoder or, if there is no head, a sequence classifier.
+    encoder (PieceNetwork): An encoder or, if there is no head, a sequence classifier.
     head (MarkerHead | None): The classifier of the encoder's output.
     """
 
-    def __init__(self, encoder: HFModule, head: MarkerHead | None = None):
+    def __init__(self, encoder: PieceNetwork, head: MarkerHead | None = None):
         super().__init__()
         self.encoder = encoder
         self.head = head
@@ -50,7 +50,7 @@ class PairNetwork(nn.Module):
     ) -> Tensor:
         """Classify padded rows.
 
-        ids, mask, casing (Tensor): As in `HFModule`, ``(batch, length)``.
+        ids, mask, casing (Tensor): As in `PieceNetwork`, ``(batch, length)``.
         positions (Tensor): Columns of the first markers of head and tail. *Shape:* ``(batch, 2)``
         RETURNS (Tensor): Logits, float32. *Shape:* ``(batch, n_labels)``
         """

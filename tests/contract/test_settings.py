@@ -169,7 +169,8 @@ def test_all_settings_are_here(component: str) -> None:
     model, changed = default["model"], MODEL[component]
     if component == "span_relation":
         model, changed = ({**m, **m["encoder"], "encoder": 0} for m in (model, changed))
-    assert set(model) - set(changed) == {"@architectures", "name", "tokenizer"}
+    # tests/contract/test_runtime.py is about the runtime.
+    assert set(model) - set(changed) == {"@architectures", "name", "tokenizer", "runtime"}
 
 
 @pytest.mark.parametrize("way", ["disk", "bytes"])

@@ -122,7 +122,8 @@ def test_versions_are_saved_and_named_if_loading_fails(checkpoint):
     encoder = tiny_encoder(checkpoint)
     msg = srsly.msgpack_loads(encoder.shims[0].to_bytes())
     installed = {name: version(name) for name in ("torch", "transformers", "tokenizers")}
-    assert msg["versions"] == installed
+    # onnxruntime may be there, too.
+    assert msg["versions"].items() >= installed.items()
     config = json.loads(msg["files"]["config.json"])
     saved = {"torch": "2.5.0", "transformers": "9.8.7"}
     # The config of a network that the installed version does not support.
