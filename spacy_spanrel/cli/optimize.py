@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Largest difference of a score (a probability) before and after the conversion.
 TOLERANCE = 1e-4
-# Texts for the comparison if the user has none; about them, one question each.
+# Sentences for the comparison if the user has no texts, and a question about each.
 _TEXTS = {
     "Maria Keller works for Northwind Bank in Zurich, and her brother Paul lives in Geneva.": (
         "Where does Paul live?"
@@ -172,9 +172,10 @@ def _docs(nlp: Language, texts: str | Path | None) -> Iterable[Doc]:
         if factory == "extractive_qa"
     ]
     if texts is None:
-        # One text alone, and one that is longer than a window of most encoders.
-        for text in [*_TEXTS, " ".join(_TEXTS) * 8]:
+        for text in _TEXTS:
             doc = nlp.make_doc(text)
+            for token in doc:
+                token.is_sent_start = token.i == 0
             for key in qa_keys:
                 set_questions(doc, list(_TEXTS.values()), key)
             yield doc
