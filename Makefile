@@ -1,4 +1,4 @@
-# make demo: install into .venv, train on the sample corpus, score, show relations of new sentences.
+# make demo: install into .venv, train on the sample corpus, score, read new texts, draw a page.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -20,12 +20,13 @@ PARALLEL := -n $(JOBS) --dist loadfile
 BENCH ?= benchmarks/speed.py
 FUZZ ?= --minutes 2
 
-.PHONY: help install install-5 demo readme test test-slow test-all test-5 compat fuzz lint bench docs clean
+.PHONY: help install install-5 demo demo-avx2 readme test test-slow test-all test-5 compat fuzz lint bench docs clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make install   create $(VENV) with the package and its tools (PYTHON=python3.12 for another Python)"
-	@echo "make demo      train, score and show a model on the sample corpus (minutes)"
+	@echo "make demo      train, score and show the components on the sample corpus (minutes)"
+	@echo "make demo-avx2 the same as on an older processor, to take the time"
 	@echo "make readme    run the commands and the Python of README.md in a fresh clone and environment"
 	@echo "make test      run the tests in two processes (JOBS=1 for one)"
 	@echo "make test-slow run the tests that make test leaves out"
@@ -56,9 +57,13 @@ $(STAMP5): setup.cfg setup.py pyproject.toml constraints-5.txt
 	$(BIN5)/python -m pip install --no-input -c constraints-5.txt -e ".[test]"
 	touch $@
 
-# The project's commands call "python": the one of the environment.
 demo: $(STAMP)
-	PATH="$(abspath $(BIN)):$$PATH" python -m spacy project run demo
+	$(BIN)/python scripts/demo.py
+
+# As on two cores of a processor that has AVX2 and neither AVX-512 nor bfloat16.
+demo-avx2: $(STAMP)
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 OMP_NUM_THREADS=2 \
+		$(BIN)/python scripts/demo.py --precision float32
 
 # With what "make demo" has trained here, if it has.
 readme:

@@ -346,12 +346,12 @@ def reader(args: argparse.Namespace) -> Outcome:
         model = score(name)
     with outcome.step(name, "read new texts"):
         nlp, docs = spacy.load(model), []
-        for text, questions, _ in read_questions([str(SAMPLE / "qa_test.json")], limit=3):
+        for text, questions, _ in read_questions([str(SAMPLE / "qa_test.json")], limit=2):
             doc = nlp.make_doc(text)
             set_questions(doc, questions)
             docs.append(nlp(doc))
             answers = [f"    {a.question.text} {show_answer(a)}" for a in get_answers(doc)]
-            say(name, "\n".join([text, *answers]))
+            say(name, "\n".join([text[:100] + " ...", *answers]))
         outcome.pictures[name] = figures(docs, "answers")
     return outcome
 
