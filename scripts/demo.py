@@ -90,7 +90,7 @@ PAIRS = Recipe(
     epochs=4,
     learn_rate=3e-4,
     head_learn_rate=1e-3,
-    evaluations=4,
+    evaluations=2,
     settings={
         "components.relation_classifier.max_negatives": 2,
         "components.relation_classifier.model.frozen_layers": 2,
@@ -219,8 +219,9 @@ def train(name: str, recipe: Recipe, folder: str, data: Path, n_items: int, args
         "schedule.warmup_steps": steps // 10,
         "schedule.total_steps": steps,
         "training.max_steps": args.max_steps,
-        "training.eval_frequency": math.ceil(
-            min(steps, args.max_steps or steps) / recipe.evaluations
+        # The last evaluation comes with the last steps.
+        "training.eval_frequency": max(
+            1, (min(steps, args.max_steps or steps) - 1) // recipe.evaluations
         ),
         "training.logger": {"@loggers": LOGGER},
         "training.optimizer.learn_rate.initial_rate": recipe.learn_rate,
