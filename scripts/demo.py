@@ -119,6 +119,7 @@ QUESTIONS = Recipe(
 # Score in metrics/*.json: its name here.
 SCORES = {
     "sample": {"ents_f": "entities, F1", "rel_strict_f": "relations, strict F1"},
+    "sample_paragraphs": {"rel_strict_f": "relations in paragraphs, strict F1"},
     "sample_pairs": {"rel_f": "relations of given pairs, F1"},
     "sample_qa": {
         "qa_has_ans_f1": "questions with an answer, F1",
@@ -127,6 +128,7 @@ SCORES = {
 }
 COMPONENT = {
     "sample": "span_relation",
+    "sample_paragraphs": "span_relation",
     "sample_pairs": "relation_classifier",
     "sample_qa": "extractive_qa",
 }
@@ -246,18 +248,11 @@ def train(name: str, recipe: Recipe, folder: str, data: Path, n_items: int, args
         config.to_disk(path)
 
 
-def score(name: str) -> Path:
-    """Score the best pipeline of a training on the test part, write a report, and return its path."""
-    model = TRAINING / name / "model-best"
+def score(name: str, model: Path, corpus: Path) -> None:
+    """Score a pipeline on a corpus, and write a report of its predictions."""
     (METRICS / f"{name}.json").unlink(missing_ok=True)
-    evaluate(
-        model,
-        CORPUS / name / "test.spacy",
-        output=METRICS / f"{name}.json",
-        report=METRICS / f"{name}.html",
-    )
+    evaluate(model, corpus, output=METRICS / f"{name}.json", report=METRICS / f"{name}.html")
     say(name, "test: " + ", ".join(f"{label} {value}" for label, value in read_scores(name)))
-    return model
 
 
 def read_scores(name: str) -> list[tuple[str, str]]:
@@ -300,6 +295,7 @@ def relations(args: argparse.Namespace) -> Outcome:
     """Train both components for relations, score them, and draw what they find in new texts."""
     outcome = Outcome()
     texts = list(read_texts([str(SAMPLE / "new.txt")]))
+    paragraphs = CORPUS / "sample" / "paragraphs.spacy"
     finder: Language | None = None
     for name, recipe, negatives in (
         ("sample", RELATIONS, None),
@@ -307,10 +303,17 @@ def relations(args: argparse.Namespace) -> Outcome:
     ):
         with outcome.step(name, "convert"):
             n_docs = convert_spert(name, negatives)
+            if name == "sample":
+                folder = SAMPLE / "paragraphs_test"
+                types = SAMPLE / "types.json"
+                convert("brat", [folder], paragraphs, types=types, coref="Coref", quiet=True)
         with outcome.step(name, "train"):
             train(name, recipe, name, CORPUS / name / "train.spacy", n_docs, args)
         with outcome.step(name, "score"):
-            model = score(name)
+            model = TRAINING / name / "model-best"
+            score(name, model, CORPUS / name / "test.spacy")
+            if name == "sample":
+                score("sample_paragraphs", model, paragraphs)
         with outcome.step(name, "read new texts"):
             nlp = spacy.load(model)
             if finder is not None:
@@ -344,7 +347,8 @@ def reader(args: argparse.Namespace) -> Outcome:
         n_questions = sum(len(get_answers(doc)) for doc in docs)
         train(name, QUESTIONS, name, data / "train.spacy", n_questions, args)
     with outcome.step(name, "score"):
-        model = score(name)
+        model = TRAINING / name / "model-best"
+        score(name, model, data / "test.spacy")
     with outcome.step(name, "read new texts"):
         nlp, docs = spacy.load(model), []
         for text, questions, _ in read_questions([str(SAMPLE / "qa_test.json")], limit=2):
@@ -361,7 +365,8 @@ def write_page(pictures: dict[str, str], times: list[tuple[str, ...]], total: st
     """Write the page with pictures, scores and times."""
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True)
     content = environment.get_template("demo.html.j2").render(
-        sections=[(COMPONENT[name], name, pictures[name], read_scores(name)) for name in SCORES],
+        scores=[(COMPONENT[name], name, *row) for name in SCORES for row in read_scores(name)],
+        sections=[(COMPONENT[name], pictures[name]) for name in SCORES if name in pictures],
         times=times,
         total=total,
     )
