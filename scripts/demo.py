@@ -97,7 +97,6 @@ PAIRS = Recipe(
     },
 )
 # The reader learns from questions made from the texts first, and then from those of the corpus.
-PER_TEXT = 6
 MADE_QUESTIONS = Recipe(
     "extractive_qa_minilm.cfg",
     batch_size=16,
@@ -105,7 +104,6 @@ MADE_QUESTIONS = Recipe(
     learn_rate=3e-4,
     head_learn_rate=1e-3,
     evaluations=1,
-    settings={"components.extractive_qa.model.frozen_layers": 1},
 )
 QUESTIONS = Recipe(
     "extractive_qa_continue.cfg",
@@ -336,7 +334,6 @@ def reader(args: argparse.Namespace) -> Outcome:
         made = make_questions(
             [data / "train.spacy", data / "texts" / "train.spacy"],
             data / "made.spacy",
-            per_text=PER_TEXT,
             seed=args.seed,
         )
         say(name, f"{made.questions} questions made from {made.texts} texts")
