@@ -124,7 +124,7 @@ def optimize(
     for node in nodes.values():
         for shim in node.shims:
             shim.precision_setting = "float32"
-    docs = list(_docs(nlp, texts))
+    docs = list(docs_to_compare(nlp, texts))
     before = predict(nlp, nodes, docs)
     for name, node in nodes.items():
         node.attrs["runtime"] = "onnxruntime"
@@ -160,8 +160,13 @@ def _encoders(nlp: Language, model: str) -> dict[str, Any]:
     return nodes
 
 
-def _docs(nlp: Language, texts: str | Path | None) -> Iterable[Doc]:
-    """Make the Docs on which the predictions are compared."""
+def docs_to_compare(nlp: Language, texts: str | Path | None) -> Iterable[Doc]:
+    """Make the Docs on which predictions are compared.
+
+    nlp (Language): The pipeline.
+    texts (str | Path | None): As in `optimize`; None for a few sentences.
+    YIELDS (Doc): Docs for the pipeline, with the inputs and questions that it is given.
+    """
     from ..annotations import get_questions, set_questions
     from ..evaluation import configured_inputs, our_components
     from ..training.corpus import read_examples
