@@ -99,9 +99,9 @@ PAIRS = Recipe(
 # The reader learns from questions made from the texts first, and then from those of the corpus.
 MADE_QUESTIONS = Recipe(
     "extractive_qa_minilm.cfg",
-    batch_size=16,
+    batch_size=8,
     epochs=1,
-    learn_rate=3e-4,
+    learn_rate=2e-4,
     head_learn_rate=1e-3,
     evaluations=1,
 )
@@ -334,6 +334,7 @@ def reader(args: argparse.Namespace) -> Outcome:
         made = make_questions(
             [data / "train.spacy", data / "texts" / "train.spacy"],
             data / "made.spacy",
+            per_text=8,
             seed=args.seed,
         )
         say(name, f"{made.questions} questions made from {made.texts} texts")
