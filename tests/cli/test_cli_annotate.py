@@ -129,7 +129,7 @@ def test_stopped_by_errors(model, tmp_path):
 def test_a_process_that_is_killed(model, tmp_path, kind):
     source = tmp_path / "in.jsonl"
     # More rows than it can do before the signal arrives, on a busy machine, too.
-    n = 3000
+    n = 6000
     source.write_text("".join(f'{{"id": {i}, "text": "John {i} came."}}\n' for i in range(n)))
     whole, output = tmp_path / "whole.jsonl", tmp_path / "x.jsonl"
     assert run("annotate", model, source, whole).exit_code == 0

@@ -31,11 +31,8 @@ def saved(_saved: Path) -> Path:
 
 def test_equal_predictions(saved: Path) -> None:
     assert check_all(saved) == []
-    assert set(json.loads((saved / VERSIONS).read_text())) == {
-        "torch",
-        "transformers",
-        "tokenizers",
-    }
+    versions = json.loads((saved / VERSIONS).read_text())
+    assert set(versions) >= {"torch", "transformers", "tokenizers"}
 
 
 @pytest.mark.parametrize("what", ["places", "numbers"])
