@@ -108,10 +108,10 @@ MADE_QUESTIONS = Recipe(
 QUESTIONS = Recipe(
     "extractive_qa_continue.cfg",
     batch_size=8,
-    epochs=4,
+    epochs=3,
     learn_rate=2e-4,
     head_learn_rate=5e-4,
-    evaluations=4,
+    evaluations=3,
     settings={"paths.reader": str(TRAINING / "sample_made" / "model-last")},
 )
 # Score in metrics/*.json: its name here.
