@@ -17,7 +17,7 @@ from spacy_spanrel.training.optimizer import create_adamw
 
 from ..encoders.util import ENCODERS, HIDDEN
 from ..span_relation.util import TEXTS, train_step
-from ..util import initialize, run_python, tiny_checkpoint
+from ..util import initialize, tiny_checkpoint
 from .util import (
     COMPONENTS,
     LISTENER,
@@ -26,6 +26,7 @@ from .util import (
     gold_examples,
     make_pipeline,
     predictions_of,
+    print_in_two_processes,
     tok2vec_model,
     weights_of,
 )
@@ -87,20 +88,7 @@ def test_saved(trained_path: Path, nlp: Language, gold: list[dict[str, Any]]) ->
 
 
 def test_two_processes(trained_path: Path, gold: list[dict[str, Any]], tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import multiprocessing, sys, spacy\n"
-        "from tests.tok2vec.util import predictions_of\n"
-        "from tests.span_relation.util import TEXTS\n"
-        "if __name__ == '__main__':\n"
-        "    for method in ('fork', 'spawn'):\n"
-        "        multiprocessing.set_start_method(method, force=True)\n"
-        "        nlp = spacy.load(sys.argv[1])\n"
-        "        docs = nlp.pipe(TEXTS, n_process=2, batch_size=2)\n"
-        "        print([predictions_of(doc) for doc in docs])\n"
-    )
-    root = Path(__file__).parents[2]
-    printed = run_python(program, trained_path, cwd=root, PYTHONPATH=str(root))
+    printed = print_in_two_processes("tests.tok2vec.util", "predictions_of", trained_path, tmp_path)
     assert printed == f"{gold}\n" * 2
 
 

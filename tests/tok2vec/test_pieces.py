@@ -36,8 +36,16 @@ from ..span_relation.util import (
     the_pipe,
     train_step,
 )
-from ..util import run_python, tiny_checkpoint, tiny_encoder
-from .util import LISTENER, WIDTH, add_component, shim_of, tok2vec_model, weights_of
+from ..util import tiny_checkpoint, tiny_encoder
+from .util import (
+    LISTENER,
+    WIDTH,
+    add_component,
+    print_in_two_processes,
+    shim_of,
+    tok2vec_model,
+    weights_of,
+)
 
 PIECES = {"@architectures": "spacy-spanrel.Tok2VecListenerEncoder.v1", "width": WIDTH}
 LONG = [*TEXTS, "", "  ", " ".join(TEXTS), "\n", " ".join(reversed(TEXTS))]
@@ -212,19 +220,9 @@ def trained_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_two_processes(trained_path: Path, tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import multiprocessing, sys, spacy\n"
-        "from tests.span_relation.util import TEXTS, annotations_of\n"
-        "if __name__ == '__main__':\n"
-        "    for method in ('fork', 'spawn'):\n"
-        "        multiprocessing.set_start_method(method, force=True)\n"
-        "        nlp = spacy.load(sys.argv[1])\n"
-        "        docs = nlp.pipe(TEXTS, n_process=2, batch_size=2)\n"
-        "        print([annotations_of(doc) for doc in docs])\n"
+    printed = print_in_two_processes(
+        "tests.span_relation.util", "annotations_of", trained_path, tmp_path
     )
-    root = Path(__file__).parents[2]
-    printed = run_python(program, trained_path, cwd=root, PYTHONPATH=str(root))
     assert printed == f"{[expected(row) for row in ROWS]}\n" * 2
 
 

@@ -17,6 +17,7 @@ from spacy_spanrel.encoding.checkpoint import HFModule
 from spacy_spanrel.encoding.shim import TorchShim, get_shim
 
 from ..span_relation.util import ROWS, make_examples, ner_model
+from ..util import run_python
 
 WIDTH = 32
 LISTENER = {"@architectures": "spacy.Tok2VecListener.v1", "width": WIDTH, "upstream": "*"}
@@ -136,3 +137,26 @@ def weights_of(model: Model[Any, Any]) -> Any:
     module = shim_of(model).module
     assert isinstance(module, HFModule)
     return next(module.transformer.parameters())
+
+
+def print_in_two_processes(module: str, function: str, pipeline: Path, folder: Path) -> str:
+    """Run a pipeline in two processes on `TEXTS`, forked and then spawned; return two printed lines.
+
+    module (str), function (str): The function of this package that is called for each Doc.
+    pipeline (Path): The saved pipeline.
+    folder (Path): Folder for the program.
+    """
+    program = folder / "program.py"
+    program.write_text(
+        "import multiprocessing, sys, spacy\n"
+        f"from {module} import {function}\n"
+        "from tests.span_relation.util import TEXTS\n"
+        "if __name__ == '__main__':\n"
+        "    for method in ('fork', 'spawn'):\n"
+        "        multiprocessing.set_start_method(method, force=True)\n"
+        "        nlp = spacy.load(sys.argv[1])\n"
+        "        docs = nlp.pipe(TEXTS, n_process=2, batch_size=2)\n"
+        f"        print([{function}(doc) for doc in docs])\n"
+    )
+    root = Path(__file__).parents[2]
+    return run_python(program, pipeline, cwd=root, PYTHONPATH=str(root))
