@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from ..errors import Errors
 from .encoder import EncodedDocs
+from .export import runtimes
 from .shim import torch_shims
 from .tok2vec_pieces import Tok2VecModel, TokenVectors, keep_outputs
 from .transfer import to_device
@@ -78,10 +79,12 @@ def forward(
     is_train (bool): Whether a call of the backpropagation will follow.
     RETURNS (tuple[list[Floats2d], TokenBackprop]): The vectors of each Doc, (n_tokens, nO), in the
         arrays of the model's `ops`; and the function that takes their gradients to the encoder.
-    RAISES (ValueError): If a network that computes in float16 is to be trained.
+    RAISES (ValueError): If a network that computes in float16 or with ONNX Runtime is to be trained.
     """
     if is_train and any(shim.dtype == torch.float16 for shim in torch_shims(model)):
         raise ValueError(Errors.E226)
+    if is_train and any(node.attrs["runtime"] != "torch" for node in runtimes(model).values()):
+        raise ValueError(Errors.E308.format(name=model.name))
     encoded, encoder_backprop = model.layers[0](docs, is_train)
     # Leaves, cut off from the graph of the encoder, which may compute in another precision. The gradients
     # of the token vectors and those of listeners that read the pieces add up in them.

@@ -25,6 +25,7 @@ from thinc.types import Floats2d
 
 from ..errors import Errors
 from .encoder import EncodedDocs, EncoderBackprop
+from .export import apply_runtime
 from .listening import TOK2VEC_LISTENER, extend_replace_listeners
 from .outputs import DocOutput, join_outputs, split_outputs
 
@@ -41,12 +42,13 @@ class Tok2VecModel(Model[list[Doc], list[Floats2d]]):
 
     def from_dict(self, msg: dict[str, Any]) -> Tok2VecModel:
         """Load from plain data. As in the components of this package, the settings of the present config
-        count, not those that were saved."""
+        count, not those that were saved; the setting `runtime` too."""
         nodes = [self, *self.layers]
         configured = [dict(node.attrs) for node in nodes]
         super().from_dict(msg)
         for node, attrs in zip(nodes, configured, strict=True):
             node.attrs.update(attrs)
+        apply_runtime(self)
         return self
 
 

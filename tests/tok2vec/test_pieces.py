@@ -19,6 +19,7 @@ from spacy.util import fix_random_seed
 
 from spacy_spanrel.encoding import tok2vec_pieces
 from spacy_spanrel.encoding.encoder import EncodedDocs
+from spacy_spanrel.encoding.graph import GraphModule
 from spacy_spanrel.encoding.outputs import join_outputs, split_outputs
 from spacy_spanrel.encoding.tok2vec_pieces import KEPT
 from spacy_spanrel.training.loggers import Recorder
@@ -256,6 +257,22 @@ def test_settings_of_the_present_config_count(trained_path: Path) -> None:
         report["windows"]
         > spacy.load(trained_path)(long.text)._.spanrel_report["span_relation"]["windows"]
     )
+
+
+def test_runtime_of_the_present_config_counts(trained_path: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime", reason="needs spacy-spanrel[onnx]")
+    pytest.importorskip("onnx", reason="needs spacy-spanrel[onnx]")
+    wanted = [annotations_of(doc) for doc in spacy.load(trained_path).pipe(TEXTS)]
+    setting = "components.tok2vec.model.encoder.runtime"
+    spacy.load(trained_path, config={setting: "onnxruntime"}).to_disk(tmp_path)
+    nlp = spacy.load(tmp_path)
+    module = shim_of(nlp.get_pipe("tok2vec").model).module
+    assert isinstance(module, GraphModule)
+    assert [annotations_of(doc) for doc in nlp.pipe(TEXTS)] == wanted
+    with pytest.raises(ValueError, match="E_SR308.*hf_tok2vec"):
+        nlp.update(make_examples(nlp, ROWS))
+    with pytest.raises(ValueError, match="E_SR243"):
+        spacy.load(tmp_path, config={setting: "torch"})
 
 
 # In prediction
