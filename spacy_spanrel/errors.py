@@ -209,6 +209,22 @@ class Errors:
         "to which it listens (upstream = '{upstream}'): {encoder}. Let it refer to the component: "
         "width = ${{components.tok2vec.model.width}}."
     )
+    E235 = (
+        "[E_SR235] window = {window} and stride = {stride} of 'spacy-spanrel.HFTok2Vec.v1' are numbers of "
+        "tokens: set both or neither, with a stride of at least 1 and at most the window."
+    )
+    E236 = (
+        "[E_SR236] To read the pipeline, import-transformer needs spacy-transformers, which is not "
+        "installed. Run it in an environment of its own: pip install 'spacy-spanrel[spacy-transformers]'. "
+        "The pipeline that it writes does not need it."
+    )
+    E237 = "[E_SR237] '{pipeline}' cannot be imported with the same predictions: {reason}."
+    E238 = (
+        "[E_SR238] The imported pipeline gives the token {token!r} another vector than the original, with "
+        "numbers that differ by up to {difference:.2g} (text {text!r}). A window ({window} tokens) of more "
+        "pieces than the tokenizer allows would be cut by spacy-transformers, and its special tokens are "
+        "read in texts, too: compare other texts (--texts), or train the pipeline anew."
+    )
     E241 = (
         "[E_SR241] The network of '{name}' ({kind}) cannot be converted to ONNX: {reason}. Keep "
         "runtime = 'torch'."

@@ -13,6 +13,7 @@ from .find_threshold import find_null_threshold, find_threshold
 from .graph import graph
 from .import_hf import import_hf
 from .import_spert import write_pipeline
+from .import_transformer import import_transformer
 from .make_questions import make_questions
 from .model_card import write_model_card
 from .optimize import optimize
@@ -29,6 +30,7 @@ __all__ = [
     "find_threshold",
     "graph",
     "import_hf",
+    "import_transformer",
     "main",
     "make_questions",
     "optimize",

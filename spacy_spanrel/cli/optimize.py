@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Largest difference of a score (a probability) before and after the conversion.
 TOLERANCE = 1e-4
 # Sentences for the comparison if the user has no texts, and a question about each.
-_TEXTS = {
+SENTENCES = {
     "Maria Keller works for Northwind Bank in Zurich, and her brother Paul lives in Geneva.": (
         "Where does Paul live?"
     ),
@@ -32,8 +32,9 @@ _TEXTS = {
         "Who reported the cases?"
     ),
 }
-# A label, the characters of all spans in it, and a score.
+# A label, the places of all spans in it, and a score.
 _Annotation = tuple[tuple[Any, ...], float]
+Annotations = list[_Annotation]
 
 
 @dataclass(frozen=True)
@@ -177,12 +178,12 @@ def docs_to_compare(nlp: Language, texts: str | Path | None) -> Iterable[Doc]:
         if factory == "extractive_qa"
     ]
     if texts is None:
-        for text in _TEXTS:
+        for text in SENTENCES:
             doc = nlp.make_doc(text)
             for token in doc:
                 token.is_sent_start = token.i == 0
             for key in qa_keys:
-                set_questions(doc, list(_TEXTS.values()), key)
+                set_questions(doc, list(SENTENCES.values()), key)
             yield doc
         return
     for example in read_examples(texts, nlp, configured_inputs(nlp)):
@@ -191,7 +192,7 @@ def docs_to_compare(nlp: Language, texts: str | Path | None) -> Iterable[Doc]:
         yield example.predicted
 
 
-def predict(nlp: Language, names: Iterable[str], docs: Sequence[Doc]) -> list[list[_Annotation]]:
+def predict(nlp: Language, names: Iterable[str], docs: Sequence[Doc]) -> list[Annotations]:
     """Return what components predict in Docs.
 
     nlp (Language): The pipeline.
@@ -200,29 +201,38 @@ def predict(nlp: Language, names: Iterable[str], docs: Sequence[Doc]) -> list[li
     RETURNS (list[list[tuple]]): For each Doc, the labels and places of its annotations, and their
         scores.
     """
+    components = list(names)
+    return [
+        sorted(our_annotations(nlp, components, doc), key=str)
+        for doc in nlp.pipe(doc.copy() for doc in docs)
+    ]
+
+
+def our_annotations(nlp: Language, names: Iterable[str], doc: Doc) -> Annotations:
+    """Return what components of this package have written on a Doc.
+
+    nlp (Language), names (Iterable[str]): As in `predict`.
+    doc (Doc): The Doc.
+    RETURNS (list[tuple]): As in `predict`.
+    """
     from ..annotations import get_answers, get_relations
 
-    settings = [nlp.get_pipe(name).cfg for name in names]  # type: ignore[attr-defined]
-    predictions = []
-    for doc in nlp.pipe(doc.copy() for doc in docs):
-        annotations: list[_Annotation] = []
-        key: tuple[Any, ...]
-        for cfg in settings:
-            spans = doc.spans.get(cfg.get("spans_key"), [])
-            scores = spans.attrs.get("scores", ()) if len(spans) else ()
-            for span, score in zip(spans, scores, strict=False):
-                annotations.append(((span.label_, span.start, span.end), score))
-            for relation in (
-                get_relations(doc, cfg["relations_key"]) if "relations_key" in cfg else ()
-            ):
-                head, tail = relation.head, relation.tail
-                key = (relation.label, head.start, head.end, tail.start, tail.end)
-                annotations.append((key, relation.score or 0.0))
-            for answer in get_answers(doc, cfg["qa_key"]) if "qa_key" in cfg else ():
-                key = (answer.question.id, answer.start_char, answer.end_char)
-                annotations.append((key, answer.score or 0.0))
-        predictions.append(sorted(annotations, key=str))
-    return predictions
+    annotations: Annotations = []
+    key: tuple[Any, ...]
+    for name in names:
+        cfg = nlp.get_pipe(name).cfg  # type: ignore[attr-defined]
+        spans = doc.spans.get(cfg.get("spans_key"), [])
+        scores = spans.attrs.get("scores", ()) if len(spans) else ()
+        for span, score in zip(spans, scores, strict=False):
+            annotations.append(((span.label_, span.start, span.end), score))
+        for relation in get_relations(doc, cfg["relations_key"]) if "relations_key" in cfg else ():
+            head, tail = relation.head, relation.tail
+            key = (relation.label, head.start, head.end, tail.start, tail.end)
+            annotations.append((key, relation.score or 0.0))
+        for answer in get_answers(doc, cfg["qa_key"]) if "qa_key" in cfg else ():
+            key = (answer.question.id, answer.start_char, answer.end_char)
+            annotations.append((key, answer.score or 0.0))
+    return annotations
 
 
 def compare(

@@ -10,6 +10,7 @@ from typing import Any, Literal, Optional, Union
 import numpy as np
 import torch
 from spacy import registry
+from spacy.attrs import SPACY
 from spacy.tokens import Doc
 from thinc.api import Model
 from torch import Tensor
@@ -87,12 +88,24 @@ class SplitDocs(list[Doc]):
     starts (Sequence[int64 array]): First token of each text in each Doc: ascending from 0. A Doc
         without tokens is one text.
     context (int): Number of tokens of the same Doc to read before and after each text.
+
+    with_spaces: Whether a token gets the pieces of the space behind it, too.
     """
+
+    with_spaces = False
 
     def __init__(self, docs: Sequence[Doc], starts: Sequence[IntArray], context: int = 0):
         super().__init__(docs)
         self.starts = list(starts)
         self.context = context
+
+    def parts(self, i: int) -> list[tuple[int, int]]:
+        """Return the token ranges of the texts in a Doc, end exclusive.
+
+        i (int): Index of the Doc.
+        RETURNS (list[tuple[int, int]]): The ranges, in order.
+        """
+        return list(pairwise([*self.starts[i].tolist(), len(self[i])]))
 
     @property
     def offsets(self) -> IntArray:
@@ -250,12 +263,15 @@ def _texts(docs: list[Doc]) -> Iterator[_Text]:
         if not isinstance(docs, SplitDocs) or not len(doc):
             yield _Text(text, token_chars, [(0, len(doc))])
             continue
-        parts = list(pairwise([*docs.starts[i].tolist(), len(doc)]))
+        parts = docs.parts(i)
         if docs.context:
             yield _Text(text[: int(token_chars[-1, 1])], token_chars, parts, docs.context)
             continue
+        ends = token_chars[:, 1].copy()
+        if docs.with_spaces:
+            token_chars[:, 1] += doc.to_array([SPACY]).astype(np.int64).reshape(-1)
         for start, end in parts:
-            first, last = int(token_chars[start, 0]), int(token_chars[end - 1, 1])
+            first, last = int(token_chars[start, 0]), int(ends[end - 1])
             yield _Text(text[first:last], token_chars[start:end] - first, [(0, end - start)])
 
 
@@ -352,6 +368,12 @@ def _layout(
             piece_column.append(column)
             token_pieces.append(ranges + n_pieces)
             n_pieces += len(window)
+    token_counts = [
+        sum(end - start for start, end in docs.parts(i))
+        if isinstance(docs, SplitDocs)
+        else len(doc)
+        for i, doc in enumerate(docs)
+    ]
     return _Layout(
         rows,
         casing,
@@ -359,7 +381,7 @@ def _layout(
         np.concatenate(piece_column),
         np.concatenate(token_pieces),
         np.concatenate(token_window),
-        np.concatenate([[0], np.cumsum([len(doc) for doc in docs])]).astype(np.int64),
+        np.concatenate([[0], np.cumsum(token_counts)]).astype(np.int64),
         np.concatenate(windows),
     )
 

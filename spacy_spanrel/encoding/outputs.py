@@ -173,6 +173,50 @@ def _unchanged(gradient: Tensor) -> Tensor:
     return gradient
 
 
+def pick_pieces(
+    token: IntArray, ranges: IntArray, window: IntArray, n_tokens: int
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Pick the pieces of tokens from an output in which windows overlap.
+
+    token (int64 array, (n,)): Tokens that have pieces, ascending.
+    ranges (int64 array, (n, 2)): Rows of their pieces in the output, end exclusive.
+    window (int64 array, (n,)): The windows from which these are taken.
+    n_tokens (int): Number of all tokens.
+    RETURNS (tuple[int64 array, int64 array, int64 array]): Rows of the picked pieces, in the order of
+        the tokens; range of each token in them, (n_tokens, 2); window of each token, (n_tokens,).
+    """
+    sizes = ranges[:, 1] - ranges[:, 0]
+    begin = np.cumsum(sizes) - sizes
+    rows = np.repeat(ranges[:, 0] - begin, sizes) + np.arange(int(sizes.sum()))
+    # A piece that covers the end of one token and the start of the next is one row of both.
+    is_new = np.diff(rows, prepend=-1) != 0
+    index = np.cumsum(is_new) - 1
+    picked = np.stack([index[begin], index[begin + sizes - 1] + 1], axis=1)
+    return rows[is_new], *_fill_gaps(token, picked, window, n_tokens)
+
+
+def _fill_gaps(
+    token: IntArray, ranges: IntArray, window: IntArray, n_tokens: int
+) -> tuple[IntArray, IntArray]:
+    """Give every token a range of pieces and a window. A token without pieces gets an empty range at
+    the end of the last token before it that has some, and its window.
+
+    token (int64 array, (n,)): Tokens that have pieces, ascending.
+    ranges (int64 array, (n, 2)), window (int64 array, (n,)): Their pieces and windows.
+    n_tokens (int): All tokens.
+    RETURNS (tuple[int64 array, int64 array]): Ranges (n_tokens, 2) and windows (n_tokens,).
+    """
+    if not len(token):
+        return np.zeros((n_tokens, 2), dtype=np.int64), np.zeros(n_tokens, dtype=np.int64)
+    # For each token, how many tokens up to and including it have pieces.
+    n_before = np.searchsorted(token, np.arange(n_tokens), side="right")
+    previous = np.maximum(n_before - 1, 0)
+    token_pieces = np.repeat(ranges[previous, 1:], 2, axis=1)
+    token_pieces[n_before == 0] = 0
+    token_pieces[token] = ranges
+    return token_pieces, window[previous]
+
+
 def check_annotated(model: Model[list[Doc], EncodedDocs], docs: Sequence[Doc]) -> None:
     """Check that a shared transformer has written its output on Docs.
 

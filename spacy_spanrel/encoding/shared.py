@@ -20,13 +20,12 @@ from thinc.api import Model, torch2xp, xp2torch
 from thinc.util import to_numpy
 from torch import Tensor
 
-from ..arrays import IntArray
 from ..errors import Errors, Warnings, warn
 from .batching import length_sorted_batches
 from .curated import is_curated, run_curated
 from .encoder import EncodedDocs, EncoderBackprop
 from .listening import extend_replace_listeners
-from .outputs import DocLayout, DocOutput, SendGradients, check_annotated, join_outputs
+from .outputs import DocLayout, DocOutput, SendGradients, check_annotated, join_outputs, pick_pieces
 
 # Ids of the models that have warned of a text that was cut. thinc gives no id twice.
 _WARNED: set[int] = set()
@@ -232,34 +231,6 @@ def _read_layout(data: Any, n_tokens: int, width: int) -> DocLayout:
     best = best[np.flatnonzero(np.diff(token[best], prepend=-1))]
     token, window, first, last = token[best], window[best], first[best], last[best]
 
-    sizes = last - first + 1
-    begin = np.cumsum(sizes) - sizes
-    pieces = np.repeat(window * width + first - begin, sizes) + np.arange(int(sizes.sum()))
-    # A piece that covers the end of one token and the start of the next is one row of both.
-    is_new = np.diff(pieces, prepend=-1) != 0
-    index = np.cumsum(is_new) - 1
-    ranges = np.stack([index[begin], index[begin + sizes - 1] + 1], axis=1)
-    token_pieces, token_window = _fill_gaps(token, ranges, window, n_tokens)
-    return DocLayout(pieces[is_new], context, token_pieces, token_window, windows)
-
-
-def _fill_gaps(
-    token: IntArray, ranges: IntArray, window: IntArray, n_tokens: int
-) -> tuple[IntArray, IntArray]:
-    """Give every token a range of pieces and a window. A token without pieces gets an empty range at
-    the end of the last token before it that has some, and its window.
-
-    token (int64 array, (n,)): Tokens that have pieces, ascending.
-    ranges (int64 array, (n, 2)), window (int64 array, (n,)): Their pieces and windows.
-    n_tokens (int): All tokens.
-    RETURNS (tuple[int64 array, int64 array]): Ranges (n_tokens, 2) and windows (n_tokens,).
-    """
-    if not len(token):
-        return np.zeros((n_tokens, 2), dtype=np.int64), np.zeros(n_tokens, dtype=np.int64)
-    # For each token, how many tokens up to and including it have pieces.
-    n_before = np.searchsorted(token, np.arange(n_tokens), side="right")
-    previous = np.maximum(n_before - 1, 0)
-    token_pieces = np.repeat(ranges[previous, 1:], 2, axis=1)
-    token_pieces[n_before == 0] = 0
-    token_pieces[token] = ranges
-    return token_pieces, window[previous]
+    cells = np.stack([window * width + first, window * width + last + 1], axis=1)
+    pieces, token_pieces, token_window = pick_pieces(token, cells, window, n_tokens)
+    return DocLayout(pieces, context, token_pieces, token_window, windows)

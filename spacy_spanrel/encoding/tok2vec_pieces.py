@@ -28,6 +28,7 @@ from .encoder import EncodedDocs, EncoderBackprop
 from .export import apply_runtime
 from .listening import TOK2VEC_LISTENER, extend_replace_listeners
 from .outputs import DocOutput, join_outputs, split_outputs
+from .strided import StridedDocs, one_row_per_token
 
 # Bytes of pieces that wait to be read; those of the last two batches may wait in any case.
 _LIMIT = 512 * 1024**2
@@ -259,8 +260,24 @@ def _kept_outputs(model: Tok2VecPiecesListener, docs: list[Doc]) -> list[DocOutp
     return outputs
 
 
+def split_docs(model: Model[list[Doc], Any], docs: list[Doc]) -> list[Doc]:
+    """Return the Docs as the encoder of `HFTok2Vec` is to read them.
+
+    model (Model): The model, with its settings.
+    docs (list[Doc]): The Docs.
+    RETURNS (list[Doc]): `StridedDocs` if the model has windows of tokens.
+    """
+    # Older pipelines do not have the setting.
+    window = model.attrs.get("window")
+    return docs if window is None else StridedDocs(docs, window, model.attrs["stride"])
+
+
 def _read_again(model: Tok2VecModel, docs: list[Doc]) -> list[DocOutput | None]:
-    return split_outputs(model.layers[0].predict(docs))
+    texts = split_docs(model, docs)
+    encoded = model.layers[0].predict(texts)
+    if isinstance(texts, StridedDocs):
+        encoded, _ = one_row_per_token(encoded, texts)
+    return split_outputs(encoded)
 
 
 def _check_width(model: Tok2VecPiecesListener, width: int) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 
 import spacy
 import torch
 from spacy.language import Language
 
+from spacy_spanrel.cli import import_transformer
 from spacy_spanrel.encoding.shim import library_versions
 
 from ..encoders.util import (
@@ -20,8 +23,12 @@ from ..encoders.util import (
     predictions,
     train,
 )
+from ..util import tiny_checkpoint
+from .imported import foreign_pipeline, imported_predictions
 
 PREDICTIONS, VERSIONS = "predictions.json", "versions.json"
+# Begin of the names of folders.
+IMPORTED = "imported"
 
 
 def save_all(folder: Path, encoders: Iterable[Encoder] = tuple(ENCODERS)) -> None:
@@ -31,6 +38,8 @@ def save_all(folder: Path, encoders: Iterable[Encoder] = tuple(ENCODERS)) -> Non
     encoders (Iterable[Encoder]): Encoders to use.
     """
     torch.set_num_threads(1)
+    if find_spec("spacy_transformers"):
+        save_imported(folder)
     for encoder in encoders:
         nlp = make_pipeline(encoder.save(folder / encoder.slug / "checkpoint"))
         train(nlp)
@@ -53,6 +62,25 @@ def save(nlp: Language, folder: Path, encoder: Encoder) -> None:
     (folder / VERSIONS).write_text(json.dumps(library_versions()))
 
 
+def save_imported(folder: Path) -> None:
+    """Import pipelines on spacy-transformers, and save them with the predictions of the originals.
+
+    folder (Path): Folder of all pipelines.
+    """
+    for kind in ("bert", "roberta"):
+        place = folder / f"{IMPORTED}-{kind}"
+        checkpoint = tiny_checkpoint(place / "checkpoint", kind)
+        nlp = foreign_pipeline(checkpoint)
+        nlp.to_disk(place / "original")
+        import_transformer(place / "original", place / "pipeline", force=True)
+        text = json.dumps(imported_predictions(nlp), ensure_ascii=False)
+        (place / PREDICTIONS).write_text(text, encoding="utf-8")
+        # The new pipeline needs neither.
+        shutil.rmtree(checkpoint)
+        shutil.rmtree(place / "original")
+        print(f"imported: {kind}")
+
+
 def check_all(folder: Path) -> list[str]:
     """Load the pipelines saved by `save_all`, and compare their predictions with the saved ones.
 
@@ -66,8 +94,9 @@ def check_all(folder: Path) -> list[str]:
     problems = []
     for place in sorted(path.parent for path in folder.glob(f"*/{PREDICTIONS}")):
         wanted = json.loads((place / PREDICTIONS).read_text(encoding="utf-8"))
+        predict = imported_predictions if place.name.startswith(IMPORTED) else predictions
         try:
-            assert_same(predictions(spacy.load(place / "pipeline")), wanted)
+            assert_same(predict(spacy.load(place / "pipeline")), wanted)
         except (AssertionError, ValueError, OSError) as error:
             problems.append(f"{place.name}: {error}")
         else:

@@ -135,3 +135,58 @@ def test_float16_is_not_trained(bert_checkpoint: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(shim, "dtype", torch.float16)
     with pytest.raises(ValueError, match="E_SR226"):
         model.begin_update([NLP.make_doc("John")])
+
+
+@pytest.mark.parametrize("pooling", POOLED)
+def test_windows_of_tokens(bert_checkpoint: Path, pooling: str) -> None:
+    """A token has the pieces of all windows that hold it, each read as a text; so have its gradients."""
+    docs = [NLP.make_doc(text) for text in TEXTS]
+    encoder = tiny_encoder(bert_checkpoint, dropout=0.0)
+    model = HFTok2Vec(encoder, pooling, window=5, stride=3)  # type: ignore[arg-type]
+    model.initialize()
+    rows: list[list[torch.Tensor]] = [[] for doc in docs for _ in doc]
+    first = 0
+    for doc in docs:
+        for start in range(0, max(1, len(doc) - 2), 3):
+            encoded, _ = encoder([doc[start : start + 5].as_doc()], True)
+            for i, (begin, end) in enumerate(encoded.token_pieces.tolist()):
+                rows[first + start + i].append(encoded.pieces[begin:end])
+        first += len(doc)
+    pieces = [torch.cat(of_token) for of_token in rows]
+    assert any(len(of_token) > 1 for of_token in rows)
+    expected = [POOLED[pooling](of_token) for of_token in pieces if len(of_token)]
+    filled = [i for i, of_token in enumerate(pieces) if len(of_token)]
+    outputs, backprop = model.begin_update(docs)
+    vectors = np.concatenate(outputs)
+    np.testing.assert_allclose(vectors[filled], torch.stack(expected).detach(), atol=1e-5)
+    assert not np.delete(vectors, filled, axis=0).any()
+
+    # One gradient for the vectors, and one for the pieces that other listeners read.
+    random = np.random.default_rng(0)
+    gradients = [random.standard_normal(output.shape, dtype="float32") for output in outputs]
+    read = outputs.encoded  # type: ignore[attr-defined]
+    (read.pieces * 2).sum().backward()
+    ranges = read.token_pieces.tolist()
+    picked = [
+        # The window that gives the token the most context is one of those that hold it.
+        next(o for o in of_token if torch.allclose(o, read.pieces[begin:end], atol=1e-5))
+        for of_token, (begin, end) in zip(rows, ranges, strict=True)
+        if end > begin
+    ]
+    backprop(gradients)
+    module = encoder.shims[0].module  # type: ignore[attr-defined]
+    sent = {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
+    module.zero_grad(set_to_none=True)
+    loss = sum((2 * part).sum() for part in picked)
+    for i, vector in zip(filled, expected, strict=True):
+        loss = loss + (vector * torch.from_numpy(np.concatenate(gradients)[i])).sum()
+    loss.backward()
+    for name, parameter in module.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(sent[name], parameter.grad, atol=1e-4, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(("window", "stride"), [(5, None), (None, 3), (5, 6), (0, 0)])
+def test_wrong_windows(bert_checkpoint: Path, window: int | None, stride: int | None) -> None:
+    with pytest.raises(ValueError, match="E_SR235"):
+        HFTok2Vec(tiny_encoder(bert_checkpoint), window=window, stride=stride)
