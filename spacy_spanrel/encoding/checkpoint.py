@@ -442,8 +442,13 @@ def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> PieceNetwor
     # Built in memory, so that loading a pipeline writes no file and runs no code of a checkpoint.
     settings = json.loads(files["config.json"])
     config = transformers.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
-    kind = getattr(transformers, cfg.get("kind", "AutoModel"))
-    network = kind.from_config(config, trust_remote_code=False)
+    auto = getattr(transformers, cfg.get("kind", "AutoModel"))
+    # `from_config` finds the same class, but imports the configurations of all kinds of networks first.
+    network_class = auto._model_mapping[type(config)]
+    if isinstance(network_class, type):
+        network = network_class(config)
+    else:  # A few kinds have several classes.
+        network = auto.from_config(config, trust_remote_code=False)
     return HFModule(
         network.float(),
         tokenizer_from_files(files),

@@ -298,6 +298,22 @@ def test_building_a_network_does_not_import_the_compiler_of_torch(tmp_path: Path
     assert run_python(BUILD, cwd=tmp_path).strip() == "[]"
 
 
+LOAD = """
+import sys
+from pathlib import Path
+from spacy_spanrel.encoding.encoder import HFEncoder
+from spacy_spanrel.encoding.shim import read_model
+
+read_model(HFEncoder("none", device="cpu", precision="float32"), Path(sys.argv[1]))
+print(*(name for name in sys.modules if name.startswith("transformers.models.") and "albert" in name))
+"""
+
+
+def test_loading_imports_no_other_kinds_of_networks(encoder, tmp_path: Path):
+    write_model(encoder, tmp_path / "model")
+    assert run_python(LOAD, tmp_path / "model", cwd=tmp_path).split() == []
+
+
 def test_frozen_weights_stay_frozen():
     module = nn.Linear(3, 5)
     module.weight.requires_grad_(False)
