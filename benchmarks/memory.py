@@ -1,8 +1,10 @@
-"""Peak memory of loading and saving a pipeline, compared with the size of its weights.
+"""Time and peak memory of importing, loading and saving a pipeline, step by step.
 
-Each figure is the peak of a separate process: `import spacy` alone, all imports that loading needs,
-loading a pipeline, and loading and saving it. The memory for loading and saving is the difference from
-the imports; the number of copies is that difference divided by the size of the weights.
+Each step is a process that does all that the steps before it do, and more; its share is the difference.
+spaCy imports the components of all installed packages for any pipeline: ours, which take little, and
+those of other packages (spacy-transformers takes much). Then follows what loading needs of transformers.
+Seconds are those of the processor, starting Python included, the least of three processes. Memory is
+also given in copies of the weights, above the imports.
 
     python benchmarks/memory.py [--append docs/results/memory.jsonl]
 """
@@ -10,34 +12,42 @@ the imports; the number of copies is that difference divided by the size of the 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import subprocess
 import sys
 import tempfile
+from itertools import accumulate
 from pathlib import Path
 
 import torch
 import transformers
+from timing import show, write_rows
 
-IMPORTS = (
-    "import spacy, transformers\n"
-    "import spacy_spanrel.span_relation.component\n"
-    "from transformers import AutoModel, PreTrainedTokenizerFast\n"
-    "from transformers.models.bert.modeling_bert import BertModel\n"
-)
+# The lines that each step adds to the program of the step before it.
 STEPS = {
     "import spacy": "import spacy\n",
-    "imports": IMPORTS,
-    "load": IMPORTS + "nlp = spacy.load(sys.argv[1])\n",
-    "load and save": IMPORTS + "nlp = spacy.load(sys.argv[1])\nnlp.to_disk(sys.argv[2])\n",
+    "our components": (
+        "import spacy_spanrel.span_relation.component\n"
+        "import spacy_spanrel.relation_classifier.component\n"
+        "import spacy_spanrel.extractive_qa.component\n"
+    ),
+    "other packages": "spacy.blank('xx')\n",
+    "transformers": (
+        "from transformers import PreTrainedTokenizerFast\n"
+        "from transformers.models.bert.modeling_bert import BertModel\n"
+    ),
+    "load": "nlp = spacy.load(sys.argv[1])\n",
+    "first text": "nlp('Ada works for Acme.')\n",
+    "save": "nlp.to_disk(sys.argv[2])\n",
 }
+REPEATS = 3
 # VmHWM is used because ru_maxrss starts with the peak of the parent process.
-PEAK = (
-    "for line in open('/proc/self/status'):\n"
-    "    if line.startswith('VmHWM'):\n"
-    "        print(int(line.split()[1]) / 1024)\n"
-)
+COST = """
+import time
+for line in open("/proc/self/status"):
+    if line.startswith("VmHWM"):
+        print(time.process_time(), int(line.split()[1]) / 1024)
+"""
 MAKE = """
 import spacy
 nlp = spacy.blank("en")
@@ -59,6 +69,12 @@ def run(code: str, *arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def cost(code: str, *arguments: str) -> tuple[float, float]:
+    """Return the processor seconds and the peak memory (MiB) of a program."""
+    outputs = [run(code + COST, *arguments).split() for _ in range(REPEATS)]
+    return min(float(seconds) for seconds, _ in outputs), min(float(peak) for _, peak in outputs)
+
+
 def processor() -> str:
     """Return the name of the processor."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -69,28 +85,35 @@ def processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--append", type=Path, help="JSON Lines file to append the row to")
+    parser.add_argument("--append", type=Path, help="JSON Lines file to append the rows to")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         saved, again = str(Path(folder) / "saved"), str(Path(folder) / "again")
         run(MAKE, saved)
         weights = (Path(saved) / "span_relation" / "model").stat().st_size / 2**20
-        peaks = {name: float(run(code + PEAK, saved, again)) for name, code in STEPS.items()}
-    row = {
-        "processor": processor(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "weights_mib": round(weights, 1),
-        "peak_mib": {name: round(peak, 1) for name, peak in peaks.items()},
-        "copies": {
-            name: round((peaks[name] - peaks["imports"]) / weights, 2)
-            for name in ("load", "load and save")
-        },
-    }
-    print(json.dumps(row, indent=2))
+        programs = accumulate(STEPS.values())
+        costs = {name: cost(code, saved, again) for name, code in zip(STEPS, programs, strict=True)}
+    rows = []
+    seconds_before = peak_before = 0.0
+    for name, (seconds, peak) in costs.items():
+        rows.append(
+            {
+                "step": name,
+                "seconds": round(seconds, 2),
+                "step_seconds": round(seconds - seconds_before, 2),
+                "peak_mib": round(peak, 1),
+                "step_mib": round(peak - peak_before, 1),
+                "copies": round((peak - costs["transformers"][1]) / weights, 2),
+                "weights_mib": round(weights, 1),
+                "processor": processor(),
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+            }
+        )
+        seconds_before, peak_before = seconds, peak
+        show(rows[-1])
     if arguments.append:
-        with arguments.append.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        write_rows(arguments.append, rows, "a")
 
 
 if __name__ == "__main__":
