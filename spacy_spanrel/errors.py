@@ -480,7 +480,7 @@ class Errors:
         "own.) First error: {error}"
     )
     E926 = (
-        "[E_SR926] Parquet needs pyarrow, which is not installed. Install it with: "
+        "[E_SR926] Parquet and Arrow need pyarrow, which is not installed. Install it with: "
         "pip install 'spacy-spanrel[parquet]'"
     )
     E927 = (
@@ -572,6 +572,29 @@ class Errors:
         "The committed rows are kept: the same command continues behind them. Fewer processes "
         "(--n-process) or smaller batches (--batch-size) need less memory."
     )
+
+    # Annotating Arrow tables
+    E960 = (
+        "[E_SR960] There is no pipeline {model!r} here: it is neither a folder with a config.cfg nor an "
+        "installed package. Give the folder or the package name of a saved pipeline, not the pipeline "
+        "itself; every machine that annotates must see it under this name."
+    )
+    E961 = (
+        "[E_SR961] The pipeline '{model}' cannot be loaded in {where}: {error}\n"
+        "Every machine that annotates needs it under this name, and the packages that it was made with."
+    )
+    E962 = "[E_SR962] {name} = {found} cannot be used. Expected: {expected}."
+    E963 = "[E_SR963] Expected a pyarrow.RecordBatch or a pyarrow.Table, not {found}."
+    E964 = (
+        "[E_SR964] The row with id {id!r} failed: {error}\n"
+        'With errors="column" it would have this message in a column, and the others be annotated.'
+    )
+    E965 = "[E_SR965] The column '{name}' of the texts has the type {found}. Expected: string."
+    E966 = (
+        "[E_SR966] The input already has columns with the names of results: {names}. Rename them, or "
+        "leave them out with 'keep'."
+    )
+    E967 = "[E_SR967] There is no column {name!r}, which is named by '{setting}'. The input has: {columns}."
 
     # Scoring answers.
     E851 = (

@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import spacy
 from spacy.language import Language
-from spacy.tokens import Doc
 from tqdm import tqdm
 
 from ..about import __version__
-from ..annotations import get_clusters, set_clusters
 from ..errors import Errors, Warnings, warn
 from ..files import check_folder, check_output
 from ..reading import argument_error
+from .annotator import RenderedRow, RowAnnotator, choose_components, enable_only
 from .progress import (
     COMPLETE,
     MERGED,
@@ -40,10 +39,11 @@ from .progress import (
     model_fingerprint,
     refuse_old_run,
 )
-from .readers import ReadSettings, Source, Unit, find_source, import_parquet
-from .records import ResultKeys, results
-from .rows import ERROR_KEYS, BadRow, Row, make_doc
-from .workers import Workers, memory_zone
+from .readers import ReadSettings, Source, Unit, find_source
+from .records import ResultKeys
+from .rows import ERROR_KEYS, BadRow, Row
+from .schema import import_pyarrow
+from .workers import Batch, Engine, Processes
 from .writers import Writer, check_output_format, is_folder, make_writer
 
 CHUNK_SIZE = 1000
@@ -56,8 +56,6 @@ _SUSPICIOUS = 100
 # spelled.
 _MIN_BYTES = 1 << 26
 _BYTES_PER_CHAR = 16
-
-_Numbered = tuple[int, Row]
 
 
 @dataclass(frozen=True)
@@ -161,7 +159,7 @@ def annotate(
     _check_output(path, output, output_format, None if isinstance(model, Language) else model)
     refuse_old_run(output)
     if files.format == "parquet":
-        import_parquet()  # before anything is begun
+        import_pyarrow()  # before anything is begun
     with Workplace(output) as workplace:
         writer = make_writer(workplace, output_format, entities)
         _check_errors_file(beside(output, ERRORS_ENDING))
@@ -207,6 +205,7 @@ def annotate(
                 delimiter=delimiter,
                 max_bytes=max(_MIN_BYTES, _BYTES_PER_CHAR * chars),
             )
+            annotator = RowAnnotator(nlp, batch, chars, entities)
             run = _Run(
                 nlp=nlp,
                 files=files,
@@ -214,12 +213,11 @@ def annotate(
                 workplace=workplace,
                 writer=writer,
                 progress=saved or Progress(fingerprint),
-                keys=ResultKeys.of(nlp),
-                entities=entities,
+                engine=Processes(annotator, writer.render, n_process)
+                if n_process != 1
+                else Engine(annotator, writer.render),
                 batch_size=batch,
                 chunk_size=chunk_size,
-                n_process=n_process,
-                max_chars=chars,
                 max_errors=max_errors,
                 replace=force or restart,
             )
@@ -241,17 +239,13 @@ class _Run:
     workplace: Workplace
     writer: Writer
     progress: Progress
-    keys: ResultKeys
-    entities: bool
+    engine: Engine
     batch_size: int
     chunk_size: int
-    n_process: int
-    max_chars: int
     max_errors: int | None
     replace: bool
     first_error: str = ""
     warned: bool = False
-    workers: Workers | None = None
 
     def __call__(self, quiet: bool) -> AnnotationReport:
         done = self.progress
@@ -260,15 +254,13 @@ class _Run:
         with ExitStack() as stack:
             stack.callback(self.errors.close)
             stack.callback(self.writer.close)
+            stack.callback(self.engine.close)
             if done.stage != MERGED:
                 self._check_number_of_errors()
                 self.errors.open(done.error_bytes)
                 self.writer.start(done.output)
             if done.stage == WRITING:
                 self._save()
-                if self.n_process != 1:
-                    self.workers = Workers(self.nlp, self.n_process, self.batch_size)
-                    stack.callback(self.workers.close)
                 self._write_all(quiet)
             if done.stage == COMPLETE:
                 self.writer.build()
@@ -348,93 +340,65 @@ class _Run:
             delay=1.0,
             disable=True if quiet else None,
         ) as bar:
-            # Read outside of the memory zone: the words that a DocBin brings along must last.
-            for chunk, last in self._read_chunks():
-                with memory_zone(self.nlp):
-                    rendered, failed = self._annotate(chunk, done.rows + 1)
+            for chunk, last, outcomes in self._annotated_chunks():
+                rendered: list[RenderedRow] = []
+                failed: dict[int, BadRow] = {}
+                for number, outcome in enumerate(outcomes, start=done.rows + 1):
+                    if isinstance(outcome, BadRow):
+                        failed[number] = outcome
+                    else:
+                        rendered.append(outcome)
+                self._note(chunk, failed)
                 if not rendered:
                     self._check_failures(len(chunk), last, failed)
                 done.stage = COMPLETE if last else WRITING
                 done.rows += len(chunk)
                 done.annotated += len(rendered)
                 done.failed += len(failed)
-                done.output = self.writer.commit([rendered[number] for number in sorted(rendered)])
+                done.entities += sum(row.entities for row in rendered)
+                done.relations += sum(row.relations for row in rendered)
+                done.answers += sum(row.answers for row in rendered)
+                done.output = self.writer.commit([row.output for row in rendered])
                 done.error_bytes = self.errors.append(_error_lines(failed))
                 self._save()
                 bar.update((done.rows if total is None else self.files.bytes_read) - bar.n)
                 bar.set_postfix(rows=done.rows, failed=done.failed)
                 self._check_number_of_errors()
 
-    def _annotate(
-        self, chunk: list[Row | BadRow], first: int
-    ) -> tuple[dict[int, Any], dict[int, BadRow]]:
-        """Annotate a chunk, whose first row has the number `first`.
+    def _annotated_chunks(
+        self,
+    ) -> Iterator[tuple[list[Row | BadRow], bool, list[RenderedRow | BadRow]]]:
+        """Yield the chunks in order, whether each is the last one, and a result for each of its rows.
 
-        RETURNS (tuple[dict, dict]): By the numbers of the rows, what the writer rendered of the good
-            ones, and the failed ones.
+        Batches are submitted ahead of the chunk that is waited for, so that no process is idle.
         """
-        rendered: dict[int, Any] = {}
-        failed: dict[int, BadRow] = {}
-        good: list[_Numbered] = []
-        for number, row in enumerate(chunk, start=first):
-            if isinstance(row, BadRow):
-                failed[number] = row
-            else:
-                good.append((number, row))
-        size = self.batch_size if self.workers is None else self.chunk_size
-        for (number, row), doc in self._pipe(good, size, self.workers):
-            try:
-                if isinstance(doc, Exception):
-                    raise doc
-                if self.entities:
-                    set_clusters(doc, get_clusters(doc))
-                data = results(doc, self.keys, entities=self.entities)
-                rendered[number] = self.writer.render(number, row, doc, data)
-            except Exception as error:
-                failed[number] = BadRow.of(row.place, row.raw, error)
-            else:
-                self.progress.entities += len(data["entities"])
-                self.progress.relations += len(data["relations"])
-                self.progress.answers += sum(bool(answer["text"]) for answer in data["answers"])
+        ahead: deque[tuple[list[Row | BadRow], bool, list[Callable[[], Batch]]]] = deque()
+        first = self.progress.rows + 1
+        chunks = self._read_chunks()
+        while True:
+            while sum(len(batches) for *_, batches in ahead) < self.engine.ahead:
+                chunk, last = next(chunks, (None, True))
+                if chunk is None:
+                    break
+                size = self.batch_size
+                starts = range(0, len(chunk), size)
+                batches = [self.engine.submit(first + i, chunk[i : i + size]) for i in starts]
+                ahead.append((chunk, last, batches))
+                first += len(chunk)
+            if not ahead:
+                return
+            chunk, last, batches = ahead.popleft()
+            yield chunk, last, [outcome for batch in batches for outcome in batch()]
+
+    def _note(self, chunk: list[Row | BadRow], failed: dict[int, BadRow]) -> None:
+        """Keep the first error, and warn once of questions that nothing answers."""
         if failed and not self.first_error:
             self.first_error = failed[min(failed)].message
-        if not self.keys.answers and not self.warned and any(row.questions for _, row in good):
+        asked = any(isinstance(row, Row) and row.questions for row in chunk)
+        if asked and not self.warned and not ResultKeys.of(self.nlp).answers:
             self.warned = True
             names = ", ".join(self.nlp.pipe_names) or "nothing"
             warn(Warnings.W135.format(names=names))
-        return rendered, failed
-
-    def _pipe(
-        self, rows: list[_Numbered], size: int, workers: Workers | None = None
-    ) -> Iterator[tuple[_Numbered, Doc | Exception]]:
-        """Yield each row with its annotated Doc, or with the error about it.
-
-        A batch that fails is repeated here (if it failed in `workers`), and then row by row.
-        """
-        for start in range(0, len(rows), size):
-            batch, docs = [], []
-            for number, row in rows[start : start + size]:
-                try:
-                    docs.append(make_doc(row, self.nlp, self.keys.answers, self.max_chars))
-                    batch.append((number, row))
-                except Exception as error:
-                    yield (number, row), error
-            failure: Exception | None = None
-            annotated: list[Doc] | None = None
-            if workers is not None:
-                annotated = workers.pipe(docs)
-            else:
-                try:
-                    annotated = list(self.nlp.pipe(docs, batch_size=self.batch_size))
-                except Exception as error:
-                    failure = error
-            if annotated is not None and len(annotated) == len(batch):
-                yield from zip(batch, annotated, strict=True)
-            elif workers is None and len(batch) == 1:
-                yield batch[0], failure or ValueError(Errors.E928.format(n=len(annotated or ())))
-            else:
-                # With new Docs: components may have written on these.
-                yield from self._pipe(batch, 1 if workers is None else self.batch_size)
 
     # Failures
 
@@ -485,28 +449,14 @@ def _set_up(
     nlp: Language, components: Sequence[str], disable: Sequence[str], max_chars: int | None
 ) -> Iterator[None]:
     """Choose, for a while, which components a pipeline runs and how long its texts may be."""
-    for option, names in (("--components", components), ("--disable", disable)):
-        for name in names:
-            if name not in nlp.component_names:
-                available = ", ".join(nlp.component_names) or "(none)"
-                raise argument_error(option, repr(name), f"one of {available}")
     disabled, max_length = nlp.disabled, nlp.max_length
-    wanted = set(components or nlp.pipe_names) - set(disable)
-    nlp.max_length = max(max_length, max_chars or 0)
     try:
-        _enable_only(nlp, wanted)
+        choose_components(nlp, components, disable)
+        nlp.max_length = max(max_length, max_chars or 0)
         yield
     finally:
         nlp.max_length = max_length
-        _enable_only(nlp, set(nlp.component_names) - set(disabled))
-
-
-def _enable_only(nlp: Language, wanted: set[str]) -> None:
-    for name in nlp.component_names:
-        if name in wanted:
-            nlp.enable_pipe(name)
-        else:
-            nlp.disable_pipe(name)
+        enable_only(nlp, set(nlp.component_names) - set(disabled))
 
 
 # Checks

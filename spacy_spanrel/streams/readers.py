@@ -45,6 +45,7 @@ from .rows import (
     record_id,
     too_long,
 )
+from .schema import column_values, import_pyarrow
 
 Unit = Literal["line", "file"]
 
@@ -500,24 +501,13 @@ def _broken(place: Place, found: str, expected: str) -> BadRow:
 # Parquet and Docs
 
 
-def import_parquet() -> Any:
-    """Return the module `pyarrow.parquet`. RAISES (ImportError): If pyarrow is not installed."""
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(Errors.E926) from error
-    return pyarrow.parquet
-
-
 def _read_parquet(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
     """Read Parquet in batches; columns are the keys of JSON lines."""
-    parquet = import_parquet()
-    import pyarrow
-
+    pyarrow = import_pyarrow()
     place = Place(str(path))
     number = 0
     try:
-        with parquet.ParquetFile(path) as table:
+        with pyarrow.parquet.ParquetFile(path) as table:
             columns = table.schema_arrow.names
             if settings.text_key not in columns and TOKENS_KEY not in columns:
                 raise place.error(
@@ -531,7 +521,7 @@ def _read_parquet(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterato
                 n_rows = min(_PARQUET_ROWS, max(1, _PARQUET_BYTES // row_bytes))
                 for batch in table.iter_batches(batch_size=n_rows, row_groups=[group]):
                     cells = [
-                        _column_values(column, place.at(f"column {name!r}"))
+                        column_values(column, place.at(f"column {name!r}"))
                         for name, column in zip(columns, batch.columns, strict=True)
                     ]
                     for values in zip(*cells, strict=True):
@@ -540,30 +530,6 @@ def _read_parquet(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterato
                         number += 1
     except (OSError, pyarrow.ArrowException) as error:
         raise place.error(Errors.E601, found=str(error), expected="a Parquet file") from error
-
-
-def _column_values(column: Any, place: Place) -> list[Any]:
-    """Return the values of a column. Those that Python's types cannot hold, such as times with
-    nanoseconds, are text."""
-    import pyarrow
-
-    unit = getattr(column.type, "unit", "")
-    if unit == "ns" and pyarrow.types.is_timestamp(column.type):
-        microseconds = pyarrow.timestamp("us", column.type.tz)
-    elif unit == "ns" and pyarrow.types.is_duration(column.type):
-        microseconds = pyarrow.duration("us")
-    else:
-        microseconds = column.type
-    errors: list[Exception] = []
-    for kind in (microseconds, pyarrow.string()):
-        try:
-            values: list[Any] = column.cast(kind).to_pylist()
-            return values
-        except (ValueError, OverflowError, NotImplementedError) as error:
-            errors.append(error)
-    raise place.error(
-        Errors.E604, found=f"{column.type} ({errors[0]})", expected="values that Python can hold"
-    ) from errors[0]
 
 
 def _read_doc_bin(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:

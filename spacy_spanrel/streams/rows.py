@@ -82,6 +82,7 @@ class BadRow:
     @classmethod
     def of(cls, place: Place, raw: Any, error: Exception) -> BadRow:
         """Make a failed row from an error, which is not kept: its traceback would keep Docs alive."""
+        raw = raw.text if isinstance(raw, Doc) else raw
         return cls(place, raw, type(error).__name__, str(error))
 
     def to_line(self, number: int) -> bytes:
@@ -112,8 +113,6 @@ def _as_text(raw: Any) -> str:
         return raw[:RAW_BYTES].decode("utf-8", "replace")
     if isinstance(raw, str):
         return raw
-    if isinstance(raw, Doc):
-        return str(raw.text)
     return json.dumps(raw, ensure_ascii=False, default=str)
 
 

@@ -1,8 +1,7 @@
-"""Processes that annotate batches side by side, and never outlive or block the run.
+"""Engines: who annotates the batches of a run. The process itself, or processes side by side.
 
-They do what `nlp.pipe(n_process=...)` does, and what that does not do: when one of them is killed,
-such as for memory, the run ends with an error instead of waiting for ever; when the run is killed, they
-end by themselves.
+The processes never outlive or block the run: when one of them is killed, such as for memory, the run
+ends with an error instead of waiting for ever; when the run is killed, they end by themselves.
 """
 
 from __future__ import annotations
@@ -11,10 +10,10 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 from spacy.language import Language
@@ -23,71 +22,113 @@ from spacy.tokens.underscore import Underscore
 from spacy.util import load_model_from_config
 
 from ..errors import Errors
+from .annotator import Render, RenderedRow, RowAnnotator
+from .rows import BadRow, Row
 
-# The pipeline of a worker process.
-_nlp: Language
+Batch = list[RenderedRow | BadRow]
+
+# The work of a worker process.
+_annotator: RowAnnotator
+_render: Render
 
 
-def memory_zone(nlp: Language) -> AbstractContextManager[Any]:
-    """Let a vocabulary forget, at the end, the words that come new (from spaCy 3.8 on)."""
-    zone: AbstractContextManager[Any] = getattr(nlp, "memory_zone", nullcontext)()
-    return zone
+class Engine:
+    """Annotates batches in this process.
 
-
-class Workers:
-    """Processes that each hold the pipeline.
-
-    nlp (Language): The pipeline, as it should run.
-    n_process (int): How many processes; -1 for one a core.
-    batch_size (int): As in `nlp.pipe`.
+    annotator (RowAnnotator): Annotates rows.
+    render (Render): The `render` of the writer.
     """
 
-    def __init__(self, nlp: Language, n_process: int, batch_size: int):
-        self.nlp = nlp
-        self.batch_size = batch_size
+    # How many batches are to be submitted before the result of the first one is waited for.
+    ahead = 1
+
+    def __init__(self, annotator: RowAnnotator, render: Render):
+        self.annotator = annotator
+        self.render = render
+
+    def submit(self, first: int, rows: Sequence[Row | BadRow]) -> Callable[[], Batch]:
+        """Begin with a batch.
+
+        first (int): The number of its first row, from 1.
+        rows (Sequence[Row | BadRow]): The rows.
+        RETURNS (Callable): Waits for the batch, and returns a result for each row. It raises a
+            ValueError if a process was killed.
+        RAISES (ValueError): If a process was killed before.
+        """
+        return lambda: self.annotator.render(first, rows, self.render)
+
+    def close(self) -> None:
+        """End all processes, once they have done what they are doing."""
+
+
+class Processes(Engine):
+    """Annotates batches in processes that each hold the pipeline.
+
+    annotator (RowAnnotator), render (Render): As in `Engine`.
+    n_process (int): How many processes; -1 for one a core.
+    """
+
+    def __init__(self, annotator: RowAnnotator, render: Render, n_process: int):
+        super().__init__(annotator, render)
+        self.n_process = multiprocessing.cpu_count() if n_process == -1 else n_process
+        self.ahead = 2 * self.n_process
+        nlp = annotator.nlp
         pipeline: Language | tuple[Any, ...] = nlp
         if multiprocessing.get_start_method() != "fork":
             # Others inherit nothing, and a pipeline cannot be pickled.
             pipeline = (nlp.config, nlp.disabled, nlp.to_bytes(), Underscore.get_state())
-        self.n_process = multiprocessing.cpu_count() if n_process == -1 else n_process
-        self._pool = ProcessPoolExecutor(self.n_process, initializer=_start, initargs=(pipeline,))
+        settings = (annotator.batch_size, annotator.max_chars, annotator.entities)
+        self._pool = ProcessPoolExecutor(
+            self.n_process, initializer=_start, initargs=(pipeline, settings, render)
+        )
 
-    def pipe(self, docs: Sequence[Doc]) -> list[Doc] | None:
-        """Annotate Docs.
-
-        docs (Sequence[Doc]): The Docs; they are not changed.
-        RETURNS (list[Doc] | None): New Docs; None if the pipeline raised about any of them.
-        RAISES (ValueError): If a process was killed.
-        """
-        data = [doc.to_bytes() for doc in docs]
-        batches = [data[i : i + self.batch_size] for i in range(0, len(data), self.batch_size)]
-        annotated: list[Doc] = []
+    def submit(self, first: int, rows: Sequence[Row | BadRow]) -> Callable[[], Batch]:
+        packed = [_pack(row) for row in rows]
         try:
-            for batch in list(self._pool.map(_annotate, batches)):
-                if batch is None:
-                    return None
-                annotated += [Doc(self.nlp.vocab).from_bytes(item) for item in batch]
+            future = self._pool.submit(_annotate, first, packed)
         except BrokenProcessPool as error:
             raise ValueError(Errors.E957.format(n=self.n_process)) from error
-        return annotated
+
+        def result() -> Batch:
+            try:
+                return future.result()
+            except BrokenProcessPool as error:
+                raise ValueError(Errors.E957.format(n=self.n_process)) from error
+
+        return result
 
     def close(self) -> None:
-        """End the processes, once they have done what they are doing."""
         self._pool.shutdown(cancel_futures=True)
 
 
-def _start(pipeline: Language | tuple[Any, ...]) -> None:
+def _pack(row: Row | BadRow) -> Row | BadRow | tuple[Row, bytes]:
+    """Return a row that can be pickled without the vocabulary of its Doc."""
+    if isinstance(row, Row) and row.doc is not None:
+        return replace(row, doc=None, raw=None), row.doc.to_bytes()
+    return row
+
+
+def _unpack(packed: Row | BadRow | tuple[Row, bytes]) -> Row | BadRow:
+    if not isinstance(packed, tuple):
+        return packed
+    row, data = packed
+    doc = Doc(_annotator.nlp.vocab).from_bytes(data)
+    return replace(row, doc=doc, raw=doc)
+
+
+def _start(
+    pipeline: Language | tuple[Any, ...], settings: tuple[int, int, bool], render: Render
+) -> None:
     """Make a process ready to work."""
-    global _nlp
+    global _annotator, _render
     # An interrupt goes to all processes of a terminal: the run handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    if isinstance(pipeline, Language):
-        _nlp = pipeline
-        return
-    config, disabled, data, underscore = pipeline
-    Underscore.load_state(underscore)
-    _nlp = load_model_from_config(config, disable=disabled).from_bytes(data)
+    if not isinstance(pipeline, Language):
+        config, disabled, data, underscore = pipeline
+        Underscore.load_state(underscore)
+        pipeline = load_model_from_config(config, disable=disabled).from_bytes(data)
+    _annotator, _render = RowAnnotator(pipeline, *settings), render
 
 
 def _end_with_parent() -> None:
@@ -97,11 +138,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _annotate(batch: list[bytes]) -> list[bytes] | None:
-    """Annotate a batch; None if the pipeline raised. The run repeats it to see about which Doc."""
-    try:
-        with memory_zone(_nlp):
-            docs = [Doc(_nlp.vocab).from_bytes(data) for data in batch]
-            return [doc.to_bytes() for doc in _nlp.pipe(docs, batch_size=len(docs) or 1)]
-    except Exception:
-        return None
+def _annotate(first: int, rows: Sequence[Row | BadRow | tuple[Row, bytes]]) -> Batch:
+    return _annotator.render(first, [_unpack(row) for row in rows], _render)

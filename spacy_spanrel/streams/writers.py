@@ -20,9 +20,9 @@ from ..errors import Errors
 from ..files import check_folder, mark_folder, sync_folder, to_json, to_plain, write_whole
 from ..reading import argument_error
 from .progress import AppendFile, Workplace
-from .readers import import_parquet
-from .records import ENTITY_RELATIONS, make_record
+from .records import make_record
 from .rows import META_KEY, Row
+from .schema import import_pyarrow, result_fields
 
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".spacy": "spacy"}
 OUTPUT_FORMATS = ("jsonl", "parquet", "spacy")
@@ -55,8 +55,11 @@ class Writer:
         """
         raise NotImplementedError
 
-    def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
+    @staticmethod
+    def render(number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
         """Return all that is to be written of a row. If this raises, the row has failed.
+
+        A function without state, so that worker processes can call it.
 
         number (int): The number of the row, from 1.
         row (Row): The row as it was read.
@@ -146,7 +149,8 @@ class JsonLinesWriter(Writer):
     def start(self, state: dict[str, int]) -> None:
         self._file.open(state.get("bytes", 0))
 
-    def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
+    @staticmethod
+    def render(number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
         return f"{to_json(make_record(number, row, results))}\n".encode()
 
     def commit(self, rows: Sequence[Any]) -> dict[str, int]:
@@ -203,66 +207,51 @@ class ParquetWriter(_PartsWriter):
 
     def __init__(self, workplace: Workplace, entities: bool = False):
         super().__init__(workplace)
-        self._parquet = import_parquet()
+        self._pa = import_pyarrow()
         self.schema = parquet_schema(entities)
 
-    def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
+    @staticmethod
+    def render(number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
         meta = to_json(row.extra)
         meta.encode()  # text that cannot be stored must fail here, where only its row is lost
         id = None if row.place.id is None else str(row.place.id)
         return {"row": number, "id": id, **results, "meta": meta}
 
     def to_bytes(self, rows: Sequence[Any]) -> bytes:
-        import pyarrow
-
+        pyarrow = self._pa
         sink = pyarrow.BufferOutputStream()
         table = pyarrow.Table.from_pylist(list(rows), schema=self.schema)
-        self._parquet.write_table(table, sink, compression="zstd")
+        pyarrow.parquet.write_table(table, sink, compression="zstd")
         data: bytes = sink.getvalue().to_pybytes()
         return data
 
     def build(self) -> None:
-        import pyarrow
-
-        with self._parquet.ParquetWriter(self.ready, self.schema, compression="zstd") as writer:
+        with self._pa.parquet.ParquetWriter(self.ready, self.schema, compression="zstd") as writer:
             tables: list[Any] = []
             for part in self.paths():
-                tables.append(self._parquet.read_table(part, schema=self.schema))
+                tables.append(self._pa.parquet.read_table(part, schema=self.schema))
                 if (
                     sum(table.num_rows for table in tables) >= _GROUP_ROWS
                     or sum(table.nbytes for table in tables) >= _GROUP_BYTES
                 ):
-                    writer.write_table(pyarrow.concat_tables(tables))
+                    writer.write_table(self._pa.concat_tables(tables))
                     tables = []
             if tables:
-                writer.write_table(pyarrow.concat_tables(tables))
+                writer.write_table(self._pa.concat_tables(tables))
         with self.ready.open("rb") as file:
             os.fsync(file.fileno())
 
 
 def parquet_schema(entities: bool = False) -> Any:
     """Return the pyarrow schema of the output; if asked, with relations between entities."""
-    import pyarrow as pa
-
-    string, int32 = pa.string(), pa.int32()
-    text, label, score = ("text", string), ("label", string), ("score", pa.float64())
-    offsets = [(name, int32) for name in ("start", "end", "start_char", "end_char")]
-    argument = pa.struct([text, ("type", string), *offsets])
-    entity = pa.struct([text, label, *offsets, score])
-    relation_fields = [label, score, ("head", argument), ("tail", argument)]
-    relation = pa.struct(relation_fields)
-    entity_relation = pa.struct([*relation_fields, ("evidence", pa.list_(relation))])
-    answer = pa.struct([("id", string), ("question", string), text, *offsets, score])
+    pa = import_pyarrow()
     return pa.schema(
         [
             ("row", pa.int64()),
-            ("id", string),
+            ("id", pa.string()),
             # A row group of long texts may have more than the two gigabytes of the smaller type.
             ("text", pa.large_string()),
-            ("entities", pa.list_(entity)),
-            ("relations", pa.list_(relation)),
-            ("answers", pa.list_(answer)),
-            *[(ENTITY_RELATIONS, pa.list_(entity_relation))] * entities,
+            *result_fields(entities),
             ("meta", pa.large_string()),
         ]
     )
@@ -276,7 +265,8 @@ class _DocsWriter(_PartsWriter):
 
     suffix = ".spacy"
 
-    def render(self, number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
+    @staticmethod
+    def render(number: int, row: Row, doc: Doc, results: dict[str, Any]) -> Any:
         # The arrays of spacy-transformers are larger than all the rest.
         user_data: dict[Any, Any] = doc.user_data
         user_data.pop(("._.", "trf_data", None, None), None)
