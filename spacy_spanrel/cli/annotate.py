@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
@@ -18,10 +17,15 @@ from ._app import GpuId, Model, Printer, Quiet, app, echo, fail, one_of, warn
 def annotate_cli(
     model: Model,
     source: Annotated[
-        Path, typer.Argument(metavar="INPUT", help="File, or folder of files of one format")
+        str,
+        typer.Argument(
+            metavar="INPUT",
+            help="File, folder of files of one format, pattern ('texts/*.jsonl.gz'), or address "
+            "(s3://bucket/texts)",
+        ),
     ],
     output: Annotated[
-        Path,
+        str,
         typer.Argument(
             metavar="OUTPUT", help="File to write (.jsonl, .parquet, .spacy), or folder of shards"
         ),
@@ -133,6 +137,9 @@ def annotate_cli(
     "meta"), spacy (one .spacy file, put together in memory, up to 10 million tokens; or, for a name
     without suffix and --output-format spacy, a folder of shards).
 
+    Several files are one input, in the order of their names. Files that end in .gz or .zst are
+    decompressed while they are read. Addresses belong to fsspec; it says which package a storage needs.
+
     --n-process, --gpu-id, --max-errors, --strict, --force and --quiet may differ when a run is
     continued.
 
@@ -141,6 +148,7 @@ def annotate_cli(
     \b
     $ python -m spacy spanrel annotate model texts.jsonl found.jsonl
     $ python -m spacy spanrel annotate model articles/ found.parquet --unit file
+    $ python -m spacy spanrel annotate model "2024/**/*.jsonl.zst" found.jsonl
     $ python -m spacy spanrel annotate model posts.csv found.jsonl --text-key body --gpu-id 0
     $ python -m spacy spanrel annotate model predict.json shards --output-format spacy
     $ python -m spacy spanrel annotate model texts.jsonl found.jsonl --entities

@@ -27,6 +27,7 @@ from ..errors import Errors, Warnings, warn
 from ..files import check_folder, check_output
 from ..reading import argument_error
 from .annotator import RenderedRow, RowAnnotator, choose_components, enable_only
+from .inputs import is_address, is_pattern, pattern_root
 from .progress import (
     COMPLETE,
     MERGED,
@@ -109,7 +110,8 @@ def annotate(
     """Apply a pipeline to all texts of an input. The same call continues a run that was killed.
 
     model (str | Path | Language): The pipeline: its folder, its package's name, or itself.
-    source (str | Path): The input: a file, or a folder of files of one format; see `readers`.
+    source (str | Path): The input: a file, a folder of files of one format, a pattern such as
+        "texts/*.jsonl.gz", or an address that fsspec knows, such as "s3://bucket/texts"; see `inputs`.
     output (str | Path): The file to write, or the folder for shards of Docs; see `records` and
         `writers`. Failed rows are written to OUTPUT.errors.jsonl.
     input_format (str | None): One of `INPUT_FORMATS`; None to tell by the suffix.
@@ -139,7 +141,9 @@ def annotate(
         process was killed. The committed rows are kept.
     RAISES (ImportError): If a format needs a package that is not installed.
     """
-    path, output = Path(source), Path(output)
+    if is_address(output):
+        raise argument_error("OUTPUT", f"'{output}'", "a file or folder of this machine")
+    output = Path(output)
     if output.is_symlink():
         output = Path(os.path.realpath(output))
     for name, number in (
@@ -154,9 +158,11 @@ def annotate(
         raise argument_error("--delimiter", repr(delimiter), "one character")
     if unit not in ("line", "file"):
         raise argument_error("--unit", repr(unit), "'line' or 'file'")
-    files = find_source(path, input_format)
+    files = find_source(source, input_format)
     output_format = check_output_format(output, output_format)
-    _check_output(path, output, output_format, None if isinstance(model, Language) else model)
+    _check_output(
+        source, files, output, output_format, None if isinstance(model, Language) else model
+    )
     refuse_old_run(output)
     if files.format == "parquet":
         import_pyarrow()  # before anything is begun
@@ -462,10 +468,19 @@ def _set_up(
 # Checks
 
 
-def _check_output(source: Path, output: Path, output_format: str, model: str | Path | None) -> None:
+def _check_output(
+    source: str | Path,
+    files: Source,
+    output: Path,
+    output_format: str,
+    model: str | Path | None,
+) -> None:
     """Refuse an output that would take the place of something else."""
-    check_output(output, source, model)
-    if source.is_dir() and source.resolve() in output.resolve().parents:
+    check_output(output, source, model, *(file.path for file in files.files if not file.system))
+    folder = Path(source)
+    if is_pattern(source) and "**" in str(source) and not is_address(source):
+        folder = pattern_root(folder)
+    if folder.is_dir() and folder.resolve() in output.resolve().parents:
         raise argument_error("OUTPUT", f"'{output}'", f"a place outside of the input '{source}'")
     if is_folder(output, output_format):
         check_folder(output, source, model)

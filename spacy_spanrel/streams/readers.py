@@ -11,9 +11,9 @@ import csv
 import hashlib
 import io
 import json
-import os
 import re
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,16 +24,15 @@ from spacy.vocab import Vocab
 from ..annotations.relations import get_orig_id
 from ..errors import Errors
 from ..reading import (
+    ConversionError,
     Place,
-    argument_error,
     decode,
     parse_json,
-    read_text,
     short,
     split_lines,
-    unreadable,
 )
-from ..training.corpus import read_docs
+from ..training.corpus import unpack_docs
+from .inputs import InputFile, find_files
 from .rows import (
     ID_KEY,
     META_KEY,
@@ -49,21 +48,11 @@ from .schema import column_values, import_pyarrow
 
 Unit = Literal["line", "file"]
 
-SUFFIXES = {
-    ".txt": "text",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".spacy": "spacy",
-    ".json": "json",
-}
-INPUT_FORMATS = ("text", "jsonl", "csv", "parquet", "spacy", "json")
 # Formats that are read from the first byte to the last: how far tells how much is done.
 _SEQUENTIAL = ("text", "jsonl", "csv", "json")
 _BLOCK = 1 << 16
+# Storage and decompression fail in these ways.
+_UNREADABLE = (OSError, EOFError, zlib.error)
 # Parquet is decoded in batches of so many rows, or fewer so that they have about so many bytes.
 _PARQUET_ROWS = 1000
 _PARQUET_BYTES = 1 << 23
@@ -91,14 +80,12 @@ class ReadSettings:
 class Source:
     """All files of an input, read one after the other.
 
-    path (Path): The file or folder that was given.
     format (str): One of INPUT_FORMATS.
-    files (list[Path]): The files, in order.
+    files (list[InputFile]): The files, in order.
     """
 
-    path: Path
     format: str
-    files: list[Path]
+    files: list[InputFile]
     _read_before: int = field(default=0, init=False)
     _file: BinaryIO | None = field(default=None, init=False)
 
@@ -110,36 +97,31 @@ class Source:
         RAISES (ConversionError): If a file cannot be read.
         """
         self._read_before = 0
-        for path in self.files:
+        for file in self.files:
             if self.format == "text" and settings.unit == "file":
-                yield _read_whole(path, self.name(path), settings.max_bytes)
-                continue
-            try:
-                file = path.open("rb")
-            except OSError as error:
-                raise unreadable(Place(str(path)), error) from error
-            with file:
-                self._file = file
-                yield from _READERS[self.format](path, file, settings)
-                self._file = None
-            self._read_before += path.stat().st_size
-
-    def name(self, path: Path) -> str:
-        """Return the name of a file inside the input; what is not UTF-8 in it is escaped."""
-        name = path.name if path == self.path else path.relative_to(self.path).as_posix()
-        return os.fsencode(name).decode("utf-8", "backslashreplace")
+                yield _read_whole(file, settings.max_bytes)
+            else:
+                try:
+                    with file.open() as (self._file, data):
+                        yield from _READERS[self.format](file, data, settings)
+                except _UNREADABLE as error:
+                    raise _unreadable(file, error) from error
+                finally:
+                    self._file = None
+            self._read_before += file.size
 
     def fingerprint(self) -> dict[str, Any]:
         """Return data that tells this input from another: numbers of files and bytes, and a digest of
         names, sizes and times of the files and of the beginning of the first."""
         digest = hashlib.blake2b(digest_size=16)
-        total = 0
-        for path in self.files:
-            stat = path.stat()
-            total += stat.st_size
-            digest.update(f"{self.name(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
-        with self.files[0].open("rb") as file:
-            digest.update(file.read(_BLOCK))
+        for file in self.files:
+            digest.update(f"{file.shown_name}\0{file.size}\0{file.stamp}\0".encode())
+        try:
+            with self.files[0].open() as (raw, _):
+                digest.update(raw.read(_BLOCK))
+        except _UNREADABLE as error:
+            raise _unreadable(self.files[0], error) from error
+        total = sum(file.size for file in self.files)
         return {"files": len(self.files), "bytes": total, "digest": digest.hexdigest()}
 
     @property
@@ -147,7 +129,7 @@ class Source:
         """How many bytes there are to read; None if bytes do not tell how much is done."""
         if self.format not in _SEQUENTIAL:
             return None
-        return sum(path.stat().st_size for path in self.files)
+        return sum(file.size for file in self.files)
 
     @property
     def bytes_read(self) -> int:
@@ -155,59 +137,17 @@ class Source:
         return self._read_before + (0 if self._file is None else self._file.tell())
 
 
-def find_source(path: Path, input_format: str | None) -> Source:
-    """Find the files of an input.
+def find_source(source: str | Path, input_format: str | None) -> Source:
+    """Find the files of an input; arguments and errors as of `find_files`.
 
-    path (Path): A file, or a folder: then all files of the format in it, subfolders included, in
-        the order of their names; hidden ones are left out.
-    input_format (str | None): One of INPUT_FORMATS; None to tell by the suffix.
     RETURNS (Source): The files.
-    RAISES (ConversionError): If there is nothing to read, or the format is not known.
     """
-    if input_format is not None and input_format not in INPUT_FORMATS:
-        raise argument_error(
-            "--input-format",
-            found=repr(input_format),
-            expected="one of " + ", ".join(INPUT_FORMATS),
-        )
-    if path.is_dir():
-        files = [
-            file
-            for file in sorted(path.rglob("*"))
-            if file.is_file() and not _hidden(file.relative_to(path))
-        ]
-        formats = sorted({SUFFIXES[file.suffix] for file in files if file.suffix in SUFFIXES})
-        if input_format is None and len(formats) != 1:
-            raise argument_error(
-                "INPUT",
-                found=f"the folder '{path}' with files of {len(formats)} known formats "
-                f"({', '.join(formats) or 'none'})",
-                expected="files of one format, or --input-format",
-            )
-        chosen = input_format or formats[0]
-        files = [file for file in files if SUFFIXES.get(file.suffix) == chosen]
-        if not files:
-            raise argument_error(
-                "INPUT",
-                found=f"the folder '{path}' without {chosen!r} files",
-                expected="file names that end in "
-                + ", ".join(suffix for suffix, name in SUFFIXES.items() if name == chosen),
-            )
-        return Source(path, chosen, files)
-    if not path.is_file():
-        raise Place(str(path)).error(Errors.E601, found="no such file", expected="a file or folder")
-    chosen = input_format or SUFFIXES.get(path.suffix, "")
-    if not chosen:
-        raise argument_error(
-            "INPUT",
-            found=f"'{path}'",
-            expected=f"a name that ends in {', '.join(SUFFIXES)}, or --input-format",
-        )
-    return Source(path, chosen, [path])
+    return Source(*find_files(source, input_format))
 
 
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def _unreadable(file: InputFile, error: Exception) -> ConversionError:
+    found = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return Place(file.path).error(Errors.E601, found=found, expected="a readable file")
 
 
 def _too_big(place: Place, beginning: Any, max_bytes: int) -> BadRow:
@@ -219,19 +159,19 @@ def _too_big(place: Place, beginning: Any, max_bytes: int) -> BadRow:
 
 
 def _read_lines(
-    path: Path,
-    file: BinaryIO,
+    file: InputFile,
+    data: BinaryIO,
     settings: ReadSettings,
     parse: Callable[[str, Place, bytes], Row | BadRow],
 ) -> Iterator[Row | BadRow]:
-    for number, (data, whole) in enumerate(split_lines(file, settings.max_bytes), start=1):
-        place = Place(str(path), f"line {number}")
-        raw = data[:RAW_BYTES]
+    for number, (content, whole) in enumerate(split_lines(data, settings.max_bytes), start=1):
+        place = Place(file.path, f"line {number}")
+        raw = content[:RAW_BYTES]
         if not whole:
             yield _too_big(place, raw, settings.max_bytes)
             continue
         try:
-            line = decode(data, place).removesuffix("\n").removesuffix("\r")
+            line = decode(content, place).removesuffix("\n").removesuffix("\r")
             if not line.strip():
                 continue
             row = parse(line, place, raw)
@@ -240,27 +180,31 @@ def _read_lines(
         yield row
 
 
-def _read_texts(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
+def _read_texts(file: InputFile, data: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
     """Read plain text, one text a line; blank lines are left out."""
     return _read_lines(
-        path, file, settings, lambda line, place, raw: Row(place, text=line, raw=raw)
+        file, data, settings, lambda line, place, raw: Row(place, text=line, raw=raw)
     )
 
 
-def _read_whole(path: Path, name: str, max_bytes: int) -> Row | BadRow:
+def _read_whole(file: InputFile, max_bytes: int) -> Row | BadRow:
     """Read a file that is one text; its name is its id."""
-    place = Place(str(path), id=name)
+    name = file.shown_name
+    place = Place(file.path, id=name)
     try:
-        if path.stat().st_size > max_bytes:
-            with path.open("rb") as file:
-                return _too_big(place, file.read(RAW_BYTES), max_bytes)
-        text = read_text(path)
-    except (OSError, ValueError) as error:
+        with file.open() as (_, content):
+            data = content.read(max_bytes + 1)
+        if len(data) > max_bytes:
+            return _too_big(place, data[:RAW_BYTES], max_bytes)
+        text = decode(data, place).removeprefix("\ufeff")
+    except _UNREADABLE as error:
+        return BadRow.of(place, "", _unreadable(file, error))
+    except ValueError as error:
         return BadRow.of(place, "", error)
     return Row(place, {ID_KEY: name}, text=text, raw=text)
 
 
-def _read_jsonl(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
+def _read_jsonl(file: InputFile, data: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
     """Read JSON lines. Sample: ``{"id": 7, "text": "Ada was born in Oslo.", "year": 1901}``
 
     Each line is an object with a text or "tokens", and perhaps "id" and "questions"; a text alone or
@@ -271,7 +215,7 @@ def _read_jsonl(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[
         number = int(place.name.removeprefix("line "))
         return parse_row(parse_json(line, Place(place.file), number), place, settings.text_key, raw)
 
-    return _read_lines(path, file, settings, parse)
+    return _read_lines(file, data, settings, parse)
 
 
 # CSV
@@ -309,18 +253,18 @@ class _CsvLines:
         return data.decode("utf-8", "surrogateescape")
 
 
-def _read_csv(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
+def _read_csv(file: InputFile, data: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
     """Read CSV with a header. All values are strings; quoted fields may contain line ends."""
-    delimiter = settings.delimiter or ("\t" if path.suffix == ".tsv" else ",")
+    delimiter = settings.delimiter or ("\t" if file.suffix == ".tsv" else ",")
     # The limit belongs to the process: other code gets its own back.
     limit = csv.field_size_limit(sys.maxsize)
     try:
-        lines = _CsvLines(file, settings.max_bytes)
+        lines = _CsvLines(data, settings.max_bytes)
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
-        header = _csv_header(path, reader, settings.text_key)
+        header = _csv_header(file, reader, settings.text_key)
         while True:
             lines.begin_record()
-            place = Place(str(path), f"line {lines.first}")
+            place = Place(file.path, f"line {lines.first}")
             try:
                 fields = next(reader)
             except StopIteration:
@@ -341,9 +285,9 @@ def _read_csv(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Ro
         csv.field_size_limit(limit)
 
 
-def _csv_header(path: Path, reader: Iterator[list[str]], text_key: str) -> list[str]:
+def _csv_header(file: InputFile, reader: Iterator[list[str]], text_key: str) -> list[str]:
     """Read the names of the columns; none in an empty file."""
-    place = Place(str(path), "line 1")
+    place = Place(file.path, "line 1")
     try:
         header = next(reader, None)
     except (csv.Error, OverflowError) as error:
@@ -446,7 +390,9 @@ class _JsonText:
         return text if error is None else f"{text} ({getattr(error, 'msg', error)})"
 
 
-def _read_json_list(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
+def _read_json_list(
+    file: InputFile, data: BinaryIO, settings: ReadSettings
+) -> Iterator[Row | BadRow]:
     """Read a JSON list, in the form that SpERT's program takes for prediction.
 
     Sample: ``["Ada was born in Oslo.", ["Ada", "sings", "."], {"tokens": ["She", "sings", "."]}]``
@@ -454,8 +400,8 @@ def _read_json_list(path: Path, file: BinaryIO, settings: ReadSettings) -> Itera
     The items may be mixed. They are parsed one by one, so the list need not fit into memory. Broken
     JSON cannot be passed over: the rest of the file is then one failed row.
     """
-    place = Place(str(path))
-    text = _JsonText(file, settings.max_bytes)
+    place = Place(file.path)
+    text = _JsonText(data, settings.max_bytes)
     if not text.take("["):
         raise place.error(
             Errors.E604,
@@ -501,13 +447,15 @@ def _broken(place: Place, found: str, expected: str) -> BadRow:
 # Parquet and Docs
 
 
-def _read_parquet(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
+def _read_parquet(
+    file: InputFile, data: BinaryIO, settings: ReadSettings
+) -> Iterator[Row | BadRow]:
     """Read Parquet in batches; columns are the keys of JSON lines."""
     pyarrow = import_pyarrow()
-    place = Place(str(path))
+    place = Place(file.path)
     number = 0
     try:
-        with pyarrow.parquet.ParquetFile(path) as table:
+        with pyarrow.parquet.ParquetFile(data) as table:
             columns = table.schema_arrow.names
             if settings.text_key not in columns and TOKENS_KEY not in columns:
                 raise place.error(
@@ -532,22 +480,24 @@ def _read_parquet(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterato
         raise place.error(Errors.E601, found=str(error), expected="a Parquet file") from error
 
 
-def _read_doc_bin(path: Path, file: BinaryIO, settings: ReadSettings) -> Iterator[Row | BadRow]:
+def _read_doc_bin(
+    file: InputFile, data: BinaryIO, settings: ReadSettings
+) -> Iterator[Row | BadRow]:
     """Read a `.spacy` file. It can only be loaded as a whole; a folder of shards needs less memory.
 
     The Docs are taken as they are, with everything that is annotated on them.
     """
-    for number, doc in enumerate(read_docs(path, settings.vocab)):
+    for number, doc in enumerate(unpack_docs(data.read(), file.path, settings.vocab)):
         meta = doc.user_data.get(META_KEY)
         extra = dict(meta) if isinstance(meta, dict) else {}
         orig_id = get_orig_id(doc)
         if orig_id is not None:
             extra.setdefault(ID_KEY, orig_id)
-        place = Place(str(path), f"Doc {number}", record_id(extra.get(ID_KEY)))
+        place = Place(file.path, f"Doc {number}", record_id(extra.get(ID_KEY)))
         yield Row(place, extra, doc=doc, raw=doc)
 
 
-_READERS: dict[str, Callable[[Path, BinaryIO, ReadSettings], Iterator[Row | BadRow]]] = {
+_READERS: dict[str, Callable[[InputFile, BinaryIO, ReadSettings], Iterator[Row | BadRow]]] = {
     "text": _read_texts,
     "jsonl": _read_jsonl,
     "csv": _read_csv,

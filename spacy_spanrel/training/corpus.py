@@ -160,9 +160,25 @@ def read_docs(path: str | Path, vocab: Vocab | None = None) -> Iterator[Doc]:
     vocab = Vocab() if vocab is None else vocab
     for file in walk_corpus(path, FILE_TYPE) if Path(path).is_dir() else [Path(path)]:
         try:
-            yield from DocBin().from_disk(file).get_docs(vocab)
-        except Exception as error:  # unpacking other bytes can lead to any
+            data = file.read_bytes()
+        except OSError as error:
             raise _no_docs(file, error) from error
+        yield from unpack_docs(data, file, vocab)
+
+
+def unpack_docs(data: bytes, path: str | Path, vocab: Vocab) -> Iterator[Doc]:
+    """Read the Docs of a `.spacy` file that is in memory.
+
+    data (bytes): The content of the file.
+    path (str | Path): The file, for errors.
+    vocab (Vocab): The vocabulary of the Docs.
+    YIELDS (Doc): The Docs.
+    RAISES (ConversionError): If this is damaged or something else.
+    """
+    try:
+        yield from DocBin().from_bytes(data).get_docs(vocab)
+    except Exception as error:  # unpacking other bytes can lead to any
+        raise _no_docs(path, error) from error
 
 
 def read_examples(path: str | Path, nlp: Language, inputs: Iterable[str] = ()) -> Iterator[Example]:
@@ -186,11 +202,11 @@ def read_examples(path: str | Path, nlp: Language, inputs: Iterable[str] = ()) -
         except OSError:
             raise
         except Exception as error:  # unpacking other bytes can lead to any
-            raise _no_docs(Path(path), error) from error
+            raise _no_docs(path, error) from error
         yield example
 
 
-def _no_docs(path: Path, error: Exception) -> ConversionError:
+def _no_docs(path: str | Path, error: Exception) -> ConversionError:
     found = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):
         found = error.strerror or str(error)
