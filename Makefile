@@ -4,15 +4,10 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# A second environment, with transformers 5.
-VENV5 ?= .venv-5
-BIN5 := $(VENV5)/bin
-STAMP5 := $(VENV5)/.installed
-# The tests that gain from a second run with another version of transformers.
-CORE := tests/contract tests/tok2vec tests/encoders tests/encoding tests/extractive_qa tests/relation_classifier \
-	tests/span_relation tests/compat tests/saved tests/training/test_corpus.py \
-	tests/training/test_losses.py tests/training/test_optimizer.py tests/test_annotations.py \
-	tests/test_answers.py tests/test_registry.py tests/test_scoring.py
+# A second environment, with transformers 4 and spacy-transformers.
+VENV4 ?= .venv-4
+BIN4 := $(VENV4)/bin
+STAMP4 := $(VENV4)/.installed
 COMPAT := build/compat
 # Tests run in as many processes; a file stays in one of them, with what its tests share.
 JOBS ?= 2
@@ -20,7 +15,7 @@ PARALLEL := -n $(JOBS) --dist loadfile
 BENCH ?= benchmarks/speed.py
 FUZZ ?= --minutes 2
 
-.PHONY: help install install-5 demo demo-avx2 readme test test-slow test-all test-5 compat fuzz lint bench docs clean
+.PHONY: help install install-4 demo demo-avx2 readme test test-slow test-all test-4 compat audit fuzz lint bench docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,13 +26,14 @@ help:
 	@echo "make test      run the tests in two processes (JOBS=1 for one)"
 	@echo "make test-slow run the tests that make test leaves out"
 	@echo "make test-all  run both"
-	@echo "make test-5    run the tests of the core with transformers 5, in $(VENV5)"
+	@echo "make test-4    run the tests that need spacy-transformers, in $(VENV4)"
 	@echo "make compat    save pipelines with transformers 4 and load them with 5, and the reverse"
 	@echo "make fuzz      run random tests for two minutes (FUZZ='--minutes 30 --seed 7')"
 	@echo "make lint      run ruff, the contracts of imports, and mypy"
+	@echo "make audit     look for known vulnerabilities in what $(VENV) has installed"
 	@echo "make bench     measure speed (BENCH='benchmarks/conll04.py --help' for another one)"
 	@echo "make docs      build the documentation into site/"
-	@echo "make clean     remove $(VENV), $(VENV5) and all that was built or trained"
+	@echo "make clean     remove $(VENV), $(VENV4) and all that was built or trained"
 
 install: $(STAMP)
 
@@ -49,12 +45,12 @@ $(STAMP): setup.cfg setup.py pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --no-input -c constraints.txt -e ".[dev]"
 	touch $@
 
-install-5: $(STAMP5)
+install-4: $(STAMP4)
 
-$(STAMP5): setup.cfg setup.py pyproject.toml constraints-5.txt
-	$(PYTHON) -m venv $(VENV5)
-	$(BIN5)/python -m pip install --no-input "$$(grep '^torch==' constraints-5.txt)"
-	$(BIN5)/python -m pip install --no-input -c constraints-5.txt -e ".[test]"
+$(STAMP4): setup.cfg setup.py pyproject.toml constraints-4.txt
+	$(PYTHON) -m venv $(VENV4)
+	$(BIN4)/python -m pip install --no-input "$$(grep '^torch==' constraints-4.txt)"
+	$(BIN4)/python -m pip install --no-input -c constraints-4.txt -e ".[test,spacy-transformers]"
 	touch $@
 
 demo: $(STAMP)
@@ -77,15 +73,22 @@ test-slow: $(STAMP)
 
 test-all: test test-slow
 
-test-5: $(STAMP5)
-	$(BIN5)/python -m pytest $(PARALLEL) $(CORE)
+test-4: $(STAMP4)
+	$(BIN4)/python -m pytest $(PARALLEL) -m spacy_transformers
 
-compat: $(STAMP) $(STAMP5)
+compat: $(STAMP) $(STAMP4)
 	rm -rf $(COMPAT)
-	$(BIN)/python -m tests.compat save $(COMPAT)/4
-	$(BIN5)/python -m tests.compat save $(COMPAT)/5
-	$(BIN5)/python -m tests.compat check $(COMPAT)/4
-	$(BIN)/python -m tests.compat check $(COMPAT)/5
+	$(BIN4)/python -m tests.compat save $(COMPAT)/4
+	$(BIN)/python -m tests.compat save $(COMPAT)/5
+	$(BIN)/python -m tests.compat check $(COMPAT)/4
+	$(BIN4)/python -m tests.compat check $(COMPAT)/5
+
+# Needs the network: pip-audit asks pypi.org about each version.
+audit: $(STAMP)
+	$(PYTHON) -m venv build/audit
+	build/audit/bin/python -m pip install --no-input pip-audit
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+.*//' > build/audit/installed.txt
+	build/audit/bin/pip-audit --strict --no-deps --disable-pip -r build/audit/installed.txt
 
 fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz $(FUZZ)
@@ -104,6 +107,6 @@ docs: $(STAMP)
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(VENV5) build dist site corpus training metrics packages project.lock
+	rm -rf $(VENV) $(VENV4) build dist site corpus training metrics packages project.lock
 	rm -rf *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

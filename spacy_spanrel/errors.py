@@ -225,6 +225,10 @@ class Errors:
         "pieces than the tokenizer allows would be cut by spacy-transformers, and its special tokens are "
         "read in texts, too: compare other texts (--texts), or train the pipeline anew."
     )
+    E239 = (
+        "[E_SR239] The config.json of '{name}' names code to download and run: {key} = {value!r}. Such code "
+        "never runs here. If you trust the checkpoint, remove the setting from its config.json."
+    )
     E241 = (
         "[E_SR241] The network of '{name}' ({kind}) cannot be converted to ONNX: {reason}. Keep "
         "runtime = 'torch'."

@@ -317,6 +317,7 @@ def test_waits_for_a_padded_batch(
     assert waits == Counter({"copy from the device": case.fetches})
 
 
+@pytest.mark.spacy_transformers
 def test_shared_transformer_on_another_device(
     bert_checkpoint: Path,
     cuda: SimulatedCuda,  # noqa: F811

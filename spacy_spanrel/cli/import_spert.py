@@ -200,11 +200,12 @@ def _load(checkpoint: Path, lowercase: bool | None) -> tuple[Any, Any, dict[str,
     """Return the BERT model with its weights, the tokenizer, and all weights."""
     from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-    from ..encoding.checkpoint import reading
+    from ..encoding.checkpoint import check_config, reading
     from ..encoding.shim import load_weights
 
     if not (checkpoint / "config.json").is_file():
         raise ValueError(Errors.E401.format(path=checkpoint, reason="it has no config.json"))
+    check_config(str(checkpoint))
     with reading(str(checkpoint)):
         config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
         transformer = AutoModel.from_config(config, trust_remote_code=False)

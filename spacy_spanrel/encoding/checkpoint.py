@@ -205,6 +205,7 @@ def load_checkpoint(
     """
     import transformers
 
+    check_config(name)
     settings = _dropout_settings(name, dropout, attention_dropout)
     if n_labels is not None:
         settings["num_labels"] = n_labels
@@ -329,6 +330,33 @@ def read_config(name: str) -> Any:
         return AutoConfig.from_pretrained(locate_checkpoint(name), trust_remote_code=False)
 
 
+# Settings with which a checkpoint can name code of the hub that versions before 5.3 of transformers
+# download and run, whatever trust_remote_code says: CVE-2026-4372.
+_KERNELS = ("attn_implementation", "experts_implementation")
+
+
+def check_config(name: str) -> None:
+    """Refuse a checkpoint whose configuration names code to run. To be called before it is loaded.
+
+    name (str): The checkpoint, as in `locate_checkpoint`.
+    RAISES (OSError): If there is no such checkpoint.
+    RAISES (ValueError): If it names code.
+    """
+    from transformers import PretrainedConfig
+
+    with reading(name):
+        settings, _ = PretrainedConfig.get_config_dict(locate_checkpoint(name))
+    _refuse_code(settings, name)
+
+
+def _refuse_code(settings: Any, name: str) -> None:
+    """Look for a name of the hub among the settings of a config.json and of the configurations in it."""
+    for key, value in settings.items() if isinstance(settings, dict) else ():
+        if any(kernel in key for kernel in _KERNELS) and "/" in json.dumps(value):
+            raise ValueError(Errors.E239.format(name=name, key=key, value=value))
+        _refuse_code(value, name)
+
+
 def head_names(network: nn.Module) -> list[str]:
     """Return the names of the submodules that form the head of a Hugging Face network.
 
@@ -441,6 +469,7 @@ def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> PieceNetwor
 
     # Built in memory, so that loading a pipeline writes no file and runs no code of a checkpoint.
     settings = json.loads(files["config.json"])
+    _refuse_code(settings, cfg["name"])
     config = transformers.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
     auto = getattr(transformers, cfg.get("kind", "AutoModel"))
     # `from_config` finds the same class, but imports the configurations of all kinds of networks first.

@@ -31,7 +31,7 @@ from tests.span_relation.util import train_step
 from tests.tok2vec.util import gold_examples, weights_of
 from tests.util import tiny_checkpoint
 
-pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
+pytestmark = pytest.mark.spacy_transformers
 
 run = partial(util.run, "import-transformer")
 succeed = partial(util.succeed, "import-transformer")

@@ -95,7 +95,11 @@ def test_network_that_cannot_be_converted_is_named(
 def test_pipelines_without_a_network_of_their_own_are_refused(tmp_path: Path) -> None:
     spacy.blank("en").to_disk(tmp_path / "blank")
     assert_fails(run(tmp_path / "blank", tmp_path / "out"), "E_SR949", "none")
-    pytest.importorskip("spacy_transformers")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.spacy_transformers
+def test_component_on_a_shared_transformer_is_refused(tmp_path: Path) -> None:
     nlp = spacy.blank("en")
     encoder = {"@architectures": "spacy-spanrel.ListenerEncoder.v1"}
     nlp.add_pipe("span_relation", config={"model": {"encoder": encoder}})

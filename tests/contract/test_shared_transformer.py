@@ -80,7 +80,12 @@ SLOTS = {
 }
 
 
-@pytest.fixture(params=SLOTS)
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.spacy_transformers][: name == "spacy-transformers"])
+        for name in SLOTS
+    ]
+)
 def slot(request: pytest.FixtureRequest) -> Slot:
     if request.param != "tok2vec":
         pytest.importorskip(request.param.replace("-", "_"))

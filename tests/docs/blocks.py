@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from configparser import ConfigParser
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,8 @@ class Run:
     def _config(self, block: Block) -> None:
         """Put the block into the config of its component, and build all that this names."""
         own = Config().from_str(_with_parents(block.text), interpolate=False)
+        if "spacy-transformers." in block.text and not find_spec("spacy_transformers"):
+            return
         parts = own.get("components", {})
         component = next((name for name in COMPONENTS if name in parts), COMPONENTS[0])
         base = load_config(self.folder / "configs" / f"{component}_minilm.cfg")
@@ -220,6 +223,8 @@ def check_not_run(words: Sequence[str]) -> bool:
         for extra in re.findall(r"spacy-spanrel\[([^\]]+)\]", " ".join(words)):
             assert extra in setup["options.extras_require"], extra
         return True
+    if words[:5] == ["python", "-m", "spacy", "spanrel", "import-transformer"]:
+        return True  # needs spacy-transformers, and a pipeline on it
     if words[0] == "make":  # makes a virtual environment, and trains for minutes
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
         assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), words

@@ -73,8 +73,8 @@ def test_replaced_listener(bert_checkpoint: Path, tmp_path: Path) -> None:
     assert [annotations_of(doc) for doc in loaded.pipe(TEXTS)] == [expected(row) for row in ROWS]
 
 
+@pytest.mark.spacy_transformers
 def test_listeners_of_the_other_package(bert_checkpoint: Path) -> None:
-    pytest.importorskip("spacy_transformers")
     nlp = curated_nlp(bert_checkpoint)
     encoder = {"@architectures": "spacy-spanrel.ListenerEncoder.v1"}
     nlp.remove_pipe("span_relation")

@@ -48,6 +48,7 @@ def assert_same(actual: list[Any], wanted: list[Any]) -> None:
         np.testing.assert_allclose(scores, wanted_scores, atol=1e-5)
 
 
+@pytest.mark.spacy_transformers
 @pytest.mark.parametrize("get_spans", [DOC_SPANS, STRIDED], ids=["doc", "strided"])
 def test_replaced_listener(tmp_path: Path, get_spans: dict[str, Any]) -> None:
     """Predictions stay the same, also from disk, and training goes on."""
@@ -93,6 +94,7 @@ def test_replaced_listener(tmp_path: Path, get_spans: dict[str, Any]) -> None:
     assert np.isfinite(loaded.update([empty], sgd=optimizer)["span_relation"])
 
 
+@pytest.mark.spacy_transformers
 def test_replaced_listener_can_be_initialized_again(bert_checkpoint: Path, tmp_path: Path) -> None:
     nlp = shared_nlp(bert_checkpoint)
     start(nlp)
@@ -109,6 +111,7 @@ def test_replaced_listener_can_be_initialized_again(bert_checkpoint: Path, tmp_p
     assert_same(predictions(fresh), predictions(loaded))
 
 
+@pytest.mark.spacy_transformers
 def test_replacing_a_listener_of_another_component(bert_checkpoint: Path) -> None:
     """spaCy replaces the listeners of its own components as before."""
     nlp = shared_nlp(bert_checkpoint, ner="before")
@@ -119,6 +122,7 @@ def test_replacing_a_listener_of_another_component(bert_checkpoint: Path) -> Non
     assert nlp.get_pipe("transformer").listening_components == ["span_relation"]
 
 
+@pytest.mark.spacy_transformers
 def test_wrong_path_or_component(bert_checkpoint: Path) -> None:
     nlp = shared_nlp(bert_checkpoint, ner="before")
     start(nlp)
@@ -133,6 +137,7 @@ def test_wrong_path_or_component(bert_checkpoint: Path) -> None:
         nlp.replace_listeners("ner", "span_relation", ["model.encoder"])
 
 
+@pytest.mark.spacy_transformers
 def test_replaced_in_a_config_of_sourced_components(bert_checkpoint: Path, tmp_path: Path) -> None:
     """A trained and frozen component keeps its predictions while the shared transformer learns."""
     nlp = shared_nlp(bert_checkpoint)

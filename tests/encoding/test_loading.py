@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 import srsly
@@ -29,7 +30,7 @@ from spacy_spanrel.encoding.shim import (
 )
 from spacy_spanrel.encoding.storage import Reader, pack_weights, unpack_weights
 
-from ..util import run_python
+from ..util import run_python, tiny_encoder
 
 
 @pytest.fixture
@@ -134,6 +135,31 @@ DAMAGES = {
     "config that is a list": lambda folder: (folder / "config.json").write_text("[]"),
     "empty config": lambda folder: (folder / "config.json").write_text(""),
 }
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"_attn_implementation_internal": "evil/code"},
+        {"attn_implementation": "evil/code:function"},
+        {"vision_config": {"_experts_implementation_internal": {"": "evil/code"}}},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_names_of_code_are_refused(
+    settings: dict[str, Any], bert_checkpoint: Path, checkpoint_copy: Path
+) -> None:
+    """CVE-2026-4372, in a checkpoint and in a saved pipeline."""
+    model = tiny_encoder(bert_checkpoint)
+    model.initialize()
+    shim = get_shim(model)
+    config = json.loads(shim.files["config.json"]) | settings
+    shim.files["config.json"] = json.dumps(config).encode()
+    with pytest.raises(ValueError, match=r"E_SR239.*evil/code"):
+        shim.copy()
+    (checkpoint_copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"E_SR239.*evil/code"):
+        tiny_encoder(checkpoint_copy).initialize()
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

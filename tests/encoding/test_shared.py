@@ -37,7 +37,7 @@ from ..span_relation.util import (
 from ..util import WORDS, make_doc, tiny_encoder, write_docs
 from .util import LISTENER, SENTENCES, STRIDED, shared_nlp, word_embeddings
 
-pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
+pytestmark = pytest.mark.spacy_transformers
 
 
 def encode(nlp: Language, docs: list[Doc]) -> EncodedDocs:

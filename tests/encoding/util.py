@@ -39,7 +39,6 @@ def shared_nlp(
     tokenizer: dict[str, Any] | None = None,
 ) -> Language:
     """A pipeline of a transformer, span_relation and, "before" or "behind" it, an NER."""
-    pytest.importorskip("spacy_transformers", reason="spacy-transformers is not installed")
     nlp = spacy.blank("xx")
     nlp.add_pipe(
         "transformer",

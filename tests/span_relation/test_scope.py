@@ -277,8 +277,8 @@ def test_context_needs_sentences(checkpoint: Path, tmp_path: Path, scope: str) -
         nlp("John works in Paris")
 
 
+@pytest.mark.spacy_transformers
 def test_context_needs_an_encoder_that_reads_sentences(checkpoint: Path) -> None:
-    pytest.importorskip("spacy_transformers")
     nlp = spacy.blank("xx")
     encoder = {"@architectures": "spacy-spanrel.ListenerEncoder.v1"}
     config = {"model": {"encoder": encoder}, "scope": "sentence", "context": 5}
@@ -503,9 +503,9 @@ def test_pipelines_without_these_settings_load(trained: Language, tmp_path: Path
 # A shared transformer
 
 
+@pytest.mark.spacy_transformers
 def test_shared_transformer_is_bounded_by_sentences(checkpoint: Path) -> None:
     """The transformer reads its own spans, but entities and pairs stay within sentences."""
-    pytest.importorskip("spacy_transformers")
     nlp = spacy.blank("xx")
     nlp.add_pipe(
         "transformer", config={"model": {"name": str(checkpoint), "mixed_precision": False}}
@@ -543,9 +543,9 @@ def test_shared_transformer_is_bounded_by_sentences(checkpoint: Path) -> None:
     assert nlp.update([two_sentences(nlp, RELATIONS[:2])])["span_relation"] > 0
 
 
+@pytest.mark.spacy_transformers
 def test_windows_of_a_shared_transformer_bound_pairs(checkpoint: Path) -> None:
     """The windows are the transformer's spans: here of 6 tokens, of which neighbours share 2."""
-    pytest.importorskip("spacy_transformers")
     nlp = spacy.blank("xx")
     spans = {"@span_getters": "spacy-transformers.strided_spans.v1", "window": 6, "stride": 4}
     model = {"name": str(checkpoint), "mixed_precision": False, "get_spans": spans}
