@@ -439,6 +439,20 @@ class Errors:
         "[E_SR949] The pipeline '{model}' has no component that can be converted: found {components}, "
         "expected span_relation, relation_classifier or extractive_qa."
     )
+    E958 = (
+        "[E_SR958] The vectors that the converted network of '{name}' gives for a text are not the same "
+        "when it is read alone and with others: they differ by {difference}, expected at most "
+        "{tolerance}. Keep the pipeline that was trained."
+    )
+    E959 = (
+        "[E_SR959] The converted pipeline is worse by more than {max_loss} points: {scores}. Give more "
+        "texts like those that it will read (--texts), allow more (--max-loss), or convert without --int8."
+    )
+    E944 = (
+        "[E_SR944] The component '{name}' reads nothing in the texts by which its network is to be "
+        "calibrated. Give texts for it (--texts): with entities for 'relation_classifier', with questions "
+        "for 'extractive_qa'."
+    )
 
     # visualize
     E910 = "[E_SR910] There is no option {found}. Options of a picture: {known}."

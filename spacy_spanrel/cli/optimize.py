@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +16,12 @@ from ._app import Force, Model, PipelineOutput, app, done, failing_with, warn
 if TYPE_CHECKING:
     from spacy.language import Language
     from spacy.tokens import Doc
+    from spacy.training import Example
 
 # Largest difference of a score (a probability) before and after the conversion.
 TOLERANCE = 1e-4
+# By how many points F1 may fall if a pipeline is scored before and after.
+MAX_LOSS = 0.3
 # Sentences for the comparison if the user has no texts, and a question about each.
 SENTENCES = {
     "Maria Keller works for Northwind Bank in Zurich, and her brother Paul lives in Geneva.": (
@@ -32,6 +35,12 @@ SENTENCES = {
         "Who reported the cases?"
     ),
 }
+# The scores that must not fall, by the factory of a component.
+GATED = {
+    "span_relation": ("ents_f", "rel_strict_f"),
+    "relation_classifier": ("rel_f",),
+    "extractive_qa": ("qa_f1", "qa_best_f1"),
+}
 # A label, the places of all spans in it, and a score.
 _Annotation = tuple[tuple[Any, ...], float]
 Annotations = list[_Annotation]
@@ -43,14 +52,22 @@ class Optimized:
 
     components (tuple[str, ...]): Names of the components that were converted.
     docs (int): Number of Docs that were predicted before and after.
-    annotations (int): Number of their annotations, which are the same.
-    difference (float): The largest difference of the score of an annotation.
+    annotations (int): Number of their annotations before.
+    difference (float): The largest difference of the score of an annotation that is the same.
+    changed (int): Number of annotations that are there only before or only after; 0 in float32.
+    products (tuple[int, int] | None): Number of matrix products in 8-bit integers, and of all; None for
+        a pipeline in float32.
+    scores (dict[str, tuple[float, float]]): Scores on the gold Docs in percent before and after, by
+        "component score"; empty without gold Docs.
     """
 
     components: tuple[str, ...]
     docs: int
     annotations: int
     difference: float
+    changed: int = 0
+    products: tuple[int, int] | None = None
+    scores: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @app.command("optimize", no_args_is_help=True)
@@ -63,9 +80,27 @@ def optimize_cli(
             "--texts",
             "-t",
             help="The .spacy file (or folder of such files) whose predictions are compared before "
-            "and after (default: a few English sentences)",
+            "and after, and from which --int8 learns how large inputs are (default: those of --gate, "
+            "or a few English sentences)",
         ),
     ] = None,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Compute matrix products in 8-bit integers")
+    ] = False,
+    gate: Annotated[
+        Path | None,
+        typer.Option(
+            "--gate",
+            "-g",
+            metavar="CORPUS",
+            help="The .spacy file (or folder of such files) with gold Docs on which both pipelines are "
+            "scored",
+        ),
+    ] = None,
+    max_loss: Annotated[
+        float,
+        typer.Option("--max-loss", min=0.0, help="By how many points F1 on --gate may fall"),
+    ] = MAX_LOSS,
     force: Force = False,
 ) -> None:
     """Convert a trained pipeline to ONNX Runtime, which predicts faster on a CPU.
@@ -75,20 +110,42 @@ def optimize_cli(
     transformers, and cannot be trained: keep the old one for that. To convert a pipeline, onnx is
     needed, too: pip install 'spacy-spanrel[onnx]'.
 
+    With --int8 it is faster still and smaller, but predicts not quite the same. --gate scores
+    both pipelines on a development corpus, prints the scores, and writes nothing if F1 falls by more than
+    --max-loss points. Whatever is read in one batch has no influence on the predictions; this is
+    checked. Give training texts as --texts: a few hundred are enough.
+
     Examples:
 
     \b
     $ python -m spacy spanrel optimize training/model-best model-onnx
     $ python -m spacy spanrel optimize training/model-best model-onnx --texts dev.spacy
+    $ python -m spacy spanrel optimize training/model-best model-int8 --int8 -t train.spacy -g dev.spacy
     """
     with failing_with(f"Nothing written to {output}"):
-        result = optimize(model, output, texts=texts, force=force)
+        result = optimize(
+            model, output, texts=texts, int8=int8, gate=gate, max_loss=max_loss, force=force
+        )
     if not result.annotations:
         warn(f"Nothing was predicted in the {result.docs} texts that were compared: use --texts.")
-    done(
-        f"{result.docs} texts: {result.annotations} annotations are the same before and after, with "
-        f"scores that differ by at most {result.difference:.1g}"
-    )
+    elif not int8:
+        done(
+            f"{result.docs} texts: {result.annotations} annotations are the same before and after, with "
+            f"scores that differ by at most {result.difference:.1g}"
+        )
+    else:
+        done(
+            f"{result.docs} texts: of {result.annotations} annotations before and those after, "
+            f"{result.changed} are on one side only; scores differ by up to {result.difference:.2g}"
+        )
+    for name, (before, after) in result.scores.items():
+        done(f"{name}: {before:.2f} before, {after:.2f} after")
+    if result.products is not None:
+        done("{} of {} matrix products are computed in 8-bit integers".format(*result.products))
+        if texts is None and gate is None:
+            warn("Calibrated on a few English sentences: use --texts with texts of your own.")
+        if gate is None:
+            warn("Nothing says how good the new pipeline is: use --gate with gold Docs.")
     done(f"Saved pipeline with {', '.join(result.components)} converted to {output}")
 
 
@@ -97,45 +154,115 @@ def optimize(
     output: str | Path,
     *,
     texts: str | Path | None = None,
+    int8: bool = False,
+    gate: str | Path | None = None,
+    max_loss: float = MAX_LOSS,
     force: bool = False,
 ) -> Optimized:
     """Convert a pipeline to ONNX Runtime and save it; after any failure the output is as it was before.
 
     model (str | Path): Folder or package name of the pipeline.
     output (str | Path): The folder to write.
-    texts (str | Path | None): A `.spacy` file, or a folder of such files, to compare predictions on.
-        The gold annotation that the config of the pipeline names as `inputs`, and the gold questions,
-        are given to the pipeline.
+    texts (str | Path | None): A `.spacy` file, or a folder of such files, to compare predictions on, and
+        to calibrate 8-bit integers on. The gold annotation that the config of the pipeline names as
+        `inputs`, and the gold questions, are given to the pipeline. None: `gate`, or a few sentences.
+    int8 (bool): Compute matrix products in 8-bit integers. Predictions may differ then.
+    gate (str | Path | None): A `.spacy` file, or a folder of such files, with gold Docs on which both
+        pipelines are scored.
+    max_loss (float): By how many points (hundredths) the F1 of a component may fall on them.
     force (bool): Replace the folder if it exists.
-    RETURNS (Optimized): The components and the comparison.
+    RETURNS (Optimized): The components, the comparison and the scores.
     RAISES (OSError): If there is no such pipeline or corpus, or the folder exists and `force` is not
         set.
     RAISES (ImportError): If ONNX Runtime or onnx is not installed.
-    RAISES (ValueError): If a component has no network of its own, a network cannot be converted, or
-        the predictions differ.
+    RAISES (ValueError): If a component has no network of its own, a network cannot be converted, the
+        predictions in float32 differ, vectors depend on the batch, or F1 falls by more than `max_loss`.
     """
     # Heavy imports are delayed, because spaCy loads this module for every command.
     import spacy
 
     from ..encoding.export import apply_runtime
+    from ..encoding.graph import graph_of
+    from ..encoding.quantize import check_rows, quantize
+    from ..evaluation import configured_inputs
+    from ..training.corpus import read_examples
 
-    check_folder(output, model, texts, force=force)
+    check_folder(output, model, texts, gate, force=force)
     nlp = spacy.load(model)
     nodes = _encoders(nlp, str(model))
     for node in nodes.values():
         for shim in node.shims:
             shim.precision_setting = "float32"
-    docs = list(docs_to_compare(nlp, texts))
-    before = predict(nlp, nodes, docs)
+    docs = list(docs_to_compare(nlp, texts or gate))
+    examples = [] if gate is None else list(read_examples(gate, nlp, configured_inputs(nlp)))
+    before, scores_before = predict(nlp, nodes, docs), score(nlp, examples, str(gate))
     for name, node in nodes.items():
         node.attrs["runtime"] = "onnxruntime"
         settings = nlp.get_pipe_config(name)["model"]
         settings.get("encoder", settings)["runtime"] = "onnxruntime"
         pipe: Any = nlp.get_pipe(name)
         apply_runtime(pipe.model)
-    difference = compare(before, predict(nlp, nodes, docs), docs)
-    save_whole(nlp, output, inputs=(model, texts))
-    return Optimized(tuple(nodes), len(docs), sum(map(len, before)), difference)
+        graph_of(node).seen = []
+    after = predict(nlp, nodes, docs)
+    difference, changed, products = compare(before, after, docs), 0, None
+    counts = []
+    for name, node in nodes.items():
+        batches, graph_of(node).seen = graph_of(node).seen or [], None
+        if int8:
+            counts.append(quantize(node.shims[0], batches, name))
+        check_rows(graph_of(node), batches, name)
+    if int8:
+        n_changed, n_products = map(sum, zip(*counts, strict=True))
+        products = n_changed, n_products
+        difference, changed = differences(before, predict(nlp, nodes, docs))
+    scores = check_loss(scores_before, score(nlp, examples, str(gate)), max_loss)
+    save_whole(nlp, output, inputs=(model, texts, gate))
+    return Optimized(
+        tuple(nodes), len(docs), sum(map(len, before)), difference, changed, products, scores
+    )
+
+
+def score(nlp: Language, examples: Sequence[Example], corpus: str) -> dict[str, float]:
+    """Return the scores that must not fall.
+
+    nlp (Language): The pipeline.
+    examples (Sequence[Example]): Gold Docs, and Docs for the pipeline; there may be none.
+    corpus (str): Where they are from.
+    RETURNS (dict[str, float]): Scores in percent by "component score", of components that have gold
+        annotation.
+    RAISES (ValueError): If there is gold annotation for no component.
+    """
+    from ..evaluation import evaluate_examples
+
+    if not examples:
+        return {}
+    components = evaluate_examples(nlp, examples, corpus=corpus).components
+    return {
+        f"{component.name} {name}": 100 * component.scores[name]
+        for component in components
+        for name in GATED[component.factory]
+        if component.scores.get(name) is not None
+    }
+
+
+def check_loss(
+    before: Mapping[str, float], after: Mapping[str, float], max_loss: float
+) -> dict[str, tuple[float, float]]:
+    """Compare the scores of two pipelines.
+
+    before, after (Mapping[str, float]): What `score` returns.
+    max_loss (float): By how many points a score may fall.
+    RETURNS (dict[str, tuple[float, float]]): Both scores by name.
+    RAISES (ValueError): If a score falls by more. The message holds all scores.
+    """
+    scores = {name: (before[name], after[name]) for name in before}
+    # Scores have two decimals, as they are printed.
+    if any(round(old - new, 2) > max_loss for old, new in scores.values()):
+        lines = "; ".join(
+            f"{name}: {o:.2f} before, {n:.2f} after" for name, (o, n) in scores.items()
+        )
+        raise ValueError(Errors.E959.format(scores=lines, max_loss=max_loss))
+    return scores
 
 
 def _encoders(nlp: Language, model: str) -> dict[str, Any]:
@@ -168,15 +295,20 @@ def docs_to_compare(nlp: Language, texts: str | Path | None) -> Iterable[Doc]:
     texts (str | Path | None): As in `optimize`; None for a few sentences.
     YIELDS (Doc): Docs for the pipeline, with the inputs and questions that it is given.
     """
-    from ..annotations import get_questions, set_questions
+    from ..annotations import ENTITIES_KEY, get_questions, set_questions
     from ..evaluation import configured_inputs, our_components
-    from ..training.corpus import read_examples
+    from ..training.corpus import ENTS, read_examples
 
+    factories = our_components(nlp)
     qa_keys = [
         nlp.get_pipe(name).cfg["qa_key"]  # type: ignore[attr-defined]
-        for name, factory in our_components(nlp).items()
+        for name, factory in factories.items()
         if factory == "extractive_qa"
     ]
+    inputs = list(configured_inputs(nlp))
+    # It may have nothing to classify otherwise, and what others predict is compared as well.
+    if "relation_classifier" in factories.values():
+        inputs += [name for name in (ENTS, ENTITIES_KEY) if name not in inputs]
     if texts is None:
         for text in SENTENCES:
             doc = nlp.make_doc(text)
@@ -186,7 +318,7 @@ def docs_to_compare(nlp: Language, texts: str | Path | None) -> Iterable[Doc]:
                 set_questions(doc, list(SENTENCES.values()), key)
             yield doc
         return
-    for example in read_examples(texts, nlp, configured_inputs(nlp)):
+    for example in read_examples(texts, nlp, inputs):
         for key in qa_keys:
             set_questions(example.predicted, get_questions(example.reference, key), key)
         yield example.predicted
@@ -235,6 +367,24 @@ def our_annotations(nlp: Language, names: Iterable[str], doc: Doc) -> Annotation
     return annotations
 
 
+def differences(
+    before: Sequence[Sequence[_Annotation]], after: Sequence[Sequence[_Annotation]]
+) -> tuple[float, int]:
+    """Count the differences between the predictions of two pipelines.
+
+    before, after (Sequence): What `predict` returns.
+    RETURNS (tuple[float, int]): The largest difference of the score of an annotation that both have, and
+        the number of those that only one has.
+    """
+    worst, changed = 0.0, 0
+    for old, new in zip(before, after, strict=True):
+        numbers, others = dict(old), dict(new)
+        changed += len(numbers.keys() ^ others.keys())
+        both = numbers.keys() & others.keys()
+        worst = max([worst, *(abs(numbers[key] - others[key]) for key in both)])
+    return worst, changed
+
+
 def compare(
     before: Sequence[Sequence[_Annotation]],
     after: Sequence[Sequence[_Annotation]],
@@ -248,7 +398,6 @@ def compare(
     RAISES (ValueError): If annotations differ, or scores by more than `TOLERANCE`. The message names
         the first text.
     """
-    worst = 0.0
     for old, new, doc in zip(before, after, docs, strict=True):
         numbers, others = dict(old), dict(new)
         differing = sorted(numbers.keys() ^ others.keys(), key=str)
@@ -268,5 +417,4 @@ def compare(
                     tolerance=TOLERANCE,
                 )
             )
-        worst = max([worst, *(abs(numbers[key] - others[key]) for key in numbers)])
-    return worst
+    return differences(before, after)[0]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..errors import Errors
 from .checkpoint import HFModule
 from .graph import GRAPH_FILE, GraphModule, import_onnxruntime
+from .network import PieceNetwork
 from .shim import TorchShim, library_errors, load_weights
 
 # Largest difference of an output from that of torch, for values of the order of 1.
@@ -205,10 +206,10 @@ def _fuse(proto: Any, module: HFModule) -> Any:
     return fused.model
 
 
-def build_graph(module: HFModule, proto: Any) -> tuple[GraphModule, dict[str, Any], bytes]:
+def build_graph(module: PieceNetwork, proto: Any) -> tuple[GraphModule, dict[str, Any], bytes]:
     """Take the weights out of an ONNX graph, and build the network that computes both.
 
-    module (HFModule): The network from which the graph was made.
+    module (PieceNetwork): The network from which the graph was made.
     proto (ModelProto): The graph. It is changed.
     RETURNS: As `make_graph` does.
     """

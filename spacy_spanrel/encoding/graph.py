@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from thinc.api import Model
 from torch import Tensor, nn
 
 from ..errors import Errors
@@ -49,7 +50,9 @@ class GraphModule(PieceNetwork):
         import_onnxruntime()
         self.pieces = pieces
         self._settings = dict(settings)
-        self._graph = graph
+        # The graph, and, if it is not None, the inputs of all batches that were computed.
+        self.data = graph
+        self.seen: list[dict[str, Any]] | None = None
         self._session: Any = None
         # The process and the number of threads for which there is a session.
         self._session_key: tuple[int, int] | None = None
@@ -83,6 +86,8 @@ class GraphModule(PieceNetwork):
             values = rows[name]
             # Segments: 0 is the default of all networks.
             inputs[name] = (torch.zeros_like(ids) if values is None else values).cpu().numpy()
+        if self.seen is not None:
+            self.seen.append(inputs)
         names = [item.name for item in session.get_outputs()]
         outputs = zip(names, session.run(None, inputs), strict=True)
         return {name: torch.from_numpy(array).to(ids.device) for name, array in outputs}
@@ -96,13 +101,19 @@ class GraphModule(PieceNetwork):
             if self._session_key is not None and self._session_key[0] != key[0]:
                 _INHERITED.append(self._session)
             weights = {name: weight.detach().numpy() for name, weight in self.named_parameters()}
-            self._session = make_session(self._graph, weights, key[1])
+            self._session = make_session(self.data, weights, key[1])
             self._session_key = key
         return self._session
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GraphModule:
         # The weights stay where ONNX Runtime reads them, and in the precision of the graph.
         return self
+
+
+def graph_of(model: Model[Any, Any]) -> GraphModule:
+    """Return the ONNX graph that computes a node of a model. model (Model): The node."""
+    modules = (module for shim in model.shims for module in shim._model.modules())
+    return next(module for module in modules if isinstance(module, GraphModule))
 
 
 def make_session(graph: bytes, weights: Mapping[str, Any], n_threads: int) -> Any:

@@ -9,7 +9,10 @@ import spacy
 from spacy.tokens import DocBin
 
 from spacy_spanrel.cli import optimize
-from spacy_spanrel.encoding import export
+from spacy_spanrel.cli.optimize import check_loss
+from spacy_spanrel.encoding import export, quantize
+from spacy_spanrel.encoding.export import runtimes
+from spacy_spanrel.encoding.graph import graph_of
 from tests.cli import util
 from tests.cli.util import assert_fails, one_line, snapshot, words
 from tests.encoders.util import (
@@ -36,6 +39,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     bert = next(encoder for encoder in ENCODERS if encoder.name == "bert")
     nlp = make_pipeline(bert.save(home / "bert"))
     train(nlp)
+    for name, scorer in zip(COMPONENTS, ("relation", "pair", "qa"), strict=True):
+        settings = nlp.get_pipe_config(name)
+        settings["scorer"] = {"@scorers": f"spacy-spanrel.{scorer}_scorer.v1"}
     nlp.to_disk(home / "trained")
     return home / "trained"
 
@@ -78,6 +84,62 @@ def test_difference_is_refused(
     monkeypatch.setattr(export, "convert", convert_badly)
     assert_fails(run(trained, tmp_path / "model", "-t", corpus), "E_SR948", "Nothing written")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def small_matrices(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let small matrices be computed in integers, too, whatever the error."""
+    monkeypatch.setattr(quantize, "_LEAST_SIDE", 16)
+    monkeypatch.setattr(quantize, "MOST_ERROR", 1.0)
+
+
+@pytest.mark.usefixtures("small_matrices")
+def test_integers(trained: Path, corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "model"
+    result = succeed(trained, output, "--int8", "-t", corpus, "-g", corpus, "--max-loss", 100)
+    printed = words(result.output)
+    assert "24 of 24 matrix products" in printed
+    for name in ("span_relation rel_strict_f", "relation_classifier rel_f", "extractive_qa qa_f1"):
+        assert f"{name}: " in printed
+    assert "Nothing says how good" not in printed
+    for name in COMPONENTS:
+        graph = graph_of(runtimes(spacy.load(output).get_pipe(name).model).popitem()[1])
+        assert b"MatMulIntegerToFloat" in graph.data
+    # Without gold Docs, the command says that it knows nothing about the scores.
+    printed = words(succeed(trained, tmp_path / "other", "--int8", "-t", corpus).output)
+    assert "Nothing says how good" in printed
+    # The sentences of the command have no entities to classify.
+    assert_fails(run(trained, tmp_path / "none", "--int8"), "E_SR944", "'relation_classifier'")
+
+
+def test_float32_can_be_scored(trained: Path, corpus: Path, tmp_path: Path) -> None:
+    result = optimize(trained, tmp_path / "model", gate=corpus, max_loss=0.0)
+    assert result.scores["span_relation rel_strict_f"][0] > 0
+    assert all(before == after for before, after in result.scores.values())
+    assert result.products is None
+
+
+@pytest.mark.parametrize("what", ["loss", "batch"])
+@pytest.mark.usefixtures("small_matrices")
+def test_worse_pipeline_is_refused(
+    trained: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    if what == "loss":
+        original = quantize.round_weights
+        monkeypatch.setattr(quantize, "round_weights", lambda *args: original(*args) // 8)
+        names = ["E_SR959", "more than 0.3 points", "span_relation rel_strict_f: "]
+    else:
+        monkeypatch.setattr(quantize, "BATCH_TOLERANCE", -1.0)
+        names = ["E_SR958"]
+    assert_fails(run(trained, tmp_path / "out", "--int8", "-g", corpus), *names, "Nothing written")
+    assert not list(tmp_path.iterdir())
+
+
+def test_loss_is_measured_in_points() -> None:
+    before = {"a": 70.0, "b": 50.0}
+    assert check_loss(before, {"a": 69.7, "b": 60.0}, 0.3) == {"a": (70.0, 69.7), "b": (50.0, 60.0)}
+    with pytest.raises(ValueError, match=r"E_SR959.*0.3 points: a: 70.00 before, 69.69 after"):
+        check_loss(before, {"a": 69.69, "b": 60.0}, 0.3)
 
 
 def test_network_that_cannot_be_converted_is_named(
