@@ -614,6 +614,12 @@ class Errors:
     )
     E967 = "[E_SR967] There is no column {name!r}, which is named by '{setting}'. The input has: {columns}."
 
+    E968 = (
+        "[E_SR968] The shards of '{folder}' cannot be merged. Found: {found}. Expected: the complete "
+        "JSON lines or Parquet of every shard, all of one input, pipeline and settings. Run what is "
+        "missing with 'annotate ... --shard K/N' first; what is complete is not annotated again."
+    )
+
     # Scoring answers.
     E851 = (
         "[E_SR851] Answers cannot be normalized for the language {language!r}. Expected None (the "

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
 from spacy.cli._util import setup_gpu
 
-from ..streams import INPUT_FORMATS, OUTPUT_FORMATS, AnnotationReport, annotate
+from ..streams import INPUT_FORMATS, OUTPUT_FORMATS, AnnotationReport, annotate, merge_shards
 from ..streams.annotate import CHUNK_SIZE, unfinished
 from ..streams.readers import Unit
-from ._app import GpuId, Model, Printer, Quiet, app, echo, fail, one_of, warn
+from ..streams.shards import ShardBy
+from ._app import GpuId, Printer, Quiet, app, echo, fail, failing_with, one_of, warn
 
 
 @app.command("annotate", no_args_is_help=True)
 def annotate_cli(
-    model: Model,
+    model: Annotated[
+        str | None, typer.Argument(metavar="MODEL", help="Saved pipeline: folder or package name")
+    ] = None,
     source: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="INPUT",
             help="File, folder of files of one format, pattern ('texts/*.jsonl.gz'), or address "
             "(s3://bucket/texts)",
         ),
-    ],
+    ] = None,
     output: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="OUTPUT", help="File to write (.jsonl, .parquet, .spacy), or folder of shards"
         ),
-    ],
+    ] = None,
     input_format: Annotated[
         str | None,
         typer.Option(
@@ -122,6 +126,28 @@ def annotate_cli(
         bool,
         typer.Option("--restart", help="Drop an unfinished run, and replace a complete OUTPUT"),
     ] = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            "--shard", metavar="K/N", help="Annotate share K of N, and write it into folder OUTPUT"
+        ),
+    ] = None,
+    shard_by: Annotated[
+        str,
+        typer.Option(
+            "--shard-by",
+            help="Shares are of rows (each run reads everything), or of whole files",
+            **one_of(get_args(ShardBy)),
+        ),
+    ] = "rows",
+    merge: Annotated[
+        Path | None,
+        typer.Option(
+            "--merge",
+            metavar="FOLDER",
+            help="Put the shares in a folder together in FOLDER.jsonl or FOLDER.parquet; no arguments",
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Annotate a large collection of texts with a saved pipeline: entities, relations and answers.
@@ -140,6 +166,10 @@ def annotate_cli(
     Several files are one input, in the order of their names. Files that end in .gz or .zst are
     decompressed while they are read. Addresses belong to fsspec; it says which package a storage needs.
 
+    --shard divides the work among machines that share nothing but the folder OUTPUT. A share that is
+    complete is not annotated again, so the same command can be given until all are. --merge puts the
+    rows in the order of the input.
+
     --n-process, --gpu-id, --max-errors, --strict, --force and --quiet may differ when a run is
     continued.
 
@@ -152,7 +182,14 @@ def annotate_cli(
     $ python -m spacy spanrel annotate model posts.csv found.jsonl --text-key body --gpu-id 0
     $ python -m spacy spanrel annotate model predict.json shards --output-format spacy
     $ python -m spacy spanrel annotate model texts.jsonl found.jsonl --entities
+    $ python -m spacy spanrel annotate model texts.jsonl found --shard 3/16
+    $ python -m spacy spanrel annotate --merge found
     """
+    if merge is not None:
+        _merge(merge, (model, source, output), force, strict, quiet)
+        return
+    if model is None or source is None or output is None:
+        raise typer.BadParameter("MODEL, INPUT and OUTPUT are needed, or --merge FOLDER")
     try:
         setup_gpu(gpu_id, silent=quiet)
         report = annotate(
@@ -174,14 +211,20 @@ def annotate_cli(
             max_errors=max_errors,
             force=force,
             restart=restart,
+            shard=shard,
+            shard_by=cast(ShardBy, shard_by),
             quiet=quiet,
         )
     except KeyboardInterrupt:
         warn("Stopped. What is done is kept: the same command continues there.")
         raise typer.Exit(130) from None
     except (OSError, ValueError, ImportError) as error:
-        title = "{} is not complete" if unfinished(output) else "Nothing written to {}"
+        title = "{} is not complete" if unfinished(output, shard) else "Nothing written to {}"
         fail(title.format(output), error)
+    _finish(report, strict, quiet)
+
+
+def _finish(report: AnnotationReport, strict: bool, quiet: bool) -> None:
     if report.failed:
         warn(f"{report.failed} of {report.rows} rows failed, see {report.errors}")
         if report.first_error:
@@ -190,6 +233,16 @@ def annotate_cli(
         print_report(report)
     if strict and report.failed:
         raise typer.Exit(1)
+
+
+def _merge(
+    folder: Path, arguments: tuple[str | None, ...], force: bool, strict: bool, quiet: bool
+) -> None:
+    if any(arguments):
+        raise typer.BadParameter("--merge takes no MODEL, INPUT and OUTPUT")
+    with failing_with("Nothing merged"):
+        report = merge_shards(folder, force=force)
+    _finish(report, strict, quiet)
 
 
 def _names(names: str) -> list[str]:

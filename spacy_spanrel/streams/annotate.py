@@ -14,9 +14,10 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import spacy
 from spacy.language import Language
@@ -26,10 +27,12 @@ from ..about import __version__
 from ..errors import Errors, Warnings, warn
 from ..files import check_folder, check_output
 from ..reading import argument_error
+from . import shards
 from .annotator import RenderedRow, RowAnnotator, choose_components, enable_only
 from .inputs import is_address, is_pattern, pattern_root
 from .progress import (
     COMPLETE,
+    ENDING,
     MERGED,
     WRITING,
     AppendFile,
@@ -44,8 +47,9 @@ from .readers import ReadSettings, Source, Unit, find_source
 from .records import ResultKeys
 from .rows import ERROR_KEYS, BadRow, Row
 from .schema import import_pyarrow
+from .shards import Shard, ShardBy, save_counts, shard_path
 from .workers import Batch, Engine, Processes
-from .writers import Writer, check_output_format, is_folder, make_writer
+from .writers import SUFFIXES, Writer, check_output_format, is_folder, make_writer
 
 CHUNK_SIZE = 1000
 # A chunk whose rows have so many bytes is full, however few they are: Docs need some 20 times as much.
@@ -105,6 +109,8 @@ def annotate(
     max_errors: int | None = None,
     force: bool = False,
     restart: bool = False,
+    shard: str | None = None,
+    shard_by: ShardBy = "rows",
     quiet: bool = True,
 ) -> AnnotationReport:
     """Apply a pipeline to all texts of an input. The same call continues a run that was killed.
@@ -132,6 +138,9 @@ def annotate(
         chunk have (of at least 100 rows, or of the only one).
     force (bool): Replace a complete output once the new one is complete.
     restart (bool): Drop an unfinished run, and replace a complete output.
+    shard (str | None): Annotate a share of the input, such as "3/16", and write it into the folder
+        OUTPUT, see `shards`; a share that is complete there is not annotated again.
+    shard_by ("rows" | "files"): What is divided among the shards.
     quiet (bool): Show no progress bar, which is only shown on a terminal in any case.
     RETURNS (AnnotationReport): What was done.
     RAISES (ConversionError): If an argument is wrong, or an input cannot be read.
@@ -159,7 +168,13 @@ def annotate(
     if unit not in ("line", "file"):
         raise argument_error("--unit", repr(unit), "'line' or 'file'")
     files = find_source(source, input_format)
-    output_format = check_output_format(output, output_format)
+    share = Shard() if shard is None else Shard.parse(shard, shard_by)
+    if shard is None:
+        output_format = check_output_format(output, output_format)
+        errors_path = beside(output, ERRORS_ENDING)
+    else:
+        output, output_format = _shard_output(output, share, output_format)
+        errors_path = shards.errors_path(output)
     _check_output(
         source, files, output, output_format, None if isinstance(model, Language) else model
     )
@@ -168,12 +183,13 @@ def annotate(
         import_pyarrow()  # before anything is begun
     with Workplace(output) as workplace:
         writer = make_writer(workplace, output_format, entities)
-        _check_errors_file(beside(output, ERRORS_ENDING))
+        _check_errors_file(errors_path)
         if restart:
             workplace.clear()
         saved = Progress.load(workplace.progress_path)
         done = saved is not None and saved.stage == MERGED and writer.published
-        if output.exists() and not (force or restart or done):
+        complete = None if shard is None or saved else shards.load_counts(output)
+        if output.exists() and not (force or restart or done or complete):
             raise FileExistsError(Errors.E920.format(output=output))
 
         nlp = model if isinstance(model, Language) else spacy.load(model)
@@ -196,8 +212,13 @@ def annotate(
                     "disable": list(disable),
                     "entities": entities,
                     "max-chars": chars,
+                    **({} if shard is None else {"shard": str(share)}),
                 },
             }
+            if complete and not (force or restart):
+                if complete["fingerprint"] != fingerprint:
+                    raise FileExistsError(Errors.E920.format(output=output))
+                return _complete_shard(output, errors_path, complete)
             if saved and (changed := difference(saved.fingerprint, fingerprint)):
                 if saved.rows:
                     raise ValueError(
@@ -214,7 +235,9 @@ def annotate(
             annotator = RowAnnotator(nlp, batch, chars, entities)
             run = _Run(
                 nlp=nlp,
-                files=files,
+                files=replace(files, files=share.files(files.files)),
+                shard=None if shard is None else share,
+                errors_path=errors_path,
                 reading=reading,
                 workplace=workplace,
                 writer=writer,
@@ -230,8 +253,40 @@ def annotate(
             return run(quiet)
 
 
-def unfinished(output: str | Path) -> bool:
-    """Tell whether a run has left something to continue beside an output."""
+def _shard_output(output: Path, share: Shard, output_format: str | None) -> tuple[Path, str]:
+    """Return the output of a shard, and its format: JSON lines if none is given."""
+    if output.suffix in SUFFIXES or output.is_file():
+        raise argument_error("OUTPUT", f"'{output}'", "with --shard, a folder for all shards")
+    output_format = check_output_format(output, output_format or "jsonl")
+    return shard_path(output, share, output_format), output_format
+
+
+def _complete_shard(output: Path, errors: Path, counts: dict[str, Any]) -> AnnotationReport:
+    """Return the report of a shard that an earlier run has completed."""
+    return AnnotationReport(
+        output=output,
+        errors=errors if counts["failed"] else None,
+        resumed_at=counts["rows"],
+        **{name: counts[name] for name in shards.COUNTS},
+    )
+
+
+def merge_shards(folder: str | Path, *, force: bool = False) -> AnnotationReport:
+    """Put the outputs of all shards of a folder together; arguments and errors as of `shards.merge`.
+
+    RETURNS (AnnotationReport): The counts of all shards.
+    """
+    output, counts = shards.merge(folder, force=force)
+    errors = beside(output, ERRORS_ENDING) if counts["failed"] else None
+    return AnnotationReport(output=output, errors=errors, **counts)
+
+
+def unfinished(output: str | Path, shard: str | None = None) -> bool:
+    """Tell whether a run has left something to continue beside an output, or for a shard in it."""
+    if shard is not None:
+        index, _, count = shard.partition("/")
+        names = Path(output).glob(f"{index:0>5}-of-{count:0>5}.*{ENDING}")
+        return any(Workplace(path.with_suffix("")).begun for path in names)
     return Workplace(Path(os.path.realpath(output))).begun
 
 
@@ -241,6 +296,8 @@ class _Run:
 
     nlp: Language
     files: Source
+    shard: Shard | None
+    errors_path: Path
     reading: ReadSettings
     workplace: Workplace
     writer: Writer
@@ -275,7 +332,7 @@ class _Run:
             self._publish()
         return AnnotationReport(
             output=self.workplace.output,
-            errors=self._errors_path if done.failed else None,
+            errors=self.errors_path if done.failed else None,
             rows=done.rows,
             annotated=done.annotated,
             failed=done.failed,
@@ -291,30 +348,32 @@ class _Run:
 
     # The end
 
-    @property
-    def _errors_path(self) -> Path:
-        return beside(self.workplace.output, ERRORS_ENDING)
-
     def _publish(self) -> None:
         """Give all files their names, and remove the folder of the run; can be repeated."""
         output = self.workplace.output
         if output.exists() and not self.replace and not self.writer.published:
             raise FileExistsError(Errors.E920.format(output=output))  # it came while we worked
         self._publish_errors()
+        if self.shard is not None:
+            save_counts(output, self.shard, self.progress)
         self.writer.publish()
         self.workplace.remove()
 
     def _publish_errors(self) -> None:
         """Give the file of errors its name, or remove that of an earlier run; can be repeated."""
         self.errors.close()
-        _check_errors_file(self._errors_path)
+        _check_errors_file(self.errors_path)
         path = self.errors.path
         if path.exists() and path.stat().st_size:
-            os.replace(path, self._errors_path)
+            os.replace(path, self.errors_path)
         elif not self.progress.failed:
-            self._errors_path.unlink(missing_ok=True)
+            self.errors_path.unlink(missing_ok=True)
 
     # Chunks
+
+    def _numbers(self, done: int, n_rows: int) -> range:
+        """Return the numbers of the rows that follow those that are done."""
+        return (self.shard or Shard()).numbers(done, n_rows)
 
     def _read_chunks(self) -> Iterator[tuple[list[Row | BadRow], bool]]:
         """Yield the chunks that are not done, and whether each is the last one.
@@ -322,7 +381,8 @@ class _Run:
         A chunk ends with `chunk_size` rows, or when its rows have many bytes. The last one is the
         first that is not full, and may be empty.
         """
-        rows = islice(self.files.read(self.reading), self.progress.rows, None)
+        numbers = self._numbers(self.progress.rows, 1)
+        rows = islice(self.files.read(self.reading), numbers.start - 1, None, numbers.step)
         while True:
             chunk: list[Row | BadRow] = []
             size = 0
@@ -349,7 +409,8 @@ class _Run:
             for chunk, last, outcomes in self._annotated_chunks():
                 rendered: list[RenderedRow] = []
                 failed: dict[int, BadRow] = {}
-                for number, outcome in enumerate(outcomes, start=done.rows + 1):
+                numbers = self._numbers(done.rows, len(chunk))
+                for number, outcome in zip(numbers, outcomes, strict=True):
                     if isinstance(outcome, BadRow):
                         failed[number] = outcome
                     else:
@@ -379,18 +440,21 @@ class _Run:
         Batches are submitted ahead of the chunk that is waited for, so that no process is idle.
         """
         ahead: deque[tuple[list[Row | BadRow], bool, list[Callable[[], Batch]]]] = deque()
-        first = self.progress.rows + 1
+        submitted = self.progress.rows
         chunks = self._read_chunks()
         while True:
             while sum(len(batches) for *_, batches in ahead) < self.engine.ahead:
                 chunk, last = next(chunks, (None, True))
                 if chunk is None:
                     break
-                size = self.batch_size
-                starts = range(0, len(chunk), size)
-                batches = [self.engine.submit(first + i, chunk[i : i + size]) for i in starts]
+                numbers = self._numbers(submitted, len(chunk))
+                slices = [
+                    slice(start, start + self.batch_size)
+                    for start in range(0, len(chunk), self.batch_size)
+                ]
+                batches = [self.engine.submit(numbers[part], chunk[part]) for part in slices]
                 ahead.append((chunk, last, batches))
-                first += len(chunk)
+                submitted += len(chunk)
             if not ahead:
                 return
             chunk, last, batches = ahead.popleft()
@@ -421,16 +485,16 @@ class _Run:
             self._publish_errors()
             self.writer.close()
             self.workplace.clear()
-            n, kept = done.rows + n_rows, f"Nothing was written but {self._errors_path}"
+            n, kept = done.rows + n_rows, f"Nothing was written but {self.errors_path}"
         else:
             n = n_rows
             kept = f"The {done.rows} rows before are kept, and the same command continues there"
         raise ValueError(
             Errors.E925.format(
                 n=n,
-                first=done.rows + n_rows - n + 1,
+                first=self._numbers(done.rows + n_rows - n, 1).start,
                 kept=kept,
-                error=self.first_error or f"see {self._errors_path}",
+                error=self.first_error or f"see {self.errors_path}",
             )
         )
 

@@ -123,18 +123,18 @@ class RowAnnotator:
         return self._pipe(again[:half], keys) + self._pipe(again[half:], keys)
 
     def render(
-        self, first: int, rows: Sequence[Row | BadRow], render: Render
+        self, numbers: range, rows: Sequence[Row | BadRow], render: Render
     ) -> list[RenderedRow | BadRow]:
         """Annotate rows, and make of each what a writer writes.
 
-        first (int): The number of the first row, from 1.
+        numbers (range): The number of each row in the input, from 1.
         rows (Sequence[Row | BadRow]): The rows.
         render (Render): The `render` of the writer.
         RETURNS (list[RenderedRow | BadRow]): A result for each row, in order; no Docs.
         """
         rendered: list[RenderedRow | BadRow] = []
         with memory_zone(self.nlp):
-            for number, outcome in enumerate(self(rows), start=first):
+            for number, outcome in zip(numbers, self(rows), strict=True):
                 if isinstance(outcome, BadRow):
                     rendered.append(outcome)
                     continue

@@ -46,16 +46,16 @@ class Engine:
         self.annotator = annotator
         self.render = render
 
-    def submit(self, first: int, rows: Sequence[Row | BadRow]) -> Callable[[], Batch]:
+    def submit(self, numbers: range, rows: Sequence[Row | BadRow]) -> Callable[[], Batch]:
         """Begin with a batch.
 
-        first (int): The number of its first row, from 1.
+        numbers (range): The number of each row in the input, from 1.
         rows (Sequence[Row | BadRow]): The rows.
         RETURNS (Callable): Waits for the batch, and returns a result for each row. It raises a
             ValueError if a process was killed.
         RAISES (ValueError): If a process was killed before.
         """
-        return lambda: self.annotator.render(first, rows, self.render)
+        return lambda: self.annotator.render(numbers, rows, self.render)
 
     def close(self) -> None:
         """End all processes, once they have done what they are doing."""
@@ -82,10 +82,10 @@ class Processes(Engine):
             self.n_process, initializer=_start, initargs=(pipeline, settings, render)
         )
 
-    def submit(self, first: int, rows: Sequence[Row | BadRow]) -> Callable[[], Batch]:
+    def submit(self, numbers: range, rows: Sequence[Row | BadRow]) -> Callable[[], Batch]:
         packed = [_pack(row) for row in rows]
         try:
-            future = self._pool.submit(_annotate, first, packed)
+            future = self._pool.submit(_annotate, numbers, packed)
         except BrokenProcessPool as error:
             raise ValueError(Errors.E957.format(n=self.n_process)) from error
 
@@ -138,5 +138,5 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _annotate(first: int, rows: Sequence[Row | BadRow | tuple[Row, bytes]]) -> Batch:
-    return _annotator.render(first, [_unpack(row) for row in rows], _render)
+def _annotate(numbers: range, rows: Sequence[Row | BadRow | tuple[Row, bytes]]) -> Batch:
+    return _annotator.render(numbers, [_unpack(row) for row in rows], _render)
