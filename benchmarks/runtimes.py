@@ -3,17 +3,22 @@
 Each runtime is compared with the bare Hugging Face network: its forward pass in float32, on the rows that
 the component reads, sorted by length, at its best batch size. All programs take turns, and the ratio is
 the median of the ratios of the rounds. "start" is a process that imports spaCy, loads the pipeline and reads
-a first text; "nothing" is one that only imports spaCy.
+a first text; "nothing" is one that only imports spaCy. Other packages' factories are hidden from it, because
+spaCy imports spacy-transformers where it is installed.
 
     python benchmarks/runtimes.py MODEL --texts dev.spacy [--append docs/results/runtimes.jsonl]
 
 MODEL has one component of this package, with a network of its own. Needs spacy-spanrel[onnx].
+
+With ATEN_CPU_CAPABILITY=avx2 and ONEDNN_MAX_CPU_ISA=AVX2 in the environment, torch computes as on a processor
+without AVX-512. ONNX Runtime has no such setting and uses all that the processor has, which its rows say.
+ONNXRUNTIME_ISA names the instruction sets of an ONNX Runtime that was built or changed to use fewer.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import os
 import statistics
 import subprocess
 import sys
@@ -27,7 +32,7 @@ import spacy
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc
-from timing import best_bare_forward, clock, show, use_processor_time
+from timing import best_bare_forward, clock, show, use_processor_time, write_rows
 
 from spacy_spanrel.cli.optimize import docs_to_compare, optimize
 from spacy_spanrel.encoding import rows as encoding_rows
@@ -39,20 +44,41 @@ CPU = torch.device("cpu")
 # The peak is read from /proc: ru_maxrss starts with the peak of the parent process.
 START = """
 import sys, time
-begin = time.perf_counter()
+from importlib.metadata import EntryPoints, distributions
+import catalogue
+points = [point for distribution in distributions() for point in distribution.entry_points]
+ours = [p for p in points if p.value.startswith(("spacy.", "thinc.", "spacy_spanrel."))]
+catalogue.AVAILABLE_ENTRY_POINTS = EntryPoints(ours)
+begin = time.{clock}()
 import spacy
 if len(sys.argv) > 1:
     spacy.load(sys.argv[1])("Maria Keller works for Northwind Bank in Zurich.")
-print(time.perf_counter() - begin)
+print(time.{clock}() - begin)
 print(next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if "VmHWM" in line))
 """
 
 
-def processor() -> str:
-    """Return the name of the processor, and the instruction sets that torch uses."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    name = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), "?")
-    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"
+def processor(runtime: str) -> str:
+    """Return the name of the processor, and the instruction sets that a runtime uses."""
+    lines = dict(
+        line.split(": ", 1)
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if ": " in line
+    )
+    fields = {name.strip(): value for name, value in lines.items()}
+    flags = fields.get("flags", "").split()
+    if not runtime.startswith("onnxruntime"):
+        sets = str(torch.backends.cpu.get_cpu_capability())
+        limit = os.environ.get("ONEDNN_MAX_CPU_ISA")
+        sets += f", oneDNN {limit}" if limit else ""
+    else:
+        known = {"avx2": "AVX2", "avx512f": "AVX512", "avx512_vnni": "VNNI", "avx_vnni": "AVX-VNNI"}
+        sets = os.environ.get("ONNXRUNTIME_ISA", "")
+        sets = sets or " ".join(name for flag, name in known.items() if flag in flags)
+    bfloat16 = " with bfloat16" if "avx512_bf16" in flags and "AVX512" in sets else ""
+    return (
+        f"{fields.get('model name', '?')}, {sets}{bfloat16 if runtime.startswith('torch') else ''}"
+    )
 
 
 def set_precision(nlp: Language, component: str, precision: str) -> None:
@@ -94,9 +120,13 @@ def measure(programs: dict[str, Callable[[], float]], rounds: int) -> dict[str, 
     return seconds
 
 
-def start(*arguments: str) -> dict[str, float]:
-    """Return seconds and peak memory (MiB) of a process that loads a pipeline, if one is given."""
-    command = [sys.executable, "-W", "ignore", "-c", START, *arguments]
+def start(clock: str, *arguments: str) -> dict[str, float]:
+    """Return seconds and peak memory (MiB) of a process that loads a pipeline, if one is given.
+
+    clock (str): The function of `time` that counts, "perf_counter" or "process_time".
+    """
+    program = START.replace("{clock}", clock)
+    command = [sys.executable, "-W", "ignore", "-c", program, *arguments]
     result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     seconds, memory = map(float, result.stdout.split()[-2:])
     return {"start_s": round(seconds, 2), "memory_mib": round(memory)}
@@ -118,16 +148,19 @@ def main() -> None:
     args = parser.parse_args()
     if args.processor_time:
         use_processor_time()
-    rows: list[dict[str, Any]] = []
 
     def add(row: dict[str, Any]) -> None:
-        rows.append({"processor": processor(), **row})
+        row = {"processor": processor(row["runtime"]), **row}
         show(row)
+        if args.append is not None:
+            write_rows(args.append, [row], "a")
 
     with tempfile.TemporaryDirectory() as folder:
         converted = Path(folder) / "onnx"
-        optimize(args.model, converted)
-        torch_nlp, onnx_nlp = spacy.load(args.model), spacy.load(converted)
+        integers = Path(folder) / "int8"
+        optimize(args.model, converted, texts=args.texts)
+        optimize(args.model, integers, texts=args.texts, int8=True)
+        torch_nlp, onnx_nlp, int8_nlp = map(spacy.load, (args.model, converted, integers))
         (component,) = our_components(torch_nlp)
         docs = list(docs_to_compare(torch_nlp, args.texts))[: args.limit]
         (module,) = (
@@ -151,6 +184,7 @@ def main() -> None:
                 "torch float32": partial(with_torch, "float32"),
                 "torch bfloat16": partial(with_torch, "bfloat16"),
                 "onnxruntime float32": partial(pipe_time, onnx_nlp, docs),
+                "onnxruntime int8": partial(pipe_time, int8_nlp, docs),
             }
             measure(programs, 1)
             seconds = measure(programs, args.rounds)
@@ -165,12 +199,17 @@ def main() -> None:
                         "ratio": round(statistics.median(ratios), 2),
                     }
                 )
-        add({"what": "nothing", **start()})
-        for name, path in (("torch", args.model), ("onnxruntime float32", converted)):
-            add({"what": name, **start(str(path)), "disk_mib": size_mib(path)})
-    if args.append is not None:
-        with args.append.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+        seconds = "process_time" if args.processor_time else "perf_counter"
+        paths = {
+            "torch": args.model,
+            "onnxruntime float32": converted,
+            "onnxruntime int8": integers,
+        }
+        for name, path in {"nothing": None, **paths}.items():
+            folder = [] if path is None else [str(path)]
+            best = min((start(seconds, *folder) for _ in range(3)), key=lambda run: run["start_s"])
+            size = {} if path is None else {"disk_mib": size_mib(path)}
+            add({"component": component, "runtime": name, **best, **size})
 
 
 if __name__ == "__main__":

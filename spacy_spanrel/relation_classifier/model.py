@@ -123,8 +123,8 @@ def PairClassifier(
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).
     device (str): "auto", "cpu", "cuda", "cuda:1" ...
     runtime (str): "torch", or "onnxruntime" for prediction by ONNX Runtime on the CPU, in float32
-        whatever `precision` says. A saved pipeline is converted by `spacy spanrel optimize`, or when
-        it is loaded with this setting; training needs torch.
+        whatever `precision` says. A saved pipeline is converted by `spacy spanrel optimize`, which can
+        turn it into 8-bit integers, too, or when it is loaded with this setting; training needs torch.
     RETURNS (Model[PairInput, PairOutput]): The model.
     """
     attrs = dict(locals())
