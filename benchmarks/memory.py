@@ -1,10 +1,9 @@
 """Time and peak memory of importing, loading and saving a pipeline, step by step.
 
-Each step is a process that does all that the steps before it do, and more; its share is the difference.
 spaCy imports the components of all installed packages for any pipeline: ours, which take little, and
 those of other packages (spacy-transformers takes much). Then follows what loading needs of transformers.
-Seconds are those of the processor, starting Python included, the least of three processes. Memory is
-also given in copies of the weights, above the imports.
+Seconds are those of the processor, the least of three processes that do all steps. Memory is also given
+in copies of the weights, above the imports.
 
     python benchmarks/memory.py [--append docs/results/memory.jsonl]
 """
@@ -16,14 +15,13 @@ import platform
 import subprocess
 import sys
 import tempfile
-from itertools import accumulate
 from pathlib import Path
 
 import torch
 import transformers
 from timing import show, write_rows
 
-# The lines that each step adds to the program of the step before it.
+# One program after the other, in the same process.
 STEPS = {
     "import spacy": "import spacy\n",
     "our components": (
@@ -41,12 +39,20 @@ STEPS = {
     "save": "nlp.to_disk(sys.argv[2])\n",
 }
 REPEATS = 3
-# VmHWM is used because ru_maxrss starts with the peak of the parent process.
-COST = """
+# Prints the name of a step, its seconds, and the peak so far in MiB. VmHWM is used because ru_maxrss
+# starts with the peak of the parent process.
+START = """
 import time
-for line in open("/proc/self/status"):
-    if line.startswith("VmHWM"):
-        print(time.process_time(), int(line.split()[1]) / 1024)
+before = 0.0
+def measure(step):
+    global before
+    after = time.process_time()
+    for line in open("/proc/self/status"):
+        if line.startswith("VmHWM"):
+            print(step, after - before, int(line.split()[1]) / 1024, sep="\\t")
+    before = time.process_time()
+
+measure("start of Python")
 """
 MAKE = """
 import spacy
@@ -69,12 +75,6 @@ def run(code: str, *arguments: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def cost(code: str, *arguments: str) -> tuple[float, float]:
-    """Return the processor seconds and the peak memory (MiB) of a program."""
-    outputs = [run(code + COST, *arguments).split() for _ in range(REPEATS)]
-    return min(float(seconds) for seconds, _ in outputs), min(float(peak) for _, peak in outputs)
-
-
 def processor() -> str:
     """Return the name of the processor."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
@@ -91,26 +91,28 @@ def main() -> None:
         saved, again = str(Path(folder) / "saved"), str(Path(folder) / "again")
         run(MAKE, saved)
         weights = (Path(saved) / "span_relation" / "model").stat().st_size / 2**20
-        programs = accumulate(STEPS.values())
-        costs = {name: cost(code, saved, again) for name, code in zip(STEPS, programs, strict=True)}
+        program = START + "".join(f"{code}measure({step!r})\n" for step, code in STEPS.items())
+        outputs = [run(program, saved, again).splitlines() for _ in range(REPEATS)]
+    # One step in several processes.
+    steps = [[line.split("\t") for line in lines] for lines in zip(*outputs, strict=True)]
+    peaks = {lines[0][0]: min(float(peak) for _, _, peak in lines) for lines in steps}
     rows = []
-    seconds_before = peak_before = 0.0
-    for name, (seconds, peak) in costs.items():
+    peak_before = 0.0
+    for lines, (name, peak) in zip(steps, peaks.items(), strict=True):
         rows.append(
             {
                 "step": name,
-                "seconds": round(seconds, 2),
-                "step_seconds": round(seconds - seconds_before, 2),
+                "seconds": round(min(float(seconds) for _, seconds, _ in lines), 2),
                 "peak_mib": round(peak, 1),
                 "step_mib": round(peak - peak_before, 1),
-                "copies": round((peak - costs["transformers"][1]) / weights, 2),
+                "copies": round((peak - peaks["transformers"]) / weights, 2),
                 "weights_mib": round(weights, 1),
                 "processor": processor(),
                 "torch": torch.__version__,
                 "transformers": transformers.__version__,
             }
         )
-        seconds_before, peak_before = seconds, peak
+        peak_before = peak
         show(rows[-1])
     if arguments.append:
         write_rows(arguments.append, rows, "a")

@@ -109,6 +109,7 @@ def print_report(report: DataReport) -> None:
         ("Docs without entities", [c.docs_without_entities for c in corpora]),
         ("Relations", [c.relations.total() for c in corpora]),
         ("Docs without relations", [c.docs_without_relations for c in corpora]),
+        ("Coreference clusters", [c.clusters.n for c in corpora]),
         ("Questions", [c.n_questions for c in corpora]),
         ("Questions without an answer", [c.unanswerable for c in corpora]),
     ]
@@ -156,6 +157,7 @@ def _distributions(corpus: CorpusStatistics) -> list[tuple[str, Distribution]]:
         ("Tokens of an entity", corpus.entity_sizes),
         ("Tokens between arguments", corpus.token_distances),
         ("Sentences between arguments", corpus.sentence_distances),
+        ("Mentions of a coreference cluster", corpus.clusters),
         ("Questions of a Doc", corpus.questions),
         ("Tokens of an answer", corpus.answer_sizes),
     ]

@@ -13,7 +13,15 @@ import numpy as np
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from ..annotations import Answer, Relation, get_answers, get_entities, get_questions, get_relations
+from ..annotations import (
+    Answer,
+    Relation,
+    get_answers,
+    get_clusters,
+    get_entities,
+    get_questions,
+    get_relations,
+)
 from ..annotations.answers import reference_answers
 from ..encoding.alignment import SpanProjector, token_char_ranges, token_piece_ranges
 from ..encoding.windows import window_starts, window_tokens
@@ -205,6 +213,8 @@ class CorpusStatistics:
     pairs, both_ways (Counter[str]): Pairs of spans with a label in either direction, and those that
         have it in both.
 
+    clusters (Distribution): Mentions of each cluster of coreferent mentions.
+
     questions (Distribution): Number of questions in each Doc that has any.
     answerable, unanswerable, unsettled (int): Questions with an answer, without one, and without
         gold annotation.
@@ -247,6 +257,8 @@ class CorpusStatistics:
     untyped_arguments: Cases = field(default_factory=Cases)
     pairs: Counter[str] = field(default_factory=Counter)
     both_ways: Counter[str] = field(default_factory=Counter)
+
+    clusters: Distribution = field(default_factory=Distribution)
 
     questions: Distribution = field(default_factory=Distribution)
     answerable: int = 0
@@ -318,6 +330,7 @@ def _add_doc(statistics: CorpusStatistics, doc: Doc, number: int, readings: Read
         relations = get_relations(doc, readings.relations_key)
         answers = get_answers(doc, readings.qa_key)
         questions = [question.text for question in get_questions(doc, readings.qa_key)]
+        clusters = get_clusters(doc)
     except (ValueError, TypeError) as error:  # a group that was changed by hand
         statistics.broken.add(f"Doc {number} ({doc.text[:30]!r}): {error}")
         return
@@ -332,6 +345,8 @@ def _add_doc(statistics: CorpusStatistics, doc: Doc, number: int, readings: Read
     project = SpanProjector(doc, predicted)
     _add_entities(statistics, entities, sentence)
     _add_relations(statistics, relations, entities, sentence)
+    for cluster in clusters:
+        statistics.clusters.add(len(cluster))
     _add_questions(statistics, questions, answers)
     arguments = [span for r in relations for span in (r.head, r.tail)]
     for span in {(s.start, s.end): s for s in (*entities, *arguments)}.values():

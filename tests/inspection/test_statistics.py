@@ -14,7 +14,14 @@ from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from spacy_spanrel import Question, Relation, set_answers, set_entities, set_relations
+from spacy_spanrel import (
+    Question,
+    Relation,
+    set_answers,
+    set_clusters,
+    set_entities,
+    set_relations,
+)
 from spacy_spanrel.annotations import Answer, make_answer
 from spacy_spanrel.encoding.checkpoint import HFModule
 from spacy_spanrel.encoding.shim import torch_shims
@@ -67,8 +74,10 @@ def test_all_annotation_of_one_doc(defaults: Readings) -> None:
     for token in doc:
         token.is_sent_start = token.i in (0, 8)
     answered(doc, [("who?", 0, 10), ("where?", 31, 36), ("when?", 0, 0), ("how?", 1, 3)])
+    set_clusters(doc, [[doc[0:2], doc[8:9]], [doc[6:7], doc[10:11]], [doc[4:5]]])
     found = collect([doc], defaults)
     assert (found.docs, found.sentences.n, found.bare_docs) == (1, 1, 0)
+    assert found.clusters.counts == {2: 2, 1: 1}
     assert found.tokens.counts == {12: 1}
     assert found.entities == {"Per": 2, "Org": 1, "Loc": 1}
     assert found.entity_sizes.counts == {1: 3, 2: 1}
