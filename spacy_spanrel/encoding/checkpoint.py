@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..errors import Errors, Warnings, warn
 from .frozen import FrozenLayers
 from .graph import GRAPH_FILE, GraphModule
 from .network import PieceNetwork
+from .packed import pack_layers
 from .pieces import N_CASINGS, PieceTokenizer, tokenizer_from_files, tokenizer_to_files
 from .shim import check_finite, library_errors
 
@@ -60,6 +62,7 @@ class HFModule(PieceNetwork):
             transformer.pooler = None  # type: ignore[assignment]
         self.frozen = FrozenLayers(transformer, frozen_layers, name) if frozen_layers else None
         self._hidden: Tensor | None = None
+        self._packed = pack_layers(transformer)
         self.casing: nn.Embedding | None = None
         if casing:
             # The embeddings of some networks (ELECTRA) are narrower than their layers.
@@ -91,13 +94,30 @@ class HFModule(PieceNetwork):
     ) -> Any:
         settings = self._masks(mask, types)
         added = None if self.casing is None else self.casing(casing)
+        above = None if self.frozen is None else added
+        if self._packed is not None and self._predicts_on_cpu(ids):
+            # The dtype in which a linear layer computes here, be it autocast's or that of its weights.
+            dtype = F.linear(torch.zeros(1, 1), torch.zeros(1, 1)).dtype
+            border = 0 if self.frozen is None else self.frozen.n_layers
+            with self._packed.packing(mask, dtype, border, above):
+                return self._run(ids, None if self.frozen else added, settings)
         if self.frozen is not None:
             with self.frozen.border(self._hidden, added):
                 return self.transformer(input_ids=ids, **settings)
+        return self._run(ids, added, settings)
+
+    def _run(self, ids: Tensor, added: Tensor | None, settings: dict[str, Tensor]) -> Any:
+        """Run the network. added (Tensor | None): Vectors to add to its input embeddings."""
         if added is None:
             return self.transformer(input_ids=ids, **settings)
         embedded = self.transformer.get_input_embeddings()(ids)  # type: ignore[operator]
         return self.transformer(inputs_embeds=embedded + added, **settings)
+
+    def _predicts_on_cpu(self, ids: Tensor) -> bool:
+        """Check whether the network predicts on the CPU, and is not being exported."""
+        on_cpu = ids.device.type == "cpu"
+        learns = self.training or torch.is_grad_enabled() or self._hidden is not None
+        return on_cpu and not learns and not torch.jit.is_tracing()
 
     def frozen_output(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
         """Run the frozen layers alone.
