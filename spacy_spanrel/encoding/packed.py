@@ -47,7 +47,7 @@ class PackedLayers:
     """
 
     def __init__(self, encoder: nn.Module):
-        self._encoder = encoder
+        self._encoder: Any = encoder
         self._original = encoder.forward
         # What is true in a thread while it runs the network: threads may share a pipeline.
         self._call = local()
@@ -81,7 +81,7 @@ class PackedLayers:
         from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
         with torch.autocast("cpu", enabled=False):
-            hidden = self._run(hidden_states, *arguments)
+            hidden: Any = self._run(hidden_states, *arguments)
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
 
     def _run(
