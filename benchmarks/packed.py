@@ -86,7 +86,11 @@ def main() -> None:
         base = next(iter(seconds.values()))
         for name, values in seconds.items():
             ratio = statistics.median(b / v for b, v in zip(base, values, strict=True))
-            row = {"processor": processor("torch"), "what": f"{title}: {name}", "ratio": f"{ratio:.2f}"}
+            row = {
+                "processor": processor("torch"),
+                "what": f"{title}: {name}",
+                "ratio": f"{ratio:.2f}",
+            }
             show({**row, "ms": round(1000 * statistics.median(values))})
 
     set_precision(nlp, component, "float32")
