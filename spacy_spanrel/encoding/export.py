@@ -80,8 +80,8 @@ def convert(shim: TorchShim) -> None:
 def make_graph(module: HFModule, cfg: dict[str, Any]) -> tuple[GraphModule, dict[str, Any], bytes]:
     """Convert a network, and compare the graph with it.
 
-    Layers that ONNX Runtime has as one operation (attention, normalization of a sum, GELU of a sum)
-    are fused. If a fused graph should compute something else, the graph is taken as it is.
+    Layers that ONNX Runtime has as one operation (attention, normalization, GELU of a sum) are
+    fused. If a fused graph should compute something else, the graph is taken as it is.
 
     module (HFModule): The network, whose weights are float32.
     cfg (dict[str, Any]): Its settings, from `hf_settings`.
@@ -203,7 +203,38 @@ def _fuse(proto: Any, module: HFModule) -> Any:
         optimization_options=options,
         opt_level=0,
     )
+    _split_sums(fused.model)
     return fused.model
+
+
+def _split_sums(proto: Any) -> None:
+    """Take sums out of normalizations again, because ONNX Runtime normalizes sums (which it has to fuse
+    to find an attention) more slowly than it adds and normalizes: a whole network in int8 takes 15 % less.
+
+    proto (ModelProto): The graph. It is changed.
+    """
+    from onnx import helper
+
+    nodes = []
+    for node in proto.graph.node:
+        if node.op_type != "SkipLayerNormalization":
+            nodes.append(node)
+            continue
+        # Input, another one, weight, bias, and a bias of the sum; the fourth output is the sum.
+        inputs, name = [*node.input, "", "", ""], node.output[0]
+        total = next((output for output in node.output[3:] if output), f"{name}_sum")
+        left = inputs[0]
+        if inputs[4]:
+            nodes.append(helper.make_node("Add", [left, inputs[4]], [f"{name}_biased"]))
+            left = f"{name}_biased"
+        nodes.append(helper.make_node("Add", [left, inputs[1]], [total]))
+        settings = {attribute.name: attribute.f for attribute in node.attribute}
+        weights = [weight for weight in inputs[2:4] if weight]
+        nodes.append(
+            helper.make_node("LayerNormalization", [total, *weights], [name], axis=-1, **settings)
+        )
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
 
 
 def build_graph(module: PieceNetwork, proto: Any) -> tuple[GraphModule, dict[str, Any], bytes]:

@@ -133,4 +133,10 @@ def make_session(graph: bytes, weights: Mapping[str, Any], n_threads: int) -> An
     options.log_severity_level = 3
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in weights.values()]
     options.add_external_initializers(list(weights), values)
-    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(
+        graph,
+        options,
+        providers=["CPUExecutionProvider"],
+        # Slower than what it fuses; see `export`.
+        disabled_optimizers=["SkipLayerNormFusion"],
+    )

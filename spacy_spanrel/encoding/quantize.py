@@ -47,7 +47,7 @@ _LEAST_SIDE = 64
 MOST_ERROR = 0.05
 # Operations whose output never goes below a bound: its opposite.
 _OFFSETS = {"Relu": 0.0, "Gelu": 0.17, "BiasGelu": 0.17, "FastGelu": 0.17}
-_NORMALIZATIONS = ("LayerNormalization", "SkipLayerNormalization")
+_NORMALIZATION = "LayerNormalization"
 # Pieces to calibrate with, and of these, pieces to measure the error with.
 _MOST_PIECES = 30_000
 _SAMPLE = 1024
@@ -339,7 +339,7 @@ def quantize_matrices(
         by, ``(n_inputs,)``, and the matrices.
     """
     factors = np.ones(len(largest), dtype=np.float32)
-    if source in _NORMALIZATIONS:
+    if source == _NORMALIZATION:
         weights = np.max([np.abs(matrix).max(axis=1) for matrix in matrices], axis=0)
         factors = np.sqrt(np.maximum(largest, 1e-5) / np.maximum(weights, 1e-6)).clip(1e-3, 1e3)
         factors = factors.astype(np.float32)

@@ -64,7 +64,7 @@ def test_inputs_that_say_nothing(dead: bool) -> None:
     np.testing.assert_allclose(output, inputs @ matrix, atol=0.2)
 
 
-@pytest.mark.parametrize("source", ["SkipLayerNormalization", "BiasGelu", "Attention"])
+@pytest.mark.parametrize("source", ["LayerNormalization", "BiasGelu", "Attention"])
 def test_products_are_close(source: str) -> None:
     generator = np.random.default_rng(0)
     inputs = make_inputs(generator, 500, 64)
@@ -74,7 +74,7 @@ def test_products_are_close(source: str) -> None:
     factors, results = quantize_matrices(
         matrices, (inputs.T @ inputs).astype(np.float64), np.abs(inputs).max(axis=0), source
     )
-    assert ((factors == 1).all()) == (source != "SkipLayerNormalization")
+    assert ((factors == 1).all()) == (source != "LayerNormalization")
     for matrix, result in zip(matrices, results, strict=True):
         # The scale of each piece is its own: every piece is read by itself, too.
         output = result.multiply(inputs / factors)
