@@ -1,18 +1,20 @@
 """Named entities and relations on one shared transformer, compared with separate encoders.
 
-    python benchmarks/shared.py [--seeds 1 2 3] [--epochs 20] [--sections scores speed memory]
+    python benchmarks/shared.py [--seeds 1 2 3] [--epochs 20] [--sections gradients scores speed memory]
 
 Three pipelines are trained on the sample corpus (or other data in SpERT's JSON) with
 `configs/shared_transformer.cfg`:
 
-- `shared`: `ner` and `span_relation` on one `transformer` component;
+- `shared`: `ner` and `span_relation` on one encoder, which spaCy's `tok2vec` runs;
 - `separate`: the same two components, each with its own encoder;
 - `own`: `span_relation` alone, with its own encoder.
 
-`scores` are the scores of the last model on test, averaged over the seeds. `speed` and `memory` compare
-`shared` with `separate`. Speed is measured in alternating rounds, and the result is the median ratio of
-the rounds. Memory is the peak of a process that does nothing else (`loading`: that only loads the
-pipeline). Rows are appended to `--output` as JSON Lines.
+`gradients` is the norm of the gradient that the `ner` of `shared` sends to the pieces, by that of
+`span_relation`, over the first steps of a training. `scores` are the scores of the last model on test,
+averaged over the seeds. `speed` compares `shared` with `separate` and with `own`, and `memory` with
+`separate`. Speed is measured in alternating rounds, and the result is the median ratio of the rounds. Memory
+is the peak of a process that does nothing else (`loading`: that only loads the pipeline). Rows are appended
+to `--output` as JSON Lines.
 """
 
 from __future__ import annotations
@@ -39,51 +41,43 @@ from thinc.api import Config
 from timing import alternate, clock, show, write_rows
 
 from spacy_spanrel.converters import spert_to_docs
-from spacy_spanrel.encoding.checkpoint import locate_checkpoint
+from spacy_spanrel.encoding.tok2vec import forward as hf_tok2vec_forward
 from spacy_spanrel.training.optimizer import create_adamw
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "configs/shared_transformer.cfg"
 VARIANTS = ("shared", "separate", "own")
-SECTIONS = ("scores", "speed", "memory")
+SECTIONS = ("gradients", "scores", "speed", "memory")
 SCORES = ("ents_f", "rel_f", "rel_strict_f")
 PHASES = ("loading", "prediction", "training")
 BATCH = 8
 
 
 def make_config(
-    variant: str, encoder: str, epochs: int, n_docs: int, seed: int, ner_factor: float | None = None
+    variant: str, args: argparse.Namespace, epochs: int, n_docs: int, seed: int
 ) -> Config:
     """Return the config of a variant, with a schedule for the number of Docs."""
     steps = epochs * -(-n_docs // BATCH)
     overrides = {
-        "paths.encoder": encoder,
+        "paths.encoder": args.encoder,
         "system.seed": seed,
         "schedule.batch_size": BATCH,
         "schedule.epochs": epochs,
         "schedule.warmup_steps": steps // 10,
         "schedule.total_steps": steps,
         "training.eval_frequency": steps,
+        "components.tok2vec.model.gradient": args.gradient,
+        "components.span_relation.model.encoder.grad_factor": args.grad_factor,
+        "components.tok2vec.model.encoder.precision": "float32",
     }
     config = spacy.util.load_config(CONFIG, overrides=overrides, interpolate=True)
     components = config["components"]
     if variant == "shared":
-        if ner_factor is not None:
-            components["ner"]["model"]["tok2vec"]["grad_factor"] = ner_factor
         return config
-    model = components["transformer"]["model"]
-    components["span_relation"]["model"]["encoder"] = {
-        "@architectures": "spacy-spanrel.HFEncoder.v1",
-        "name": encoder,
-        "precision": "float32",
-    }
-    components["ner"]["model"]["tok2vec"] = {
-        **model,
-        "@architectures": "spacy-transformers.Tok2VecTransformer.v3",
-        "pooling": {"@layers": "reduce_mean.v1"},
-        "grad_factor": 1.0,
-    }
-    left_out = {"transformer", "ner"} if variant == "own" else {"transformer"}
+    model = components["tok2vec"]["model"]
+    components["span_relation"]["model"]["encoder"] = model["encoder"]
+    components["ner"]["model"]["tok2vec"] = model
+    left_out = {"tok2vec", "ner"} if variant == "own" else {"tok2vec"}
     config["nlp"]["pipeline"] = [n for n in config["nlp"]["pipeline"] if n not in left_out]
     for name in left_out:
         del components[name]
@@ -91,18 +85,12 @@ def make_config(
 
 
 def train_variant(
-    variant: str,
-    encoder: str,
-    epochs: int,
-    seed: int,
-    train_docs: Sequence[Doc],
-    folder: Path,
-    ner_factor: float | None = None,
+    variant: str, args: argparse.Namespace, seed: int, train_docs: Sequence[Doc], folder: Path
 ) -> Path:
     """Train a variant, and return the folder of its last model."""
     DocBin(docs=train_docs).to_disk(folder / "train.spacy")
     DocBin(docs=train_docs[:20]).to_disk(folder / "dev.spacy")
-    config = make_config(variant, encoder, epochs, len(train_docs), seed, ner_factor)
+    config = make_config(variant, args, args.epochs, len(train_docs), seed)
     path = folder / f"{variant}.cfg"
     config.to_disk(path)
     output = folder / f"{variant}_{seed}"
@@ -142,12 +130,53 @@ def learn(nlp: Language, docs: Sequence[Doc]) -> float:
     return clock(device()) - start
 
 
-def scores(
-    models: dict[tuple[str, int], Path], test: Path, seeds: Sequence[int]
+def gradients(
+    args: argparse.Namespace, train_docs: Sequence[Doc], steps: int = 60
 ) -> Iterator[dict[str, Any]]:
-    for variant in VARIANTS:
+    config = make_config("shared", args, 1, len(train_docs), args.seeds[0])
+    nlp = spacy.util.load_model_from_config(config)
+    spacy.util.fix_random_seed(args.seeds[0])
+    nlp.initialize(lambda: examples_of(nlp, train_docs))
+    model: Any = nlp.get_pipe("tok2vec").model  # type: ignore[attr-defined]
+    ratios: list[float] = []
+
+    def forward(model: Any, docs: list[Doc], is_train: bool) -> Any:
+        outputs, backprop = hf_tok2vec_forward(model, docs, is_train)
+        leaves = outputs.encoded
+
+        def measure(gradients: Any) -> Any:
+            of_relations = leaves.pieces.grad.clone()
+            result = backprop(gradients)
+            ratios.append(float((leaves.pieces.grad - of_relations).norm() / of_relations.norm()))
+            return result
+
+        return outputs, measure
+
+    model._func = forward
+    optimizer = create_adamw(learn_rate=2e-4, head_learn_rate=1e-3)
+    for step in range(steps):
+        first = step * BATCH % len(train_docs)
+        nlp.update(examples_of(nlp, train_docs[first : first + BATCH]), sgd=False)
+        for _, pipe in nlp.pipeline:
+            if hasattr(pipe, "finish_update"):
+                pipe.finish_update(optimizer)
+    yield {
+        "what": "gradients",
+        "gradient": args.gradient,
+        "grad_factor": args.grad_factor,
+        "steps": steps,
+        "smallest_ratio": round(min(ratios), 1),
+        "median_ratio": round(statistics.median(ratios), 1),
+        "largest_ratio": round(max(ratios), 1),
+    }
+
+
+def scores(
+    models: dict[tuple[str, int], Path], test: Path, args: argparse.Namespace
+) -> Iterator[dict[str, Any]]:
+    for variant in dict.fromkeys(variant for variant, _ in models):
         values_by_score: dict[str, list[float]] = {name: [] for name in SCORES}
-        for seed in seeds:
+        for seed in args.seeds:
             nlp = spacy.load(models[variant, seed])
             per_component = nlp.evaluate(
                 examples_of(nlp, list(spert_to_docs(test, nlp=nlp))), per_component=True
@@ -158,7 +187,13 @@ def scores(
                 values_by_score.setdefault("ner_ents_f", []).append(
                     100 * per_component["ner"]["ents_f"]
                 )
-        row: dict[str, Any] = {"what": "scores", "variant": variant, "seeds": len(seeds)}
+        row: dict[str, Any] = {
+            "what": "scores",
+            "variant": variant,
+            "gradient": args.gradient if variant == "shared" else None,
+        }
+        row |= {"grad_factor": args.grad_factor if variant == "shared" else None}
+        row |= {"epochs": args.epochs, "seeds": len(args.seeds)}
         for name, values in values_by_score.items():
             row[name] = round(statistics.mean(values), 2)
             row[f"{name}_std"] = round(statistics.pstdev(values), 2)
@@ -169,22 +204,24 @@ def speed(
     models: dict[str, Path], test: Path, train_docs: Sequence[Doc], rounds: int
 ) -> Iterator[dict[str, Any]]:
     pipelines = {name: spacy.load(path) for name, path in models.items()}
-    shared, separate = pipelines["shared"], pipelines["separate"]
-    for what, run, count in (
-        ("prediction", predict, rounds),
-        ("training", learn, max(3, rounds // 2)),
-    ):
-        docs = list(train_docs) if what == "training" else list(spert_to_docs(test, nlp=shared))
-        passes = [partial(run, nlp, docs) for nlp in (separate, shared)]
-        for warm in passes:
-            warm()
-        slow, fast, ratio = alternate(passes[0], passes[1], count)
-        yield {
-            "what": f"speed, {what}",
-            "separate_docs_per_s": round(len(docs) / slow, 1),
-            "shared_docs_per_s": round(len(docs) / fast, 1),
-            "ratio": round(ratio, 2),
-        }
+    for other in [name for name in pipelines if name != "shared"]:
+        for what, run, count in (
+            ("prediction", predict, rounds),
+            ("training", learn, max(3, rounds // 2)),
+        ):
+            pair = pipelines[other], pipelines["shared"]
+            docs = list(train_docs) if run is learn else list(spert_to_docs(test, nlp=pair[1]))
+            passes = [partial(run, nlp, docs) for nlp in pair]
+            for warm in passes:
+                warm()
+            before, shared, ratio = alternate(passes[0], passes[1], count)
+            yield {
+                "what": f"speed, {what}",
+                "other": other,
+                "other_docs_per_s": round(len(docs) / before, 1),
+                "shared_docs_per_s": round(len(docs) / shared, 1),
+                "time": round(1 / ratio, 2),
+            }
 
 
 def memory(models: dict[str, Path], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -241,7 +278,13 @@ def main() -> None:
     )
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--ner-factor", type=float, help="grad_factor of the NER of `shared`")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument(
+        "--gradient", choices=["mean", "sum"], default="mean", help="setting of `shared`"
+    )
+    parser.add_argument(
+        "--grad-factor", type=float, default=10.0, help="factor of span_relation in `shared`"
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
         "--limit", type=int, default=0, help="maximum number of training Docs; 0 for all"
@@ -257,25 +300,22 @@ def main() -> None:
         print(measure(args))
         return
     train_docs, test = read(args.data / "train.json", args.limit), args.data / "test.json"
-    # The shared transformer is loaded by transformers, which does not look for checkpoints in packages.
-    encoder = locate_checkpoint(args.encoder)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         seeds = args.seeds if "scores" in args.sections else args.seeds[:1]
-        variants = VARIANTS if "scores" in args.sections else VARIANTS[:2]
         models = {
-            (variant, seed): train_variant(
-                variant, encoder, args.epochs, seed, train_docs, folder, args.ner_factor
-            )
-            for variant in variants
+            (variant, seed): train_variant(variant, args, seed, train_docs, folder)
+            for variant in args.variants
             for seed in seeds
+            if args.sections != ["gradients"]
         }
-        pair = {variant: models[variant, seeds[0]] for variant in VARIANTS[:2]}
+        first = {variant: path for (variant, seed), path in models.items() if seed == seeds[0]}
         sections = {
-            "scores": scores(models, test, seeds),
-            "speed": speed(pair, test, train_docs, args.rounds),
-            "memory": memory(pair, args),
+            "gradients": gradients(args, train_docs),
+            "scores": scores(models, test, args),
+            "speed": speed(first, test, train_docs, args.rounds),
+            "memory": memory({name: first[name] for name in VARIANTS[:2] if name in first}, args),
         }
         for section in args.sections:
             for row in sections[section]:

@@ -327,7 +327,7 @@ def _convert(nlp: Language, source: _Source, pipeline: str) -> None:
         attrs = nlp.get_pipe_config(component).get("attrs", {})
         if nlp.get_pipe_meta(component).factory == "doc_cleaner" and "_.trf_data" in attrs:
             # The vectors are there now.
-            attrs["tensor"] = attrs.pop("_.trf_data")
+            attrs["tensor"] = None
     for foreign, section in _foreign_names(nlp.config):
         reason = f"its config names '{foreign}' in [{section}]"
         raise ValueError(Errors.E237.format(pipeline=pipeline, reason=reason))

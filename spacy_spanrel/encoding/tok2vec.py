@@ -42,6 +42,7 @@ def HFTok2Vec(
     width: Optional[int] = None,  # noqa: UP045 (spaCy resolves these annotations at run time)
     window: Optional[int] = None,  # noqa: UP045
     stride: Optional[int] = None,  # noqa: UP045
+    gradient: Literal["mean", "sum"] = "mean",
 ) -> Model[list[Doc], list[Floats2d]]:
     """Give each token one vector: its subword pieces, pooled. A token without pieces (white space)
     gets zeros.
@@ -55,6 +56,9 @@ def HFTok2Vec(
         `strided_spans`: in windows of so many tokens, and a token gets the pieces of all windows that
         hold it. For pipelines that were trained there (`spacy spanrel import-transformer`); None for the
         windows of the encoder.
+    gradient (str): The gradient that spaCy's components send is a sum over the tokens of a batch. "mean"
+        divides it by their number, so that it is of the size of that of a component of this package
+        that reads the same pass, whose loss is a mean; "sum" leaves it as it is.
     RETURNS (Model[list[Doc], list[Floats2d]]): The model.
     """
     if (window, stride) != (None, None) and not 0 < (stride or 0) <= (window or 0):
@@ -66,7 +70,7 @@ def HFTok2Vec(
         dims={"nO": width},
         # Not a reference as well: `Model.copy`, and with it `nlp.replace_listeners`, loses those.
         layers=[encoder],
-        attrs={"pooling": pooling, "window": window, "stride": stride},
+        attrs={"pooling": pooling, "window": window, "stride": stride, "gradient": gradient},
     )
 
 
@@ -120,6 +124,10 @@ def forward(
 
     def backprop(d_outputs: list[Floats2d]) -> list[Doc]:
         gradient = xp2torch(model.ops.xp.concatenate(d_outputs), device=vectors.device)
+        if model.attrs["gradient"] == "mean":
+            # Otherwise it is hundreds of times larger, and the optimizer, for which only the ratio counts,
+            # does not see the other one.
+            gradient = gradient / max(1, len(gradient))
         vectors.backward(gradient)
         if rows_of_pieces is not None and leaves.pieces.grad is not None:
             index = to_device(torch.from_numpy(rows_of_pieces), pieces.device)

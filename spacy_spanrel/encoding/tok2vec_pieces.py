@@ -267,8 +267,7 @@ def split_docs(model: Model[list[Doc], Any], docs: list[Doc]) -> list[Doc]:
     docs (list[Doc]): The Docs.
     RETURNS (list[Doc]): `StridedDocs` if the model has windows of tokens.
     """
-    # Older pipelines do not have the setting.
-    window = model.attrs.get("window")
+    window = model.attrs["window"]
     return docs if window is None else StridedDocs(docs, window, model.attrs["stride"])
 
 

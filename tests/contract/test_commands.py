@@ -83,8 +83,6 @@ def scored_path(trained: Trained, component: str, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_configs_have_every_setting(path: Path, tmp_path: Path) -> None:
     """`spacy init fill-config` has nothing to add, so that `spacy train` accepts the config."""
-    if path.stem == "shared_transformer":
-        pytest.importorskip("spacy_transformers")
     # spaCy refuses null as the name of a checkpoint.
     text = path.read_text().replace("encoder = null", 'encoder = "bert"')
     (tmp_path / "config.cfg").write_text(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 import warnings
 from pathlib import Path
@@ -17,9 +16,7 @@ from spacy.language import Language
 from spacy.ml.models.tok2vec import build_hash_embed_cnn_tok2vec
 from spacy.tokens import Doc
 from spacy.training import Example
-from spacy.training.initialize import init_nlp
-from spacy.training.loop import train as train_loop
-from spacy.util import fix_random_seed, load_config
+from spacy.util import fix_random_seed
 
 from spacy_spanrel.encoding.encoder import EncodedDocs
 from spacy_spanrel.encoding.shared import TransformerEncoder
@@ -34,7 +31,7 @@ from ..span_relation.util import (
     the_pipe,
     train_step,
 )
-from ..util import WORDS, make_doc, tiny_encoder, write_docs
+from ..util import WORDS, make_doc, tiny_encoder
 from .util import LISTENER, SENTENCES, STRIDED, shared_nlp, word_embeddings
 
 pytestmark = pytest.mark.spacy_transformers
@@ -283,37 +280,3 @@ def test_transformer_encoder_of_another_layer() -> None:
     )
     with pytest.raises(ValueError, match=r"E_SR232.*HFEncoder"):
         TransformerEncoder(layer)
-
-
-# configs/shared_transformer.cfg
-
-
-def test_shared_config(bert_checkpoint: Path, tmp_path: Path) -> None:
-    vocab = spacy.blank("xx").vocab
-    docs = write_docs(tmp_path / "docs.spacy", [make_doc(vocab, *row) for row in ROWS])
-    config = load_config(
-        Path(__file__).parents[2] / "configs" / "shared_transformer.cfg",
-        overrides={
-            "paths.train": str(docs),
-            "paths.dev": str(docs),
-            "paths.encoder": str(bert_checkpoint),
-            "training.max_steps": 4,
-            "training.eval_frequency": 2,
-            "schedule.batch_size": 3,
-            "schedule.warmup_steps": 1,
-            "schedule.total_steps": 4,
-        },
-    )
-    nlp = init_nlp(config)
-    weights = word_embeddings(nlp.get_pipe("transformer"))
-    before = weights.detach().clone()
-    (tmp_path / "out").mkdir()
-    train_loop(nlp, tmp_path / "out", stdout=io.StringIO(), stderr=io.StringIO())
-    assert not torch.equal(weights, before)
-    loaded = spacy.load(tmp_path / "out" / "model-last")
-    assert loaded.pipe_names == ["transformer", "span_relation", "ner", "doc_cleaner"]
-    performance = loaded.meta["performance"]
-    assert {"ents_f", "rel_strict_f", "ner_loss", "span_relation_loss"} <= set(performance)
-    (doc,) = loaded.pipe([TEXTS[0]])
-    assert doc._.trf_data is None
-    assert "entities" in doc.spans

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 
 import pytest
 import spacy
+import torch
 from spacy.cli._util import app
 from spacy.tokens import DocBin
+from spacy.training.initialize import init_nlp
+from spacy.training.loop import train as train_loop
 from spacy.util import load_config
 from thinc.api import Config
 from typer.testing import CliRunner
 
-from ..span_relation.util import TEXTS
-from ..util import write_docs
-from .util import gold_examples, predictions_of
+from ..span_relation.util import ROWS, TEXTS
+from ..util import make_doc, write_docs
+from .util import WIDTH, gold_examples, predictions_of, weights_of
 
 ROOT = Path(__file__).parents[2]
 if not (ROOT / "docs").is_dir():
@@ -83,3 +87,35 @@ def test_train_evaluate_package(
     for doc, example in zip(packaged.pipe(TEXTS), gold, strict=True):
         for name in ("tagger", "ner"):
             assert predictions_of(doc)[name] == predictions_of(example)[name]
+
+
+def test_shared_config(bert_checkpoint: Path, tmp_path: Path) -> None:
+    vocab = spacy.blank("xx").vocab
+    docs = write_docs(tmp_path / "docs.spacy", [make_doc(vocab, *row) for row in ROWS])
+    config = load_config(
+        Path(__file__).parents[2] / "configs" / "shared_transformer.cfg",
+        overrides={
+            "paths.train": str(docs),
+            "paths.dev": str(docs),
+            "paths.encoder": str(bert_checkpoint),
+            "training.max_steps": 4,
+            "training.eval_frequency": 2,
+            "schedule.batch_size": 3,
+            "schedule.warmup_steps": 1,
+            "schedule.total_steps": 4,
+        },
+    )
+    config["components"]["tok2vec"]["model"]["width"] = WIDTH
+    nlp = init_nlp(config)
+    weights = weights_of(nlp.get_pipe("tok2vec").model)
+    before = weights.detach().clone()
+    (tmp_path / "out").mkdir()
+    train_loop(nlp, tmp_path / "out", stdout=io.StringIO(), stderr=io.StringIO())
+    assert not torch.equal(weights, before)
+    loaded = spacy.load(tmp_path / "out" / "model-last")
+    assert loaded.pipe_names == ["tok2vec", "span_relation", "ner", "doc_cleaner"]
+    performance = loaded.meta["performance"]
+    assert {"ents_f", "rel_strict_f", "ner_loss", "span_relation_loss"} <= set(performance)
+    (doc,) = loaded.pipe([TEXTS[0]])
+    assert doc.tensor is None
+    assert "entities" in doc.spans

@@ -35,8 +35,10 @@ POOLED = {
 }
 
 
-def make_model(checkpoint: Path, pooling: str, **encoder: Any) -> Model[Any, Any]:
-    model = HFTok2Vec(tiny_encoder(checkpoint, **encoder), pooling)  # type: ignore[arg-type]
+def make_model(
+    checkpoint: Path, pooling: str, gradient: str = "sum", **encoder: Any
+) -> Model[Any, Any]:
+    model = HFTok2Vec(tiny_encoder(checkpoint, **encoder), pooling, gradient=gradient)  # type: ignore[arg-type]
     model.initialize()
     return model
 
@@ -123,6 +125,20 @@ def test_gradient_reaches_the_encoder(bert_checkpoint: Path, pooling: str) -> No
         torch.testing.assert_close(sent[name], gradient, atol=1e-4, rtol=1e-4, msg=name)
 
 
+def test_gradient_is_a_mean_over_tokens(bert_checkpoint: Path) -> None:
+    docs = [NLP.make_doc(text) for text in TEXTS]
+    sent = []
+    for gradient in ("sum", "mean"):
+        model = make_model(bert_checkpoint, "mean", gradient, dropout=0.0)
+        outputs, backprop = model.begin_update(docs)
+        backprop([np.ones_like(output) for output in outputs])
+        parameters = model.layers[0].shims[0].module.named_parameters()
+        sent.append({name: p.grad for name, p in parameters if p.grad is not None})
+    for name, summed in sent[0].items():
+        expected = summed / sum(map(len, docs))
+        torch.testing.assert_close(sent[1][name], expected, atol=1e-5, rtol=1e-4, msg=name)
+
+
 def test_wrong_width(bert_checkpoint: Path) -> None:
     model = HFTok2Vec(tiny_encoder(bert_checkpoint), width=48)
     with pytest.raises(ValueError, match=r"E_SR225.*width = 48.*32"):
@@ -142,7 +158,7 @@ def test_windows_of_tokens(bert_checkpoint: Path, pooling: str) -> None:
     """A token has the pieces of all windows that hold it, each read as a text; so have its gradients."""
     docs = [NLP.make_doc(text) for text in TEXTS]
     encoder = tiny_encoder(bert_checkpoint, dropout=0.0)
-    model = HFTok2Vec(encoder, pooling, window=5, stride=3)  # type: ignore[arg-type]
+    model = HFTok2Vec(encoder, pooling, window=5, stride=3, gradient="sum")  # type: ignore[arg-type]
     model.initialize()
     rows: list[list[torch.Tensor]] = [[] for doc in docs for _ in doc]
     first = 0
