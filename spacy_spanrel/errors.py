@@ -619,6 +619,17 @@ class Errors:
         "JSON lines or Parquet of every shard, all of one input, pipeline and settings. Run what is "
         "missing with 'annotate ... --shard K/N' first; what is complete is not annotated again."
     )
+    E969 = (
+        "[E_SR969] A worker of Ray could not be started, or was lost, and {n} more tries with its batch "
+        "failed as well: {error}\n"
+        "The committed rows are kept: the same command continues behind them. If memory ran out: fewer "
+        "workers (--workers) or smaller batches (--batch-size) need less."
+    )
+    E970 = "[E_SR970] Ray has no room for {what}. It has {found}. Lower --workers or --gpus-per-worker."
+    E971 = (
+        "[E_SR971] This needs Ray, which is not installed. Install it with: "
+        "pip install 'spacy-spanrel[ray]'"
+    )
 
     # Scoring answers.
     E851 = (

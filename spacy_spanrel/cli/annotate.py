@@ -9,7 +9,7 @@ import typer
 from spacy.cli._util import setup_gpu
 
 from ..streams import INPUT_FORMATS, OUTPUT_FORMATS, AnnotationReport, annotate, merge_shards
-from ..streams.annotate import CHUNK_SIZE, unfinished
+from ..streams.annotate import CHUNK_SIZE, ENGINES, EngineName, unfinished
 from ..streams.readers import Unit
 from ..streams.shards import ShardBy
 from ._app import GpuId, Printer, Quiet, app, echo, fail, failing_with, one_of, warn
@@ -148,6 +148,31 @@ def annotate_cli(
             help="Put the shares in a folder together in FOLDER.jsonl or FOLDER.parquet; no arguments",
         ),
     ] = None,
+    devices: Annotated[
+        str,
+        typer.Option(
+            "--devices", help="One process for each of these devices, such as cuda:0,cuda:1"
+        ),
+    ] = "",
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="Processes of this machine, or Ray", **one_of(ENGINES)),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Workers of Ray (if not given, as many as it has room for)"
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float, typer.Option("--gpus-per-worker", min=0, help="GPUs of each worker of Ray")
+    ] = 0,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", help="Ray cluster (if not given, the one running here, or a new one)"
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Annotate a large collection of texts with a saved pipeline: entities, relations and answers.
@@ -170,7 +195,11 @@ def annotate_cli(
     complete is not annotated again, so the same command can be given until all are. --merge puts the
     rows in the order of the input.
 
-    --n-process, --gpu-id, --max-errors, --strict, --force and --quiet may differ when a run is
+    --devices and --engine ray use several processes that load MODEL by its name, while this one reads
+    and writes. All machines of a Ray cluster must see MODEL. A worker that Ray loses is started again.
+
+    --n-process, --gpu-id, --devices, --engine and its options, --max-errors, --strict, --force and
+    --quiet may differ when a run is
     continued.
 
     Examples:
@@ -213,6 +242,11 @@ def annotate_cli(
             restart=restart,
             shard=shard,
             shard_by=cast(ShardBy, shard_by),
+            devices=_names(devices),
+            engine=cast(EngineName, engine),
+            workers=workers,
+            gpus_per_worker=gpus_per_worker,
+            address=address,
             quiet=quiet,
         )
     except KeyboardInterrupt:

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import spacy
 from spacy.language import Language
@@ -28,7 +28,9 @@ from ..errors import Errors, Warnings, warn
 from ..files import check_folder, check_output
 from ..reading import argument_error
 from . import shards
-from .annotator import RenderedRow, RowAnnotator, choose_components, enable_only
+from .annotator import Render, RenderedRow, RowAnnotator, choose_components, enable_only
+from .arrow import ArrowAnnotator, find_pipeline
+from .engines import Devices, RayWorkers, import_ray, make_pipelines
 from .inputs import is_address, is_pattern, pattern_root
 from .progress import (
     COMPLETE,
@@ -51,6 +53,8 @@ from .shards import Shard, ShardBy, save_counts, shard_path
 from .workers import Batch, Engine, Processes
 from .writers import SUFFIXES, Writer, check_output_format, is_folder, make_writer
 
+EngineName = Literal["local", "ray"]
+ENGINES = get_args(EngineName)
 CHUNK_SIZE = 1000
 # A chunk whose rows have so many bytes is full, however few they are: Docs need some 20 times as much.
 CHUNK_BYTES = 1 << 23
@@ -111,6 +115,11 @@ def annotate(
     restart: bool = False,
     shard: str | None = None,
     shard_by: ShardBy = "rows",
+    devices: Sequence[str] = (),
+    engine: EngineName = "local",
+    workers: int | None = None,
+    gpus_per_worker: float = 0,
+    address: str | None = None,
     quiet: bool = True,
 ) -> AnnotationReport:
     """Apply a pipeline to all texts of an input. The same call continues a run that was killed.
@@ -141,6 +150,12 @@ def annotate(
     shard (str | None): Annotate a share of the input, such as "3/16", and write it into the folder
         OUTPUT, see `shards`; a share that is complete there is not annotated again.
     shard_by ("rows" | "files"): What is divided among the shards.
+    devices (Sequence[str]): Annotate in one process for each of these devices, such as "cuda:0".
+    engine ("local" | "ray"): Annotate in processes of this machine, or in workers of Ray, all of which
+        must see the pipeline under its name. One process reads and writes.
+    workers (int | None): Workers of Ray; None for as many as it has room for.
+    gpus_per_worker (float): GPUs, or parts of one, of each worker of Ray.
+    address (str | None): Address of a Ray cluster; None for the one that is running here, or a new one.
     quiet (bool): Show no progress bar, which is only shown on a terminal in any case.
     RETURNS (AnnotationReport): What was done.
     RAISES (ConversionError): If an argument is wrong, or an input cannot be read.
@@ -167,6 +182,7 @@ def annotate(
         raise argument_error("--delimiter", repr(delimiter), "one character")
     if unit not in ("line", "file"):
         raise argument_error("--unit", repr(unit), "'line' or 'file'")
+    _check_engine(model, n_process, devices, engine, workers, gpus_per_worker, address)
     files = find_source(source, input_format)
     share = Shard() if shard is None else Shard.parse(shard, shard_by)
     if shard is None:
@@ -233,6 +249,28 @@ def annotate(
                 max_bytes=max(_MIN_BYTES, _BYTES_PER_CHAR * chars),
             )
             annotator = RowAnnotator(nlp, batch, chars, entities)
+            choice: dict[str, Any] = {
+                "components": components,
+                "disable": disable,
+                "max_chars": max_chars,
+            }
+
+            def start_engine(render: Render) -> Engine:
+                if isinstance(model, Language) or not (devices or engine == "ray"):
+                    if n_process != 1:
+                        return Processes(annotator, render, n_process)
+                    return Engine(annotator, render)
+                if devices:
+                    return Devices(annotator, render, make_pipelines(model, devices, **choice))
+                return RayWorkers(
+                    annotator,
+                    render,
+                    ArrowAnnotator(model, **choice),
+                    workers=workers,
+                    gpus_per_worker=gpus_per_worker,
+                    address=address,
+                )
+
             run = _Run(
                 nlp=nlp,
                 files=replace(files, files=share.files(files.files)),
@@ -242,9 +280,7 @@ def annotate(
                 workplace=workplace,
                 writer=writer,
                 progress=saved or Progress(fingerprint),
-                engine=Processes(annotator, writer.render, n_process)
-                if n_process != 1
-                else Engine(annotator, writer.render),
+                start_engine=start_engine,
                 batch_size=batch,
                 chunk_size=chunk_size,
                 max_errors=max_errors,
@@ -302,7 +338,7 @@ class _Run:
     workplace: Workplace
     writer: Writer
     progress: Progress
-    engine: Engine
+    start_engine: Callable[[Render], Engine]
     batch_size: int
     chunk_size: int
     max_errors: int | None
@@ -317,13 +353,14 @@ class _Run:
         with ExitStack() as stack:
             stack.callback(self.errors.close)
             stack.callback(self.writer.close)
-            stack.callback(self.engine.close)
             if done.stage != MERGED:
                 self._check_number_of_errors()
                 self.errors.open(done.error_bytes)
                 self.writer.start(done.output)
             if done.stage == WRITING:
                 self._save()
+                self.engine = self.start_engine(self.writer.render)
+                stack.callback(self.engine.close)
                 self._write_all(quiet)
             if done.stage == COMPLETE:
                 self.writer.build()
@@ -530,6 +567,33 @@ def _set_up(
 
 
 # Checks
+
+
+def _check_engine(
+    model: str | Path | Language,
+    n_process: int,
+    devices: Sequence[str],
+    engine: str,
+    workers: int | None,
+    gpus_per_worker: float,
+    address: str | None,
+) -> None:
+    """Check that the settings of engines fit together."""
+    if engine not in ENGINES:
+        raise argument_error("--engine", repr(engine), f"one of {', '.join(ENGINES)}")
+    for name, value in (("--workers", workers), ("--gpus-per-worker", gpus_per_worker or None)):
+        if value is not None and value <= 0:
+            raise argument_error(name, str(value), "a number greater than 0")
+    of_ray = workers is not None or gpus_per_worker or address is not None
+    if of_ray and engine != "ray":
+        raise argument_error("--engine", repr(engine), "'ray', to which the other options belong")
+    if sum((n_process != 1, bool(devices), engine == "ray")) > 1:
+        found = "more than one of them"
+        raise argument_error("--n-process, --devices, --engine ray", found, "one of them")
+    if devices or engine == "ray":
+        find_pipeline(model)  # type: ignore[arg-type]
+    if engine == "ray":
+        import_ray()
 
 
 def _check_output(

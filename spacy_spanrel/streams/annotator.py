@@ -60,6 +60,11 @@ class RowAnnotator:
     max_chars: int
     entities: bool = False
 
+    @property
+    def settings(self) -> tuple[int, int, bool]:
+        """All but the pipeline: from these, another process makes the same annotator."""
+        return self.batch_size, self.max_chars, self.entities
+
     def __call__(self, rows: Iterable[Row | BadRow]) -> Iterator[AnnotatedRow | BadRow]:
         """Yield each row annotated, or what was wrong with it, in order.
 

@@ -20,12 +20,15 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.tokens.underscore import Underscore
 from spacy.util import load_model_from_config
+from spacy.vocab import Vocab
 
 from ..errors import Errors
 from .annotator import Render, RenderedRow, RowAnnotator
 from .rows import BadRow, Row
 
 Batch = list[RenderedRow | BadRow]
+# A row as it is sent to another process: with the bytes of its Doc, if it has one.
+PackedRow = Row | BadRow | tuple[Row, bytes]
 
 # The work of a worker process.
 _annotator: RowAnnotator
@@ -77,13 +80,12 @@ class Processes(Engine):
         if multiprocessing.get_start_method() != "fork":
             # Others inherit nothing, and a pipeline cannot be pickled.
             pipeline = (nlp.config, nlp.disabled, nlp.to_bytes(), Underscore.get_state())
-        settings = (annotator.batch_size, annotator.max_chars, annotator.entities)
         self._pool = ProcessPoolExecutor(
-            self.n_process, initializer=_start, initargs=(pipeline, settings, render)
+            self.n_process, initializer=_start, initargs=(pipeline, annotator.settings, render)
         )
 
     def submit(self, numbers: range, rows: Sequence[Row | BadRow]) -> Callable[[], Batch]:
-        packed = [_pack(row) for row in rows]
+        packed = [pack(row) for row in rows]
         try:
             future = self._pool.submit(_annotate, numbers, packed)
         except BrokenProcessPool as error:
@@ -101,19 +103,27 @@ class Processes(Engine):
         self._pool.shutdown(cancel_futures=True)
 
 
-def _pack(row: Row | BadRow) -> Row | BadRow | tuple[Row, bytes]:
+def pack(row: Row | BadRow) -> PackedRow:
     """Return a row that can be pickled without the vocabulary of its Doc."""
     if isinstance(row, Row) and row.doc is not None:
         return replace(row, doc=None, raw=None), row.doc.to_bytes()
     return row
 
 
-def _unpack(packed: Row | BadRow | tuple[Row, bytes]) -> Row | BadRow:
+def unpack(packed: PackedRow, vocab: Vocab) -> Row | BadRow:
+    """Return the row that was packed; its Doc has the given vocabulary."""
     if not isinstance(packed, tuple):
         return packed
     row, data = packed
-    doc = Doc(_annotator.nlp.vocab).from_bytes(data)
+    doc = Doc(vocab).from_bytes(data)
     return replace(row, doc=doc, raw=doc)
+
+
+def begin_worker() -> None:
+    """Let a process leave interrupts to the run, and end with it."""
+    # An interrupt goes to all processes of a terminal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _start(
@@ -121,9 +131,7 @@ def _start(
 ) -> None:
     """Make a process ready to work."""
     global _annotator, _render
-    # An interrupt goes to all processes of a terminal: the run handles it.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    begin_worker()
     if not isinstance(pipeline, Language):
         config, disabled, data, underscore = pipeline
         Underscore.load_state(underscore)
@@ -138,5 +146,6 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _annotate(numbers: range, rows: Sequence[Row | BadRow | tuple[Row, bytes]]) -> Batch:
-    return _annotator.render(numbers, [_unpack(row) for row in rows], _render)
+def _annotate(numbers: range, rows: Sequence[PackedRow]) -> Batch:
+    vocab = _annotator.nlp.vocab
+    return _annotator.render(numbers, [unpack(row, vocab) for row in rows], _render)
