@@ -26,14 +26,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .step import steps_of
+
 # Networks with the layers of BERT under the same names, by their `model_type`.
 _MODEL_TYPES = {"bert", "roberta", "xlm-roberta", "camembert", "electra"}
 # The number of pieces for which oneDNN chooses the layout of weights; other numbers work as well.
 _PIECES = 768
 
 
-# A weight, and what changes with its values: the place of its data, and the version that torch counts.
-_Weight = tuple[nn.Parameter, int, int]
+# A weight, and what changes with its values: the place of its data, the version that torch counts, and
+# the number of our own steps, which torch does not count in its fused AdamW.
+_Weight = tuple[nn.Parameter, int, int, int]
 
 
 class PackedLayers:
@@ -109,8 +112,7 @@ class PackedLayers:
 
     def _prepared(self, dtype: torch.dtype) -> list[_Layer]:
         """Return the layers for a dtype, prepared anew if a weight has changed."""
-        # A step of the optimizer raises the version of a weight; loading may put another in its place.
-        state = [(w, w.data_ptr(), w._version) for w in self._encoder.parameters()]
+        state = [(w, w.data_ptr(), w._version, steps_of(w)) for w in self._encoder.parameters()]
         known = self._layers.get(dtype)
         if known is None or not _is_same(known[0], state):
             layers = [_Layer(layer, dtype) for layer in self._encoder.layer]

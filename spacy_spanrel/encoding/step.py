@@ -75,19 +75,22 @@ def step(shims: Iterable[Trainable], optimizer: Optimizer) -> None:
     if optimizer.grad_clip:
         nn.utils.clip_grad_norm_(parameters, float(optimizer.grad_clip))
     torch_optimizer.step()
-    _count_change(parameters)
+    for weight in parameters:
+        if weight.grad is not None:
+            weight._steps = steps_of(weight) + 1  # type: ignore[attr-defined]
     torch_optimizer.zero_grad(set_to_none=True)
 
 
-@torch.no_grad()
-def _count_change(weights: Iterable[nn.Parameter]) -> None:
-    """Raise the versions of weights, which torch counts at every change, but not in its fused AdamW.
+def steps_of(weight: nn.Parameter) -> int:
+    """Return the number of steps that changed a weight.
 
-    Copies of weights (`packed`) are renewed by these versions.
+    The version that torch counts would not do: its fused AdamW does not raise it. Nor may we raise it,
+    because `nlp.update` takes the step of a `tok2vec` between its forward and its backward pass.
+
+    weight (Parameter): The weight.
+    RETURNS (int): The number of steps.
     """
-    for weight in weights:
-        if weight.grad is not None:
-            weight.as_strided((0,), (1,)).zero_()  # changes no number
+    return getattr(weight, "_steps", 0)
 
 
 def current_rates(shims: Iterable[Trainable]) -> dict[str, float]:
