@@ -22,13 +22,13 @@ from typing import Any
 
 import spacy
 import torch
-from runtimes import measure, pipe_time, processor, read_rows, set_precision
+from runtimes import measure, network_of, pipe_time, processor, read_rows, set_precision
 from timing import best_bare_forward, clock, show, use_processor_time
 
 from spacy_spanrel.cli.optimize import docs_to_compare
 from spacy_spanrel.encoding import packed
 from spacy_spanrel.encoding.checkpoint import HFModule
-from spacy_spanrel.encoding.shim import computes_bfloat16, torch_shims
+from spacy_spanrel.encoding.shim import computes_bfloat16
 from spacy_spanrel.evaluation import our_components
 
 CPU = torch.device("cpu")
@@ -68,8 +68,7 @@ def main() -> None:
     nlp = spacy.load(args.model)
     (component,) = our_components(nlp)
     docs = list(docs_to_compare(nlp, args.texts))[: args.limit]
-    modules = (m for s in torch_shims(nlp.get_pipe(component).model) for m in s.module.modules())
-    module = next(m for m in modules if isinstance(m, HFModule))
+    module = network_of(nlp, component)
     layers = module._packed
     assert layers is not None, "the layers of this network are left to transformers"
 

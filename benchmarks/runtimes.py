@@ -102,6 +102,13 @@ def read_rows(nlp: Language, docs: list[Doc]) -> list[list[int]]:
     return sorted(rows, key=len)
 
 
+def network_of(nlp: Language, component: str) -> HFModule:
+    """Return the only network of a component."""
+    shims = torch_shims(nlp.get_pipe(component).model)
+    (network,) = (m for s in shims for m in s.module.modules() if isinstance(m, HFModule))
+    return network
+
+
 def pipe_time(nlp: Language, docs: list[Doc]) -> float:
     """Return the seconds that `nlp.pipe` takes, including the annotation of the Docs."""
     inputs = [doc.copy() for doc in docs]
@@ -163,12 +170,7 @@ def main() -> None:
         torch_nlp, onnx_nlp, int8_nlp = map(spacy.load, (args.model, converted, integers))
         (component,) = our_components(torch_nlp)
         docs = list(docs_to_compare(torch_nlp, args.texts))[: args.limit]
-        (module,) = (
-            m
-            for shim in torch_shims(torch_nlp.get_pipe(component).model)
-            for m in shim.module.modules()
-            if isinstance(m, HFModule)
-        )
+        module = network_of(torch_nlp, component)
         set_precision(torch_nlp, component, "float32")
         pieces = read_rows(torch_nlp, docs)
 
