@@ -62,6 +62,7 @@ class Errors:
         "clusters, each a list of character offsets (start, end) in the Doc. If another package owns "
         "this extension, give its clusters to spacy_spanrel.set_clusters: span groups are read first."
     )
+    E111 = "[E_SR111] A weight is a finite number from 0 on, not {weight!r}."
 
     # Encoding
     E201 = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import reprlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -204,6 +205,17 @@ class JsonValue:
         if not isinstance(self.raw, int) or isinstance(self.raw, bool):
             raise self.wrong_kind("an integer")
         return self.raw
+
+    def as_number(self) -> float:
+        """Return a finite number from 0 on; true and false are none."""
+        value = self.raw
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not 0 <= value < math.inf
+        ):
+            raise self.wrong_kind("a finite number from 0 on")
+        return float(value)
 
     def as_bool(self) -> bool:
         """Return true or false."""

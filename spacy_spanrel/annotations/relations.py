@@ -4,7 +4,8 @@ Relations are stored in a ``SpanGroup`` of spaCy as consecutive (head, tail) spa
 ``DocBin`` with default settings, ``Doc.to_bytes``, ``n_process`` and ``Doc.from_docs`` (which drops the
 scores); the data of extensions does not. The label of both spans is the label of the relation, their
 ``id_`` is the entity type of the argument, and ``group.attrs["scores"]`` holds one score, or None, for
-each relation.
+each relation. If a relation or an entity has another weight than 1, ``group.attrs["weights"]`` holds one
+weight for each.
 
 Other components may write groups of the same names. What they keep in the attributes is read where it
 has the form that is used here, and ignored otherwise.
@@ -28,6 +29,7 @@ from .extensions import Extension, register
 ENTITIES_KEY = "entities"
 RELATIONS_KEY = "relations"
 SCORES_ATTR = "scores"
+WEIGHTS_ATTR = "weights"
 # Attribute of the group of relations: the number of pairs that were not classified, if there are any.
 PAIRS_LEFT_OUT_ATTR = "pairs_left_out"
 # Likewise: the entity types that a classifier does not know, with the number of pairs skipped for each.
@@ -70,6 +72,8 @@ class Relation:
     tail (Span): The second argument (object), labelled likewise.
     label (str): The label of the relation.
     score (float | None): Probability from 0 to 1; None for gold annotation.
+    weight (float): Of gold annotation, the share of the relation in the loss, 0 or more; 1 for what
+        people have annotated, less for what another program has suggested.
 
     `head_entity` and `tail_entity` are the best mentions of what the arguments refer to, in a Doc with
     clusters of coreferent mentions (see `get_clusters`).
@@ -79,6 +83,7 @@ class Relation:
     tail: Span
     label: str
     score: float | None = None
+    weight: float = 1.0
     _source: _EntitySource | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
@@ -162,9 +167,10 @@ def get_relations(
     pairs = _stored_pairs(group, key, scores, stored)
     arguments = [span for head, tail, _ in pairs for span in (head, tail)]
     source = _EntitySource(doc, arguments, clusters_prefix)
+    weights = _weights(group, len(pairs))
     relations = tuple(
-        Relation(head, tail, label, score)
-        for (head, tail, label), score in zip(pairs, scores or (), strict=True)
+        Relation(head, tail, label, score, weight)
+        for (head, tail, label), score, weight in zip(pairs, scores or (), weights, strict=True)
     )
     for relation in relations:
         object.__setattr__(relation, "_source", source)  # shared, so that it works only once
@@ -216,17 +222,44 @@ def _probabilities(stored: Any) -> list[float | None] | None:
     return scores
 
 
+def _weights(group: SpanGroup, n: int) -> list[float]:
+    """Return the weights of a group of n things; 1 for each if it stores none, or anything else."""
+    values = _as_list(group.attrs.get(WEIGHTS_ATTR)) or ()
+    fits = len(values) == n and all(_is_weight(value) for value in values)
+    return [float(value) for value in values] if fits else [1.0] * n
+
+
+def _is_weight(value: Any) -> bool:
+    is_number = isinstance(value, _NUMBERS) and not isinstance(value, bool)
+    return is_number and math.isfinite(value) and value >= 0
+
+
+def weight_attrs(weights: Sequence[float]) -> dict[str, list[float]]:
+    """Return the attribute of a span group that stores weights; none if all are 1.
+
+    weights (Sequence[float]): The weights.
+    RETURNS (dict[str, list[float]]): The attribute.
+    RAISES (ValueError): If one of them is no finite number from 0 on.
+    """
+    for weight in weights:
+        if not _is_weight(weight):
+            raise ValueError(Errors.E111.format(weight=weight))
+    is_plain = all(weight == 1 for weight in weights)
+    return {} if is_plain else {WEIGHTS_ATTR: [float(weight) for weight in weights]}
+
+
 def set_relations(doc: Doc, relations: Iterable[Relation], key: str = RELATIONS_KEY) -> None:
     """Replace the relations of a Doc.
 
     doc (Doc): The Doc.
     relations (Iterable[Relation]): Relations between spans of this Doc.
     key (str): The span group to write.
-    RAISES (ValueError): If an argument belongs to another Doc, or a score is not a probability; the
-        Doc is then unchanged.
+    RAISES (ValueError): If an argument belongs to another Doc, a score is not a probability, or a
+        weight not a number from 0 on; the Doc is then unchanged.
     """
     spans: list[Span] = []
     scores: list[float | None] = []
+    weights: list[float] = []
     for relation in relations:
         if relation.head.doc is not doc or relation.tail.doc is not doc:
             raise ValueError(Errors.E103.format(label=relation.label))
@@ -244,7 +277,9 @@ def set_relations(doc: Doc, relations: Iterable[Relation], key: str = RELATIONS_
                 )
             )
         scores.append(score)
-    doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs={SCORES_ATTR: scores})
+        weights.append(relation.weight)
+    attrs = {SCORES_ATTR: scores, **weight_attrs(weights)}
+    doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs=attrs)
 
 
 def get_pair_scores(doc: Doc, key: str = RELATIONS_KEY) -> tuple[PairScores, ...]:
@@ -304,7 +339,8 @@ def set_entities(
 ) -> None:
     """Replace the entity spans of a Doc; they may overlap.
 
-    Other attributes of the group stay: a converter stores the id of the Doc's record there.
+    Other attributes of the group stay, as a converter stores the id of the Doc's record there; weights
+    do not, because they belong to the spans that were there.
 
     doc (Doc): The Doc.
     spans (Sequence[Span]): Labelled spans.
@@ -312,6 +348,7 @@ def set_entities(
     key (str): The span group to write.
     """
     attrs = dict(doc.spans[key].attrs) if key in doc.spans else {}
+    attrs.pop(WEIGHTS_ATTR, None)
     attrs[SCORES_ATTR] = [float(score) for score in scores]
     doc.spans[key] = SpanGroup(doc, name=key, spans=spans, attrs=attrs)
 
@@ -342,6 +379,17 @@ def get_entity_scores(doc: Doc, key: str | None = ENTITIES_KEY) -> list[float | 
     stored = doc.spans[key].attrs.get(SCORES_ATTR) if key is not None and key in doc.spans else None
     scores = _probabilities(stored)
     return scores if scores is not None and len(scores) == n else [None] * n
+
+
+def get_entity_weights(doc: Doc, key: str | None = ENTITIES_KEY) -> list[float]:
+    """Read the weights in the loss of the gold entities that `get_entities` returns.
+
+    doc (Doc): The Doc.
+    key (str | None): The span group; None for `doc.ents`.
+    RETURNS (list[float]): One weight for each entity, as in `Relation`; 1 if the group stores none.
+    """
+    n = len(get_entities(doc, key))
+    return _weights(doc.spans[key], n) if key is not None and key in doc.spans else [1.0] * n
 
 
 @dataclass(frozen=True)

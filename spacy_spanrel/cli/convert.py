@@ -105,6 +105,14 @@ def convert_cli(
             "and their mentions",
         ),
     ] = None,
+    links: Annotated[
+        str | None,
+        typer.Option(
+            "--links",
+            metavar="NAME",
+            help="langextract: the attribute that names the entity to which another one belongs",
+        ),
+    ] = None,
     negatives: Negatives = None,
     lang: Annotated[
         str,
@@ -123,10 +131,11 @@ def convert_cli(
     out.
 
     Formats: ade (DRUG-AE.rel), brat (.txt and .ann), conll04 (conll04.corp), doccano (JSON lines),
-    kbp37 (text form of KBP37), labelstudio (JSON, not JSON-MIN), prodigy (JSON lines of
-    rel.manual), scierc (JSON lines of SciERC or DyGIE++), semeval (text form of SemEval-2010
-    Task 8), spert (JSON of SpERT), squad (JSON of SQuAD 1.1 or 2.0), tacred (JSON of TACRED or
-    Re-TACRED).
+    kbp37 (text form of KBP37), labelstudio (JSON, not JSON-MIN), langextract (JSON lines of
+    LangExtract), prodigy (JSON lines of rel.manual), scierc (JSON lines of SciERC or DyGIE++),
+    semeval (text form of SemEval-2010 Task 8), spert (JSON of SpERT), squad (JSON of SQuAD 1.1 or
+    2.0), tacred (JSON of TACRED or Re-TACRED), triples (JSON lines of any program that names head,
+    relation and tail in words).
 
     Examples:
 
@@ -142,6 +151,7 @@ def convert_cli(
     $ python -m spacy spanrel convert labelstudio project-1.json train.spacy --text-key text
     $ python -m spacy spanrel convert brat annotated_folder train.spacy --coref Coref
     $ python -m spacy spanrel convert squad train-v2.0.json train.spacy --lang es
+    $ python -m spacy spanrel convert triples answers.jsonl silver.spacy --skip-invalid
     """
     with failing_with(f"Nothing written to {output}"):
         report = convert(
@@ -156,6 +166,7 @@ def convert_cli(
             offsets=cast(DoccanoOffsets | None, offsets),
             keep_unannotated=keep_unannotated,
             coref=coref,
+            links=links,
             negatives=negatives,
             lang=lang,
             quiet=quiet,
@@ -181,6 +192,7 @@ def convert(
     offsets: DoccanoOffsets | None = None,
     keep_unannotated: bool = False,
     coref: str | None = None,
+    links: str | None = None,
     negatives: str | None = None,
     lang: str = "en",
     quiet: bool = True,
@@ -199,6 +211,7 @@ def convert(
     offsets ("auto" | "utf-16" | "code-points" | None): For doccano only: the unit of offsets.
     keep_unannotated (bool): For brat only: keep texts without an .ann file.
     coref (str | None): For brat, doccano, labelstudio and prodigy: the name of coreference.
+    links (str | None): For langextract only: the attribute that links entities.
     negatives (str | None): Label for the pairs of entities without a relation, see
         `add_negatives`. It need not be in the types file.
     lang (str): Language of the blank pipeline that gives vocabulary and tokenizer.
@@ -223,6 +236,7 @@ def convert(
         "offsets": offsets,
         "keep_unannotated": keep_unannotated or None,
         "coref": coref,
+        "links": links,
     }
     options = {name: value for name, value in options.items() if value is not None}
     for name in options:
@@ -303,6 +317,8 @@ def print_report(report: ConversionReport, output: Path) -> None:
         "Relations lost": report.lost_relations,
         "Answers not at their offset, taken from the nearest place": report.repaired_answers,
         "Answers that are not in the text, left out": report.lost_answers,
+        "Strings that are not in the text": report.unplaced,
+        "Strings found with other spelling": report.similar,
         "Records skipped": [_as_finding(error) for error in report.skipped],
     }
     # Rows that are printed only if they happened.

@@ -289,7 +289,7 @@ WRITERS: dict[str, Writer] = {
         docs_to_triples,
         write_json_lines,
         needs=None,
-        options=frozenset({"entities"}),
+        options=frozenset({"entities", "text"}),
     ),
 }
 
@@ -336,6 +336,10 @@ def export_cli(
             help="csv and triples: a row for each relation between two entities, named by their best "
             "mentions, with its evidence",
         ),
+    ] = False,
+    text: Annotated[
+        bool,
+        typer.Option("--text", help="triples: add the text to each line, as convert needs it"),
     ] = False,
     coref: Annotated[
         str | None,
@@ -395,6 +399,7 @@ def export_cli(
             entities_key=entities_key,
             relations_key=relations_key,
             entities=entities,
+            text=text,
             coref=coref,
             clusters_prefix=clusters_prefix,
             key=key,
@@ -415,6 +420,7 @@ def export(
     entities_key: str = ENTITIES_KEY,
     relations_key: str = RELATIONS_KEY,
     entities: bool = False,
+    text: bool = False,
     coref: str | None = None,
     clusters_prefix: str = CLUSTERS_PREFIX,
     key: str | None = None,
@@ -432,6 +438,7 @@ def export(
     entities_key (str): Span group of entities. A Doc without the default one gives its `doc.ents`.
     relations_key (str): Span group of relations.
     entities (bool): For csv and triples only: write relations between entities, see `docs_to_triples`.
+    text (bool): For triples only: write the text with each relation, for `convert`.
     coref (str | None): For brat, doccano, labelstudio and prodigy only: the name of coreference, under
         which clusters are written.
     clusters_prefix (str): Prefix of the span groups of coreferent mentions, as in `get_clusters`.
@@ -459,6 +466,7 @@ def export(
         ("key", key),
         ("raw", raw or None),
         ("entities", entities or None),
+        ("text", text or None),
         ("coref", coref),
     ):
         if value is None:

@@ -13,6 +13,7 @@ from .conll04 import conll04_to_docs, docs_to_conll04
 from .doccano import doccano_to_docs, docs_to_doccano
 from .kbp37 import docs_to_kbp37, kbp37_to_docs
 from .labelstudio import docs_to_labelstudio, labelstudio_to_docs
+from .langextract import langextract_to_docs
 from .negatives import add_negatives
 from .prodigy import docs_to_prodigy, prodigy_to_docs
 from .report import ConversionReport, ExportReport
@@ -21,7 +22,7 @@ from .semeval import docs_to_semeval, semeval_to_docs
 from .spert import docs_to_spert, spert_to_docs
 from .squad import answers_to_predictions, docs_to_squad, squad_to_docs
 from .tacred import docs_to_tacred, tacred_to_docs
-from .triples import docs_to_triples
+from .triples import docs_to_triples, triples_to_docs
 from .type_names import TypeNames, read_types
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "get_orig_id",
     "kbp37_to_docs",
     "labelstudio_to_docs",
+    "langextract_to_docs",
     "prodigy_to_docs",
     "read_types",
     "scierc_to_docs",
@@ -59,4 +61,5 @@ __all__ = [
     "spert_to_docs",
     "squad_to_docs",
     "tacred_to_docs",
+    "triples_to_docs",
 ]

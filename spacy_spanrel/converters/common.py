@@ -19,9 +19,9 @@ Texts without entities or relations stay in the data: they are negative examples
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import spacy
 from spacy.language import Language
@@ -29,7 +29,7 @@ from spacy.tokens import Doc, Span, SpanGroup
 from spacy.util import filter_spans
 
 from ..annotations import ENTITIES_KEY, Relation, set_clusters, set_relations
-from ..annotations.relations import ORIG_ID_ATTR
+from ..annotations.relations import ORIG_ID_ATTR, weight_attrs
 from ..errors import Errors
 from ..reading import ConversionError, ErrorHandler, JsonValue, Place, Where, raise_error, short
 from .report import ConversionReport, Finding
@@ -52,20 +52,29 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Entity:
-    """An entity by token offsets, end exclusive."""
+    """An entity by token offsets, end exclusive.
+
+    start, end, label: Two entities that agree in them are one.
+    weight (float): The share in the loss of training, as in `Relation`.
+    score (float | None): The probability, if the entity was predicted.
+    """
 
     start: int
     end: int
     label: str
+    weight: float = field(default=1.0, compare=False)
+    score: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A relation between two entities by their indices."""
+    """A relation between two entities by their indices; weight and score as in `Entity`."""
 
     head: int
     tail: int
     label: str
+    weight: float = field(default=1.0, compare=False)
+    score: float | None = field(default=None, compare=False)
 
 
 def split_clusters(
@@ -276,12 +285,19 @@ class DocMaker:
             if edge.label in symmetric:
                 # One direction stands for both: the order of the text.
                 head, tail = sorted((head, tail), key=lambda e: (e.start, e.end, e.label))
-            edges[head, tail, edge.label] = Relation(spans[head], spans[tail], edge.label)
-        gold = [spans[entity] for entity in dict.fromkeys(named)]
+            key = head, tail, edge.label
+            # Of a relation, or entity, that comes twice, the most certain one counts.
+            weight = max(edge.weight, edges[key].weight if key in edges else 0.0)
+            edges[key] = Relation(spans[head], spans[tail], edge.label, weight=weight)
+        weights: dict[Entity, float] = {}
+        for entity in named:
+            weights[entity] = max(entity.weight, weights.get(entity, 0.0))
+        gold = [spans[entity] for entity in weights]
         orig_id = place.id
         if isinstance(orig_id, int) and orig_id not in _INT64:
             orig_id = str(orig_id)
-        attrs = {} if orig_id is None else {ORIG_ID_ATTR: orig_id}
+        attrs: dict[str, Any] = {} if orig_id is None else {ORIG_ID_ATTR: orig_id}
+        attrs |= weight_attrs([*weights.values()])
         doc.spans[ENTITIES_KEY] = SpanGroup(doc, name=ENTITIES_KEY, spans=gold, attrs=attrs)
         set_relations(doc, edges.values())
         doc.ents = tuple(filter_spans(gold))

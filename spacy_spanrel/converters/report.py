@@ -45,6 +45,8 @@ class ConversionReport:
     misaligned_answers (int): Reference answers that begin or end inside a token; they are kept.
     repaired_answers (list[Finding]): Answers found elsewhere than the file says.
     lost_answers (list[Finding]): Answers that do not occur in their text, left out.
+    unplaced (list[Finding]): Strings that name entities and are not in their text, left out.
+    similar (list[Finding]): Strings taken for others in their text that differ in a few characters.
     notes (Counter[str]): Everything else that was changed or left out, in words, and how often.
     """
 
@@ -74,6 +76,8 @@ class ConversionReport:
     misaligned_answers: int = 0
     repaired_answers: list[Finding] = field(default_factory=list)
     lost_answers: list[Finding] = field(default_factory=list)
+    unplaced: list[Finding] = field(default_factory=list)
+    similar: list[Finding] = field(default_factory=list)
     notes: Counter[str] = field(default_factory=Counter)
     _ids: set[RecordId] = field(default_factory=set, init=False, repr=False)
 

@@ -19,6 +19,7 @@ from ..annotations import (
     get_clusters,
     get_entities,
     get_entity_scores,
+    get_entity_weights,
     get_pair_scores,
     get_relations,
 )
@@ -56,6 +57,7 @@ def read_annotations(
     notes: Counter[str] = Counter()
     relations = get_relations(doc)
     notes["scores of relations, left out"] += sum(r.score is not None for r in relations)
+    notes["weights of relations, left out"] += sum(r.weight != 1 for r in relations)
     index: dict[Entity, int] = {}
     by_place: dict[tuple[int, int], int] = {}
 
@@ -101,9 +103,11 @@ def read_annotations(
 
 
 def note_scores(doc: Doc, report: ExportReport) -> None:
-    """Count the scores of entities and of pairs without relations, which no format can hold."""
+    """Count what no format can hold: scores and weights of entities, scores of all labels of a pair."""
     n_scores = sum(score is not None for score in get_entity_scores(doc))
     report.note("scores of entities, left out", n_scores)
+    n_weights = sum(weight != 1 for weight in get_entity_weights(doc))
+    report.note("weights of entities, left out", n_weights)
     report.note("pairs whose scores for all labels are left out", len(get_pair_scores(doc)))
 
 

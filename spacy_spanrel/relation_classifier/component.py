@@ -679,7 +679,11 @@ class RelationClassifier(TorchPipe):
         )
         self._note_too_long(docs, targets.pairs, output.rows)
         truth = to_device(torch.from_numpy(targets.labels[output.rows]), output.logits.device)
-        loss, d_logits = class_loss(output.logits, truth)
+        weights = None
+        if targets.weights is not None:
+            rows = torch.from_numpy(targets.weights[output.rows])
+            weights = to_device(rows, output.logits.device)
+        loss, d_logits = class_loss(output.logits, truth, weights)
         cast(Backprop, backprop)(d_logits)
         return (loss,)
 

@@ -18,11 +18,13 @@ class GoldPair:
 
     pair (SpanPair): Head and tail as spans of the predicted Doc, labelled with their entity types.
     label (str): The label that is learned: the first one that the pair has.
+    weight (float): The share of the pair in the loss: the weight of the relation with this label.
     more_labels (list[str]): Its other labels.
     """
 
     pair: SpanPair
     label: str
+    weight: float = 1.0
     more_labels: list[str] = field(default_factory=list)
 
 
@@ -62,7 +64,7 @@ def read_gold(example: Example, relations_key: str) -> Gold:
                 Span(doc, *head, label=relation.head.label_),
                 Span(doc, *tail, label=relation.tail.label_),
             )
-            gold.pairs[key] = GoldPair(spans, relation.label)
+            gold.pairs[key] = GoldPair(spans, relation.label, relation.weight)
         elif relation.label != pair.label:
             pair.more_labels.append(relation.label)
     return gold

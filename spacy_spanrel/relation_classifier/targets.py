@@ -12,7 +12,7 @@ import numpy as np
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..arrays import BoolArray, IntArray
+from ..arrays import BoolArray, FloatArray, IntArray
 from ..errors import Errors
 from ..pairing import check_gold_label
 from .entity_types import Variants
@@ -29,12 +29,14 @@ class Targets:
     without_entities (list[str]): Relations of the gold annotation whose arguments are not paired in
         the predicted Docs.
     skipped (Counter[str]): Numbers of what the batch leaves out of training, by reason.
+    weights (float32 array, (n_pairs,) | None): Weight of each pair in the loss; None for 1.
     """
 
     pairs: list[list[TypedPair]]
     labels: IntArray
     without_entities: list[str]
     skipped: Counter[str]
+    weights: FloatArray | None = None
 
 
 def make_targets(
@@ -67,6 +69,7 @@ def make_targets(
     classes = {label: i for i, label in enumerate(labels)}
     pairs: list[list[TypedPair]] = []
     targets: list[int] = []
+    weights: list[float] = []
     without_entities: list[str] = []
     skipped: Counter[str] = Counter()
     for example in examples:
@@ -76,7 +79,10 @@ def make_targets(
             len(gold_pair.more_labels) for gold_pair in gold.pairs.values()
         )
         if cfg["train_pairs"] == "gold":
-            labelled = [(gold_pair.pair, gold_pair.label) for gold_pair in gold.pairs.values()]
+            labelled = [
+                (gold_pair.pair, gold_pair.label, gold_pair.weight)
+                for gold_pair in gold.pairs.values()
+            ]
         else:
             doc_pairs = find_pairs(example.predicted)
             without_entities += _relations_without_entities(doc_pairs, gold, cfg["negative_label"])
@@ -84,12 +90,13 @@ def make_targets(
             skipped["pairs_beyond_max_pairs"] += chosen.n_beyond
             labelled = label_pairs(name, cfg, labels, chosen.pairs, gold)
         pairs.append([])
-        for (head, tail), label in labelled:
+        for (head, tail), label, weight in labelled:
             check_gold_label(name, "a relation", label, classes, example.reference.text)
             types = known_types(head.label_, tail.label_)
             if types:
                 pairs[-1].append(typed_pair((head, tail), types[0]))
                 targets.append(classes[label])
+                weights.append(weight)
             elif cfg["train_pairs"] == "gold":
                 raise ValueError(
                     Errors.E706.format(
@@ -100,6 +107,7 @@ def make_targets(
                 skipped["pairs_of_unknown_types"] += 1
     skipped["relations_without_entities"] = len(without_entities)
     truth = np.asarray(targets, dtype=np.int64)
+    weight_of_pair = np.asarray(weights, dtype=np.float32)
     if cfg["max_negatives"] is not None and cfg["negative_label"] in classes:
         is_negative = truth == classes[cfg["negative_label"]]
         left_out = draw_left_out(is_negative, cfg["max_negatives"], rng)
@@ -111,8 +119,9 @@ def make_targets(
             list(compress(doc_pairs, kept[start:]))
             for doc_pairs, start in zip(pairs, borders, strict=False)
         ]
-        truth = truth[kept]
-    return Targets(pairs, truth, without_entities, skipped)
+        truth, weight_of_pair = truth[kept], weight_of_pair[kept]
+    weighted = bool((weight_of_pair != 1).any())
+    return Targets(pairs, truth, without_entities, skipped, weight_of_pair if weighted else None)
 
 
 def draw_left_out(is_negative: BoolArray, max_negatives: int, rng: np.random.Generator) -> IntArray:
@@ -138,7 +147,7 @@ def label_pairs(
     labels: Sequence[str],
     pairs: Sequence[SpanPair],
     gold: Gold,
-) -> list[tuple[SpanPair, str]]:
+) -> list[tuple[SpanPair, str, float]]:
     """Label the pairs of a predicted Doc with the gold relations between the same token ranges.
 
     A pair has a symmetric relation in both directions. Pairs without a gold relation get the negative
@@ -147,24 +156,26 @@ def label_pairs(
     name, cfg, labels: As in `make_targets`.
     pairs (Sequence[SpanPair]): The pairs.
     gold (Gold): The gold annotation.
-    RETURNS (list[tuple[SpanPair, str]]): Pairs and labels, in the order of the pairs.
+    RETURNS (list[tuple[SpanPair, str, float]]): Pairs, labels and weights, in the order of the pairs.
+        A pair without a gold relation has the weight 1.
     RAISES (ValueError): If a pair needs the negative label and the component does not have it.
     """
     negative, symmetric = cfg["negative_label"], cfg["symmetric"]
-    label_of = {
-        key[2:] + key[:2]: gold_pair.label
+    gold_of = {
+        key[2:] + key[:2]: gold_pair
         for key, gold_pair in gold.pairs.items()
         if gold_pair.label in symmetric
     }
-    label_of |= {key: gold_pair.label for key, gold_pair in gold.pairs.items()}
+    gold_of |= gold.pairs
     labelled = []
     for pair in pairs:
-        label = label_of.get(pair_key(pair), negative)
+        gold_pair = gold_of.get(pair_key(pair))
+        label = negative if gold_pair is None else gold_pair.label
         if label is None:
             continue
-        if label == negative and negative not in labels and pair_key(pair) not in label_of:
+        if label == negative and negative not in labels and gold_pair is None:
             raise ValueError(Errors.E710.format(name=name, negative=negative, labels=list(labels)))
-        labelled.append((pair, label))
+        labelled.append((pair, label, 1.0 if gold_pair is None else gold_pair.weight))
     return labelled
 
 

@@ -606,10 +606,12 @@ class SpanRelation(TorchPipe):
             d_spans = torch.zeros_like(span_logits)
         else:
             labels = to_device(torch.from_numpy(targets.span_labels), span_logits.device)
-            loss, d_spans = class_loss(span_logits, labels)
+            weights = _to_tensor(targets.span_weights, span_logits.device)
+            loss, d_spans = class_loss(span_logits, labels, weights)
             losses.append(loss)
         truth = to_device(torch.from_numpy(targets.pair_targets), pair_logits.device)
-        loss, d_pairs = pair_loss(pair_logits, truth)
+        weights = _to_tensor(targets.pair_weights, pair_logits.device)
+        loss, d_pairs = pair_loss(pair_logits, truth, weights)
         return [*losses, loss], (d_spans, d_pairs)
 
     def make_targets(self, examples: Sequence[Example], reach: Reach) -> Targets:
@@ -661,7 +663,7 @@ class SpanRelation(TorchPipe):
             check_gold_label(self.name, "a relation", label, columns, doc[head[0] : head[1]].text)
         if self._takes_entities:
             ranges = sorted({(span.start, span.end) for span in self._entities_of(doc)})
-            classes = []
+            entities, classes = [], []
         else:
             class_of = {label: i + 1 for i, label in enumerate(self.entity_labels)}
             entities = sorted(set(gold.entities))
@@ -671,7 +673,9 @@ class SpanRelation(TorchPipe):
             classes = [class_of[label] for _, _, label in entities]
         spans = np.asarray(ranges, dtype=np.int64).reshape(-1, 2)
         row_of_span = {span: row for row, span in enumerate(ranges)}
-        related = look_up_relations(gold.relations, row_of_span, columns, self.cfg["symmetric"])
+        related = look_up_relations(
+            gold.relations, row_of_span, columns, self.cfg["symmetric"], gold.relation_weights
+        )
         # Or the entities of long Docs would hardly be told from other spans.
         n_texts = len(np.unique(reach.span_ends))
         negative = sample_pairs(
@@ -692,13 +696,23 @@ class SpanRelation(TorchPipe):
             spans = np.concatenate([spans, others])
         labels = np.zeros(len(spans), dtype=np.int64)
         labels[: len(classes)] = classes
+        weights = np.ones(len(spans), dtype=np.float32)
+        weights[: len(entities)] = [gold.entity_weights.get(entity, 1.0) for entity in entities]
         targets = Targets(
             spans,
             np.concatenate([related.pairs, negative]),
             labels,
             np.pad(related.targets, ((0, len(negative)), (0, 0))),
+            weights if gold.entity_weights else None,
+            np.pad(related.weights, ((0, len(negative)), (0, 0)), constant_values=1)
+            if gold.relation_weights
+            else None,
         )
         return targets, [relation_text(relation, doc) for relation in related.without_entities]
+
+
+def _to_tensor(weights: FloatArray | None, device: torch.device) -> Tensor | None:
+    return None if weights is None else to_device(torch.from_numpy(weights), device)
 
 
 def _solid_tokens(docs: Sequence[Doc]) -> BoolArray:

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
-from ..annotations import get_entities, get_relations
+from ..annotations import get_entities, get_entity_weights, get_relations
 from ..encoding.alignment import SpanProjector
 
 # Token range and type.
@@ -29,6 +29,8 @@ class Gold:
     misaligned (list[str]): Spans that do not lie on token borders of the predicted Doc.
     negative (list[GoldRelation]): Pairs that are annotated as not related: with the negative label,
         or with no label.
+    entity_weights (dict[GoldEntity, float]), relation_weights (dict[GoldRelation, float]): The share
+        of entities and relations in the loss, where it is not 1.
     """
 
     entities: list[GoldEntity] = field(default_factory=list)
@@ -36,6 +38,8 @@ class Gold:
     type_pairs: list[tuple[str, str, str]] = field(default_factory=list)
     misaligned: list[str] = field(default_factory=list)
     negative: list[GoldRelation] = field(default_factory=list)
+    entity_weights: dict[GoldEntity, float] = field(default_factory=dict)
+    relation_weights: dict[GoldRelation, float] = field(default_factory=dict)
 
 
 def read_gold(example: Example, cfg: Mapping[str, Any]) -> Gold:
@@ -50,14 +54,25 @@ def read_gold(example: Example, cfg: Mapping[str, Any]) -> Gold:
     reference = example.reference
     project = SpanProjector(reference, example.predicted)
     relations = get_relations(reference, cfg["relations_key"])
-    arguments = [argument for r in relations for argument in (r.head, r.tail)]
     entities = get_entities(reference, cfg["spans_key"])
-    for span in {(s.start, s.end, s.label_): s for s in [*entities, *arguments]}.values():
+    # An argument that is not among the entities is as certain as the most certain of its relations.
+    arguments = sorted(
+        ((span, r.weight) for r in relations for span in (r.head, r.tail)),
+        key=lambda argument: -argument[1],
+    )
+    weighted = [*zip(entities, get_entity_weights(reference, cfg["spans_key"]), strict=True)]
+    unique: dict[tuple[int, int, str], tuple[Span, float]] = {}
+    for span, weight in [*weighted, *arguments]:
+        unique.setdefault((span.start, span.end, span.label_), (span, weight))
+    for span, weight in unique.values():
         tokens = project(span)
         if tokens is None:
             gold.misaligned.append(f"{span.text!r} ({span.label_})")
         elif span.label_:
-            gold.entities.append((*tokens, span.label_))
+            entity = (*tokens, span.label_)
+            gold.entities.append(entity)
+            if weight != 1:
+                gold.entity_weights[entity] = weight
     for relation in relations:
         head, tail = project(relation.head), project(relation.tail)
         if head is None or tail is None:
@@ -66,6 +81,8 @@ def read_gold(example: Example, cfg: Mapping[str, Any]) -> Gold:
             gold.negative.append((head, tail, relation.label))
             continue
         gold.relations.append((head, tail, relation.label))
+        if relation.weight != 1:
+            gold.relation_weights[head, tail, relation.label] = relation.weight
         gold.type_pairs.append((relation.label, relation.head.label_, relation.tail.label_))
     return gold
 

@@ -21,12 +21,18 @@ class Targets:
     pairs (int64 array, (n_pairs, 2)): Rows (head, tail) of `spans`.
     span_labels (int64 array, (n_spans,)): Class of each span; 0 is "no entity".
     pair_targets (float32 array, (n_pairs, n_relation_types)): 1 where the relation holds.
+    span_weights (float32 array, (n_spans,) | None): Weight of each span in the loss; None for 1.
+    pair_weights (float32 array, (n_pairs, n_relation_types) | None): Weight of each target likewise.
+        A relation's weight is that of its own target. That other relations do not hold between its
+        arguments is as certain as of all other pairs.
     """
 
     spans: IntArray
     pairs: IntArray
     span_labels: IntArray
     pair_targets: FloatArray
+    span_weights: FloatArray | None = None
+    pair_weights: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,7 @@ class RelatedPairs:
 
     pairs (int64 array, (n, 2)): Rows (head, tail) of the Doc's entities, each once.
     targets (float32 array, (n, n_relation_types)): 1 where the relation holds.
+    weights (float32 array, (n, n_relation_types)): Weight of each target in the loss.
     not_negative (int64 array, (m, 2)): Pairs that are not drawn as negatives: the related ones, and
         the other direction of symmetric relations.
     without_entities (list[GoldRelation]): Relations of which an argument is not among the entities.
@@ -42,6 +49,7 @@ class RelatedPairs:
 
     pairs: IntArray
     targets: FloatArray
+    weights: FloatArray
     not_negative: IntArray
     without_entities: list[GoldRelation]
 
@@ -51,6 +59,7 @@ def look_up_relations(
     row_of_span: Mapping[tuple[int, int], int],
     columns: Mapping[str, int],
     symmetric: Collection[str],
+    weight_of: Mapping[GoldRelation, float],
 ) -> RelatedPairs:
     """Look the relations of a Doc up among its entities.
 
@@ -58,9 +67,11 @@ def look_up_relations(
     row_of_span (Mapping[tuple[int, int], int]): Row of each entity span.
     columns (Mapping[str, int]): Class of each relation label.
     symmetric (Collection[str]): Relations without a direction.
+    weight_of (Mapping[GoldRelation, float]): Weights other than 1.
     RETURNS (RelatedPairs): The related pairs.
     """
     targets: dict[tuple[int, int], FloatArray] = {}
+    weights: dict[tuple[int, int], FloatArray] = {}
     not_negative: set[tuple[int, int]] = set()
     without_entities = []
     for relation in relations:
@@ -71,12 +82,16 @@ def look_up_relations(
         pair = (row_of_span[head], row_of_span[tail])
         row = targets.setdefault(pair, np.zeros(len(columns), dtype=np.float32))
         row[columns[label]] = 1.0
+        row = weights.setdefault(pair, np.ones(len(columns), dtype=np.float32))
+        row[columns[label]] = weight_of.get(relation, 1.0)
         not_negative.add(pair)
         if label in symmetric:
             not_negative.add(pair[::-1])
+    shape = (len(targets), len(columns))
     return RelatedPairs(
         _as_rows(list(targets)),
-        np.asarray(list(targets.values()), dtype=np.float32).reshape(len(targets), len(columns)),
+        np.asarray(list(targets.values()), dtype=np.float32).reshape(shape),
+        np.asarray(list(weights.values()), dtype=np.float32).reshape(shape),
         _as_rows(sorted(not_negative)),
         without_entities,
     )
@@ -125,6 +140,13 @@ def join_targets(
     first_token = np.cumsum([0, *lengths]).tolist()
     first_span = np.cumsum([0, *(len(part.spans) for part in parts)]).tolist()
     empty = np.zeros((0, 2), dtype=np.int64)
+    span_weights = pair_weights = None
+    if any(part.span_weights is not None for part in parts):
+        weights = [_or_ones(part.span_weights, part.span_labels.shape) for part in parts]
+        span_weights = np.concatenate(weights)
+    if any(part.pair_weights is not None for part in parts):
+        weights = [_or_ones(part.pair_weights, part.pair_targets.shape) for part in parts]
+        pair_weights = np.concatenate(weights)
     return Targets(
         np.concatenate([empty, *(p.spans + i for p, i in zip(parts, first_token, strict=False))]),
         np.concatenate([empty, *(p.pairs + i for p, i in zip(parts, first_span, strict=False))]),
@@ -135,7 +157,13 @@ def join_targets(
                 *(part.pair_targets for part in parts),
             ]
         ),
+        span_weights,
+        pair_weights,
     )
+
+
+def _or_ones(weights: FloatArray | None, shape: tuple[int, ...]) -> FloatArray:
+    return np.ones(shape, dtype=np.float32) if weights is None else weights
 
 
 def _as_rows(pairs: Sequence[tuple[int, int]]) -> IntArray:

@@ -25,7 +25,7 @@ from spacy.training import Example
 
 from ..annotations.answers import join_questions
 from ..annotations.clusters import numbered_prefix
-from ..annotations.relations import SCORES_ATTR
+from ..annotations.relations import SCORES_ATTR, WEIGHTS_ATTR
 from ..settings import check_settings, number, whole_number
 
 Batcher = Callable[[Iterable[Example]], Iterable[Sequence[Example]]]
@@ -213,14 +213,24 @@ def join_docs(docs: Sequence[Doc], borders: bool = True) -> Doc:
 
 
 def _join_attrs(groups: Sequence[SpanGroup]) -> dict[str, Any]:
-    """Join the attributes of groups: scores one after the other, others if they are equal."""
+    """Join the attributes of groups: scores and weights one after the other, others if they are equal."""
     first, *others = [dict(group.attrs) for group in groups]
     attrs = {
         name: value
         for name, value in first.items()
-        if name != SCORES_ATTR and all(repr(other.get(name)) == repr(value) for other in others)
+        if name not in (SCORES_ATTR, WEIGHTS_ATTR)
+        and all(repr(other.get(name)) == repr(value) for other in others)
     }
     scores = [list(group.attrs.get(SCORES_ATTR, ())) for group in groups]
     if any(scores):
         attrs[SCORES_ATTR] = sum(scores, [])
+    weighted = next((g for g in groups if g.attrs.get(WEIGHTS_ATTR)), None)
+    if weighted is not None:
+        # One for each span of entities, one for two spans of relations; none if all are 1.
+        spans_each = len(weighted) // len(weighted.attrs[WEIGHTS_ATTR])
+        attrs[WEIGHTS_ATTR] = [
+            weight
+            for g in groups
+            for weight in g.attrs.get(WEIGHTS_ATTR) or [1.0] * (len(g) // spans_each)
+        ]
     return attrs

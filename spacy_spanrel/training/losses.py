@@ -30,26 +30,39 @@ def with_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[flo
     return float(value.detach()), gradient
 
 
-def class_loss(logits: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+def class_loss(
+    logits: Tensor, labels: Tensor, weights: Tensor | None = None
+) -> tuple[float, Tensor]:
     """Compute the cross-entropy, averaged over rows. A row is a span in SpERT (Eberts and Ulges 2020,
     section 3), and a pair in relation classification.
 
     logits (Tensor): Logits. *Shape:* ``(n_rows, n_classes)``
     labels (Tensor): The class of each row, int64. *Shape:* ``(n_rows,)``
+    weights (Tensor | None): The weight of each row, float32; None for 1. The sum is divided by the
+        number of rows and not by the sum of the weights, so that a batch of doubtful rows moves the
+        network less than a batch of certain ones. *Shape:* ``(n_rows,)``
     RETURNS (tuple[float, Tensor]): The value and the gradient.
     """
-    return with_gradient(lambda z: F.cross_entropy(z, labels), logits)
+    if weights is None:
+        return with_gradient(lambda z: F.cross_entropy(z, labels), logits)
+    return with_gradient(
+        lambda z: (F.cross_entropy(z, labels, reduction="none") * weights).mean(), logits
+    )
 
 
-def pair_loss(logits: Tensor, targets: Tensor) -> tuple[float, Tensor]:
+def pair_loss(
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None
+) -> tuple[float, Tensor]:
     """Compute the binary cross-entropy, averaged over pairs and relation types (SpERT, section 3).
 
     logits (Tensor): Logits. *Shape:* ``(n_pairs, n_relation_types)``
     targets (Tensor): 1 for each relation that holds, else 0; float32.
         *Shape:* ``(n_pairs, n_relation_types)``
+    weights (Tensor | None): The weight of each target, float32; None for 1. The sum is divided by
+        the number of targets, as in `class_loss`. *Shape:* ``(n_pairs, n_relation_types)``
     RETURNS (tuple[float, Tensor]): The value and the gradient.
     """
-    return with_gradient(lambda z: F.binary_cross_entropy_with_logits(z, targets), logits)
+    return with_gradient(lambda z: F.binary_cross_entropy_with_logits(z, targets, weights), logits)
 
 
 def ends_loss(

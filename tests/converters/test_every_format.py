@@ -20,7 +20,7 @@ from spacy_spanrel.annotations import (
 )
 from spacy_spanrel.cli.convert import CONVERTERS
 from spacy_spanrel.cli.export import WRITERS
-from spacy_spanrel.converters import ConversionError, ConversionReport, ExportReport
+from spacy_spanrel.converters import ConversionError, ConversionReport, ExportReport, get_orig_id
 from tests.converters.texts import (
     NLP,
     PREDICTED_VIEW,
@@ -32,7 +32,10 @@ from tests.converters.texts import (
 
 # brat is a folder of files, and an .ann file may be empty.
 FILES = sorted(set(CONVERTERS) - {"brat"})
-JSON = ["doccano", "labelstudio", "prodigy", "scierc", "spert", "squad", "tacred"]
+JSON = [
+    *("doccano", "labelstudio", "langextract", "prodigy", "scierc", "spert", "squad", "tacred"),
+    "triples",
+]
 WITH_TYPES = sorted(set(CONVERTERS) - {"squad"})
 
 
@@ -46,6 +49,23 @@ def gold(name: str) -> Doc:
     return doc
 
 
+def extractions(doc: Doc) -> dict[str, Any]:
+    """Return the record that LangExtract would save."""
+    items = [
+        {
+            "extraction_class": span.label_,
+            "extraction_text": span.text,
+            "char_interval": {"start_pos": span.start_char, "end_pos": span.end_char},
+            "alignment_status": "match_exact",
+        }
+        for span in doc.spans["entities"]
+    ]
+    arguments = {"head": "rash", "tail": "zinc"}
+    relation = {"extraction_class": "Adverse-Effect", "extraction_text": "rash after zinc"}
+    items.append({**relation, "attributes": arguments})
+    return {"document_id": get_orig_id(doc), "text": doc.text, "extractions": items}
+
+
 @pytest.fixture
 def sample(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A file of the test's format with two records."""
@@ -53,8 +73,12 @@ def sample(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 
 def save(data_format: str, docs: list[Doc], folder: Path) -> Path:
-    writer, path = WRITERS[data_format], folder / "sample"
-    options = {"source": "docs"} if data_format == "squad" else {}
+    path = folder / "sample"
+    if data_format == "langextract":  # which is only read
+        path.write_text("".join(f"{json.dumps(extractions(doc))}\n" for doc in docs), "utf-8")
+        return path
+    writer = WRITERS[data_format]
+    options = {"squad": {"source": "docs"}, "triples": {"text": True}}.get(data_format, {})
     writer.write(writer.records(docs, ExportReport(), **options), path)
     return path
 

@@ -39,7 +39,7 @@ EXAMPLES: list[Row] = [
     ),
 ]
 # Formats that `convert` reads, with the file that is a sample of them.
-SAMPLES = ("doccano", "labelstudio", "prodigy", "spert", "squad", "tacred")
+SAMPLES = ("doccano", "labelstudio", "prodigy", "spert", "squad", "tacred", "triples")
 # The longest row of the configs.
 MAX_POSITION = 512
 
@@ -107,7 +107,8 @@ def _write_data(folder: Path) -> None:
         shutil.copy(folder / GOLD, folder / name)
     for name in SAMPLES:
         negatives = "no_relation" if name == "tacred" else None
-        export(name, folder / GOLD, folder / "samples" / name, negatives=negatives)
+        with_text = name == "triples"
+        export(name, folder / GOLD, folder / "samples" / name, negatives=negatives, text=with_text)
     export("brat", folder / GOLD, folder / "annotated_folder")
     types = {
         "entities": {name: {"short": name, "verbose": name} for name in ENTITY_LABELS},
