@@ -34,6 +34,7 @@ from .engines import Devices, RayWorkers, import_ray, make_pipelines
 from .inputs import is_address, is_pattern, pattern_root
 from .progress import (
     COMPLETE,
+    COUNTS,
     ENDING,
     MERGED,
     WRITING,
@@ -279,7 +280,7 @@ def annotate(
                 reading=reading,
                 workplace=workplace,
                 writer=writer,
-                progress=saved or Progress(fingerprint),
+                progress=saved or Progress(fingerprint=fingerprint),
                 start_engine=start_engine,
                 batch_size=batch,
                 chunk_size=chunk_size,
@@ -303,7 +304,7 @@ def _complete_shard(output: Path, errors: Path, counts: dict[str, Any]) -> Annot
         output=output,
         errors=errors if counts["failed"] else None,
         resumed_at=counts["rows"],
-        **{name: counts[name] for name in shards.COUNTS},
+        **{name: counts[name] for name in COUNTS},
     )
 
 
@@ -370,14 +371,9 @@ class _Run:
         return AnnotationReport(
             output=self.workplace.output,
             errors=self.errors_path if done.failed else None,
-            rows=done.rows,
-            annotated=done.annotated,
-            failed=done.failed,
-            entities=done.entities,
-            relations=done.relations,
-            answers=done.answers,
             resumed_at=resumed_at,
             first_error=self.first_error,
+            **{name: getattr(done, name) for name in COUNTS},
         )
 
     def _save(self) -> None:
@@ -456,12 +452,8 @@ class _Run:
                 if not rendered:
                     self._check_failures(len(chunk), last, failed)
                 done.stage = COMPLETE if last else WRITING
-                done.rows += len(chunk)
-                done.annotated += len(rendered)
-                done.failed += len(failed)
-                done.entities += sum(row.entities for row in rendered)
-                done.relations += sum(row.relations for row in rendered)
-                done.answers += sum(row.answers for row in rendered)
+                for outcome in outcomes:
+                    done.add(None if isinstance(outcome, BadRow) else outcome[1:])
                 done.output = self.writer.commit([row.output for row in rendered])
                 done.error_bytes = self.errors.append(_error_lines(failed))
                 self._save()

@@ -16,7 +16,6 @@ import os
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -29,6 +28,7 @@ from ..annotations import make_questions
 from ..errors import Errors
 from ..reading import Place
 from .annotator import RowAnnotator, choose_components, count_results, memory_zone
+from .progress import RowCounts
 from .rows import ID_KEY, QUESTIONS_KEY, BadRow, Row, parse_row
 from .schema import column_values, import_pyarrow, result_fields
 
@@ -43,22 +43,6 @@ _lock = threading.RLock()
 
 # A `pyarrow.RecordBatch` or a `pyarrow.Table`.
 ArrowData = TypeVar("ArrowData")
-
-
-@dataclass
-class RowCounts:
-    """Counts of the rows that an annotator has seen in this process.
-
-    rows, annotated, failed (int): Rows, and how many of them were annotated and how many failed.
-    entities, relations, answers (int): Predictions; answers without questions that have none.
-    """
-
-    rows: int = 0
-    annotated: int = 0
-    failed: int = 0
-    entities: int = 0
-    relations: int = 0
-    answers: int = 0
 
 
 class ArrowAnnotator:
@@ -299,19 +283,14 @@ class ArrowAnnotator:
         return pa.RecordBatch.from_arrays([*kept, *results], schema=schema)
 
     def _record(self, outcome: Any) -> dict[str, Any]:
-        self.counts.rows += 1
         if isinstance(outcome, BadRow):
             message = f"{outcome.error}: {outcome.message}"
             if self.errors == "raise":
                 raise ValueError(Errors.E964.format(id=outcome.place.id, error=message))
-            self.counts.failed += 1
+            self.counts.add(None)
             # As in the file of failed rows: a message may quote what cannot be stored.
             return {ERROR_COLUMN: message.encode("utf-8", "backslashreplace").decode()}
-        self.counts.annotated += 1
-        entities, relations, answers = count_results(outcome.data)
-        self.counts.entities += entities
-        self.counts.relations += relations
-        self.counts.answers += answers
+        self.counts.add(count_results(outcome.data))
         record: dict[str, Any] = outcome.data
         return record
 

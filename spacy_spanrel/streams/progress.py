@@ -231,32 +231,57 @@ class AppendFile:
 
 
 @dataclass
-class Progress:
-    """How far a run is.
+class RowCounts:
+    """Counts of rows that are done.
 
-    fingerprint (dict[str, Any]): Fingerprint of the input, the pipeline and the settings.
-    stage (str): WRITING, COMPLETE or MERGED.
-    rows (int): How many rows of the input are done.
-    annotated, failed (int): How many of them are in the output, and how many failed.
-    entities, relations, answers (int): How many the output holds.
-    output (dict[str, int]): How much of the output is committed, as its writer says.
-    error_bytes (int): How many bytes of the file of errors are committed.
+    rows, annotated, failed (int): Rows, and how many of them were annotated and how many failed.
+    entities, relations, answers (int): Predictions; answers without questions that have none.
     """
 
-    fingerprint: dict[str, Any]
-    stage: str = WRITING
     rows: int = 0
     annotated: int = 0
     failed: int = 0
     entities: int = 0
     relations: int = 0
     answers: int = 0
+
+    def add(self, predictions: tuple[int, int, int] | None) -> None:
+        """Count a row. predictions (tuple[int, int, int] | None): How many entities, relations and
+        answers it has; None if it failed."""
+        self.rows += 1
+        if predictions is None:
+            self.failed += 1
+            return
+        entities, relations, answers = predictions
+        self.annotated += 1
+        self.entities += entities
+        self.relations += relations
+        self.answers += answers
+
+
+COUNTS = tuple(item.name for item in fields(RowCounts))
+
+
+@dataclass(kw_only=True)
+class Progress(RowCounts):
+    """How far a run is: what is counted is committed.
+
+    fingerprint (dict[str, Any]): Fingerprint of the input, the pipeline and the settings.
+    stage (str): WRITING, COMPLETE or MERGED.
+    output (dict[str, int]): How much of the output is committed, as its writer says.
+    error_bytes (int): How many bytes of the file of errors are committed.
+    """
+
+    fingerprint: dict[str, Any]
+    stage: str = WRITING
     output: dict[str, int] = field(default_factory=dict)
     error_bytes: int = 0
 
     def save(self, path: Path) -> None:
         """Write the file, durably."""
-        write_whole(path, json.dumps(asdict(self), indent=1).encode())
+        # What the run is stands before its counts.
+        values = {"fingerprint": self.fingerprint, "stage": self.stage, **asdict(self)}
+        write_whole(path, json.dumps(values, indent=1).encode())
 
     @classmethod
     def load(cls, path: Path) -> Progress | None:

@@ -25,12 +25,11 @@ from ..errors import Errors
 from ..files import check_output, open_whole, write_whole
 from ..reading import argument_error
 from .inputs import InputFile
-from .progress import Progress, beside
+from .progress import COUNTS, Progress, beside
 from .schema import import_pyarrow
 
 ShardBy = Literal["rows", "files"]
 
-COUNTS = ("rows", "annotated", "failed", "entities", "relations", "answers")
 _NAME = re.compile(r"_(\d{5})-of-(\d{5})\.json")
 # The rows of a shard that are held at once when Parquet is merged.
 _BATCH_ROWS = 1000
