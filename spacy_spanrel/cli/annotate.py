@@ -31,7 +31,8 @@ def annotate_cli(
     output: Annotated[
         str | None,
         typer.Argument(
-            metavar="OUTPUT", help="File to write (.jsonl, .parquet, .spacy), or folder of shards"
+            metavar="OUTPUT",
+            help="File to write (.jsonl, .jsonl.gz, .parquet, .spacy), or folder ('found/': Parquet)",
         ),
     ] = None,
     input_format: Annotated[
@@ -184,9 +185,11 @@ def annotate_cli(
     INPUT: text (.txt; each line is a text or, with --unit file, each file), jsonl (objects with the
     text or "tokens", and perhaps "id" and "questions"; other keys are kept), csv (with a header),
     parquet (columns are such keys), json (a list of texts, lists of tokens and objects, as for SpERT),
-    spacy (Docs; each file is loaded as a whole). OUTPUT: jsonl, parquet (other keys are JSON in
-    "meta"), spacy (one .spacy file, put together in memory, up to 10 million tokens; or, for a name
-    without suffix and --output-format spacy, a folder of shards).
+    spacy (Docs; each file is loaded as a whole). OUTPUT: jsonl (perhaps with .gz or .zst behind it),
+    parquet (other keys are JSON in "meta"; for a name that ends with a slash, a folder of files with
+    --chunk-size rows each, which programs read as one data set), spacy (one .spacy file, put together in
+    memory, up to 10 million tokens; or, for a name without suffix and --output-format spacy, a folder of
+    shards).
 
     Several files are one input, in the order of their names. Files that end in .gz or .zst are
     decompressed while they are read. Addresses belong to fsspec; it says which package a storage needs.
@@ -199,15 +202,15 @@ def annotate_cli(
     and writes. All machines of a Ray cluster must see MODEL. A worker that Ray loses is started again.
 
     --n-process, --gpu-id, --devices, --engine and its options, --max-errors, --strict, --force and
-    --quiet may differ when a run is
-    continued.
+    --quiet may differ when a run is continued.
 
     Examples:
 
     \b
     $ python -m spacy spanrel annotate model texts.jsonl found.jsonl
     $ python -m spacy spanrel annotate model articles/ found.parquet --unit file
-    $ python -m spacy spanrel annotate model "2024/**/*.jsonl.zst" found.jsonl
+    $ python -m spacy spanrel annotate model "2024/**/*.jsonl.zst" found.jsonl.zst
+    $ python -m spacy spanrel annotate model "texts/*.parquet" found/ --engine ray --workers 8
     $ python -m spacy spanrel annotate model posts.csv found.jsonl --text-key body --gpu-id 0
     $ python -m spacy spanrel annotate model predict.json shards --output-format spacy
     $ python -m spacy spanrel annotate model texts.jsonl found.jsonl --entities

@@ -128,8 +128,9 @@ def annotate(
     model (str | Path | Language): The pipeline: its folder, its package's name, or itself.
     source (str | Path): The input: a file, a folder of files of one format, a pattern such as
         "texts/*.jsonl.gz", or an address that fsspec knows, such as "s3://bucket/texts"; see `inputs`.
-    output (str | Path): The file to write, or the folder for shards of Docs; see `records` and
-        `writers`. Failed rows are written to OUTPUT.errors.jsonl.
+    output (str | Path): The file to write, or the folder for shards of Docs or, with a slash at the end
+        of its name, for files of Parquet; see `records` and `writers`. JSON lines may end in .gz or
+        .zst. Failed rows are written to OUTPUT.errors.jsonl.
     input_format (str | None): One of `INPUT_FORMATS`; None to tell by the suffix.
     output_format (str | None): One of `OUTPUT_FORMATS`; None to tell by the suffix.
     text_key (str): Key or column of the text.
@@ -168,7 +169,7 @@ def annotate(
     """
     if is_address(output):
         raise argument_error("OUTPUT", f"'{output}'", "a file or folder of this machine")
-    output = Path(output)
+    named, output = output, Path(output)
     if output.is_symlink():
         output = Path(os.path.realpath(output))
     for name, number in (
@@ -187,19 +188,18 @@ def annotate(
     files = find_source(source, input_format)
     share = Shard() if shard is None else Shard.parse(shard, shard_by)
     if shard is None:
-        output_format = check_output_format(output, output_format)
+        output_format = check_output_format(named, output_format)
         errors_path = beside(output, ERRORS_ENDING)
     else:
         output, output_format = _shard_output(output, share, output_format)
         errors_path = shards.errors_path(output)
-    _check_output(
-        source, files, output, output_format, None if isinstance(model, Language) else model
-    )
+    folder = is_folder(output if shard else named, output_format)
+    _check_output(source, files, output, folder, None if isinstance(model, Language) else model)
     refuse_old_run(output)
     if files.format == "parquet":
         import_pyarrow()  # before anything is begun
     with Workplace(output) as workplace:
-        writer = make_writer(workplace, output_format, entities)
+        writer = make_writer(workplace, output_format, folder, entities)
         _check_errors_file(errors_path)
         if restart:
             workplace.clear()
@@ -592,7 +592,7 @@ def _check_output(
     source: str | Path,
     files: Source,
     output: Path,
-    output_format: str,
+    is_folder: bool,
     model: str | Path | None,
 ) -> None:
     """Refuse an output that would take the place of something else."""
@@ -602,7 +602,7 @@ def _check_output(
         folder = pattern_root(folder)
     if folder.is_dir() and folder.resolve() in output.resolve().parents:
         raise argument_error("OUTPUT", f"'{output}'", f"a place outside of the input '{source}'")
-    if is_folder(output, output_format):
+    if is_folder:
         check_folder(output, source, model)
     elif output.exists() and not output.is_file():
         found = "folder" if output.is_dir() else "device or pipe"

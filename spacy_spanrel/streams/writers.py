@@ -6,6 +6,7 @@ when it is complete; an old one stays until then.
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from ..annotations.relations import ORIG_ID_ATTR
 from ..errors import Errors
 from ..files import check_folder, mark_folder, sync_folder, to_json, to_plain, write_whole
 from ..reading import argument_error
+from .inputs import COMPRESSIONS
 from .progress import AppendFile, Workplace
 from .records import make_record
 from .rows import META_KEY, Row
@@ -92,11 +94,14 @@ class Writer:
         """Close files."""
 
 
-def make_writer(workplace: Workplace, output_format: str, entities: bool = False) -> Writer:
+def make_writer(
+    workplace: Workplace, output_format: str, folder: bool = False, entities: bool = False
+) -> Writer:
     """Make the writer of a format.
 
     workplace (Workplace): The folder of the run.
     output_format (str): One of OUTPUT_FORMATS.
+    folder (bool): Whether the output is a folder, see `is_folder`.
     entities (bool): Whether the `results` have relations between entities.
     RETURNS (Writer): The writer; nothing is touched yet.
     RAISES (ImportError): If the format needs a package that is not installed.
@@ -104,19 +109,27 @@ def make_writer(workplace: Workplace, output_format: str, entities: bool = False
     if output_format == "jsonl":
         return JsonLinesWriter(workplace)
     if output_format == "parquet":
-        return ParquetWriter(workplace, entities)
-    return ShardsWriter(workplace) if is_folder(workplace.output) else DocBinWriter(workplace)
+        return (ParquetFolderWriter if folder else ParquetWriter)(workplace, entities)
+    return ShardsWriter(workplace) if folder else DocBinWriter(workplace)
 
 
-def is_folder(output: Path, output_format: str = "spacy") -> bool:
-    """Tell whether an output is a folder of shards."""
-    return output_format == "spacy" and output.suffix != ".spacy"
+def is_folder(output: str | Path, output_format: str) -> bool:
+    """Tell whether an output is a folder of files: of Docs for every name but NAME.spacy, of Parquet
+    for a name that ends with a slash."""
+    if output_format == "spacy":
+        return Path(output).suffix != ".spacy"
+    return output_format == "parquet" and ends_with_slash(output)
 
 
-def check_output_format(output: Path, output_format: str | None) -> str:
+def ends_with_slash(output: str | Path) -> bool:
+    """Tell whether an output is named as a folder: "found/"."""
+    return str(output).endswith(("/", os.sep))
+
+
+def check_output_format(output: str | Path, output_format: str | None) -> str:
     """Return the format of an output.
 
-    output (Path): The file, or the folder for shards of Docs.
+    output (str | Path): The file or folder.
     output_format (str | None): One of OUTPUT_FORMATS; None to tell by the suffix.
     RETURNS (str): The format.
     RAISES (ConversionError): If the format is not known.
@@ -127,23 +140,43 @@ def check_output_format(output: Path, output_format: str | None) -> str:
             found=repr(output_format),
             expected="one of " + ", ".join(OUTPUT_FORMATS),
         )
-    chosen = output_format or SUFFIXES.get(output.suffix, "")
+    chosen = output_format or SUFFIXES.get(Path(output).suffix, "")
+    if not chosen and compression(output):
+        chosen = SUFFIXES.get(Path(output).with_suffix("").suffix, "")
+        chosen = chosen if chosen == "jsonl" else ""  # the others are compressed inside
+    if not chosen and ends_with_slash(output):
+        chosen = "parquet"
     if not chosen:
         raise argument_error(
             "OUTPUT",
             found=f"'{output}'",
-            expected=f"a name that ends in {', '.join(SUFFIXES)}, or --output-format "
-            "(with 'spacy' and no suffix: a folder of shards)",
+            expected=f"a name that ends in {', '.join(SUFFIXES)} (.jsonl perhaps with "
+            f"{' or '.join(COMPRESSIONS)} behind it), or --output-format "
+            "(with 'spacy' and no suffix: a folder of shards), or a name that ends with '/' for a "
+            "folder of Parquet files",
         )
     return chosen
 
 
+def compression(output: str | Path) -> str:
+    """Return the suffix of an output's compression; "" if there is none."""
+    suffix = Path(output).suffix
+    return suffix if suffix in COMPRESSIONS else ""
+
+
 class JsonLinesWriter(Writer):
-    """JSON lines: one file that grows, and is cut back to what was committed."""
+    """JSON lines: one file that grows, and is cut back to what was committed.
+
+    In a compressed file, the rows of each chunk are a gzip member or a Zstandard frame of their own.
+    Programs read several of them as one file.
+    """
 
     def __init__(self, workplace: Workplace):
         super().__init__(workplace)
         self.ready = workplace.rows_path
+        self.compression = compression(self.output)
+        if self.compression == ".zst":
+            import_pyarrow()
         self._file = AppendFile(self.ready)
 
     def start(self, state: dict[str, int]) -> None:
@@ -154,7 +187,12 @@ class JsonLinesWriter(Writer):
         return f"{to_json(make_record(number, row, results))}\n".encode()
 
     def commit(self, rows: Sequence[Any]) -> dict[str, int]:
-        return {"bytes": self._file.append(b"".join(rows))}
+        data = b"".join(rows)
+        if data and self.compression == ".gz":
+            data = gzip.compress(data, mtime=0)
+        elif data and self.compression == ".zst":
+            data = import_pyarrow().compress(data, "zstd", asbytes=True)
+        return {"bytes": self._file.append(data)}
 
     def build(self) -> None:
         self.close()  # Windows renames no open file
@@ -195,6 +233,28 @@ class _PartsWriter(Writer):
 
     def to_bytes(self, rows: Sequence[Any]) -> bytes:
         raise NotImplementedError
+
+
+class _FolderWriter(_PartsWriter):
+    """The output is the folder of the files of all chunks."""
+
+    def __init__(self, *settings: Any):
+        super().__init__(*settings)
+        self.ready = self.workplace.parts_path
+
+    def build(self) -> None:
+        mark_folder(self.ready)
+
+    def publish(self) -> None:
+        if not self.published:
+            if self.output.exists():
+                check_folder(self.output)  # something may have been put there meanwhile
+                old = self.workplace.old_path
+                if old.exists():
+                    shutil.rmtree(old)
+                os.replace(self.output, old)
+            os.replace(self.ready, self.output)
+            sync_folder(self.output.parent)
 
 
 class ParquetWriter(_PartsWriter):
@@ -240,6 +300,15 @@ class ParquetWriter(_PartsWriter):
                 writer.write_table(self._pa.concat_tables(tables))
         with self.ready.open("rb") as file:
             os.fsync(file.fileno())
+
+
+class ParquetFolderWriter(_FolderWriter, ParquetWriter):
+    """A folder of Parquet files, one for each chunk, which programs read as one data set."""
+
+    def build(self) -> None:
+        if not self.parts:
+            write_whole(self.path(0), self.to_bytes([]))  # without a file there are no columns
+        super().build()
 
 
 def parquet_schema(entities: bool = False) -> Any:
@@ -296,26 +365,8 @@ def _storable(value: Any) -> Any:
     return value
 
 
-class ShardsWriter(_DocsWriter):
+class ShardsWriter(_FolderWriter, _DocsWriter):
     """A folder of `.spacy` files, which spaCy's corpus readers take as one corpus."""
-
-    def __init__(self, workplace: Workplace):
-        super().__init__(workplace)
-        self.ready = workplace.parts_path
-
-    def build(self) -> None:
-        mark_folder(self.ready)
-
-    def publish(self) -> None:
-        if not self.published:
-            if self.output.exists():
-                check_folder(self.output)  # something may have been put there meanwhile
-                old = self.workplace.old_path
-                if old.exists():
-                    shutil.rmtree(old)
-                os.replace(self.output, old)
-            os.replace(self.ready, self.output)
-            sync_folder(self.output.parent)
 
 
 class DocBinWriter(_DocsWriter):

@@ -123,28 +123,31 @@ def test_scores_of_entities_and_those_of_other_components(ruler, tmp_path):
 
 
 @pytest.mark.parametrize("input_format", ["text", "jsonl", "csv", "parquet", "spacy", "json"])
-@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet", "x.spacy", "x"])
+@pytest.mark.parametrize(
+    "name", ["x.jsonl", "x.jsonl.gz", "x.jsonl.zst", "x.parquet", "x/", "x.spacy", "x"]
+)
 def test_every_format_to_every_other(ruler, tmp_path, out, input_format, name):
     rows = [{"id": f"r{i}", "text": text} for i, text in enumerate(TEXTS)]
     source = write_source(tmp_path / f"in.{input_format}", rows)
     report = annotate(
         ruler,
         source,
-        out / name,
+        f"{out}/{name}",
         input_format=input_format,
         output_format="spacy" if name == "x" else None,
         chunk_size=2,
     )
-    assert names(out) == [name]
+    assert names(out) == [name.removesuffix("/")]
     assert report.rows == report.annotated == 5
     ids = [None] * 5 if input_format == "text" else [row["id"] for row in rows]
     entities = [
         [(e.text, e.label_, e.start_char, e.end_char) for e in ruler(text).ents] for text in TEXTS
     ]
-    if name in ("x.jsonl", "x.parquet"):
-        if name == "x.jsonl":
+    if name not in ("x", "x.spacy"):
+        if name.startswith("x.jsonl"):
             found = read_jsonl(out / name)
         else:
+            assert name != "x/" or len(list((out / name).glob("*.parquet"))) == 3
             table = pyarrow.parquet.read_table(out / name)
             assert table.schema.equals(writers.parquet_schema())
             found = table.to_pylist()
@@ -222,16 +225,17 @@ def test_parquet_is_merged_in_row_groups(ruler, tmp_path, monkeypatch):
     assert found.read()["text"].to_pylist() == numbered(10)
 
 
-@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet", "x.spacy", "x"])
+@pytest.mark.parametrize(
+    "name", ["x.jsonl", "x.jsonl.gz", "x.jsonl.zst", "x.parquet", "x/", "x.spacy", "x"]
+)
 def test_no_rows(ruler, tmp_path, name):
     (tmp_path / "in.txt").write_text("\n \n")
-    report = annotate(
-        ruler, tmp_path / "in.txt", tmp_path / name, output_format="spacy" if name == "x" else None
-    )
+    kind = "spacy" if name == "x" else None
+    report = annotate(ruler, tmp_path / "in.txt", f"{tmp_path}/{name}", output_format=kind)
     assert report.rows == 0
-    if name == "x.jsonl":
+    if name.startswith("x.jsonl"):
         assert read_jsonl(tmp_path / name) == []
-    elif name == "x.parquet":
+    elif name in ("x.parquet", "x/"):
         assert pyarrow.parquet.read_table(tmp_path / name).schema.names[0] == "row"
     elif name == "x.spacy":
         assert read_docs(tmp_path / name) == []
@@ -475,19 +479,21 @@ def test_the_old_output_stays_till_the_new_one_is_complete(ruler, tmp_path, out)
     assert len(read_jsonl(out / "x.jsonl")) == 9
 
 
-def test_folders_of_shards_are_replaced_whole(ruler, tmp_path, out):
+@pytest.mark.parametrize("kind", ["spacy", "parquet"])
+def test_folders_of_shards_are_replaced_whole(ruler, tmp_path, out, kind):
     source = write_jsonl(tmp_path / "in.jsonl", numbered(4))
-    settings = {"output_format": "spacy", "chunk_size": 1}
-    annotate(ruler, source, out / "x", **settings)
+    settings = {"output_format": kind, "chunk_size": 1}
+    folder = f"{out}/x/"
+    annotate(ruler, source, folder, **settings)
     with pytest.raises(FileExistsError):
-        annotate(ruler, source, out / "x", **settings)
+        annotate(ruler, source, folder, **settings)
     write_jsonl(source, numbered(2))
-    annotate(ruler, source, out / "x", force=True, **settings)
-    assert names(out / "x") == [MARKER, "000000.spacy", "000001.spacy"]
+    annotate(ruler, source, folder, force=True, **settings)
+    assert names(out / "x") == [MARKER, f"000000.{kind}", f"000001.{kind}"]
     assert names(out) == ["x"]
     (out / "x" / "notes.txt").write_text("mine")
     with pytest.raises(FileExistsError, match=r"E_SR641.*'notes\.txt'"):
-        annotate(ruler, source, out / "x", force=True, **settings)
+        annotate(ruler, source, folder, force=True, **settings)
     assert (out / "x" / "notes.txt").read_text() == "mine"
 
 
@@ -931,20 +937,28 @@ def test_chunks_have_a_limit_of_bytes(ruler, tmp_path, out, monkeypatch):
 
 @pytest.mark.parametrize(
     ("name", "tear"),
-    [("x.jsonl", False), ("x.jsonl", True), ("x.parquet", False), ("x.spacy", False), ("x", False)],
+    [
+        ("x.jsonl", False),
+        ("x.jsonl", True),
+        ("x.jsonl.gz", True),
+        ("x.parquet", False),
+        ("x/", False),
+        ("x.spacy", False),
+        ("x", False),
+    ],
 )
 def test_a_kill_at_any_step(ruler, tmp_path, name, tear):
     rows = [*numbered(5), 7, *numbered(3), {"text": 7}]
     source = write_jsonl(tmp_path / "in.jsonl", rows)
     settings = {"chunk_size": 4, "output_format": "spacy" if name == "x" else None}
     whole = tmp_path / "whole"
-    annotate(ruler, source, whole / name, **settings)
+    annotate(ruler, source, f"{whole}/{name}", **settings)
     at = 0
     while True:
         folder = tmp_path / f"kill{at}"
 
         def run(folder: Path = folder) -> None:
-            annotate(ruler, source, folder / name, **settings)
+            annotate(ruler, source, f"{folder}/{name}", **settings)
 
         if not killed(run, at, tear):
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -91,7 +92,12 @@ def write_source(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
 
 
 def read_jsonl(path: Path) -> list[Any]:
-    return [json.loads(line) for line in path.read_bytes().split(b"\n")[:-1]]
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        data = gzip.decompress(data)
+    elif path.suffix == ".zst":
+        data = pyarrow.input_stream(path, compression="zstd").read()
+    return [json.loads(line) for line in data.split(b"\n")[:-1]]
 
 
 def read_docs(path: Path) -> list[Doc]:
