@@ -400,6 +400,10 @@ class Errors:
     E932 = "[E_SR932] Nothing could be scored on '{corpus}':\n{reasons}"
 
     # Loggers, commands
+    E937 = (
+        "[E_SR937] No threshold of '{name}' gives a precision of {wanted} on '{path}': that of the best "
+        "one tried is {best:.4f}. Ask for less, or find a threshold for each label (--per-label)."
+    )
     E940 = (
         "[E_SR940] spacy-spanrel.TensorBoardLogger.v1 needs TensorBoard: {error}. Install it "
         "(pip install 'spacy-spanrel[tensorboard]'), or choose another logger in [training.logger]."

@@ -15,7 +15,7 @@ from spacy.training import Example
 from .arrays import BoolArray, FloatArray, IntArray
 from .encoding.alignment import SpanProjector
 from .errors import Errors, Warnings
-from .settings import Rule, survives_as_table
+from .settings import Rule, number, survives_as_table
 
 # Largest number of pairs of a Doc that are made at once and filtered afterwards.
 _FEW_PAIRS = 4096
@@ -448,6 +448,50 @@ TYPE_CONSTRAINTS = Rule(
 )
 
 
+def _is_thresholds(setting: object) -> bool:
+    is_share = number(0, 1).holds
+    if isinstance(setting, Mapping):
+        return survives_as_table(setting) and all(map(is_share, setting.values()))
+    return isinstance(setting, Sequence) and all(
+        isinstance(row, Sequence) and len(row) == 2 and isinstance(row[0], str) and is_share(row[1])
+        for row in setting
+    )
+
+
+# Thresholds of single labels; `threshold_table` reads tables and rows.
+THRESHOLDS = Rule(
+    "a table {label: threshold} or rows [[label, threshold], ...] (where a label has ':' or '='), "
+    "with thresholds from 0 to 1",
+    _is_thresholds,
+)
+
+
+def threshold_table(
+    setting: Mapping[str, float] | Sequence[Sequence[Any]],
+) -> dict[str, float]:
+    """Read the setting "thresholds" in either of its forms.
+
+    setting (Mapping | Sequence): A table {label: threshold} or rows [[label, threshold], ...].
+    RETURNS (dict[str, float]): The threshold of each label that is named.
+    """
+    rows = setting.items() if isinstance(setting, Mapping) else setting
+    return {label: float(value) for label, value in rows}
+
+
+def label_thresholds(
+    labels: Sequence[str], common: float, setting: Mapping[str, float] | Sequence[Sequence[Any]]
+) -> FloatArray:
+    """Return the threshold of each label.
+
+    labels (Sequence[str]): The labels.
+    common (float): The threshold of labels that have none of their own.
+    setting (Mapping | Sequence): As in `threshold_table`.
+    RETURNS (float32 array, (n_labels,)): The thresholds, in the precision of the probabilities.
+    """
+    table = threshold_table(setting)
+    return np.asarray([table.get(label, common) for label in labels], dtype=np.float32)
+
+
 def check_gold_label(name: str, what: str, label: str, labels: Collection[str], text: str) -> None:
     """Refuse gold annotation with a label that a component does not have.
 
@@ -468,11 +512,12 @@ def check_label_settings(name: str, cfg: Mapping[str, Any], labels: Sequence[str
     """Refuse settings that name relations which a component does not have.
 
     name (str): Name of the component.
-    cfg (Mapping[str, Any]): Its settings; "symmetric" and "type_constraints" are checked.
+    cfg (Mapping[str, Any]): Its settings; "symmetric", "thresholds" and "type_constraints" are
+        checked.
     labels (Sequence[str]): Its relation labels.
     RAISES (ValueError): If one of them names another label.
     """
-    named = {"symmetric": cfg["symmetric"]}
+    named = {"symmetric": cfg["symmetric"], "thresholds": list(threshold_table(cfg["thresholds"]))}
     if not isinstance(cfg["type_constraints"], str):
         named["type_constraints"] = list(type_pair_table(cfg["type_constraints"]))
     for setting, names in named.items():

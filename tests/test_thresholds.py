@@ -111,3 +111,48 @@ def test_empty_sweep() -> None:
     assert sweep.best() == sweep.best("macro") == 0.5
     assert sweep.score(0.5) == 0.0
     assert sweep.counts(0.0).micro == sweep.counts(1.0).micro
+
+
+@given(TEXTS, st.sampled_from("abc"))
+def test_no_threshold_beats_the_best_of_a_label(texts: list[Any], label: str) -> None:
+    sweep = sweep_of(texts)
+    if label not in sweep.labels:
+        return
+    best = sweep.best(label=label)
+    f1 = {t: count_at(texts, t).per_label[label].fscore for t in (best, 0.0, 0.2, 0.3, 0.5, 0.8)}
+    assert f1[best] >= max(f1.values()) - 1e-9
+
+
+@given(TEXTS, st.sampled_from([0.0, 0.3, 0.5, 0.75, 1.0]), st.sampled_from([None, "a", "b"]))
+def test_precise_is_the_smallest(texts: list[Any], precision: float, label: str | None) -> None:
+    sweep = sweep_of(texts)
+
+    def reaches(threshold: float) -> bool:
+        counts = count_at(texts, threshold)
+        of_label = counts.micro if label is None else counts.per_label[label]
+        return of_label.tp + of_label.fp > 0 and of_label.precision >= precision - 1e-9
+
+    steps = [0.0, 0.05, 0.15, 0.3, 0.5, 0.8, 0.95, 1.0]
+    threshold = sweep.precise(precision, label)
+    if threshold is None:
+        assert not any(map(reaches, steps))
+        return
+    assert 0 <= threshold <= 1
+    assert reaches(threshold)
+    # All smaller ones of the same range keep the same relations; of the others none reaches it.
+    kept = sweep.counts(threshold)
+    for smaller in (step for step in steps if step < threshold and reaches(step)):
+        counts = sweep.counts(smaller)
+        of_label = [c.micro if label is None else c.per_label[label] for c in (counts, kept)]
+        assert of_label[0] == of_label[1]
+
+
+@given(TEXTS, st.dictionaries(st.sampled_from("abc"), st.sampled_from([0.0, 0.2, 0.5, 1.0])))
+def test_counts_with_thresholds_of_labels(texts: list[Any], thresholds: dict[str, float]) -> None:
+    expected = LabelledCounts()
+    for gold, predicted in texts:
+        kept = [key for key, score in predicted if score >= thresholds.get(key[0], 0.3)]
+        expected.add(gold, kept)
+    counts = sweep_of(texts).counts(0.3, thresholds)
+    assert counts.micro == expected.micro
+    assert counts.per_label == expected.per_label

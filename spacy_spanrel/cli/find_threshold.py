@@ -1,4 +1,5 @@
-"""`python -m spacy spanrel find-threshold` and `find-null-threshold`: thresholds with the best F1.
+"""`python -m spacy spanrel find-threshold` and `find-null-threshold`: thresholds with the best F1, or
+with a precision that one can rely on.
 
 Both predict the corpus once and try every threshold that makes a difference on the scores of that
 prediction. `spacy find-threshold` works with our components too, but predicts anew for each of a few
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -25,15 +26,20 @@ from tqdm import tqdm
 from ..annotations import QA_KEY
 from ..errors import Errors
 from ..files import check_folder, save_whole
+from ..pairing import threshold_table
 from ..reading import Place, argument_error
 from ..scoring.answers import best_null_threshold, gather_answers, squad_scores
+from ..scoring.counts import Counts
 from ..scoring.thresholds import Average, Key, ThresholdSweep
+from ..settings import survives_as_table
 from ..training.corpus import read_examples
 from ._app import GoldInputs, Model, Printer, app, failing_with
 
 NULL_THRESHOLD = "null_threshold"
 # Thresholds to print beside the old and the new one.
 PRINTED = tuple(i / 10 for i in range(10))
+# Gold relations that a label must have in the corpus to get a threshold of its own.
+MIN_EXAMPLES = 10
 # Docs that are predicted together.
 _BATCH = 256
 
@@ -68,14 +74,32 @@ class ThresholdRow:
 
 
 @dataclass(frozen=True)
+class LabelThreshold:
+    """The threshold of one label.
+
+    label (str): The label.
+    examples (int): Number of its gold relations.
+    row (ThresholdRow): Its threshold, and the scores of its relations with it.
+    kept (str): The reason for which the label keeps the threshold that it had; "" if it has a new one.
+    """
+
+    label: str
+    examples: int
+    row: ThresholdRow
+    kept: str = ""
+
+
+@dataclass(frozen=True)
 class RelationThreshold:
     """The result of `find_threshold`.
 
     component (str), setting (str): The component, and the name of its threshold in `cfg`.
     metric (str): The score that the threshold maximizes.
-    before, after (ThresholdRow): Scores with the threshold of the pipeline, and with the best one.
-    others (tuple[ThresholdRow, ...]): Scores with 0, 0.1, ..., 0.9.
+    before, after (ThresholdRow): Scores with the thresholds of the pipeline, and with the new ones.
+    others (tuple[ThresholdRow, ...]): Scores with 0, 0.1, ..., 0.9; none with `per_label`.
     docs, relations (int): Number of gold Docs and relations.
+    thresholds (dict[str, float]): The thresholds of single labels after that.
+    labels (tuple[LabelThreshold, ...]): With `per_label`, each label, in alphabetical order.
     """
 
     component: str
@@ -86,6 +110,8 @@ class RelationThreshold:
     others: tuple[ThresholdRow, ...]
     docs: int
     relations: int
+    thresholds: Mapping[str, float]
+    labels: tuple[LabelThreshold, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -126,11 +152,34 @@ def find_threshold_cli(
             "rel_strict_macro_f",
         ),
     ] = None,
+    per_label: Annotated[
+        bool,
+        typer.Option("--per-label", "-l", help="Find a threshold for each label, in `thresholds`"),
+    ] = False,
+    precision: Annotated[
+        float | None,
+        typer.Option(
+            "--precision",
+            "-p",
+            min=0.0,
+            max=1.0,
+            help="Find the smallest threshold with this precision, not the best F1",
+        ),
+    ] = None,
+    min_examples: Annotated[
+        int,
+        typer.Option(
+            "--min-examples",
+            min=1,
+            help="With --per-label: gold relations that a label must have in CORPUS; others keep "
+            "their threshold",
+        ),
+    ] = MIN_EXAMPLES,
     inputs: GoldInputs = None,
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Find the threshold on the scores of relations that gives the best F1.
+    """Find the threshold on the scores of relations that gives the best F1, or a given precision.
 
     The threshold is relation_threshold of span_relation or threshold of relation_classifier. Unlike
     `spacy find-threshold`, which predicts anew for each of some evenly spaced values and only prints,
@@ -139,11 +188,17 @@ def find_threshold_cli(
     score. Use development data as CORPUS. Without --output or --overwrite the threshold is only
     printed.
 
+    With --per-label each label gets a threshold of its own, which maximizes F1 of the label or, with
+    --precision, is the smallest one whose precision on CORPUS reaches the target. Labels with few gold
+    relations, or whose precision no threshold can raise so far, keep the threshold that they have;
+    they are listed.
+
     Examples:
 
     \b
     $ python -m spacy spanrel find-threshold training/model-best dev.spacy
     $ python -m spacy spanrel find-threshold training/model-best dev.spacy -m rel_f -o model
+    $ python -m spacy spanrel find-threshold training/model-best dev.spacy --per-label -p 0.9 -o model
     """
     with failing_with(f"Nothing written to {output or model}"):
         result = find_threshold(
@@ -151,12 +206,25 @@ def find_threshold_cli(
             corpus,
             component=component,
             metric=metric,
+            per_label=per_label,
+            precision=precision,
+            min_examples=min_examples,
             inputs=inputs or (),
             output=output,
             overwrite=overwrite,
         )
-    rows = [("", row) for row in result.others]
-    rows += [("before", result.before), ("after", result.after)]
+    rows = [("", row, [row.score]) for row in result.others]
+    rows += [(each.label, each.row, []) for each in result.labels]
+    rows += [("before", result.before, [result.before.score])]
+    rows += [("after", result.after, [result.after.score])]
+    kept = [f"{each.label} ({each.kept})" for each in result.labels if each.kept]
+    summary = f"{result.setting} = {result.after.threshold!r}"
+    if result.thresholds:
+        values = ", ".join(f"{label} = {value:.4f}" for label, value in result.thresholds.items())
+        summary += f"; thresholds: {values}"
+    summary += f" ({result.relations} gold relations in {result.docs} Docs)"
+    if kept:
+        summary += "\nThreshold as before: " + ", ".join(kept)
     _print_result(
         ("", "threshold", "found", "P", "R", "F1", result.metric),
         [
@@ -164,12 +232,12 @@ def find_threshold_cli(
                 name,
                 f"{row.threshold:.4f}",
                 str(row.found),
-                *(f"{100 * x:.2f}" for x in (row.precision, row.recall, row.f1, row.score)),
+                *(f"{100 * x:.2f}" for x in (row.precision, row.recall, row.f1, *scores)),
+                *[""] * (1 - len(scores)),
             )
-            for name, row in rows
+            for name, row, scores in rows
         ],
-        f"{result.setting} = {result.after.threshold!r} ({result.relations} gold relations in "
-        f"{result.docs} Docs)",
+        summary,
         output or (model if overwrite else None),
     )
 
@@ -257,13 +325,13 @@ def _named_component(nlp: Language, name: str) -> Any:
     return nlp.get_pipe(name)
 
 
-def _store_threshold(
-    nlp: Language, component: str, setting: str, value: float, folder: Path | None
+def store_settings(
+    nlp: Language, component: str, settings: Mapping[str, Any], folder: Path | None
 ) -> None:
-    """Set a threshold, and save the pipeline if there is a folder to save it in."""
-    nlp.get_pipe(component).cfg[setting] = value  # type: ignore[attr-defined]
+    """Change settings of a component, and save the pipeline if there is a folder to save it in."""
+    nlp.get_pipe(component).cfg.update(settings)  # type: ignore[attr-defined]
     # So that config.cfg says the same, and training that continues from it starts with it.
-    nlp.get_pipe_config(component)[setting] = value
+    nlp.get_pipe_config(component).update(settings)
     if folder is not None:
         save_whole(nlp, folder)
 
@@ -303,24 +371,35 @@ def find_threshold(
     *,
     component: str | None = None,
     metric: str | None = None,
+    per_label: bool = False,
+    precision: float | None = None,
+    min_examples: int = MIN_EXAMPLES,
     inputs: Iterable[str] = (),
     output: str | Path | None = None,
     overwrite: bool = False,
 ) -> RelationThreshold:
-    """Find the best threshold of a component that predicts relations, and save it if asked to.
+    """Find the best threshold of a component that predicts relations, or one for each label, and save
+    it if asked to.
 
     model (str | Path): Folder or package name of the pipeline.
     corpus (str | Path): A `.spacy` file, or a folder of such files.
     component (str | None): Name of the component; None for the only one there is.
     metric (str | None): Score to maximize; None for "rel_strict_f" of `span_relation` and "rel_f" of
-        `relation_classifier`.
+        `relation_classifier`. A threshold for a single label maximizes F1 of the label.
+    per_label (bool): Find a threshold for each label: the setting `thresholds`. The common threshold
+        stays as it is.
+    precision (float | None): Find the smallest threshold whose precision on the corpus reaches this,
+        not the one with the best F1.
+    min_examples (int): With `per_label`, the smallest number of gold relations of a label that gets a
+        threshold of its own. Other labels keep the one that they have.
     inputs (Iterable[str]): Gold annotation that the pipeline is given, as in
         "spacy-spanrel.Corpus.v1".
     output (str | Path | None): New folder for the pipeline with the threshold.
     overwrite (bool): Save the pipeline in the folder from which it was loaded.
     RETURNS (RelationThreshold): The threshold, and the scores before and after.
     RAISES (ConversionError): If an argument does not fit.
-    RAISES (ValueError): If the corpus has no gold relations, or none of them is predicted.
+    RAISES (ValueError): If the corpus has no gold relations, none of them is predicted, or no common
+        threshold reaches the precision.
     RAISES (OSError): If there is no such pipeline or corpus, or the output exists.
     """
     folder = _output_folder(model, corpus, output, overwrite)
@@ -330,8 +409,13 @@ def find_threshold(
     if metric not in target.metrics:
         raise argument_error("--metric", repr(metric), "one of " + ", ".join(target.metrics))
     average: Average = "macro" if "_macro_" in metric else "micro"
-    old = float(target.pipe.cfg[target.setting])
-    target.pipe.cfg[target.setting] = 0.0
+    cfg = target.pipe.cfg
+    old, old_table = float(cfg[target.setting]), threshold_table(cfg["thresholds"])
+    cfg[target.setting] = 0.0
+    # The common threshold removes no relation whose label has a threshold of its own.
+    fixed_labels = set() if per_label else set(old_table)
+    if per_label:
+        cfg["thresholds"] = []
     sweep, n_docs = ThresholdSweep(), 0
     examples = read_examples(corpus, nlp, inputs)
     for example, fixed in tqdm(
@@ -339,42 +423,99 @@ def find_threshold(
     ):
         gold = [key for key, _ in target.keys(example.reference, metric)]
         # No threshold removes relations that were there before, or that have no score.
-        predicted = [(key, math.inf) for key in fixed]
+        predicted: list[tuple[Key, float]] = [(key, math.inf) for key in fixed]
         for key, score in target.keys(example.predicted, metric):
-            predicted.append((key, math.inf if score is None else score))
+            if score is None or key[0] in fixed_labels:
+                score = math.inf
+            predicted.append((key, score))
         sweep.add(gold, predicted)
         n_docs += 1
     if not sweep.gold:
         key = target.pipe.cfg["relations_key"]
         raise ValueError(Errors.E942.format(path=corpus, key=key, n=n_docs))
-    threshold = sweep.best(average)
-    if not sweep.score(threshold, average):
+    if not sweep.score(sweep.best(average), average):
         n, found = sweep.gold.total(), _row(sweep, 0.0).found
         raise ValueError(Errors.E943.format(name=target.name, path=corpus, n=n, found=found))
+    threshold, table, labels = old, dict(old_table), []
+    if per_label:
+        labels = [
+            _of_label(sweep, label, precision, min_examples, old_table.get(label, old))
+            for label in sweep.labels
+        ]
+        table.update({each.label: each.row.threshold for each in labels if not each.kept})
+    elif precision is None:
+        threshold = sweep.best(average)
+    else:
+        smallest = sweep.precise(precision)
+        if smallest is None:
+            best = max(_row(sweep, value).precision for value in PRINTED)
+            raise ValueError(
+                Errors.E937.format(name=target.name, path=corpus, wanted=precision, best=best)
+            )
+        threshold = smallest
+    before_table = old_table if per_label else {}
+    after_table = table if per_label else {}
     result = RelationThreshold(
         component=target.name,
         setting=target.setting,
         metric=metric,
-        before=_row(sweep, old, average),
-        after=_row(sweep, threshold, average),
-        others=tuple(_row(sweep, value, average) for value in PRINTED),
+        before=_row(sweep, old, average, before_table),
+        after=_row(sweep, threshold, average, after_table),
+        others=() if per_label else tuple(_row(sweep, value, average) for value in PRINTED),
         docs=n_docs,
         relations=sweep.gold.total(),
+        thresholds=table,
+        labels=tuple(labels),
     )
-    _store_threshold(nlp, target.name, target.setting, threshold, folder)
+    settings: dict[str, Any] = {target.setting: threshold}
+    if per_label:
+        rows = [list(row) for row in table.items()]
+        settings["thresholds"] = table if rows and survives_as_table(table) else rows
+    store_settings(nlp, target.name, settings, folder)
     return result
 
 
-def _row(sweep: ThresholdSweep, threshold: float, average: Average = "micro") -> ThresholdRow:
-    micro = sweep.counts(threshold).micro
+def _row(
+    sweep: ThresholdSweep,
+    threshold: float,
+    average: Average = "micro",
+    thresholds: Mapping[str, float] = {},
+) -> ThresholdRow:
+    score = sweep.score(threshold, average, thresholds)
+    return _row_of(threshold, sweep.counts(threshold, thresholds).micro, score)
+
+
+def _row_of(threshold: float, counts: Counts, score: float) -> ThresholdRow:
     return ThresholdRow(
         threshold,
-        micro.tp + micro.fp,
-        micro.precision,
-        micro.recall,
-        micro.fscore,
-        sweep.score(threshold, average),
+        counts.tp + counts.fp,
+        counts.precision,
+        counts.recall,
+        counts.fscore,
+        score,
     )
+
+
+def _of_label(
+    sweep: ThresholdSweep, label: str, precision: float | None, min_examples: int, old: float
+) -> LabelThreshold:
+    """Find the threshold of one label; `old` is the one that it has."""
+    examples = sweep.gold[label]
+    threshold: float | None = None
+    if examples < min_examples:
+        kept = f"{examples} gold relations"
+    elif precision is not None:
+        threshold = sweep.precise(precision, label)
+        kept = f"no threshold with precision {precision:g}"
+    else:
+        best = sweep.best(label=label)
+        threshold = best if sweep.counts(best).per_label[label].tp else None
+        kept = "no gold relation predicted"
+    if threshold is not None:
+        kept = ""
+    value = old if threshold is None else threshold
+    counts = sweep.counts(value).per_label[label]
+    return LabelThreshold(label, examples, _row_of(value, counts, counts.fscore), kept)
 
 
 def _predictions(
@@ -472,7 +613,7 @@ def find_null_threshold(
         answers.references, answers.best, differences, na_threshold=threshold, language=language
     )
     old = float(pipe.cfg[NULL_THRESHOLD])
-    _store_threshold(nlp, component, NULL_THRESHOLD, threshold, folder)
+    store_settings(nlp, component, {NULL_THRESHOLD: threshold}, folder)
     return NullThreshold(
         before=old,
         after=threshold,

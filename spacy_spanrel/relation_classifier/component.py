@@ -33,8 +33,10 @@ from ..encoding.shim import get_module, get_shim
 from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings
 from ..pairing import (
+    THRESHOLDS,
     TYPE_CONSTRAINTS,
     check_label_settings,
+    label_thresholds,
     merge_symmetric,
     merge_type_pairs,
     note_sentences,
@@ -87,6 +89,7 @@ RULES = {
     "type_constraints": TYPE_CONSTRAINTS,
     "markers": MARKER_TABLE,
     "threshold": number(0, 1),
+    "thresholds": THRESHOLDS,
     "max_pairs": whole_number(1),
     "max_negatives": optional(whole_number(1)),
     "train_pairs": one_of("gold", "predicted"),
@@ -119,6 +122,7 @@ def make_relation_classifier(
     ] = "learned",
     symmetric: list[str] = [],  # noqa: B006 (never changed)
     threshold: float = 0.0,
+    thresholds: Union[list[list[Any]], dict[str, float]] = [],  # noqa: B006, UP007
     max_pairs: int = 1000,
     all_scores: bool = False,
     existing: Literal["replace", "extend"] = "replace",
@@ -160,6 +164,9 @@ def make_relation_classifier(
     symmetric (list[str]): Relations without a direction: if both directions of a pair have one, the
         more probable one is kept.
     threshold (float): Smallest probability of a relation.
+    thresholds (list | dict): Labels that have a threshold of their own in place of `threshold`: a
+        table {label: threshold} or, where a label has ":" or "=", rows [[label, threshold], ...]. The
+        most probable label of a pair must reach its threshold; no other label takes its place.
     max_pairs (int): Largest number of pairs to classify in a Doc; the nearest are taken.
     all_scores (bool): Whether to write the probabilities of all labels to `doc._.relation_scores`.
     existing (str): Whether relations that the Doc has already are removed ("replace") or kept
@@ -584,9 +591,8 @@ class RelationClassifier(TorchPipe):
             np.where(allowed, probabilities, 0.0), index, len(pairs), self._negative
         )
         probabilities = probabilities[best]
-        labels, scores = best_labels(
-            probabilities, self._negative, self.cfg["threshold"], allowed[best]
-        )
+        thresholds = label_thresholds(self.labels, self.cfg["threshold"], self.cfg["thresholds"])
+        labels, scores = best_labels(probabilities, self._negative, thresholds, allowed[best])
         borders = np.searchsorted(pairs, offsets).tolist()
         n_cut = np.diff(np.searchsorted(np.unique(pair_of_row[is_cut]), offsets)).tolist()
         for i, doc_rows in enumerate(chunk):

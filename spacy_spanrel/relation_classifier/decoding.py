@@ -12,19 +12,20 @@ NO_RELATION = -1
 def best_labels(
     probabilities: FloatArray,
     negative: int | None,
-    threshold: float,
+    threshold: float | FloatArray,
     allowed: BoolArray | None = None,
 ) -> tuple[IntArray, FloatArray]:
     """Choose the most probable label of each pair.
 
     probabilities (float array, (n_pairs, n_labels)): Probabilities, which add up to 1 for each pair.
     negative (int | None): The negative label, if there is one.
-    threshold (float): Smallest probability of a relation.
+    threshold (float | float32 array, (n_labels,)): Smallest probability of a relation: one for all
+        labels, or one for each.
     allowed (bool array, (n_pairs, n_labels) | None): Whether a pair may have a label; the negative one
         is always allowed. None: all are.
     RETURNS (tuple[int64 array, float32 array]): Labels, (n_pairs,): NO_RELATION where the negative one
         is at least as probable as any that is allowed, or where the best of these is less probable
-        than the threshold; and the probabilities of the labels, (n_pairs,).
+        than its threshold; and the probabilities of the labels, (n_pairs,).
     """
     n_pairs, n_labels = probabilities.shape
     candidates = probabilities.copy()
@@ -36,7 +37,7 @@ def best_labels(
         return np.full(n_pairs, NO_RELATION), np.zeros(n_pairs, dtype=np.float32)
     labels = candidates.argmax(axis=1)
     scores = candidates[np.arange(n_pairs), labels]
-    holds = scores >= threshold
+    holds = scores >= np.broadcast_to(np.float32(threshold), n_labels)[labels]
     if negative is not None:
         holds &= scores > probabilities[:, negative]
     return np.where(holds, labels, NO_RELATION), scores

@@ -1,10 +1,11 @@
-"""The threshold on the scores of relations with the best F1, from one prediction at threshold 0."""
+"""Thresholds on the scores of relations, for all labels or for each, from one prediction at threshold 0."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,6 +16,23 @@ from .counts import Counts, LabelledCounts
 # Identifies a relation within a text, its label first.
 Key = tuple[Any, ...]
 Average = Literal["micro", "macro"]
+
+
+@dataclass(frozen=True)
+class _Ranges:
+    """Ranges (low, high] of thresholds that keep the same relations, in descending order.
+
+    places (int64 array, (n_ranges,)): Each range keeps this many of the relations.
+    lows, highs (float64 arrays, (n_ranges,)): The ranges.
+    labels (int64 array, (n,)), correct (bool array, (n,)): Label of each relation, and whether it is
+        correct, best score first.
+    """
+
+    places: IntArray
+    lows: DoubleArray
+    highs: DoubleArray
+    labels: IntArray
+    correct: BoolArray
 
 
 class ThresholdSweep:
@@ -52,6 +70,11 @@ class ThresholdSweep:
         ]
         self._table = None
 
+    @property
+    def labels(self) -> list[str]:
+        """The labels of gold and predicted relations, in alphabetical order."""
+        return sorted(self._labels)
+
     def _arrays(self) -> tuple[FloatArray, IntArray, BoolArray]:
         """Return scores in descending order, labels, and whether each relation is correct."""
         if self._table is None:
@@ -65,13 +88,18 @@ class ThresholdSweep:
             )
         return self._table
 
-    def counts(self, threshold: float) -> LabelledCounts:
-        """Return the counts at a threshold, as a scorer of relations would count them."""
+    def counts(self, threshold: float, thresholds: Mapping[str, float] = {}) -> LabelledCounts:
+        """Return the counts at a threshold, as a scorer of relations would count them.
+
+        threshold (float): The threshold.
+        thresholds (Mapping[str, float]): Labels that have another one.
+        RETURNS (LabelledCounts): The counts.
+        """
         scores, labels, correct = self._arrays()
-        predicted = scores >= np.float32(threshold)
         counts = LabelledCounts()
         for label, index in self._labels.items():
-            of_label = predicted & (labels == index)
+            smallest = np.float32(thresholds.get(label, threshold))
+            of_label = (labels == index) & (scores >= smallest)
             tp, n = int((of_label & correct).sum()), int(of_label.sum())
             if n or self.gold[label]:
                 counts.per_label[label] = Counts(tp, n - tp, self.gold[label] - tp)
@@ -80,18 +108,55 @@ class ThresholdSweep:
                 counts.micro.fn += self.gold[label] - tp
         return counts
 
-    def score(self, threshold: float, average: Average = "micro") -> float:
-        """Return F1 at a threshold, from 0 to 1."""
-        counts = self.counts(threshold)
+    def score(
+        self,
+        threshold: float,
+        average: Average = "micro",
+        thresholds: Mapping[str, float] = {},
+    ) -> float:
+        """Return F1 at a threshold, from 0 to 1; arguments as in `counts` and `best`."""
+        counts = self.counts(threshold, thresholds)
         return counts.micro.fscore if average == "micro" else counts.macro()["f"]
 
-    def best(self, average: Average = "micro") -> float:
+    def best(self, average: Average = "micro", label: str | None = None) -> float:
         """Return the threshold from 0 to 1 that gives the best F1.
 
         average ("micro" | "macro"): F1 over all relations, or the mean of F1 over labels.
+        label (str | None): The label whose relations count; None for all.
         RETURNS (float): The middle of the widest range of best thresholds.
         """
+        ranges = self._ranges(label)
+        f1 = self._f1(ranges, average, label)
+        return _middle_of_widest(
+            np.isclose(f1, f1.max(), rtol=0.0, atol=1e-12), ranges.lows, ranges.highs
+        )
+
+    def precise(self, precision: float, label: str | None = None) -> float | None:
+        """Return the smallest threshold whose precision reaches a target, so that recall is as high as
+        the target allows.
+
+        Precision does not rise steadily with the threshold; nothing is said of larger thresholds.
+
+        precision (float): The target, from 0 to 1.
+        label (str | None): The label whose relations count; None for all.
+        RETURNS (float | None): The middle of the range of thresholds that keep the same relations as
+            the smallest one; None if no threshold that keeps a relation reaches the target.
+        """
+        ranges = self._ranges(label)
+        tp = np.append(0, np.cumsum(ranges.correct))[ranges.places]
+        reaching = np.flatnonzero((ranges.places > 0) & (tp >= precision * ranges.places - 1e-9))
+        if not len(reaching):
+            return None
+        good = np.zeros(len(ranges.places), dtype=bool)
+        good[reaching[-1]] = True
+        return _middle_of_widest(good, ranges.lows, ranges.highs)
+
+    def _ranges(self, label: str | None) -> _Ranges:
+        """Find the ranges of thresholds that keep the same relations, all or those of a label."""
         scores, labels, correct = self._arrays()
+        if label is not None:
+            counted = labels == self._labels.get(label, -1)
+            scores, labels, correct = scores[counted], labels[counted], correct[counted]
         n_fixed = int(np.isinf(scores).sum())
         # Every threshold keeps the relations before one of these places.
         last = np.append(scores[:-1] != scores[1:], True)[: len(scores)]
@@ -100,21 +165,16 @@ class ThresholdSweep:
         marks = scores[places[1:] - 1].astype(np.float64)
         highs = np.concatenate([[1.0], marks])
         lows = np.concatenate([marks, [0.0]])
-        f1 = self._f1(places, labels, correct, average)
         # No threshold up to 1 removes relations with the score 1.
-        if len(marks) and marks[0] >= 1.0:
-            f1[0] = -1.0
-        return _middle_of_widest(np.isclose(f1, f1.max(), rtol=0.0, atol=1e-12), lows, highs)
+        first = int(len(marks) > 0 and marks[0] >= 1.0)
+        return _Ranges(places[first:], lows[first:], highs[first:], labels, correct)
 
-    def _f1(
-        self,
-        places: IntArray,
-        labels: IntArray,
-        correct: BoolArray,
-        average: Average,
-    ) -> DoubleArray:
-        """Return F1 of the first places[i] relations for each i. Shape: (n_places,)."""
-        names: Sequence[str | None] = [None] if average == "micro" else list(self._labels)
+    def _f1(self, ranges: _Ranges, average: Average, label: str | None) -> DoubleArray:
+        """Return F1 in each range. Shape: (n_ranges,)."""
+        places, labels, correct = ranges.places, ranges.labels, ranges.correct
+        names: Sequence[str | None] = list(self._labels)
+        if average == "micro" or label is not None:
+            names = [label]
         total, n_labels = np.zeros(len(places)), np.zeros(len(places))
         for name in names:
             counted = (

@@ -34,11 +34,13 @@ from ..encoding.shim import get_module
 from ..encoding.transfer import to_device
 from ..errors import Errors, Warnings
 from ..pairing import (
+    THRESHOLDS,
     TYPE_CONSTRAINTS,
     allowed_mask,
     check_gold_label,
     check_label_settings,
     entity_pairs,
+    label_thresholds,
     merge_symmetric,
     merge_type_pairs,
     note_sentences,
@@ -77,6 +79,7 @@ RULES = {
     "context": whole_number(0),
     "max_distance": optional(whole_number(0)),
     "relation_threshold": number(0, 1),
+    "thresholds": THRESHOLDS,
     "type_constraints": TYPE_CONSTRAINTS,
 }
 
@@ -97,6 +100,7 @@ def make_span_relation(
     entities: Literal["predict", "doc"] = "predict",
     entities_key: Optional[str] = None,  # noqa: UP045 (spaCy resolves these annotations at run time)
     relation_threshold: float = 0.4,
+    thresholds: Union[list[list[Any]], dict[str, float]] = [],  # noqa: B006, UP007
     overlaps: Literal["allow", "best"] = "best",
     type_constraints: Union[  # noqa: UP007
         Literal["off", "learned"], dict[str, list[list[str]]], list[list[str]]
@@ -126,6 +130,9 @@ def make_span_relation(
     entities_key (str | None): With entities = "doc": the span group to take them from; None for
         `doc.ents`.
     relation_threshold (float): Smallest probability of a relation.
+    thresholds (list | dict): Labels that have a threshold of their own in place of
+        `relation_threshold`: a table {label: threshold} or, where a label has ":" or "=", rows
+        [[label, threshold], ...].
     overlaps (str): "best" keeps the best-scored of overlapping entities; "allow" keeps all, as the
         original SpERT program does.
     type_constraints (str | dict | list): Types of head and tail that a relation may have: "off" for
@@ -474,9 +481,10 @@ class SpanRelation(TorchPipe):
             # Learned by a version without this setting.
             column = self.relation_labels.index(self.cfg["negative_label"])
             probabilities[:, column] = -1.0
-        rows, labels, scores = likely_relations(
-            probabilities, self.cfg["relation_threshold"], allowed
+        thresholds = label_thresholds(
+            self.relation_labels, self.cfg["relation_threshold"], self.cfg["thresholds"]
         )
+        rows, labels, scores = likely_relations(probabilities, thresholds, allowed)
         pairs = pairs[rows]
         symmetric = {
             i for i, label in enumerate(self.relation_labels) if label in self.cfg["symmetric"]

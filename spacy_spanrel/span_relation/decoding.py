@@ -51,12 +51,13 @@ def likely_spans(
 
 
 def likely_relations(
-    probabilities: FloatArray, threshold: float, allowed: BoolArray | None = None
+    probabilities: FloatArray, threshold: float | FloatArray, allowed: BoolArray | None = None
 ) -> tuple[IntArray, IntArray, FloatArray]:
     """Return the relations that are probable enough.
 
     probabilities (float array, (n_pairs, n_types)): Probability of each relation.
-    threshold (float): Smallest probability of a relation.
+    threshold (float | float32 array, (n_types,)): Smallest probability of a relation: one for all
+        types, or one for each.
     allowed (bool array, (n_pairs, n_types) | None): Relations that may hold; None for all.
     RETURNS (tuple): Pair and type of each relation, int64 (n,) each, ordered by pair, then by type;
         and their probabilities, float32 (n,).

@@ -214,6 +214,68 @@ def test_threshold_is_saved(pair_model: Path, pair_corpus: Path, tmp_path: Path,
     assert math.isclose(again.after.threshold, outcome.after.threshold)
 
 
+@pytest.mark.parametrize("component", ["span_relation", "relation_classifier"])
+@pytest.mark.parametrize("precision", [None, 0.6])
+def test_thresholds_of_labels(
+    component: str, precision: float | None, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    name = {"span_relation": "span", "relation_classifier": "pair"}[component]
+    model, corpus = (request.getfixturevalue(f"{name}_{what}") for what in ("model", "corpus"))
+    output = tmp_path / "new"
+    options = {"per_label": True, "precision": precision, "min_examples": 2, "metric": "rel_f"}
+    outcome = find_threshold(model, corpus, **options, output=output)
+    rare = {row.label for row in outcome.labels if row.examples < 2}
+    assert {row.label for row in outcome.labels if "gold relations" in row.kept} == rare
+    tuned = {row.label: row.row for row in outcome.labels if not row.kept}
+    assert tuned
+    assert dict(outcome.thresholds) == {label: row.threshold for label, row in tuned.items()}
+    assert outcome.after.threshold == outcome.before.threshold
+    cfg = spacy.load(output).get_pipe(component).cfg
+    assert dict(cfg["thresholds"]) == pytest.approx(outcome.thresholds)
+    assert cfg[outcome.setting] == outcome.before.threshold
+    scores = evaluate(str(output), corpus, silent=True)
+    after = outcome.after
+    assert [scores[f"rel_{x}"] for x in "prf"] == [after.precision, after.recall, after.f1]
+    before = evaluate(str(model), corpus, silent=True)["rel_per_type"]
+    for label, row in tuned.items():
+        assert scores["rel_per_type"][label]["f"] == row.f1
+        if precision is None:
+            assert row.f1 >= before[label]["f"]
+        else:
+            assert row.precision >= precision
+    # What was found is the start of the next search, and a common threshold leaves it alone.
+    again = find_threshold(output, corpus, **options)
+    assert again.before.f1 == again.after.f1 == after.f1
+    common = find_threshold(output, corpus, metric="rel_f")
+    assert common.before.f1 == after.f1
+    assert common.thresholds == pytest.approx(outcome.thresholds)
+
+
+def test_precision_of_all_labels(pair_model: Path, pair_corpus: Path, tmp_path: Path) -> None:
+    outcome = find_threshold(pair_model, pair_corpus, precision=0.58, output=tmp_path / "new")
+    assert outcome.after.precision >= 0.58
+    assert all(
+        row.precision < 0.58 or row.found <= outcome.after.found
+        for row in (outcome.before, *outcome.others)
+    )
+    scores = evaluate(str(tmp_path / "new"), pair_corpus, silent=True)
+    assert scores["rel_p"] == outcome.after.precision
+    result = succeed(pair_model, pair_corpus, "--per-label", "-p", 0.6)
+    text = " ".join(result.stdout.split())
+    assert "Threshold as before: " in text
+    assert "gold relations)" in text
+
+
+def test_label_that_is_no_key_of_a_config(pair_model: Path, tmp_path: Path) -> None:
+    nlp = spacy.load(pair_model)
+    pipe = nlp.get_pipe("relation_classifier")
+    pipe.cfg["thresholds"] = rows = [["works", 0.25], ["lives", 1.0]]
+    nlp.to_disk(tmp_path / "model")
+    config = {"components.relation_classifier.thresholds": rows}
+    for again in (spacy.load(tmp_path / "model"), spacy.load(pair_model, config=config)):
+        assert again.get_pipe("relation_classifier").cfg["thresholds"] == rows
+
+
 def test_wrong_arguments(
     span_model: Path, span_corpus: Path, pair_model: Path, pair_corpus: Path, tmp_path: Path
 ) -> None:
@@ -229,6 +291,7 @@ def test_wrong_arguments(
         ([span_model, span_corpus, "-o", tmp_path], ["exists already"]),
         ([span_model, span_corpus, "-o", span_model / "new"], ["E_SR952", "lies inside"]),
         ([span_model, span_corpus, "-F", "-o", "x"], ["E_SR613", "one of the two"]),
+        ([pair_model, pair_corpus, "-p", 1], ["E_SR937", "precision of 1.0", "--per-label"]),
         ([span_model, plain], ["E_SR942", "plain.spacy", "1 Docs", "'relations'"]),
         ([span_model, tmp_path / "none.spacy"], ["There is no corpus"]),
         ([span_model, tmp_path / "broken.spacy"], ["E_SR601", "broken.spacy"]),

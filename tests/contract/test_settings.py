@@ -34,6 +34,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "entities": "doc",
         "entities_key": "given",
         "relation_threshold": 0.75,
+        "thresholds": [["lives", 0.5]],
         "overlaps": "allow",
         "type_constraints": {"works": [["Per", "Org"]]},
         "symmetric": ["lives"],
@@ -60,6 +61,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "type_constraints": {"works": [["Per", "Org"]]},
         "symmetric": ["lives"],
         "threshold": 0.25,
+        "thresholds": [["lives", 0.5]],
         "max_pairs": 7,
         "all_scores": True,
         "existing": "extend",
@@ -258,6 +260,9 @@ WRONG_VALUES: list[tuple[str, str, Any]] = [
         for name, value in [
             ("relation_threshold", 1.5),
             ("relation_threshold", -0.1),
+            ("thresholds", [["lives", 1.5]]),
+            ("thresholds", [["lives"]]),
+            ("thresholds", {"li:ves": 0.5}),
             ("max_span_size", 0),
             ("context", -1),
             ("context", 2.5),
@@ -294,6 +299,8 @@ WRONG_VALUES: list[tuple[str, str, Any]] = [
             ("threshold", 1.5),
             ("threshold", -0.1),
             ("threshold", float("nan")),
+            ("thresholds", {"lives": -0.5}),
+            ("thresholds", [["lives", "high"]]),
             ("max_pairs", 0),
             ("max_pairs", True),
             ("max_pairs", 2.5),
@@ -397,7 +404,11 @@ def test_wrong_setting_of_the_encoder(
 @pytest.mark.parametrize("component", ["span_relation", "relation_classifier"])
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("symmetric", ["maries"]), ("type_constraints", {"maries": [["Per", "Per"]]})],
+    [
+        ("symmetric", ["maries"]),
+        ("thresholds", [["maries", 0.5]]),
+        ("type_constraints", {"maries": [["Per", "Per"]]}),
+    ],
 )
 def test_label_that_does_not_exist(
     component: str, setting: str, value: Any, folder: Path, trained: Trained

@@ -26,21 +26,24 @@ def tables(draw: st.DrawFn) -> tuple[np.ndarray, int | None, np.ndarray | None]:
 
 
 def best_label(
-    row: list[float], negative: int | None, threshold: float, allowed: list[bool]
+    row: list[float], negative: int | None, thresholds: list[float], allowed: list[bool]
 ) -> int | None:
     """Return the first of the most probable allowed labels, if it is more probable than the negative one."""
     usable = [i for i in range(len(row)) if i != negative and allowed[i]]
     top = max((row[i] for i in usable), default=None)
-    if top is None or top < threshold or (negative is not None and top <= row[negative]):
+    if top is None or (negative is not None and top <= row[negative]):
         return None
-    return next(i for i in usable if row[i] == top)
+    best = next(i for i in usable if row[i] == top)
+    return best if top >= thresholds[best] else None
 
 
-@given(tables(), PROBABILITY)
+@given(tables(), st.lists(PROBABILITY, min_size=5, max_size=5), st.booleans())
 def test_best_labels(
-    table: tuple[np.ndarray, int | None, np.ndarray | None], threshold: float
+    table: tuple[np.ndarray, int | None, np.ndarray | None], numbers: list[float], one: bool
 ) -> None:
     probabilities, negative, allowed = table
+    thresholds = numbers[:1] * 5 if one else numbers
+    threshold = thresholds[0] if one else matrix([thresholds])[0, : probabilities.shape[1]]
     before = probabilities.copy()
     labels, scores = best_labels(probabilities, negative, threshold, allowed)
     masks = np.ones_like(probabilities, dtype=bool) if allowed is None else allowed
@@ -48,7 +51,7 @@ def test_best_labels(
     for row, mask, label, score in zip(
         probabilities.tolist(), masks.tolist(), labels.tolist(), scores.tolist(), strict=True
     ):
-        expected = best_label(row, negative, threshold, mask)
+        expected = best_label(row, negative, thresholds, mask)
         if expected is None:
             assert label == NO_RELATION
         else:

@@ -79,17 +79,19 @@ def test_likely_spans(data: tuple[np.ndarray, list[int], np.ndarray]) -> None:
 
 @given(
     hnp.arrays(np.float32, (6, 3), elements=st.floats(0, 1, width=16)),
-    st.sampled_from([0.0, 0.25, 0.5, 1.0]),
+    st.sampled_from([0.0, 0.25, 0.5, 1.0])
+    | hnp.arrays(np.float32, 3, elements=st.floats(0, 1, width=16)),
     st.none() | hnp.arrays(np.bool_, (6, 3)),
 )
 def test_likely_relations(
-    probabilities: np.ndarray, threshold: float, allowed: np.ndarray | None
+    probabilities: np.ndarray, threshold: float | np.ndarray, allowed: np.ndarray | None
 ) -> None:
+    smallest = np.broadcast_to(threshold, 3)
     expected = [
         (pair, kind, float(probabilities[pair, kind]))
         for pair in range(6)
         for kind in range(3)
-        if probabilities[pair, kind] >= threshold and (allowed is None or allowed[pair, kind])
+        if probabilities[pair, kind] >= smallest[kind] and (allowed is None or allowed[pair, kind])
     ]
     pairs, types, scores = likely_relations(probabilities, threshold, allowed)
     assert list(zip(pairs.tolist(), types.tolist(), scores.tolist(), strict=True)) == expected
