@@ -114,10 +114,10 @@ class HFModule(PieceNetwork):
         return self.transformer(inputs_embeds=embedded + added, **settings)
 
     def _predicts_on_cpu(self, ids: Tensor) -> bool:
-        """Check whether the network predicts on the CPU, and is not being exported."""
+        """Check whether the network predicts on the CPU."""
         on_cpu = ids.device.type == "cpu"
         learns = self.training or torch.is_grad_enabled() or self._hidden is not None
-        return on_cpu and not learns and not torch.jit.is_tracing()
+        return on_cpu and not learns
 
     def frozen_output(self, ids: Tensor, mask: Tensor, types: Tensor | None = None) -> Tensor:
         """Run the frozen layers alone.

@@ -83,8 +83,9 @@ class PackedLayers:
             return self._original(hidden_states, *args, **kwargs)
         from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
+        run = self._trace if torch.jit.is_tracing() else self._run
         with torch.autocast("cpu", enabled=False):
-            hidden: Any = self._run(hidden_states, *arguments)
+            hidden: Any = run(hidden_states, *arguments)
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
 
     def _run(
@@ -109,6 +110,34 @@ class PackedLayers:
             vectors = hidden.new_zeros(mask.numel(), hidden.shape[-1])
             hidden = vectors.index_copy_(0, rows, hidden)
         return hidden.view(padded.shape).float()
+
+    def _trace(
+        self, padded: Tensor, mask: Tensor, dtype: torch.dtype, border: int, added: Tensor | None
+    ) -> Tensor:
+        """Compute the same with operations that an exporter can trace for batches of any shape.
+
+        Attention is one operation of ONNX Runtime, which reads padded rows.
+        """
+        is_piece = mask.reshape(-1)
+        rows = is_piece.nonzero()[:, 0]
+        # The place of each piece among all pieces; for padding, that of the piece before it.
+        places = (is_piece.cumsum(0) - 1).clamp(min=0).view(mask.shape)
+        lengths = mask.sum(1).int()
+
+        def pack(vectors: Tensor) -> Tensor:
+            return vectors.reshape(-1, vectors.shape[-1]).index_select(0, rows)
+
+        def attend(parts: Sequence[Tensor], bias: Tensor, n_heads: int) -> Tensor:
+            query, key, value = (F.embedding(places, part) for part in parts)
+            attended: Tensor = _Attention.apply(query, key, value, bias, lengths, n_heads)
+            return pack(attended)
+
+        hidden = pack(padded)
+        for i, layer in enumerate(self._encoder.layer):
+            if added is not None and i == border:
+                hidden = hidden + pack(added)
+            hidden = _trace_layer(layer, hidden, attend)
+        return F.embedding(places, hidden)
 
     def _prepared(self, dtype: torch.dtype) -> list[_Layer]:
         """Return the layers for a dtype, prepared anew if a weight has changed."""
@@ -210,6 +239,55 @@ class _Layer:
             attended[start:end].view(count, length, self._n_heads, -1).copy_(output.transpose(1, 2))
             start = end
         return attended
+
+
+class _Attention(torch.autograd.Function):
+    """Attention with a bias for query, key and value, as one operation of ONNX Runtime.
+
+    It is only traced: the values that it has in torch are not used.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, lengths: Tensor, n: int
+    ) -> Tensor:
+        return query + key + value
+
+    @staticmethod
+    def symbolic(
+        g: Any, query: Any, key: Any, value: Any, bias: Any, lengths: Any, n: int
+    ) -> Any:
+        inputs = (query, key, value, bias, lengths)
+        output = g.op("com.microsoft::MultiHeadAttention", *inputs, num_heads_i=n)
+        output.setType(query.type())
+        return output
+
+
+def _trace_layer(layer: nn.Module, hidden: Tensor, attend: Callable[..., Tensor]) -> Tensor:
+    """Compute a layer of transformers.
+
+    layer (nn.Module): The layer.
+    hidden (Tensor): The vectors of all pieces. *Shape:* ``(n_pieces, width)``
+    attend (Callable[..., Tensor]): Attention, of the products for query, key and value, their biases,
+        and the number of heads.
+    RETURNS (Tensor): The output. *Shape:* ``(n_pieces, width)``
+    """
+    *projections, attended, inner, outer = map(layer.get_submodule, _LINEAR)
+    norms: list[Any] = [layer.get_submodule(name) for name in _NORMS]
+    activation: Any = layer.get_submodule("intermediate").intermediate_act_fn
+    bias = torch.cat([linear.bias for linear in projections])
+
+    # One matrix product and one sum: ONNX has another operation for F.linear with two dimensions.
+    def product(linear: Any, vectors: Tensor) -> Tensor:
+        return vectors @ linear.weight.T
+
+    def dense(linear: Any, vectors: Tensor) -> Tensor:
+        return product(linear, vectors) + linear.bias
+
+    parts = [product(linear, hidden) for linear in projections]
+    heads = layer.get_submodule("attention.self").num_attention_heads
+    hidden = norms[0](dense(attended, attend(parts, bias, heads)) + hidden)
+    return norms[1](dense(outer, activation(dense(inner, hidden))) + hidden)
 
 
 def _norm(norm: Any, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:

@@ -200,7 +200,8 @@ class _Quantizer:
             for name, values in zip(
                 self.inputs, session.run(list(self.inputs), dict(batch)), strict=True
             ):
-                self.inputs[name].add(values[mask])
+                # All pieces, or padded rows.
+                self.inputs[name].add(values if values.ndim == 2 else values[mask])
             n_pieces += int(mask.sum())
             if n_pieces >= _MOST_PIECES:
                 break

@@ -16,6 +16,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 
 from spacy_spanrel.encoding import packed
 from spacy_spanrel.encoding.checkpoint import HFModule, build_hf_module
+from spacy_spanrel.encoding.export import make_graph
 from spacy_spanrel.encoding.shim import TorchShim
 from spacy_spanrel.encoding.step import step
 from spacy_spanrel.training.optimizer import create_adamw
@@ -23,7 +24,7 @@ from spacy_spanrel.training.optimizer import create_adamw
 from ..util import tiny_checkpoint
 
 SIZES = {
-    "vocab_size": 60,
+    "vocab_size": 300,
     "hidden_size": 16,
     "num_attention_heads": 2,
     "intermediate_size": 32,
@@ -96,6 +97,27 @@ def test_same_output_as_transformers(tokenizer: Any, kind: str, settings: dict[s
         assert_same(predict(module, lengths), predict(module, lengths, is_packed=False))
     assert module._packed is not None
     assert module._packed._layers
+
+
+@pytest.mark.parametrize("kind", ["BertForQuestionAnswering", "ElectraForSequenceClassification"])
+def test_exported_layers_compute_the_same(tokenizer: Any, kind: str) -> None:
+    """The graph of a network with all that `packing` takes, which does not depend on transformers."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    module = make_module(tokenizer, kind, casing=True, frozen_layers=1)
+    # Converting compares the graph with torch on padded rows of many lengths.
+    graph, _, data = make_graph(module, {})
+    rows = make_rows([9, 9, 7, 3, 3, 1])
+    mask = rows[1].bool()
+    with torch.no_grad():
+        for output, expected in zip(
+            graph.outputs(*rows).values(), module.outputs(*rows).values(), strict=True
+        ):
+            real = mask if output.shape[:2] == mask.shape else slice(None)
+            torch.testing.assert_close(output[real], expected[real], rtol=0, atol=1e-5)
+    operations = [node.op_type for node in onnx.load_model_from_string(data).graph.node]
+    assert operations.count("MultiHeadAttention") == 3
+    assert not {"Softmax", "SkipLayerNormalization"} & set(operations)
 
 
 @pytest.fixture(scope="module")
