@@ -25,7 +25,7 @@ import torch
 from runtimes import measure, network_of, pipe_time, processor, read_rows, set_precision
 from timing import best_bare_forward, clock, show, use_processor_time
 
-from spacy_spanrel.cli.optimize import docs_to_compare
+from spacy_spanrel.conversion.comparison import docs_to_compare
 from spacy_spanrel.encoding import packed
 from spacy_spanrel.encoding.checkpoint import HFModule
 from spacy_spanrel.encoding.shim import computes_bfloat16

@@ -34,7 +34,8 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from timing import best_bare_forward, clock, show, use_processor_time, write_rows
 
-from spacy_spanrel.cli.optimize import docs_to_compare, optimize
+from spacy_spanrel.conversion.comparison import docs_to_compare
+from spacy_spanrel.conversion.runtime import optimize
 from spacy_spanrel.encoding import rows as encoding_rows
 from spacy_spanrel.encoding.checkpoint import HFModule
 from spacy_spanrel.encoding.shim import torch_shims

@@ -254,9 +254,7 @@ class _Attention(torch.autograd.Function):
         return query + key + value
 
     @staticmethod
-    def symbolic(
-        g: Any, query: Any, key: Any, value: Any, bias: Any, lengths: Any, n: int
-    ) -> Any:
+    def symbolic(g: Any, query: Any, key: Any, value: Any, bias: Any, lengths: Any, n: int) -> Any:
         inputs = (query, key, value, bias, lengths)
         output = g.op("com.microsoft::MultiHeadAttention", *inputs, num_heads_i=n)
         output.setType(query.type())

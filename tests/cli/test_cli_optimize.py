@@ -9,7 +9,7 @@ import spacy
 from spacy.tokens import DocBin
 
 from spacy_spanrel.cli import optimize
-from spacy_spanrel.cli.optimize import check_loss
+from spacy_spanrel.conversion.runtime import check_loss
 from spacy_spanrel.encoding import export, quantize
 from spacy_spanrel.encoding.export import runtimes
 from spacy_spanrel.encoding.graph import graph_of

@@ -1,0 +1,1 @@
+"""Pipelines that become other pipelines and predict the same."""
