@@ -270,8 +270,8 @@ def _trace_layer(layer: nn.Module, hidden: Tensor, attend: Callable[..., Tensor]
         and the number of heads.
     RETURNS (Tensor): The output. *Shape:* ``(n_pieces, width)``
     """
-    *projections, attended, inner, outer = map(layer.get_submodule, _LINEAR)
-    norms: list[Any] = [layer.get_submodule(name) for name in _NORMS]
+    modules: list[Any] = [layer.get_submodule(name) for name in (*_LINEAR, *_NORMS)]
+    *projections, attended, inner, outer, first_norm, second_norm = modules
     activation: Any = layer.get_submodule("intermediate").intermediate_act_fn
     bias = torch.cat([linear.bias for linear in projections])
 
@@ -283,9 +283,11 @@ def _trace_layer(layer: nn.Module, hidden: Tensor, attend: Callable[..., Tensor]
         return product(linear, vectors) + linear.bias
 
     parts = [product(linear, hidden) for linear in projections]
-    heads = layer.get_submodule("attention.self").num_attention_heads
-    hidden = norms[0](dense(attended, attend(parts, bias, heads)) + hidden)
-    return norms[1](dense(outer, activation(dense(inner, hidden))) + hidden)
+    attention: Any = layer.get_submodule("attention.self")
+    vectors = attend(parts, bias, attention.num_attention_heads)
+    hidden = first_norm(dense(attended, vectors) + hidden)
+    output: Tensor = second_norm(dense(outer, activation(dense(inner, hidden))) + hidden)
+    return output
 
 
 def _norm(norm: Any, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
