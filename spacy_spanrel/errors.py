@@ -375,6 +375,30 @@ class Errors:
         "relation', or set negative_label = null to learn no such pairs."
     )
 
+    E711 = (
+        "[E_SR711] Component '{name}' has described labels, but none of its descriptions or examples is "
+        "of '{label}'. Add one to the setting descriptions, such as [['{label}', '{{head:person}} lives "
+        "in {{tail:city}}']], or call add_label('{label}', description=...)."
+    )
+    E712 = (
+        "[E_SR712] The text {description!r} describes no relation: expected {{head}} and {{tail}}, each "
+        "once, or with a word for its type, as in '{{head:person}} is employed by {{tail:company}}'."
+    )
+    E713 = (
+        "[E_SR713] The arguments of the description or example {text!r} are longer than a row of {limit} "
+        "pieces. Shorten them, or raise max_length."
+    )
+    E714 = (
+        "[E_SR714] Component '{name}' has {what}, which needs labels = \"described\" in "
+        '[components.{name}.model]; found labels = "{labels}".'
+    )
+    E715 = (
+        "[E_SR715] Component '{name}' has described labels, whose texts have no entity types: "
+        '{setting} = {value!r} cannot be used. Expected mode = "text" or null, and neither a preset nor '
+        "pretrained = true."
+    )
+    E716 = "[E_SR716] Component '{name}' has no label '{label}'. Its labels: {labels}."
+
     # extractive_qa
     E801 = (
         "[E_SR801] max_length = {max_length} pieces, less max_question_length = {max_question_length} "

@@ -48,6 +48,15 @@ from ..scoring.relations import RelationScorer
 from ..settings import defaults_of, number, one_of, optional, whole_number
 from ..training.losses import class_loss
 from .decoding import NO_RELATION, best_labels, best_variants
+from .described import (
+    DESCRIPTIONS,
+    LabelTexts,
+    draw_texts,
+    label_texts,
+    parse_description,
+    read_descriptions,
+    read_example,
+)
 from .entity_types import (
     TYPE_MAP,
     Constraint,
@@ -59,7 +68,7 @@ from .entity_types import (
 from .gold import read_gold
 from .markers import HEAD, MARKER_TABLE, MODES, TAIL, Mode, marker_names, uses_types
 from .model import Backprop, PairClassifier, PairInput, PairModel, Scheme, initialize, make_marker
-from .network import PairNetwork
+from .network import DescribedHead, PairNetwork
 from .pairs import (
     DocPairs,
     EntityPairs,
@@ -88,6 +97,7 @@ RULES = {
     "type_map": TYPE_MAP,
     "type_constraints": TYPE_CONSTRAINTS,
     "markers": MARKER_TABLE,
+    "descriptions": DESCRIPTIONS,
     "threshold": number(0, 1),
     "thresholds": THRESHOLDS,
     "max_pairs": whole_number(1),
@@ -99,6 +109,9 @@ RULES = {
 # Number of rows that are classified together in prediction: enough for many batches of similar
 # length, and few enough to bound memory, however many Docs arrive at once.
 _CHUNK_ROWS = 2048
+
+# Number of described labels with which a training step compares its pairs, besides those of the pairs.
+_MAX_LABELS = 64
 
 
 def make_relation_classifier(
@@ -113,6 +126,7 @@ def make_relation_classifier(
     pretrained: Optional[bool] = None,  # noqa: UP045
     mode: Optional[Mode] = None,  # noqa: UP045
     markers: list[list[str]] = [],  # noqa: B006
+    descriptions: Union[dict[str, Union[str, list[str]]], list[list[str]]] = [],  # noqa: B006, UP007
     negative_label: Optional[str] = "no_relation",  # noqa: UP045
     context: Literal["sentence", "doc"] = "sentence",
     type_map: Optional[Union[str, dict[str, list[str]], list[list[str]]]] = None,  # noqa: UP007, UP045
@@ -147,6 +161,10 @@ def make_relation_classifier(
         preset, "typed_markers".
     markers (list[list[str]]): Vocabulary entries of markers, such as
         [["SUBJ=PERSON", "[unused5]"]]. Entries of other markers are chosen at initialization.
+    descriptions (dict | list): With `labels = "described"` in the model, the labels in words: a table
+        {label: description or [descriptions]} or, where a label has ":" or "=", rows
+        [[label, description], ...]. A description has the places of head and tail, with or without a
+        word for their types: "{head:person} is employed by {tail:company}".
     negative_label (str | None): Label of pairs that are not related. It is learned, but never
         predicted as a relation, and does not count in scores. None: every label is a relation.
     context (str): Text that is read for a pair: "sentence", from the first to the last sentence that
@@ -262,6 +280,7 @@ class RelationClassifier(TorchPipe):
     rules = RULES
     learned: ClassVar[Mapping[str, Any]] = {
         "labels": [],
+        "label_examples": [],
         "head_types": [],
         "tail_types": [],
         "learned_type_pairs": None,
@@ -274,6 +293,9 @@ class RelationClassifier(TorchPipe):
         super().__init__(*arguments, **settings)
         self.pairs = pairs
         self._rng = np.random.default_rng(0)
+        self._labels_seen: set[int] = set()
+        if self.cfg["descriptions"] and not self.is_described:
+            self._refuse_fixed("the setting descriptions")
 
     def check_loaded(self) -> None:
         """Refuse settings that name relations which the component does not have, and a mode or
@@ -281,6 +303,10 @@ class RelationClassifier(TorchPipe):
 
         RAISES (ValueError): If there are such settings.
         """
+        if self.is_described:
+            # Descriptions that the config gives on loading may be of new labels.
+            described = read_descriptions(self.cfg["descriptions"])
+            self._set_labels([*self.labels, *(x for x in described if x not in self.labels)])
         check_label_settings(self.name, self.cfg, self.labels)
         if not self.is_initialized:
             return
@@ -302,6 +328,114 @@ class RelationClassifier(TorchPipe):
     def labels(self) -> tuple[str, ...]:
         """Labels in the order of the network's classes, the negative one included."""
         return tuple(self.cfg["labels"])
+
+    @property
+    def is_described(self) -> bool:
+        """Whether labels are described in words."""
+        if not self.is_initialized:
+            return bool(self.model.attrs["labels"] == "described")
+        return isinstance(get_module(self.model, PairNetwork).head, DescribedHead)
+
+    def _refuse_fixed(self, what: str) -> None:
+        labels = self.model.attrs["labels"]
+        raise ValueError(Errors.E714.format(name=self.name, what=what, labels=labels))
+
+    def add_label(
+        self,
+        label: str,
+        kind: str | None = None,
+        *,
+        description: str | Sequence[str] = (),
+        examples: Iterable[str | Relation | SpanPair] = (),
+    ) -> int:
+        """Add a label before initialization or, if labels are described, at any time.
+
+        A described label needs a description or an example, and can be predicted at once. If the
+        component has the label already, the texts are added to those that it has.
+
+        label (str): The label.
+        kind (str | None): "relation" or None.
+        description (str | Sequence[str]): One or several descriptions, such as "{head:company} was founded
+            by {tail:person}".
+        examples (Iterable[str | Relation | tuple[Span, Span]]): Pairs that have the label: relations or
+            spans of Docs, whose sentences are read, or texts such as
+            "{tail:Ann Lee} started {head:Northwind} in 1990.".
+        RETURNS (int): 1 if the label was added, 0 if the component had it already.
+        RAISES (ValueError): If labels are not described and there are texts, or the network is
+            initialized already; or if a described label has no text, or a text lacks head or tail.
+        """
+        descriptions = [description] if isinstance(description, str) else list(description)
+        texts = [read_example(example, self.cfg["context"]) for example in examples]
+        if not self.is_described:
+            if descriptions or texts:
+                self._refuse_fixed("a label with a description or examples")
+            return super().add_label(label, kind)
+        for text in descriptions:
+            parse_description(text)
+        rows = [
+            [key, text]
+            for key, lines in read_descriptions(self.cfg["descriptions"]).items()
+            for text in lines
+        ]
+        known = {row[0] for row in (*rows, *self.cfg["label_examples"])}
+        if not (descriptions or texts or label in known or label == self.cfg["negative_label"]):
+            raise ValueError(Errors.E711.format(name=self.name, label=label))
+        # The lists may belong to the config, so they are not changed.
+        self.cfg["descriptions"] = rows + [[label, text] for text in descriptions]
+        self.cfg["label_examples"] = [
+            *self.cfg["label_examples"],
+            *([label, text.text, list(text.head), list(text.tail)] for text in texts),
+        ]
+        if label in self.labels:
+            return 0
+        self._set_labels([*self.labels, label])
+        return 1
+
+    def remove_label(self, label: str) -> None:
+        """Remove a described label, and whatever the settings say of it.
+
+        label (str): The label.
+        RAISES (ValueError): If labels are not described, or there is no such label.
+        """
+        if not self.is_described:
+            self._refuse_fixed(f"to remove the label {label!r}")
+        if label not in self.labels:
+            raise ValueError(
+                Errors.E716.format(name=self.name, label=label, labels=list(self.labels))
+            )
+        table = read_descriptions(self.cfg["descriptions"])
+        self.cfg["descriptions"] = [
+            [key, text] for key, lines in table.items() for text in lines if key != label
+        ]
+        self.cfg["label_examples"] = [row for row in self.cfg["label_examples"] if row[0] != label]
+        self.cfg["symmetric"] = [other for other in self.cfg["symmetric"] if other != label]
+        for key in ("type_constraints", "learned_type_pairs"):
+            setting = self.cfg[key]
+            if isinstance(setting, dict):
+                self.cfg[key] = {k: v for k, v in setting.items() if k != label}
+            elif isinstance(setting, list):
+                self.cfg[key] = [row for row in setting if row[0] != label]
+        self._set_labels([other for other in self.labels if other != label])
+
+    def _set_labels(self, labels: list[str]) -> None:
+        """Take labels for the labels of the component, in an order that keeps its classes."""
+        self.cfg["labels"] = labels
+        self._labels_seen = set()
+        for label in labels:
+            self.vocab.strings.add(label)
+
+    def _label_texts(self) -> LabelTexts | None:
+        """Return the texts of the labels; None if they are not described."""
+        if not self.is_described:
+            return None
+        cfg = self.cfg
+        return label_texts(
+            self.labels,
+            self._negative,
+            cfg["descriptions"],
+            cfg["label_examples"],
+            cfg["symmetric"],
+        )
 
     @property
     def label_data(self) -> dict[str, Any]:
@@ -370,6 +504,8 @@ class RelationClassifier(TorchPipe):
         for example in self.read_examples(get_examples):
             survey.add(read_gold(example, self.cfg["relations_key"]))
         label_data = labels or {}
+        if self.is_described:
+            self._check_described()
         preset, pretrained = self._preset, self.cfg["pretrained"]
         if pretrained is None:
             pretrained = preset is not None
@@ -389,11 +525,12 @@ class RelationClassifier(TorchPipe):
             )
         if pretrained:
             self._check_pretrained(mode, vocabulary)
-        mode = cast(Mode, mode or "typed_markers")
+        is_described = self.is_described
+        mode = cast(Mode, mode or ("text" if is_described else "typed_markers"))
         survey.check_labels(self.name, class_labels)
-        for label in class_labels:
-            self.vocab.strings.add(label)
-        self.cfg["labels"] = class_labels
+        self._set_labels(class_labels)
+        if is_described:
+            self._check_texts()
         for key, types in (("head_types", survey.head_types), ("tail_types", survey.tail_types)):
             self.cfg[key] = sorted({*label_data.get(key, []), *map(self._network_type, types)})
         type_pairs = [
@@ -419,13 +556,32 @@ class RelationClassifier(TorchPipe):
         self._rng = np.random.default_rng(np.random.randint(2**31))
         survey.warn(self.name, self.labels)
 
+    def _check_described(self) -> None:
+        """Refuse settings that described labels do not allow."""
+        allowed = {"preset": (None,), "pretrained": (None, False), "mode": (None, "text")}
+        for setting, values in allowed.items():
+            value = self.cfg[setting]
+            if value not in values:
+                raise ValueError(Errors.E715.format(name=self.name, setting=setting, value=value))
+
+    def _check_texts(self) -> None:
+        """Refuse described labels without a text."""
+        texts = self._label_texts()
+        assert texts is not None
+        for i, (label, lines) in enumerate(zip(self.labels, texts.texts, strict=True)):
+            if not lines and i != texts.negative:
+                raise ValueError(Errors.E711.format(name=self.name, label=label))
+
     def _labels_of(self, survey: Survey) -> list[str]:
-        """Return the labels of the preset or those that were added, followed by those of the data.
+        """Return the labels of the preset or those that were added or described, followed by those of
+        the data.
 
         The negative label, where it is not among the former, comes first.
         """
         preset, negative = self._preset, self.cfg["negative_label"]
         labels = list(preset.labels) if preset is not None else list(self.cfg["labels"])
+        described = read_descriptions(self.cfg["descriptions"])
+        labels += [label for label in described if label not in labels]
         is_learned = negative is not None and self.cfg["train_pairs"] == "predicted"
         if (is_learned or negative in survey.labels) and negative not in labels:
             labels.insert(0, negative)
@@ -569,7 +725,9 @@ class RelationClassifier(TorchPipe):
         probabilities = np.zeros((0, len(self.labels)), dtype=np.float32)
         typed_pairs = [doc_rows.rows for doc_rows in chunk]
         if any(typed_pairs):
-            output = self.model.predict(PairInput(list(docs), typed_pairs, self.cfg["context"]))
+            output = self.model.predict(
+                PairInput(list(docs), typed_pairs, self.cfg["context"], self._label_texts())
+            )
             rows, is_cut = output.rows, output.cut
             probabilities = torch.softmax(output.logits, dim=-1).cpu().numpy()
         offsets = np.cumsum([0, *(len(doc_rows.pairs) for doc_rows in chunk)])
@@ -680,8 +838,11 @@ class RelationClassifier(TorchPipe):
             return ()
         docs = [example.predicted for example in examples]
         note_sentences(self.cfg, docs)
+        pairs, labels = targets.pairs, self._label_texts()
+        if labels is not None:
+            pairs, labels = self._drawn_texts(targets, labels)
         output, backprop = self.model.begin_update(
-            PairInput(docs, targets.pairs, self.cfg["context"])
+            PairInput(docs, pairs, self.cfg["context"], labels)
         )
         self._note_too_long(docs, targets.pairs, output.rows)
         truth = to_device(torch.from_numpy(targets.labels[output.rows]), output.logits.device)
@@ -692,6 +853,28 @@ class RelationClassifier(TorchPipe):
         loss, d_logits = class_loss(output.logits, truth, weights)
         cast(Backprop, backprop)(d_logits)
         return (loss,)
+
+    def _drawn_texts(
+        self, targets: Targets, labels: LabelTexts
+    ) -> tuple[list[list[TypedPair]], LabelTexts]:
+        """Draw the described labels of a training step, and their direction.
+
+        A label that training has not seen yet takes no part: its description would be pushed away
+        from all pairs. Every other step reads all pairs from tail to head, and compares them with the
+        inverse relations, which gives twice as many relations to learn from, of twice as many types.
+        """
+        self._labels_seen.update(targets.labels.tolist())
+        is_reversed = bool(self._rng.random() < 0.5)
+        drawn = draw_texts(
+            labels, targets.labels, self._labels_seen, _MAX_LABELS, is_reversed, self._rng
+        )
+        if not is_reversed:
+            return targets.pairs, drawn
+        pairs = [
+            [TypedPair(pair.tail, pair.head, pair.tail_type, pair.head_type) for pair in doc_pairs]
+            for doc_pairs in targets.pairs
+        ]
+        return pairs, drawn
 
     def make_targets(self, examples: Sequence[Example]) -> Targets:
         """Choose the pairs of a batch that are learned, and label them with the truth.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal, Optional, Union
 
 import numpy as np
@@ -12,6 +13,7 @@ from spacy import registry
 from spacy.tokens import Doc
 from thinc.api import Model
 from torch import Tensor
+from torch.nn import functional as F
 
 from ..arrays import BoolArray, IntArray
 from ..encoding.alignment import token_char_ranges, token_piece_ranges
@@ -22,8 +24,9 @@ from ..encoding.shim import Precision, Runtime, TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
 from ..errors import Errors
 from ..pairing import sentence_of_tokens
-from .markers import Marker, Mode, Range, assign_markers
-from .network import MarkerHead, PairNetwork
+from .described import LabelTexts, MarkedText
+from .markers import MarkedRow, Marker, Mode, Range, assign_markers
+from .network import DescribedHead, MarkerHead, PairNetwork
 from .pairs import TypedPair
 
 
@@ -53,11 +56,13 @@ class PairInput:
     pairs (list[list[TypedPair]]): The pairs of each Doc.
     context (str): The text that is read for a pair: "sentence" (from the first to the last sentence
         that the pair touches) or "doc".
+    labels (LabelTexts | None): The texts of the labels, if these are described.
     """
 
     docs: list[Doc]
     pairs: list[list[TypedPair]]
     context: Literal["sentence", "doc"]
+    labels: LabelTexts | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,11 @@ def build_pair_network(cfg: dict[str, Any], files: dict[str, bytes]) -> PairNetw
     """Make the network with fresh weights from a shim's settings and files."""
     encoder = build_hf_module(cfg["encoder"], files)
     encoder.pieces.hide_from_text(cfg["markers"].values())
-    head = None if cfg["head"] is None else MarkerHead(**cfg["head"])
-    return PairNetwork(encoder, head)
+    if cfg["head"] is None:
+        return PairNetwork(encoder)
+    # Only heads of fixed labels have a number of labels.
+    kind = MarkerHead if "n_labels" in cfg["head"] else DescribedHead
+    return PairNetwork(encoder, kind(**cfg["head"]))
 
 
 @registry.architectures("spacy-spanrel.PairClassifier.v1")
@@ -95,6 +103,7 @@ def PairClassifier(
     batch_pieces: Union[int, Literal["auto"]] = "auto",  # noqa: UP007
     dropout: Optional[float] = None,  # noqa: UP045
     attention_dropout: Optional[float] = None,  # noqa: UP045
+    labels: Literal["fixed", "described"] = "fixed",
     head_dropout: float = 0.1,
     casing: bool = False,
     frozen_layers: int = 0,
@@ -103,7 +112,7 @@ def PairClassifier(
     runtime: Runtime = "torch",
 ) -> PairModel:
     """Make a classifier of pairs in marked sentences: a Hugging Face sequence classifier or, with the
-    mode `typed_markers`, an encoder with a head on the markers.
+    mode `typed_markers` or described labels, an encoder with a head on the markers.
 
     name (str): A folder, a name on the hub, or an installed package with a model. Needed for
         initialization only: a saved pipeline holds the network.
@@ -115,6 +124,10 @@ def PairClassifier(
         Like name, tokenizer and casing it is settled at initialization.
     attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. See
         `load_checkpoint`.
+    labels (str): "fixed": each label has weights of its own, and all labels are known when training
+        begins. "described": a label is the text that describes it (setting `descriptions` of the
+        component), a pair is compared with all of them, and labels may be added after training. Settled
+        at initialization.
     head_dropout (float): Dropout of the head on the markers.
     casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
         in training. For encoders of lower-cased text.
@@ -142,7 +155,8 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
     RAISES (ValueError): If it does not fit the scheme or the settings.
     """
     attrs = model.attrs
-    has_head = scheme.mode == "typed_markers"
+    described = attrs["labels"] == "described"
+    has_head = described or scheme.mode == "typed_markers"
     module, cfg, files = load_network(
         model,
         "AutoModel" if has_head else "AutoModelForSequenceClassification",
@@ -162,12 +176,11 @@ def initialize(model: PairModel, scheme: Scheme) -> None:
     head, head_cfg = None, None
     heads = [f"encoder.transformer.{name}." for name in head_names(module.transformer)]
     if has_head:
-        head_cfg = {
-            "width": module.width,
-            "n_labels": scheme.n_labels,
-            "dropout": attrs["head_dropout"],
-        }
-        head, heads = MarkerHead(**head_cfg), ["head."]
+        head_cfg = {"width": module.width, "dropout": attrs["head_dropout"]}
+        if not described:
+            head_cfg["n_labels"] = scheme.n_labels
+        head = DescribedHead(**head_cfg) if described else MarkerHead(**head_cfg)
+        heads = ["head."]
     settings = {
         "encoder": cfg,
         "head": head_cfg,
@@ -206,21 +219,73 @@ def forward(model: PairModel, X: PairInput, is_train: bool) -> tuple[PairOutput,
     RETURNS (tuple[PairOutput, Callable]): The output, and the function that takes the gradient of the
         logits and accumulates the gradients of the weights.
     """
-    encoder = get_module(model, PairNetwork).encoder
+    head = get_module(model, PairNetwork).head
     rows = marked_rows(model, X)
-    columns = {"ids": (rows.ids, encoder.pieces.pad_id)}
-    if encoder.reads_casing:
-        columns["casing"] = (rows.casing, 0)
-    if rows.ids:
-        logits = run_rows(model, columns, is_train, {"positions": rows.positions})
+    n_labels = model.get_dim("nO") if X.labels is None else len(X.labels.texts)
+    if not rows.ids:
+        logits = torch.zeros((0, n_labels), device=get_shim(model).device)
+    elif isinstance(head, DescribedHead):
+        assert X.labels is not None
+        with torch.set_grad_enabled(is_train):
+            vectors = run_marked_rows(model, rows, is_train)
+            space = label_vectors(model, X.labels, is_train)
+            logits = head.logits(vectors, *space, X.labels.negative)
     else:
-        logits = torch.zeros((0, model.get_dim("nO")), device=get_shim(model).device)
+        logits = run_marked_rows(model, rows, is_train)
 
     def backprop(d_logits: Tensor) -> None:
         if logits.requires_grad:
             torch.autograd.backward(logits, d_logits)
 
     return PairOutput(logits, rows.pairs, rows.cut), backprop
+
+
+def run_marked_rows(model: PairModel, rows: MarkedRows, is_train: bool) -> Tensor:
+    """Run rows through the network.
+
+    model (Model): An initialized model.
+    rows (MarkedRows): At least one row.
+    is_train (bool): As in `forward`.
+    RETURNS (Tensor): As `PairNetwork` does.
+    """
+    encoder = get_module(model, PairNetwork).encoder
+    columns = {"ids": (rows.ids, encoder.pieces.pad_id)}
+    if encoder.reads_casing:
+        columns["casing"] = (rows.casing, 0)
+    return run_rows(model, columns, is_train, {"positions": rows.positions})
+
+
+def label_vectors(model: PairModel, labels: LabelTexts, is_train: bool) -> tuple[Tensor, Tensor]:
+    """Return the vectors of labels: the means of the vectors of their texts.
+
+    The vectors of texts are kept until the weights change, so prediction reads each text once.
+
+    model (Model): An initialized model with a `DescribedHead`.
+    labels (LabelTexts): The texts.
+    is_train (bool): As in `forward`.
+    RETURNS (tuple[Tensor, Tensor]): Vectors of length 1 of the labels, (n_labels, width), zeros where a
+        label has no text; and the same of the inverses, (n_inverses, width).
+    """
+    network = get_module(model, PairNetwork)
+    assert isinstance(network.head, DescribedHead)
+    device = get_shim(model).device
+    kept = {} if is_train else network.head.kept_vectors(network.encoder, device)
+    groups = [*labels.texts, *labels.inverses]
+    new = [text for text in dict.fromkeys(chain.from_iterable(groups)) if text not in kept]
+    if new:
+        rows = text_rows(model, new)
+        for text, vector in zip(new, run_marked_rows(model, rows, is_train), strict=True):
+            kept[text] = vector
+    zero = torch.zeros(network.head.width, device=device)
+    means = [
+        F.normalize(torch.stack([kept[text] for text in texts]).mean(dim=0), dim=0)
+        if texts
+        else zero
+        for texts in groups
+    ]
+    vectors = torch.stack([*means, zero])
+    n_labels = len(labels.texts)
+    return vectors[:n_labels], vectors[n_labels:-1]
 
 
 @dataclass(frozen=True)
@@ -280,6 +345,38 @@ def marked_rows(model: PairModel, X: PairInput) -> MarkedRows:
         np.asarray(positions, dtype=np.int64).reshape(-1, 2),
         np.asarray(kept, dtype=np.int64),
         np.asarray(cut, dtype=bool),
+    )
+
+
+def text_rows(model: PairModel, texts: Sequence[MarkedText]) -> MarkedRows:
+    """Mark head and tail of descriptions and examples.
+
+    model (Model): An initialized model.
+    texts (Sequence[MarkedText]): The texts.
+    RETURNS (MarkedRows): A row for each text.
+    RAISES (ValueError): If the arguments of a text are longer than a row.
+    """
+    encoder = get_module(model, PairNetwork).encoder
+    marker = make_marker(model)
+    rows: list[MarkedRow] = []
+    ids: list[IntArray] = []
+    casing: list[IntArray] = []
+    for marked, text in zip(texts, encoder.pieces([marked.text for marked in texts]), strict=True):
+        tokens = token_piece_ranges(np.asarray([marked.head, marked.tail]), text.chars)
+        head, tail = (_pieces(tokens, i, i + 1) for i in (0, 1))
+        row = marker.mark(Range(0, len(text.ids)), head, tail, "", "")
+        if row is None:
+            raise ValueError(Errors.E713.format(text=marked.text, limit=marker.max_length))
+        rows.append(row)
+        ids.append(row.ids(text.ids))
+        if encoder.reads_casing:
+            casing.append(row.casing(piece_casing(marked.text, text.chars)))
+    return MarkedRows(
+        ids,
+        casing,
+        np.asarray([(row.head, row.tail) for row in rows], dtype=np.int64).reshape(-1, 2),
+        np.arange(len(rows)),
+        np.asarray([row.cut for row in rows], dtype=bool),
     )
 
 

@@ -12,8 +12,8 @@ import spacy
 from spacy.language import Language
 
 from ..encoders.util import (
-    COMPONENTS,
     ENCODERS,
+    VARIANTS,
     add_component,
     make_examples,
     make_pipeline,
@@ -27,6 +27,7 @@ BERT = next(encoder for encoder in ENCODERS if encoder.name == "bert")
 THRESHOLDS = {
     "span_relation": ("relation_threshold", "rel_f"),
     "relation_classifier": ("threshold", "rel_f"),
+    "described": ("threshold", "rel_f"),
     "extractive_qa": ("null_threshold", "qa_f1"),
 }
 
@@ -73,7 +74,7 @@ def all_trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
     home = tmp_path_factory.mktemp("trained")
     checkpoint = BERT.save(home / "checkpoint")
     trained = {}
-    for name in COMPONENTS:
+    for name in VARIANTS:
         nlp = make_pipeline(checkpoint, [name])
         losses = train(nlp)[name]
         path = home / name
@@ -84,7 +85,7 @@ def all_trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Trained]:
     return trained
 
 
-@pytest.fixture(params=COMPONENTS)
+@pytest.fixture(params=VARIANTS)
 def component(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -503,6 +503,9 @@ RELATIONS = ["based", "lives", "works"]
 NEGATIVE = "no_relation"
 MODES = ("ner", "text", "text_ner", "ner_text", "typed_markers")
 COMPONENTS = ("span_relation", "relation_classifier", "extractive_qa")
+# The same, and a relation_classifier whose labels are described in words.
+VARIANTS = (*COMPONENTS, "described")
+FACTORIES = {"described": "relation_classifier"}
 _COMPUTES = {"dropout": 0.0, "precision": "float32", "device": "cpu"}
 # With thresholds this low, every component predicts something to compare.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -524,6 +527,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
         # Keys that do not clash with those of span_relation; a fixture removes the extensions.
         "relations_key": "classified",
         "extension_prefix": "classified_",
+        "negative_label": NEGATIVE,
+        "all_scores": True,
+    },
+    "described": {
+        "model": {**_COMPUTES, "max_length": "auto", "head_dropout": 0.0, "labels": "described"},
+        "relations_key": "classified",
+        "extension_prefix": "classified_",
+        "descriptions": [
+            ["works", "{head:Mary} works for {tail:Google}"],
+            ["works", "{tail:Google} ist where {head:John Smith} works"],
+            ["lives", "{head:Mary} lives in {tail:London}"],
+            ["based", "{head:Google} vive en {tail:Paris}"],
+        ],
         "negative_label": NEGATIVE,
         "all_scores": True,
     },
@@ -561,7 +577,7 @@ def add_component(
     """Add a component to a pipeline.
 
     nlp (Language): The pipeline.
-    name (str): Name of the component.
+    name (str): Name of the component, one of `VARIANTS`.
     folder (Path): Checkpoint of its encoder.
     model (dict[str, Any] | None): Settings of the model that differ from `SETTINGS`.
     settings: Other settings that differ from `SETTINGS`.
@@ -574,7 +590,8 @@ def add_component(
         merged["encoder"] = encoder
     else:
         merged["name"] = str(folder)
-    return nlp.add_pipe(name, config={**config, "model": merged})
+    factory = FACTORIES.get(name, name)
+    return nlp.add_pipe(factory, name=name, config={**config, "model": merged})
 
 
 def with_entities(nlp: Language, row: Row) -> Doc:
