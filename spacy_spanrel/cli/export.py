@@ -212,7 +212,7 @@ RELATIONS = "Docs with relations"
 
 # Format -> how it is written.
 # Options of the formats of annotation tools.
-COREF = frozenset({"coref"})
+TOOLS = frozenset({"coref", "suggestions"})
 
 WRITERS: dict[str, Writer] = {
     "ade": Writer(
@@ -222,7 +222,7 @@ WRITERS: dict[str, Writer] = {
         needs="relations Adverse-Effect of an Adverse-Effect to a Drug",
     ),
     "brat": Writer(
-        "a folder of standoff files", docs_to_brat, write_folder, needs="Docs", options=COREF
+        "a folder of standoff files", docs_to_brat, write_folder, needs="Docs", options=TOOLS
     ),
     "conll04": Writer("rows of conll04.corp", docs_to_conll04, write_lines),
     "csv": Writer(
@@ -233,7 +233,7 @@ WRITERS: dict[str, Writer] = {
         options=frozenset({"raw", "entities"}),
     ),
     "doccano": Writer(
-        "JSON lines of doccano", docs_to_doccano, write_json_lines, needs="Docs", options=COREF
+        "JSON lines of doccano", docs_to_doccano, write_json_lines, needs="Docs", options=TOOLS
     ),
     "kbp37": Writer(
         "text form of KBP37, a record a relation", docs_to_kbp37, write_lines, needs=RELATIONS
@@ -243,14 +243,14 @@ WRITERS: dict[str, Writer] = {
         docs_to_labelstudio,
         write_json_list,
         needs="Docs",
-        options=COREF,
+        options=TOOLS,
     ),
     "prodigy": Writer(
         "JSON lines of Prodigy's rel.manual",
         docs_to_prodigy,
         write_json_lines,
         needs="Docs",
-        options=COREF,
+        options=TOOLS,
     ),
     "scierc": Writer(
         "JSON lines of SciERC or DyGIE++",
@@ -350,6 +350,14 @@ def export_cli(
             "convert --coref reads them",
         ),
     ] = None,
+    suggestions: Annotated[
+        bool,
+        typer.Option(
+            "--suggestions",
+            help="Formats of annotation tools: write predictions with their scores, for people to "
+            "correct",
+        ),
+    ] = False,
     clusters_prefix: Annotated[
         str,
         typer.Option(
@@ -384,6 +392,7 @@ def export_cli(
     $ python -m spacy spanrel export scierc train.spacy train.json --unit document
     $ python -m spacy spanrel export tacred dev.spacy dev.json --negatives no_relation
     $ python -m spacy spanrel export brat predicted.spacy predicted_brat --coref Coref
+    $ python -m spacy spanrel export labelstudio predicted.spacy tasks.json --suggestions
     $ python -m spacy spanrel export csv predicted.spacy relations.csv
     $ python -m spacy spanrel export triples predicted.spacy relations.jsonl --entities
     $ python -m spacy spanrel export squad dev.spacy dev.json
@@ -401,6 +410,7 @@ def export_cli(
             entities=entities,
             text=text,
             coref=coref,
+            suggestions=suggestions,
             clusters_prefix=clusters_prefix,
             key=key,
             raw=raw,
@@ -422,6 +432,7 @@ def export(
     entities: bool = False,
     text: bool = False,
     coref: str | None = None,
+    suggestions: bool = False,
     clusters_prefix: str = CLUSTERS_PREFIX,
     key: str | None = None,
     raw: bool = False,
@@ -441,6 +452,7 @@ def export(
     text (bool): For triples only: write the text with each relation, for `convert`.
     coref (str | None): For brat, doccano, labelstudio and prodigy only: the name of coreference, under
         which clusters are written.
+    suggestions (bool): For the same formats only: write predictions with scores, for people to correct.
     clusters_prefix (str): Prefix of the span groups of coreferent mentions, as in `get_clusters`.
     key (str | None): For the squad formats only: span group of questions and answers.
     raw (bool): For csv only: write cells as they are, even if a spreadsheet would run them.
@@ -468,6 +480,7 @@ def export(
         ("entities", entities or None),
         ("text", text or None),
         ("coref", coref),
+        ("suggestions", suggestions or None),
     ):
         if value is None:
             continue

@@ -18,7 +18,7 @@ from .common import DocMaker, Edge, Entity
 from .offsets import Fragments, QuotedSpan, locate
 from .report import ConversionReport, ExportReport, Finding
 from .type_names import TypeNames
-from .writing import read_text_annotations
+from .writing import read_text_annotations, score_of
 
 TEXT_SUFFIX, ANN_SUFFIX = ".txt", ".ann"
 EQUIV = "Equiv"
@@ -339,7 +339,11 @@ class BratDocument:
 
 
 def docs_to_brat(
-    docs: Iterable[Doc], report: ExportReport, *, coref: str | None = None
+    docs: Iterable[Doc],
+    report: ExportReport,
+    *,
+    coref: str | None = None,
+    suggestions: bool = False,
 ) -> Iterator[BratDocument]:
     """Make standoff files of Docs, gold or predicted.
 
@@ -350,18 +354,23 @@ def docs_to_brat(
       become text-bound annotations of this type.
     - An entity over several lines is written in fragments, one per line. Line ends around it are cut
       off, and an entity of blanks alone is left out. Blanks in labels become _.
+    - With `suggestions`, each entity and relation that has a score gets a note (``AnnotatorNotes``) with
+      it, which brat shows. brat does not know whether anybody has checked a text.
 
     docs (Iterable[Doc]): Gold or predicted Docs.
-    report (ExportReport): Counts what is written, changed and left out. Scores are left out.
+    report (ExportReport): Counts what is written, changed and left out. Scores are left out, unless
+        they are suggestions.
     coref (str | None): The name of coreference, for the same argument of `brat_to_docs`. None to
         leave clusters out.
+    suggestions (bool): Write scores as notes.
     YIELDS (BratDocument): The files of each Doc, which `brat_to_docs` reads.
     """
     taken: set[str] = set()
     for number, doc in enumerate(docs):
-        annotated = read_text_annotations(doc, report, coref)
+        annotated = read_text_annotations(doc, report, coref, suggestions)
         name = _file_name(annotated.id, number, taken, report)
         lines: list[str] = []
+        scored: list[tuple[str, Entity | Edge]] = []
         ids: dict[int, str] = {}
         for i, (entity, (start, end)) in enumerate(
             zip(annotated.entities, annotated.bounds, strict=True)
@@ -377,6 +386,7 @@ def docs_to_brat(
             quote = " ".join(annotated.text[first:last] for first, last in fragments)
             label = _without_blanks(entity.label, report)
             lines.append(f"{ids[i]}\t{label} {offsets}\t{quote}\n")
+            scored.append((ids[i], entity))
         n_relations = 0
         for edge in annotated.relations:
             if edge.head not in ids or edge.tail not in ids:
@@ -389,10 +399,18 @@ def docs_to_brat(
             else:
                 label = _without_blanks(edge.label, report)
                 lines.append(f"R{n_relations + 1}\t{label} Arg1:{head} Arg2:{tail}\n")
+                scored.append((f"R{n_relations + 1}", edge))
             n_relations += 1
         clusters = [[ids[i] for i in cluster if i in ids] for cluster in annotated.clusters]
         clusters = [cluster for cluster in clusters if len(cluster) > 1]
         name_of_coref = _without_blanks(annotated.coref, report) if clusters else ""
+        scores = [
+            (id, score) for id, item in scored for score in score_of(item, suggestions).values()
+        ]
+        lines += [
+            f"#{i}\tAnnotatorNotes {id}\tsuggested, score {score}\n"
+            for i, (id, score) in enumerate(scores, start=1)
+        ]
         lines += [f"*\t{name_of_coref} {' '.join(cluster)}\n" for cluster in clusters]
         n_entities = sum(annotated.entities[i].label != coref for i in ids)
         report.count(n_entities, n_relations, len(clusters))

@@ -13,11 +13,11 @@ from spacy.tokens import Doc
 from ..annotations.relations import RecordId
 from ..errors import Errors
 from ..reading import ErrorHandler, JsonValue, Place, raise_error, read_json_records, short
-from .common import DocMaker, Edge, wrong_offsets
+from .common import DocMaker, Edge, Entity, wrong_offsets
 from .offsets import CODE_POINTS, UTF16_UNITS, Offsets, OffsetUnit
 from .report import ConversionReport, ExportReport
 from .type_names import TypeNames
-from .writing import read_text_annotations
+from .writing import read_text_annotations, score_of
 
 # "entities" in projects with relations; in others one of the other two, with [start, end, label].
 ENTITY_KEYS = ("entities", "label", "labels")
@@ -185,25 +185,36 @@ def _relations(record: JsonValue, spans: Sequence[_Span]) -> list[Edge]:
 
 
 def docs_to_doccano(
-    docs: Iterable[Doc], report: ExportReport, *, coref: str | None = None
+    docs: Iterable[Doc],
+    report: ExportReport,
+    *,
+    coref: str | None = None,
+    suggestions: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Make records of Docs, gold or predicted, for import into doccano.
 
     Offsets count UTF-16 units, as doccano does. This matters to other programs only if texts have
     emojis or other characters beyond U+FFFF; the report counts such texts.
 
+    doccano has no suggestions: what is imported is there as if people had annotated it, until they
+    correct it. They mark a text that they have checked, and doccano exports only these texts on demand.
+    With `suggestions`, a record has the scores under further keys, which doccano keeps as metadata:
+    `score`, the lowest one, and `scores`, by the ids of entities and relations.
+
     docs (Iterable[Doc]): Gold or predicted Docs.
-    report (ExportReport): Counts what is written, changed and left out. Scores are left out.
+    report (ExportReport): Counts what is written, changed and left out. Scores are left out, unless
+        they are suggestions.
         Overlapping entities are written, but doccano shows them only in projects that allow them.
     coref (str | None): The name of coreference, for the same argument of `doccano_to_docs`: a relation
         of this name leads from each mention of a cluster to the one before it, and mentions that are
         no entities get it as their type. None to leave clusters out.
+    suggestions (bool): Write scores.
     YIELDS (dict[str, Any]): A record for each Doc, to be written as a line of JSON.
     """
     # Ids are unique over the whole file, as in doccano's own.
     entity_id = relation_id = 0
     for doc in docs:
-        annotated = read_text_annotations(doc, report, coref)
+        annotated = read_text_annotations(doc, report, coref, suggestions)
         annotated.count(report)
         if annotated.has_overlaps:
             report.notes["texts with overlapping entities, which the project must allow"] += 1
@@ -234,6 +245,21 @@ def docs_to_doccano(
             }
             for i, edge in enumerate(annotated.edges)
         ]
+        record |= score_of(annotated, suggestions)
+        if suggestions:
+            record["scores"] = {
+                "entities": _scores(record["entities"], annotated.entities),
+                "relations": _scores(record["relations"], annotated.edges),
+            }
         entity_id += len(annotated.entities)
         relation_id += len(record["relations"])
         yield record
+
+
+def _scores(records: list[dict[str, Any]], items: Sequence[Entity | Edge]) -> dict[str, float]:
+    """Return the scores of entities or relations by their ids."""
+    return {
+        str(record["id"]): round(item.score, 4)
+        for record, item in zip(records, items, strict=True)
+        if item.score is not None
+    }

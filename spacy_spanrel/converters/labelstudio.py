@@ -10,6 +10,7 @@ from typing import Any
 from spacy.language import Language
 from spacy.tokens import Doc
 
+from ..about import __version__
 from ..annotations.relations import RecordId
 from ..errors import Errors
 from ..reading import ErrorHandler, JsonValue, raise_error, read_json_list, short
@@ -17,7 +18,7 @@ from .common import ENTITY, DocMaker, Edge, Entity
 from .offsets import QuotedSpan, locate
 from .report import ConversionReport, ExportReport, Finding
 from .type_names import TypeNames
-from .writing import read_text_annotations
+from .writing import read_text_annotations, score_of
 
 # The label of a relation that has none.
 RELATION = "RELATION"
@@ -264,22 +265,32 @@ def _edges(
 
 
 def docs_to_labelstudio(
-    docs: Iterable[Doc], report: ExportReport, *, coref: str | None = None
+    docs: Iterable[Doc],
+    report: ExportReport,
+    *,
+    coref: str | None = None,
+    suggestions: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Make tasks of Docs, gold or predicted, for import into Label Studio.
 
-    Each has one annotation. The tasks fit a labelling interface with ``<Labels name="label" toName="text">``,
+    Each has one annotation or, with `suggestions`, one prediction: Label Studio shows it as a
+    pre-annotation, from which people make an annotation. The score of the prediction is the lowest of
+    its entities and relations, so that the least certain tasks can be labelled first.
+
+    The tasks fit a labelling interface with ``<Labels name="label" toName="text">``,
     ``<Text name="text" value="$text"/>`` and ``<Relations>``. Offsets count code points.
 
     docs (Iterable[Doc]): Gold or predicted Docs.
-    report (ExportReport): Counts what is written, changed and left out. Scores are left out.
+    report (ExportReport): Counts what is written, changed and left out. Scores are left out, unless
+        they are suggestions.
     coref (str | None): The name of coreference, for the same argument of `labelstudio_to_docs`: a relation
         of this name leads from each mention of a cluster to the one before it, and mentions that are
         no entities get it as their type. None to leave clusters out.
+    suggestions (bool): Write predictions with scores, and no annotations.
     YIELDS (dict[str, Any]): A task for each Doc, to be written as an item of a JSON list.
     """
     for doc in docs:
-        annotated = read_text_annotations(doc, report, coref)
+        annotated = read_text_annotations(doc, report, coref, suggestions)
         annotated.count(report)
         result: list[dict[str, Any]] = [
             {
@@ -293,6 +304,7 @@ def docs_to_labelstudio(
                     "text": annotated.text[start:end],
                     "labels": [entity.label],
                 },
+                **score_of(entity, suggestions),
             }
             for i, (entity, (start, end)) in enumerate(
                 zip(annotated.entities, annotated.bounds, strict=True)
@@ -305,10 +317,16 @@ def docs_to_labelstudio(
                 "type": "relation",
                 "direction": "right",
                 "labels": [edge.label],
+                **score_of(edge, suggestions),
             }
             for edge in annotated.edges
         )
         task: dict[str, Any] = {} if annotated.id is None else {"id": annotated.id}
         task["data"] = {TEXT_KEY: annotated.text}
-        task["annotations"] = [{"result": result, "was_cancelled": False}]
+        if suggestions:
+            version = f"spacy-spanrel {__version__}"
+            prediction = {"model_version": version, "result": result}
+            task["predictions"] = [{**prediction, **score_of(annotated, suggestions)}]
+        else:
+            task["annotations"] = [{"result": result, "was_cancelled": False}]
         yield task

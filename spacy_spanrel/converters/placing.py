@@ -9,11 +9,12 @@ finds any place decides:
 2. but for case, white space, and forms of the same characters (Unicode NFKC, quotes and dashes);
 3. likewise, but beginning or ending inside of a token: at a sign, as "Oslo" in "Oslo/Bergen", never
    between two letters or digits. The place is then widened to whole tokens;
-4. with at most one edit (Levenshtein 1966) for every five characters, between token borders.
+4. with at most one edit for every five characters, between token borders. An edit changes, adds or
+   drops a character or swaps two neighbours (optimal string alignment, after Damerau 1964).
 
-The last step compares little: if a text holds a string with k edits, and the string is cut in k + 1
-pieces, then one of the pieces is in the text without edits (Wu and Manber 1992, "Fast text searching
-allowing errors"). Only the spans around such pieces are compared.
+The last step compares little: if a text holds a string with k edits, and the string is cut in 2k + 1
+pieces, then one of the pieces is in the text as it is, because an edit touches at most two (after Wu and
+Manber 1992, "Fast text searching allowing errors"). Only the spans around such pieces are compared.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from itertools import accumulate
 
-from rapidfuzz.distance import Levenshtein
+from rapidfuzz.distance import OSA
 from spacy.tokens import Doc
 
 # Characters for which a fuzzy search allows one edit.
@@ -138,7 +139,8 @@ class StringFinder:
         if not most:
             return []
         candidates: set[Tokens] = set()
-        cuts = [i * n // (most + 1) for i in range(most + 2)]
+        n_pieces = 2 * most + 1
+        cuts = [i * n // n_pieces for i in range(n_pieces + 1)]
         for first, last in zip(cuts, cuts[1:], strict=False):
             for at in _occurrences(folded[first:last], self._folded):
                 for start in range(at - first - most, at - first + most + 1):
@@ -148,7 +150,7 @@ class StringFinder:
         best = most + 1, 0
         spans: list[Tokens] = []
         for start, end in sorted(candidates):
-            distance = Levenshtein.distance(folded, self._folded[start:end], score_cutoff=best[0])
+            distance = OSA.distance(folded, self._folded[start:end], score_cutoff=best[0])
             span = self._starts[start], self._ends[end]
             key = distance, span[1] - span[0]
             if distance <= most and span[0] < span[1] and key <= best:

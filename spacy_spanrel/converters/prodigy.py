@@ -14,10 +14,12 @@ from ..reading import ErrorHandler, JsonValue, raise_error, read_json_records, s
 from .common import ENTITY, DocMaker, Edge, Entity, inclusive_offsets
 from .report import ConversionReport, ExportReport
 from .type_names import TypeNames
-from .writing import read_text_annotations
+from .writing import read_text_annotations, score_of
 
 ACCEPT = "accept"
 ANSWERS = (ACCEPT, "reject", "ignore")
+# A key of `meta` in tasks that `docs_to_prodigy` has made of predictions.
+SUGGESTED = "suggested"
 
 
 def prodigy_to_docs(
@@ -53,7 +55,8 @@ def prodigy_to_docs(
     The Doc has the tokens and spaces of the record; if the record has none, the text is tokenized.
     An argument that is a plain token becomes an entity of the type ENTITY, or with `coref`, in relations
     of this name, a mention. Records with the answer
-    "reject" or "ignore" are left out and counted. The id of a Doc is the record's `id`, else its
+    "reject" or "ignore" are left out and counted, and suggestions of `export --suggestions` that nobody
+    has answered. The id of a Doc is the record's `id`, else its
     `_task_hash`.
 
     path (str | Path): The file.
@@ -68,6 +71,10 @@ def prodigy_to_docs(
         answer = record.raw.get("answer", ACCEPT)
         if answer not in ANSWERS:
             raise record["answer"].wrong_kind("one of " + ", ".join(ANSWERS))
+        meta = record.raw.get("meta")
+        if "answer" not in record.raw and isinstance(meta, dict) and meta.get(SUGGESTED) is True:
+            maker.report.notes["suggestions that nobody has answered, left out"] += 1
+            return None
         if answer != ACCEPT:
             maker.report.notes[f"records with the answer {answer}, left out"] += 1
             return None
@@ -220,20 +227,29 @@ def _read_tokens(tokens: JsonValue, text: str) -> tuple[list[str], list[bool]]:
 
 
 def docs_to_prodigy(
-    docs: Iterable[Doc], report: ExportReport, *, coref: str | None = None
+    docs: Iterable[Doc],
+    report: ExportReport,
+    *,
+    coref: str | None = None,
+    suggestions: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Make records of Docs, gold or predicted, for Prodigy's interface for relations.
 
+    With `suggestions`, they are tasks that nobody has answered: spans and relations have scores, and
+    `meta`, which Prodigy shows below the text, has the lowest of them.
+
     docs (Iterable[Doc]): Gold or predicted Docs.
-    report (ExportReport): Counts what is written, changed and left out. Scores are left out.
+    report (ExportReport): Counts what is written, changed and left out. Scores are left out, unless
+        they are suggestions.
         Overlapping entities are written, but Prodigy's interface for relations does not show them.
     coref (str | None): The name of coreference, for the same argument of `prodigy_to_docs`: a relation
         of this name leads from each mention of a cluster to the one before it, and mentions that are
         no entities get it as their type. None to leave clusters out.
+    suggestions (bool): Write scores, and no answers.
     YIELDS (dict[str, Any]): A record for each Doc, to be written as a line of JSON.
     """
     for doc in docs:
-        annotated = read_text_annotations(doc, report, coref)
+        annotated = read_text_annotations(doc, report, coref, suggestions)
         annotated.count(report)
         if annotated.has_overlaps:
             report.notes["texts with overlapping entities, which Prodigy does not show"] += 1
@@ -258,6 +274,7 @@ def docs_to_prodigy(
                 "token_start": entity.start,
                 "token_end": entity.end - 1,
                 "label": entity.label,
+                **score_of(entity, suggestions),
             }
             for entity, (start, end) in zip(annotated.entities, annotated.bounds, strict=True)
         ]
@@ -268,8 +285,12 @@ def docs_to_prodigy(
                 "head_span": spans[edge.head],
                 "child_span": spans[edge.tail],
                 "label": edge.label,
+                **score_of(edge, suggestions),
             }
             for edge in annotated.edges
         ]
-        record["answer"] = ACCEPT
+        if suggestions:
+            record["meta"] = {SUGGESTED: True, **score_of(annotated, suggestions)}
+        else:
+            record["answer"] = ACCEPT
         yield record

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 
 from spacy.tokens import Doc, Span
@@ -34,6 +34,7 @@ def read_annotations(
     report: ExportReport,
     *,
     with_clusters: bool = False,
+    with_scores: bool = False,
     mention_types: Mapping[Borders, str] | None = None,
     coref: str = "",
 ) -> tuple[list[Entity], list[Edge]]:
@@ -44,36 +45,39 @@ def read_annotations(
     Entities without a type get the type ENTITY.
 
     doc (Doc): The Doc.
-    report (ExportReport): Gets notes on these changes, and on scores, which are not read.
+    report (ExportReport): Gets notes on these changes, and on scores that the format does not hold.
     with_clusters (bool): Whether the format holds clusters; if not, they are counted as left out.
+    with_scores (bool): Whether the format holds scores; if not, they are counted as left out.
     mention_types (Mapping[tuple[int, int], str] | None): Coreferent mentions that need not become
         entities if they are arguments of relations, with the types that readers give them there.
     coref (str): The type of such arguments.
     RETURNS (tuple[list[Entity], list[Edge]]): Entities and the relations between them.
     """
-    note_scores(doc, report)
+    note_scores(doc, report, with_scores)
     if not with_clusters:
         note_clusters(doc, report)
     notes: Counter[str] = Counter()
     relations = get_relations(doc)
-    notes["scores of relations, left out"] += sum(r.score is not None for r in relations)
+    if not with_scores:
+        notes["scores of relations, left out"] += sum(r.score is not None for r in relations)
     notes["weights of relations, left out"] += sum(r.weight != 1 for r in relations)
     index: dict[Entity, int] = {}
     by_place: dict[tuple[int, int], int] = {}
 
-    def add(span: Span) -> int:
+    def add(span: Span, score: float | None = None) -> int:
         typed = bool(span.label_.strip())
-        entity = Entity(span.start, span.end, span.label_ if typed else ENTITY)
+        label = span.label_ if typed else ENTITY
+        entity = Entity(span.start, span.end, label, score=score)
         if entity not in index:
             notes[f"entities without a type, written as {ENTITY}"] += not typed
             index[entity] = len(index)
             by_place.setdefault((span.start, span.end), index[entity])
         return index[entity]
 
-    for span in get_entities(doc):
+    for span, score in zip(get_entities(doc), get_entity_scores(doc), strict=True):
         if len(span):
             n = len(index)
-            add(span)
+            add(span, score)
             notes["duplicate entities, written once"] += len(index) == n
         else:
             notes["entities without tokens, left out"] += 1
@@ -95,17 +99,22 @@ def read_annotations(
                 notes["arguments of relations that are no entities, written as entities"] += (
                     len(index) > n
                 )
-        edge = Edge(ends[0], ends[1], relation.label)
+        edge = Edge(ends[0], ends[1], relation.label, score=relation.score)
         notes["duplicate relations, written once"] += edge in edges
         edges[edge] = None
     report.notes += notes  # of a Counter, this drops zeros
     return list(index), list(edges)
 
 
-def note_scores(doc: Doc, report: ExportReport) -> None:
-    """Count what no format can hold: scores and weights of entities, scores of all labels of a pair."""
+def note_scores(doc: Doc, report: ExportReport, with_scores: bool = False) -> None:
+    """Count what a format cannot hold: scores and weights of entities, scores of all labels of a pair.
+
+    doc (Doc): The Doc.
+    report (ExportReport): Gets the notes.
+    with_scores (bool): Whether the format holds the scores of entities.
+    """
     n_scores = sum(score is not None for score in get_entity_scores(doc))
-    report.note("scores of entities, left out", n_scores)
+    report.note("scores of entities, left out", 0 if with_scores else n_scores)
     n_weights = sum(weight != 1 for weight in get_entity_weights(doc))
     report.note("weights of entities, left out", n_weights)
     report.note("pairs whose scores for all labels are left out", len(get_pair_scores(doc)))
@@ -217,7 +226,7 @@ def select_entities(
     """Keep some of the entities, and count the relations that are lost with the others."""
     new_index = [n - 1 for n in accumulate(map(int, keep))]
     chosen = [
-        Edge(new_index[edge.head], new_index[edge.tail], edge.label)
+        replace(edge, head=new_index[edge.head], tail=new_index[edge.tail])
         for edge in edges
         if keep[edge.head] and keep[edge.tail]
     ]
@@ -323,14 +332,27 @@ class TextAnnotations:
         )
         return [*self.relations, *links]
 
+    @property
+    def score(self) -> float | None:
+        """The lowest score of all entities and relations: the text is no more certain than that. None if
+        nothing has a score."""
+        items: list[Entity | Edge] = [*self.entities, *self.relations]
+        scores = (item.score for item in items)
+        return min((score for score in scores if score is not None), default=None)
+
     def count(self, report: ExportReport) -> None:
         """Count everything as written."""
         n_entities = sum(entity.label != self.coref for entity in self.entities)
         report.count(n_entities, len(self.relations), len(self.clusters))
 
 
+def score_of(item: Entity | Edge | TextAnnotations, suggestions: bool) -> dict[str, float]:
+    """Return the entry of a record for a score; none if there is none, or no scores are written."""
+    return {"score": round(item.score, 4)} if suggestions and item.score is not None else {}
+
+
 def read_text_annotations(
-    doc: Doc, report: ExportReport, coref: str | None = None
+    doc: Doc, report: ExportReport, coref: str | None = None, with_scores: bool = False
 ) -> TextAnnotations:
     """Read a Doc, gold or predicted, for a format of texts with offsets.
 
@@ -338,6 +360,7 @@ def read_text_annotations(
     report (ExportReport): Gets notes on what is left out or changed.
     coref (str | None): The name of coreference, with which the readers of such formats find clusters.
         None to leave them out.
+    with_scores (bool): Whether the scores are written, too.
     RETURNS (TextAnnotations): Its text, entities, relations and clusters, which are not counted yet.
     """
     if coref is None:
@@ -347,6 +370,7 @@ def read_text_annotations(
         doc,
         report,
         with_clusters=True,
+        with_scores=with_scores,
         mention_types=_mention_types(doc, clusters),
         coref=coref or "",
     )

@@ -1,0 +1,215 @@
+"""From no annotation to a trained pipeline: what each step is worth.
+
+    python benchmarks/few_shot.py [--sections alignment ...] [--data ../shared/data]
+
+`alignment` turns the gold relations of CoNLL04 into strings, as a language model would name them, and
+places them with `convert triples`: as they are, and with noise (another case, other blanks, a typing
+error in each string of five letters or more). Precision is the share of the placed relations that are
+gold relations, recall the share of the gold relations (as strings) that are placed right. `speed` is the
+number of relations a second on one core: of placing them in Docs, and of the whole conversion of a file.
+
+Each section is a function that yields rows; they are appended to `--output` as JSON Lines.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import spacy
+import torch
+from spacy.tokens import Doc
+from timing import show, write_rows
+
+from spacy_spanrel.annotations import get_relations
+from spacy_spanrel.converters import ConversionReport, spert_to_docs, triples_to_docs
+from spacy_spanrel.converters.placing import StringFinder, not_nested
+
+ROOT = Path(__file__).resolve().parent.parent
+Row = dict[str, Any]
+
+
+def processor() -> str:
+    """Return the name of the processor, as lscpu prints it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+# Alignment
+
+
+def other_case(text: str, rng: random.Random) -> str:
+    return rng.choice([str.lower, str.upper, str.title])(text)
+
+
+def other_blanks(text: str, rng: random.Random) -> str:
+    """Write marks without blanks, as in ordinary text, and some blanks as others."""
+    for mark in ("'", ",", ".", ")", ":"):
+        text = text.replace(f" {mark}", mark)
+    return text.replace("( ", "(").replace(" ", rng.choice([" ", "  ", "\n", "\u00a0"]))
+
+
+def typing_error(text: str, rng: random.Random) -> str:
+    """Change, drop, add or swap one letter."""
+    at = [i for i, char in enumerate(text) if char.isalpha()]
+    if len(at) < 5:
+        return text
+    i, letter = rng.choice(at[:-1]), rng.choice("abcdefghijklmnopqrstuvwxyz")
+    kind = rng.choice(["change", "drop", "add", "swap"])
+    if kind == "swap":
+        return text[:i] + text[i + 1] + text[i] + text[i + 2 :]
+    behind = text[i:] if kind == "add" else text[i + 1 :]
+    return text[:i] + ("" if kind == "drop" else letter) + behind
+
+
+def as_they_are(text: str, rng: random.Random) -> str:
+    return text
+
+
+NOISES: dict[str, tuple[Callable[[str, random.Random], str], ...]] = {
+    "none": (as_they_are,),
+    "case": (other_case,),
+    "blanks": (other_blanks,),
+    "typing errors": (typing_error,),
+    "all three": (typing_error, other_blanks, other_case),
+}
+
+
+def to_records(
+    docs: list[Doc], noise: str, rng: random.Random
+) -> Iterator[tuple[Row, set[tuple[int, int, int, int, str]]]]:
+    """Yield a record of strings for each Doc, and its gold relations."""
+    for doc in docs:
+        relations = get_relations(doc)
+        triples = sorted({relation.to_triple() for relation in relations})
+        spelled: dict[str, str] = {}
+        for head, _, tail in triples:
+            for text in (head, tail):
+                if text not in spelled:
+                    spelled[text] = text
+                    for change in NOISES[noise]:
+                        spelled[text] = change(spelled[text], rng)
+        record = {
+            "tokens": [token.text for token in doc],
+            "triples": [[spelled[head], label, spelled[tail]] for head, label, tail in triples],
+        }
+        yield (
+            record,
+            {(r.head.start, r.head.end, r.tail.start, r.tail.end, r.label) for r in relations},
+        )
+
+
+def alignment(args: argparse.Namespace) -> Iterator[Row]:
+    nlp = spacy.blank("en")
+    splits = {
+        split: list(spert_to_docs(args.data / "conll04" / f"{split}.json", nlp=nlp))
+        for split in ("train", "dev", "test")
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "triples.jsonl"
+        for split in ("dev", "test"):
+            for noise in NOISES:
+                pairs = list(to_records(splits[split], noise, random.Random(args.seeds[0])))
+                path.write_text("".join(f"{json.dumps(record)}\n" for record, _ in pairs))
+                report = ConversionReport()
+                n = sum(len(record["triples"]) for record, _ in pairs)
+                placed = right = 0
+                for doc, (_, gold) in zip(
+                    triples_to_docs(path, nlp=nlp, report=report), pairs, strict=True
+                ):
+                    for r in get_relations(doc):
+                        key = r.head.start, r.head.end, r.tail.start, r.tail.end, r.label
+                        placed += 1
+                        right += key in gold
+                yield {
+                    "what": "alignment",
+                    "split": split,
+                    "noise": noise,
+                    "relations": n,
+                    "precision": round(100 * right / placed, 1),
+                    "recall": round(100 * right / n, 1),
+                    "relations_without_place": len(report.lost_relations),
+                    "strings_without_place": len(report.unplaced),
+                    "strings_with_other_spelling": len(report.similar),
+                }
+        for noise in ("none", "all three"):
+            yield speed_of_alignment(splits["train"], noise, args, path)
+
+
+def speed_of_alignment(docs: list[Doc], noise: str, args: argparse.Namespace, path: Path) -> Row:
+    """Place 10,000 relations, in Docs that are there and from a file of plain texts."""
+    rng = random.Random(args.seeds[0])
+    records: list[tuple[Row, Doc]] = []
+    n = 0
+    while n < 10_000:
+        for (record, _), doc in zip(to_records(docs, noise, rng), docs, strict=True):
+            if record["triples"] and n < 10_000:
+                records.append((record, doc))
+                n += len(record["triples"])
+    start = time.process_time()
+    for record, doc in records:
+        finder = StringFinder(doc)
+        places = {}
+        for head, _, tail in record["triples"]:
+            places[head], places[tail] = finder.find(head), finder.find(tail)
+        everywhere = [p for p in places.values() if p is not None]
+        for head, _, tail in record["triples"]:
+            both = [places[text] for text in (head, tail)]
+            spans = [not_nested(p, everywhere) for p in both if p is not None]
+            if len(spans) == 2:
+                finder.nearest_pair(*spans)
+    placing = time.process_time() - start
+    lines = [
+        json.dumps({"text": " ".join(record["tokens"]), "triples": record["triples"]})
+        for record, _ in records
+    ]
+    path.write_text("\n".join(lines))
+    nlp = spacy.blank("en")
+    start = time.process_time()
+    for _ in triples_to_docs(path, nlp=nlp):
+        pass
+    converting = time.process_time() - start
+    return {
+        "what": "alignment, speed",
+        "noise": noise,
+        "relations": n,
+        "placed_per_s": round(n / placing),
+        "converted_per_s": round(n / converting),
+        "processor": processor(),
+    }
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
+    "alignment": alignment,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/results/few_shot.jsonl")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    for section in args.sections:
+        for row in SECTIONS[section](args):
+            show(row)
+            write_rows(args.output, [row], mode="a")
+
+
+if __name__ == "__main__":
+    main()
