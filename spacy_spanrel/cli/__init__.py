@@ -14,6 +14,7 @@ from .graph import graph
 from .import_hf import import_hf
 from .import_spert import write_pipeline
 from .import_transformer import import_transformer
+from .learning_curve import learning_curve
 from .make_questions import make_questions
 from .model_card import write_model_card
 from .optimize import optimize
@@ -31,6 +32,7 @@ __all__ = [
     "graph",
     "import_hf",
     "import_transformer",
+    "learning_curve",
     "main",
     "make_questions",
     "optimize",

@@ -11,6 +11,7 @@ from spacy.cli._util import setup_gpu
 from ..streams import INPUT_FORMATS, OUTPUT_FORMATS, AnnotationReport, annotate, merge_shards
 from ..streams.annotate import CHUNK_SIZE, ENGINES, EngineName, unfinished
 from ..streams.readers import Unit
+from ..streams.review import REVIEW_SIZE, ReviewSettings
 from ..streams.shards import ShardBy
 from ._app import GpuId, Printer, Quiet, app, echo, fail, failing_with, one_of, warn
 
@@ -174,6 +175,19 @@ def annotate_cli(
             "--address", help="Ray cluster (if not given, the one running here, or a new one)"
         ),
     ] = None,
+    review: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--review",
+            metavar="LOW HIGH",
+            help="Divide by the scores of relations: kept from HIGH on, dropped below LOW, else to be "
+            "corrected",
+        ),
+    ] = None,
+    review_size: Annotated[
+        int,
+        typer.Option("--review-size", min=1, help="Most texts that --review puts in order"),
+    ] = REVIEW_SIZE,
     quiet: Quiet = False,
 ) -> None:
     """Annotate a large collection of texts with a saved pipeline: entities, relations and answers.
@@ -201,6 +215,9 @@ def annotate_cli(
     --devices and --engine ray use several processes that load MODEL by its name, while this one reads
     and writes. All machines of a Ray cluster must see MODEL. A worker that Ray loses is started again.
 
+    --review writes into folder OUTPUT: doubtful.spacy, the texts to correct, in the order in which
+    corrections teach most; later/, further doubtful texts; and kept/, all others.
+
     --n-process, --gpu-id, --devices, --engine and its options, --max-errors, --strict, --force and
     --quiet may differ when a run is continued.
 
@@ -216,6 +233,7 @@ def annotate_cli(
     $ python -m spacy spanrel annotate model texts.jsonl found.jsonl --entities
     $ python -m spacy spanrel annotate model texts.jsonl found --shard 3/16
     $ python -m spacy spanrel annotate --merge found
+    $ python -m spacy spanrel annotate model texts.jsonl reviewed --review 0.3 0.9
     """
     if merge is not None:
         _merge(merge, (model, source, output), force, strict, quiet)
@@ -250,6 +268,7 @@ def annotate_cli(
             workers=workers,
             gpus_per_worker=gpus_per_worker,
             address=address,
+            review=None if review is None else ReviewSettings(*review, review_size),
             quiet=quiet,
         )
     except KeyboardInterrupt:
@@ -300,4 +319,7 @@ def print_report(report: AnnotationReport) -> None:
         rows.append(("Rows that failed", report.failed))
     if report.resumed_at:
         rows.append(("Rows done by an earlier run", report.resumed_at))
+    for name, n in (report.review or {}).items():
+        title = name.replace("_texts", " texts") if "_" in name else f"{name} relations"
+        rows.append((title.capitalize(), n))
     msg.table(rows, aligns=("l", "r"))

@@ -14,7 +14,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -48,11 +48,12 @@ from .progress import (
 )
 from .readers import ReadSettings, Source, Unit, find_source
 from .records import ResultKeys
+from .review import REPORT, ReviewSettings, lower_thresholds
 from .rows import ERROR_KEYS, BadRow, Row
 from .schema import import_pyarrow
 from .shards import Shard, ShardBy, save_counts, shard_path
 from .workers import Batch, Engine, Processes
-from .writers import SUFFIXES, Writer, check_output_format, is_folder, make_writer
+from .writers import SUFFIXES, ReviewWriter, Writer, check_output_format, is_folder, make_writer
 
 EngineName = Literal["local", "ray"]
 ENGINES = get_args(EngineName)
@@ -80,6 +81,7 @@ class AnnotationReport:
         none.
     resumed_at (int): How many rows were done when this run began.
     first_error (str): The message about the first row that failed in this run.
+    review (dict[str, int] | None): The counts of a review, see `ReviewCounts`.
     """
 
     output: Path
@@ -92,6 +94,7 @@ class AnnotationReport:
     answers: int
     resumed_at: int = 0
     first_error: str = ""
+    review: dict[str, int] | None = None
 
 
 def annotate(
@@ -121,6 +124,7 @@ def annotate(
     workers: int | None = None,
     gpus_per_worker: float = 0,
     address: str | None = None,
+    review: ReviewSettings | None = None,
     quiet: bool = True,
 ) -> AnnotationReport:
     """Apply a pipeline to all texts of an input. The same call continues a run that was killed.
@@ -158,6 +162,9 @@ def annotate(
     workers (int | None): Workers of Ray; None for as many as it has room for.
     gpus_per_worker (float): GPUs, or parts of one, of each worker of Ray.
     address (str | None): Address of a Ray cluster; None for the one that is running here, or a new one.
+    review (ReviewSettings | None): Divide the Docs into those to keep and those to correct, in the folder
+        OUTPUT, see `review`. The thresholds of relations are lowered to `low` meanwhile. Not with
+        shards, devices and Ray.
     quiet (bool): Show no progress bar, which is only shown on a terminal in any case.
     RETURNS (AnnotationReport): What was done.
     RAISES (ConversionError): If an argument is wrong, or an input cannot be read.
@@ -185,6 +192,9 @@ def annotate(
     if unit not in ("line", "file"):
         raise argument_error("--unit", repr(unit), "'line' or 'file'")
     _check_engine(model, n_process, devices, engine, workers, gpus_per_worker, address)
+    if review is not None:
+        _check_review(output, output_format, bool(shard), bool(devices) or engine == "ray")
+        output_format = "spacy"
     files = find_source(source, input_format)
     share = Shard() if shard is None else Shard.parse(shard, shard_by)
     if shard is None:
@@ -199,7 +209,13 @@ def annotate(
     if files.format == "parquet":
         import_pyarrow()  # before anything is begun
     with Workplace(output) as workplace:
-        writer = make_writer(workplace, output_format, folder, entities)
+        nlp = None
+        writer: Writer
+        if review is None:
+            writer = make_writer(workplace, output_format, folder, entities)
+        else:
+            nlp = _load(model)
+            writer = ReviewWriter(workplace, review, ResultKeys.of(nlp).relations)
         _check_errors_file(errors_path)
         if restart:
             workplace.clear()
@@ -209,8 +225,9 @@ def annotate(
         if output.exists() and not (force or restart or done or complete):
             raise FileExistsError(Errors.E920.format(output=output))
 
-        nlp = model if isinstance(model, Language) else spacy.load(model)
-        with _set_up(nlp, components, disable, max_chars):
+        nlp = nlp or _load(model)
+        low = None if review is None else review.low
+        with _set_up(nlp, components, disable, max_chars, low):
             chars = nlp.max_length if max_chars is None else max_chars
             batch = batch_size or nlp.batch_size
             fingerprint = {
@@ -230,6 +247,7 @@ def annotate(
                     "entities": entities,
                     "max-chars": chars,
                     **({} if shard is None else {"shard": str(share)}),
+                    **({} if review is None else {"review": asdict(review)}),
                 },
             }
             if complete and not (force or restart):
@@ -373,6 +391,9 @@ class _Run:
             errors=self.errors_path if done.failed else None,
             resumed_at=resumed_at,
             first_error=self.first_error,
+            review=json.loads((self.workplace.output / REPORT).read_text())
+            if isinstance(self.writer, ReviewWriter)
+            else None,
             **{name: getattr(done, name) for name in COUNTS},
         )
 
@@ -543,22 +564,50 @@ def _error_lines(failed: dict[int, BadRow]) -> bytes:
     return b"".join(failed[number].to_line(number) for number in sorted(failed))
 
 
+def _load(model: str | Path | Language) -> Language:
+    return model if isinstance(model, Language) else spacy.load(model)
+
+
 @contextmanager
 def _set_up(
-    nlp: Language, components: Sequence[str], disable: Sequence[str], max_chars: int | None
+    nlp: Language,
+    components: Sequence[str],
+    disable: Sequence[str],
+    max_chars: int | None,
+    low: float | None = None,
 ) -> Iterator[None]:
-    """Choose, for a while, which components a pipeline runs and how long its texts may be."""
+    """Choose, for a while, which components a pipeline runs, how long its texts may be, and the highest
+    threshold of relations."""
     disabled, max_length = nlp.disabled, nlp.max_length
+    settings = [
+        cfg for _, pipe in nlp.components if isinstance(cfg := getattr(pipe, "cfg", 0), dict)
+    ]
+    saved = [dict(cfg) for cfg in settings]
     try:
+        for cfg in settings:
+            cfg.update({} if low is None else lower_thresholds(cfg, low))
         choose_components(nlp, components, disable)
         nlp.max_length = max(max_length, max_chars or 0)
         yield
     finally:
+        for cfg, old in zip(settings, saved, strict=True):
+            cfg.update(old)
         nlp.max_length = max_length
         enable_only(nlp, set(nlp.component_names) - set(disabled))
 
 
 # Checks
+
+
+def _check_review(output: Path, output_format: str | None, sharded: bool, remote: bool) -> None:
+    """Check that the other options fit a review."""
+    expected = "with --review, "
+    if sharded or remote:
+        option = "--shard" if sharded else "--devices, --engine ray"
+        raise argument_error(option, "given", expected + "one run of this machine")
+    if output.suffix in SUFFIXES or output_format not in (None, "spacy"):
+        found = f"'{output}'" if output.suffix in SUFFIXES else repr(output_format)
+        raise argument_error("OUTPUT", found, expected + "a folder, without a suffix")
 
 
 def _check_engine(

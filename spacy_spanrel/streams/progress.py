@@ -40,7 +40,7 @@ ENDING = ".unfinished"
 _LOCK = "spacy-spanrel.lock"
 _MARK = b"An unfinished run of 'spanrel annotate'. Give the same command again to continue it.\n"
 _FILES = frozenset({_LOCK, "progress.json", "rows.jsonl", "errors.jsonl", "output"})
-_FOLDERS = frozenset({"parts", "old"})
+_FOLDERS = frozenset({"parts", "old", "review"})
 _PART = re.compile(rf"\d{{6,}}\.(parquet|spacy)|{re.escape(MARKER)}")
 # A file that was being written when a run was killed.
 _TEMPORARY = re.compile(r"\.spanrel-[0-9a-f]+\.tmp")
@@ -75,6 +75,7 @@ class Workplace:
         self.parts_path = self.path / "parts"
         self.merged_path = self.path / "output"
         self.old_path = self.path / "old"
+        self.review_path = self.path / "review"
         self._lock = -1
         self._removed = False
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from spacy.tokens import Doc, DocBin
+from spacy.vocab import Vocab
 
 from ..annotations import ENTITIES_KEY
 from ..annotations.relations import ORIG_ID_ATTR
@@ -23,6 +24,7 @@ from ..reading import argument_error
 from .inputs import COMPRESSIONS
 from .progress import AppendFile, Workplace
 from .records import make_record
+from .review import ReviewSettings, review
 from .rows import META_KEY, Row
 from .schema import import_pyarrow, result_fields
 
@@ -367,6 +369,32 @@ def _storable(value: Any) -> Any:
 
 class ShardsWriter(_FolderWriter, _DocsWriter):
     """A folder of `.spacy` files, which spaCy's corpus readers take as one corpus."""
+
+
+class ReviewWriter(ShardsWriter):
+    """A folder of Docs, divided into those to keep and those to correct; see `review`.
+
+    workplace (Workplace): The folder of the run.
+    settings (ReviewSettings): The borders.
+    keys (Sequence[str]): The span groups of relations.
+    """
+
+    def __init__(self, workplace: Workplace, settings: ReviewSettings, keys: Sequence[str]):
+        super().__init__(workplace)
+        self.ready = workplace.review_path
+        self._settings, self._keys = settings, keys
+
+    def build(self) -> None:
+        shutil.rmtree(self.ready, ignore_errors=True)
+        self.ready.mkdir()
+        vocab = Vocab()
+        docs = (
+            doc
+            for path in self.paths()
+            for doc in DocBin(store_user_data=True).from_disk(path).get_docs(vocab)
+        )
+        review(docs, self.ready, self._settings, self._keys)
+        mark_folder(self.ready)
 
 
 class DocBinWriter(_DocsWriter):
