@@ -428,6 +428,11 @@ class Errors:
         "[E_SR937] No threshold of '{name}' gives a precision of {wanted} on '{path}': that of the best "
         "one tried is {best:.4f}. Ask for less, or find a threshold for each label (--per-label)."
     )
+    E938 = (
+        "[E_SR938] The scores of '{name}' cannot be calibrated on '{path}': {found}, expected at least "
+        "{expected}, some of them right and some wrong. Check that the corpus has gold annotation, and "
+        "that the pipeline is given what it needs (--inputs)."
+    )
     E940 = (
         "[E_SR940] spacy-spanrel.TensorBoardLogger.v1 needs TensorBoard: {error}. Install it "
         "(pip install 'spacy-spanrel[tensorboard]'), or choose another logger in [training.logger]."

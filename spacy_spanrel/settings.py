@@ -81,6 +81,10 @@ def number(low: float | None = None, high: float | None = None) -> Rule:
     return Rule(f"a finite number{limit}", holds)
 
 
+# Temperatures beyond these make all probabilities 0, 1 or alike.
+TEMPERATURE = number(0.01, 100)
+
+
 def optional(rule: Rule) -> Rule:
     """Allow null and the values that another rule allows.
 

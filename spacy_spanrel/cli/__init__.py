@@ -5,6 +5,7 @@ Importing a command's module registers it; spaCy imports `app` through the `spac
 
 from ._app import app, main
 from .annotate import annotate
+from .calibrate import calibrate
 from .convert import convert
 from .debug_data import debug_data
 from .evaluate import evaluate
@@ -23,6 +24,7 @@ from .visualize import visualize
 __all__ = [
     "annotate",
     "app",
+    "calibrate",
     "convert",
     "debug_data",
     "evaluate",

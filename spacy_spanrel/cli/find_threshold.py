@@ -9,23 +9,18 @@ evenly spaced values, must be told setting and score, and only prints the result
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
 
 import spacy
 import typer
 from spacy.language import Language
-from spacy.tokens import Doc
-from spacy.training import Example
 from tqdm import tqdm
 
 from ..annotations import QA_KEY
 from ..errors import Errors
-from ..files import check_folder, save_whole
 from ..pairing import threshold_table
 from ..reading import Place, argument_error
 from ..scoring.answers import best_null_threshold, gather_answers, squad_scores
@@ -34,25 +29,21 @@ from ..scoring.thresholds import Average, Key, ThresholdSweep
 from ..settings import survives_as_table
 from ..training.corpus import read_examples
 from ._app import GoldInputs, Model, Printer, app, failing_with
+from ._tuning import (
+    OutputOption,
+    OverwriteOption,
+    named_component,
+    output_folder,
+    predict_examples,
+    relation_component,
+    store_settings,
+)
 
 NULL_THRESHOLD = "null_threshold"
 # Thresholds to print beside the old and the new one.
 PRINTED = tuple(i / 10 for i in range(10))
 # Gold relations that a label must have in the corpus to get a threshold of its own.
 MIN_EXAMPLES = 10
-# Docs that are predicted together.
-_BATCH = 256
-
-# The keys by which a component's scorer compares the relations of a Doc, and their scores.
-ScoredKeys = list[tuple[Key, float | None]]
-
-OutputOption = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", help="New folder for the pipeline with the threshold"),
-]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", "-F", help="Store the threshold in MODEL, a folder")
-]
 
 
 @dataclass(frozen=True)
@@ -294,75 +285,7 @@ def _print_result(
 # Loading and saving
 
 
-def _output_folder(
-    model: str | Path, corpus: str | Path, output: str | Path | None, overwrite: bool
-) -> Path | None:
-    """Return the folder to save the pipeline in, None to save nothing.
-
-    RAISES (ValueError, FileExistsError): If the arguments contradict each other, or something would
-        be overwritten.
-    """
-    if output is not None and overwrite:
-        raise argument_error("--overwrite", f"--output {output}", "one of the two")
-    if overwrite:
-        if not Path(model).is_dir():
-            raise argument_error("--overwrite", f"MODEL '{model}'", "the folder of a pipeline")
-        check_folder(model, corpus)
-        return Path(model)
-    if output is None:
-        return None
-    if os.path.lexists(output):
-        raise FileExistsError(f"{output} exists already. Choose another folder.")
-    check_folder(output, model, corpus)
-    return Path(output)
-
-
-def _named_component(nlp: Language, name: str) -> Any:
-    """Return a component. RAISES (ConversionError): If there is none of that name."""
-    if name not in nlp.pipe_names:
-        names = ", ".join(nlp.pipe_names) or "(none)"
-        raise argument_error("--component", repr(name), f"one of {names}")
-    return nlp.get_pipe(name)
-
-
-def store_settings(
-    nlp: Language, component: str, settings: Mapping[str, Any], folder: Path | None
-) -> None:
-    """Change settings of a component, and save the pipeline if there is a folder to save it in."""
-    nlp.get_pipe(component).cfg.update(settings)  # type: ignore[attr-defined]
-    # So that config.cfg says the same, and training that continues from it starts with it.
-    nlp.get_pipe_config(component).update(settings)
-    if folder is not None:
-        save_whole(nlp, folder)
-
-
 # Relations
-
-
-@dataclass(frozen=True)
-class _RelationComponent:
-    """A component that predicts relations.
-
-    name (str), pipe (Any): Its name and the component itself.
-    setting (str): Name of the threshold in `cfg`.
-    metrics (tuple[str, ...]): Scores by which the threshold may be chosen, the default first.
-    """
-
-    name: str
-    pipe: Any
-    setting: str
-    metrics: tuple[str, ...]
-
-    def keys(self, doc: Doc, metric: str) -> ScoredKeys:
-        """Return the relations of a Doc, as a metric compares them, with their scores."""
-        from ..scoring.relations import ComparableDoc
-
-        cfg = self.pipe.cfg
-        relations = ComparableDoc(doc).relations(
-            cfg["relations_key"], cfg["negative_label"], cfg["symmetric"]
-        )
-        strict = metric.startswith("rel_strict")
-        return [(r.strict if strict else r.plain, r.relation.score) for r in relations]
 
 
 def find_threshold(
@@ -402,9 +325,9 @@ def find_threshold(
         threshold reaches the precision.
     RAISES (OSError): If there is no such pipeline or corpus, or the output exists.
     """
-    folder = _output_folder(model, corpus, output, overwrite)
+    folder = output_folder(model, corpus, output, overwrite)
     nlp = spacy.load(model)
-    target = _relation_component(nlp, component)
+    target = relation_component(nlp, component)
     metric = metric or target.metrics[0]
     if metric not in target.metrics:
         raise argument_error("--metric", repr(metric), "one of " + ", ".join(target.metrics))
@@ -419,7 +342,7 @@ def find_threshold(
     sweep, n_docs = ThresholdSweep(), 0
     examples = read_examples(corpus, nlp, inputs)
     for example, fixed in tqdm(
-        _predictions(nlp, target, examples, metric), unit="docs", disable=None, delay=1.0
+        predict_examples(nlp, target, examples, metric), unit="docs", disable=None, delay=1.0
     ):
         gold = [key for key, _ in target.keys(example.reference, metric)]
         # No threshold removes relations that were there before, or that have no score.
@@ -518,51 +441,6 @@ def _of_label(
     return LabelThreshold(label, examples, _row_of(value, counts, counts.fscore), kept)
 
 
-def _predictions(
-    nlp: Language, target: _RelationComponent, examples: Iterator[Example], metric: str
-) -> Iterator[tuple[Example, list[Key]]]:
-    """Yield Examples as the component's `score` gets them, and the relations that were there before."""
-    names = nlp.pipe_names
-    pipe = target.pipe
-    with nlp.select_pipes(disable=names[names.index(target.name) :]):
-        while batch := list(islice(examples, _BATCH)):
-            docs = list(nlp.pipe([example.predicted for example in batch]))
-            for example, doc in zip(batch, docs, strict=True):
-                example.predicted = doc
-            kept: list[list[Key]] = [[] for _ in batch]
-            if pipe.cfg.get("score_pairs") == "gold":
-                batch = list(pipe.classify_gold(batch))
-            else:
-                if pipe.cfg.get("existing") == "extend":
-                    kept = [[key for key, _ in target.keys(doc, metric)] for doc in docs]
-                pipe.set_annotations(docs, pipe.predict(docs))
-            yield from zip(batch, kept, strict=True)
-
-
-def _relation_component(nlp: Language, name: str | None) -> _RelationComponent:
-    # Heavy imports wait until they are needed: spaCy loads this module for every command.
-    from ..relation_classifier.component import RelationClassifier
-    from ..span_relation.component import SpanRelation
-
-    kinds = (SpanRelation, RelationClassifier)
-    fitting = [other for other, pipe in nlp.pipeline if isinstance(pipe, kinds)]
-    if name is None:
-        if len(fitting) != 1:
-            raise argument_error(
-                "--component",
-                f"none, and {len(fitting)} components with a threshold in the pipeline",
-                "the name of one" + (f": {', '.join(fitting)}" if fitting else ""),
-            )
-        name = fitting[0]
-    pipe = _named_component(nlp, name)
-    if isinstance(pipe, SpanRelation):
-        metrics = ("rel_strict_f", "rel_f", "rel_strict_macro_f", "rel_macro_f")
-        return _RelationComponent(name, pipe, "relation_threshold", metrics)
-    if isinstance(pipe, RelationClassifier):
-        return _RelationComponent(name, pipe, "threshold", ("rel_f", "rel_macro_f"))
-    raise argument_error("--component", repr(name), "a component that finds relations")
-
-
 # Answers
 
 
@@ -585,7 +463,7 @@ def find_null_threshold(
     RAISES (ConversionError): If an argument does not fit, or the corpus has no gold answers.
     RAISES (OSError): If there is no such pipeline or corpus, or the output exists.
     """
-    folder = _output_folder(model, corpus, output, overwrite)
+    folder = output_folder(model, corpus, output, overwrite)
     nlp = spacy.load(model)
     pipe = _question_component(nlp, component)
     key = pipe.cfg.get("qa_key", QA_KEY)
@@ -627,7 +505,7 @@ def find_null_threshold(
 
 def _question_component(nlp: Language, name: str) -> Any:
     """Return a component with `answer_gold`, and with a null threshold among its settings."""
-    pipe = _named_component(nlp, name)
+    pipe = named_component(nlp, name)
     if not hasattr(pipe, "answer_gold") or NULL_THRESHOLD not in getattr(pipe, "cfg", {}):
         raise argument_error("--component", repr(name), "a component that answers questions")
     if pipe.cfg.get("no_answer") is False:

@@ -37,7 +37,15 @@ from ..encoding.transfer import to_device
 from ..errors import Warnings
 from ..pipe import TorchPipe
 from ..scoring.answers import QAScorer
-from ..settings import Rule, check_settings, defaults_of, number, survives_as_table, whole_number
+from ..settings import (
+    TEMPERATURE,
+    Rule,
+    check_settings,
+    defaults_of,
+    number,
+    survives_as_table,
+    whole_number,
+)
 from ..training.losses import ends_loss
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
 from .model import Backprop, QAInput, QAModel, QARows, SpanQA, initialize
@@ -67,6 +75,7 @@ RULES = {
         _are_questions,
     ),
     "null_threshold": number(),
+    "temperature": TEMPERATURE,
     "plausible_weight": number(0),
 }
 
@@ -86,6 +95,7 @@ def make_extractive_qa(
     questions: Union[list[str], list[list[str]], dict[str, str]] = [],  # noqa: B006, UP007
     no_answer: bool = True,
     null_threshold: float = 0.0,
+    temperature: float = 1.0,
     max_answer_length: int = 30,
     n_best: int = 20,
     top_k: int = 1,
@@ -107,6 +117,9 @@ def make_extractive_qa(
         without such questions (SQuAD 1.1).
     null_threshold (float): A question has no answer if the null score exceeds the logit of the best
         answer by more than this.
+    temperature (float): Number by which logits and null score are divided before they become
+        probabilities (Guo et al. 2017). `calibrate` finds the one with which scores tell how many
+        answers are right. Logits and null scores of answers, and with them `null_threshold`, stay.
     max_answer_length (int): Length of the longest answer, in pieces.
     n_best (int): Number of best answers among which, with "no answer", the probability is divided; at
         least `top_k`.
@@ -355,7 +368,9 @@ class ExtractiveQA(TorchPipe):
         """Make the answer to a question, with its alternatives, from the best candidates."""
         null_score = candidates.null_score
         scores = probabilities(
-            candidates.logits, null_score if self.cfg["no_answer"] else None
+            candidates.logits,
+            null_score if self.cfg["no_answer"] else None,
+            self.cfg["temperature"],
         ).tolist()
         answers = []
         for (first, last), logit, score in zip(

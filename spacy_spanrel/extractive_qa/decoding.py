@@ -91,17 +91,20 @@ def best_candidates(
     return Candidates(all_spans[order].astype(np.int64), all_logits[order], null_score)
 
 
-def probabilities(logits: DoubleArray, null_score: float | None) -> DoubleArray:
+def probabilities(
+    logits: DoubleArray, null_score: float | None, temperature: float = 1.0
+) -> DoubleArray:
     """Turn the logits of candidates and the null score into probabilities (softmax).
 
     logits (float64 array, (n,)): The logits of the candidates.
     null_score (float | None): The null score; None if there must be an answer.
+    temperature (float): Number by which logits and null score are divided.
     RETURNS (float64 array, (n + 1,)): Probabilities that add up to 1. The last one is that of "no
         answer": 0 if there must be an answer, 1 if there is no candidate.
     """
     if null_score is None:
         null_score = -np.inf if len(logits) else 0.0
-    scores = np.append(logits, null_score)
+    scores = np.append(logits, null_score) / temperature
     weights = np.exp(scores - scores.max())
     normalized: DoubleArray = weights / weights.sum()
     return normalized

@@ -45,7 +45,7 @@ from ..pairing import (
 )
 from ..pipe import TorchPipe
 from ..scoring.relations import RelationScorer
-from ..settings import defaults_of, number, one_of, optional, whole_number
+from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
 from ..training.losses import class_loss
 from .decoding import NO_RELATION, best_labels, best_variants
 from .described import (
@@ -100,6 +100,7 @@ RULES = {
     "descriptions": DESCRIPTIONS,
     "threshold": number(0, 1),
     "thresholds": THRESHOLDS,
+    "temperature": TEMPERATURE,
     "max_pairs": whole_number(1),
     "max_negatives": optional(whole_number(1)),
     "train_pairs": one_of("gold", "predicted"),
@@ -137,6 +138,7 @@ def make_relation_classifier(
     symmetric: list[str] = [],  # noqa: B006 (never changed)
     threshold: float = 0.0,
     thresholds: Union[list[list[Any]], dict[str, float]] = [],  # noqa: B006, UP007
+    temperature: float = 1.0,
     max_pairs: int = 1000,
     all_scores: bool = False,
     existing: Literal["replace", "extend"] = "replace",
@@ -185,6 +187,8 @@ def make_relation_classifier(
     thresholds (list | dict): Labels that have a threshold of their own in place of `threshold`: a
         table {label: threshold} or, where a label has ":" or "=", rows [[label, threshold], ...]. The
         most probable label of a pair must reach its threshold; no other label takes its place.
+    temperature (float): Number by which the logits are divided before they become probabilities (Guo
+        et al. 2017). `calibrate` finds the one with which scores tell how many relations are right.
     max_pairs (int): Largest number of pairs to classify in a Doc; the nearest are taken.
     all_scores (bool): Whether to write the probabilities of all labels to `doc._.relation_scores`.
     existing (str): Whether relations that the Doc has already are removed ("replace") or kept
@@ -729,7 +733,8 @@ class RelationClassifier(TorchPipe):
                 PairInput(list(docs), typed_pairs, self.cfg["context"], self._label_texts())
             )
             rows, is_cut = output.rows, output.cut
-            probabilities = torch.softmax(output.logits, dim=-1).cpu().numpy()
+            logits = output.logits / self.cfg["temperature"]
+            probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
         offsets = np.cumsum([0, *(len(doc_rows.pairs) for doc_rows in chunk)])
         pair_of_row = np.asarray(
             [

@@ -52,7 +52,7 @@ from ..pairing import (
 )
 from ..pipe import TorchPipe
 from ..scoring.relations import RelationScorer
-from ..settings import defaults_of, number, one_of, optional, whole_number
+from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
 from ..training.losses import class_loss, pair_loss
 from .candidates import all_spans, sample_negative_spans
 from .decoding import best_spans, likely_relations, likely_spans
@@ -80,6 +80,7 @@ RULES = {
     "max_distance": optional(whole_number(0)),
     "relation_threshold": number(0, 1),
     "thresholds": THRESHOLDS,
+    "temperature": TEMPERATURE,
     "type_constraints": TYPE_CONSTRAINTS,
 }
 
@@ -101,6 +102,7 @@ def make_span_relation(
     entities_key: Optional[str] = None,  # noqa: UP045 (spaCy resolves these annotations at run time)
     relation_threshold: float = 0.4,
     thresholds: Union[list[list[Any]], dict[str, float]] = [],  # noqa: B006, UP007
+    temperature: float = 1.0,
     overlaps: Literal["allow", "best"] = "best",
     type_constraints: Union[  # noqa: UP007
         Literal["off", "learned"], dict[str, list[list[str]]], list[list[str]]
@@ -133,6 +135,9 @@ def make_span_relation(
     thresholds (list | dict): Labels that have a threshold of their own in place of
         `relation_threshold`: a table {label: threshold} or, where a label has ":" or "=", rows
         [[label, threshold], ...].
+    temperature (float): Number by which the logits of relations are divided before they become
+        probabilities (Guo et al. 2017). `calibrate` finds the one with which scores tell how many
+        relations are right.
     overlaps (str): "best" keeps the best-scored of overlapping entities; "allow" keeps all, as the
         original SpERT program does.
     type_constraints (str | dict | list): Types of head and tail that a relation may have: "off" for
@@ -392,7 +397,7 @@ class SpanRelation(TorchPipe):
         logits = heads.predict_pairs(
             encoded, torch.from_numpy(entities.spans), torch.from_numpy(pairs)
         )
-        probabilities = torch.sigmoid(logits).float().cpu().numpy()
+        probabilities = torch.sigmoid(logits / self.cfg["temperature"]).float().cpu().numpy()
         relations = self._choose_relations(entities, pairs, probabilities)
         reports = _reports(docs, encoded, entities, pairs, left_out)
         return self._by_doc(encoded.token_offsets, entities, *relations, reports)

@@ -20,7 +20,6 @@ from spacy_spanrel import (
     Question,
     Relation,
     get_questions,
-    get_relations,
     set_answers,
     set_relations,
 )
@@ -29,56 +28,12 @@ from spacy_spanrel.cli import find_null_threshold, find_threshold
 from spacy_spanrel.converters import ConversionError
 from tests.cli import util
 from tests.cli.util import assert_fails, one_line, snapshot
-from tests.relation_classifier import conftest as pairs
 from tests.span_relation import util as spans
-from tests.util import initialize, make_doc, train, write_docs
+from tests.util import initialize, train, write_docs
 
 run, succeed = partial(util.run, "find-threshold"), partial(util.succeed, "find-threshold")
 run_null = partial(util.run, "find-null-threshold")
 succeed_null = partial(util.succeed, "find-null-threshold")
-SPAN_SCORER = {"@scorers": "spacy-spanrel.relation_scorer.v1"}
-
-
-@pytest.fixture(scope="module")
-def span_model(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A half-trained `span_relation`."""
-    nlp, _ = spans.make_nlp(bert_checkpoint, scorer=SPAN_SCORER, symmetric=["killed"])
-    examples = spans.make_examples(nlp)
-    initialize(nlp, examples)
-    train(nlp, examples, 35)
-    path = tmp_path_factory.mktemp("span") / "model"
-    nlp.to_disk(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def pair_model(bert_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A half-trained `relation_classifier` after an `entity_ruler`."""
-    nlp, _ = pairs.make_nlp(bert_checkpoint, type_constraints="off", symmetric=["killed"])
-    examples = pairs.make_examples(nlp)
-    initialize(nlp, examples)
-    train(nlp, examples, 12)
-    pairs.add_ruler(nlp)
-    path = tmp_path_factory.mktemp("pair") / "model"
-    nlp.to_disk(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def span_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    nlp = spacy.blank("en")
-    docs = [make_doc(nlp.vocab, *row, key="entities") for row in spans.ROWS]
-    return write_docs(tmp_path_factory.mktemp("data") / "dev.spacy", docs)
-
-
-@pytest.fixture(scope="module")
-def pair_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Gold pairs and negative ones. Some labels are wrong, so that no threshold is perfect."""
-    nlp = spacy.blank("en")
-    docs = pairs.gold_docs(nlp)
-    wrong = [Relation(r.head, r.tail, "lives") for r in get_relations(docs[0])]
-    set_relations(docs[0], wrong)
-    return write_docs(tmp_path_factory.mktemp("data") / "dev.spacy", docs)
 
 
 def evaluate_with(model: Path | Language, corpus: Path, setting: str, threshold: float) -> Any:
@@ -158,7 +113,11 @@ def test_relations_of_other_components_stay(
 def test_entities_come_from_the_corpus(
     bert_checkpoint: Path, tmp_path: Path, span_corpus: Path
 ) -> None:
-    settings = {"entities": "doc", "entities_key": "entities", "scorer": SPAN_SCORER}
+    settings = {
+        "entities": "doc",
+        "entities_key": "entities",
+        "scorer": {"@scorers": "spacy-spanrel.relation_scorer.v1"},
+    }
     nlp, _ = spans.make_nlp(bert_checkpoint, **settings)
     examples = spans.make_examples(nlp, key="entities")
     for example in examples:
