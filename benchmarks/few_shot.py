@@ -8,6 +8,14 @@ error in each string of five letters or more). Precision is the share of the pla
 gold relations, recall the share of the gold relations (as strings) that are placed right. `speed` is the
 number of relations a second on one core: of placing them in Docs, and of the whole conversion of a file.
 
+`review` simulates the correction of doubtful sentences: `span_relation` is trained on `--start` sentences
+of CoNLL04 train and predicts the others; some of these are corrected (their gold annotation is taken), a
+new pipeline is trained on all sentences that are annotated now, and scored on dev. The corrected sentences
+are drawn at random (`random`), or are those of `annotate --review` by doubt alone (`doubt`) or in its
+order (`review`). Each seed draws other sentences to start with.
+
+    python benchmarks/few_shot.py --sections review --seeds 1 2 3 --corrected 50 100 200
+
 Each section is a function that yields rows; they are appended to `--output` as JSON Lines.
 """
 
@@ -19,18 +27,26 @@ import platform
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import spacy
 import torch
-from spacy.tokens import Doc
+from conll04 import CONFIG, PIPE, VARIANTS
+from recipes import linear_schedule
+from spacy.cli.train import train
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.training import Corpus
 from timing import show, write_rows
 
 from spacy_spanrel.annotations import get_relations
-from spacy_spanrel.converters import ConversionReport, spert_to_docs, triples_to_docs
+from spacy_spanrel.converters import ConversionReport, get_orig_id, spert_to_docs, triples_to_docs
 from spacy_spanrel.converters.placing import StringFinder, not_nested
+from spacy_spanrel.files import to_json
+from spacy_spanrel.streams import annotate
+from spacy_spanrel.streams.review import ReviewSettings, doubt
 
 ROOT = Path(__file__).resolve().parent.parent
 Row = dict[str, Any]
@@ -189,8 +205,88 @@ def speed_of_alignment(docs: list[Doc], noise: str, args: argparse.Namespace, pa
     }
 
 
+# Review
+
+STRATEGIES = ("random", "doubt", "review")
+LOW, HIGH = 0.1, 0.9
+
+
+def train_on(docs: Sequence[Doc], dev: Path, seed: int, folder: Path) -> Language:
+    """Train a pipeline with the recipe of configs/span_relation_minilm.cfg; less data get more epochs."""
+    DocBin(docs=docs).to_disk(folder / "train.spacy")
+    epochs, batch, rate, head_rate, overrides = VARIANTS["best"]
+    epochs = round(epochs * (922 / len(docs)) ** 0.5)
+    schedule = linear_schedule(epochs, batch, len(docs), rate, head_rate)
+    steps = epochs * schedule["training.eval_frequency"]
+    train(
+        CONFIG,
+        folder / "model",
+        overrides={
+            "paths.train": str(folder / "train.spacy"),
+            "paths.dev": str(dev),
+            "system.seed": seed,
+            f"{PIPE}.scope": "doc",
+            **schedule,
+            "training.eval_frequency": steps,  # the last model counts
+            **overrides,
+        },
+    )
+    return spacy.load(folder / "model" / "model-last")
+
+
+def choose(strategy: str, nlp: Language, pool: Sequence[Doc], n: int, folder: Path) -> list[Doc]:
+    """Choose the sentences to correct."""
+    if strategy == "random":
+        return list(pool[:n])  # which is shuffled
+    source, output = folder / "pool.jsonl", folder / "reviewed"
+    rows = ({"id": i, "tokens": [t.text for t in doc]} for i, doc in enumerate(pool))
+    source.write_text("".join(f"{to_json(row)}\n" for row in rows))
+    annotate(nlp, source, output, review=ReviewSettings(LOW, HIGH, size=len(pool)), force=True)
+    doubtful = list(DocBin().from_disk(output / "doubtful.spacy").get_docs(nlp.vocab))
+    if strategy == "doubt":
+        doubtful.sort(key=lambda doc: -doubt(r for r in get_relations(doc) if r.score < HIGH))
+    numbers = [get_orig_id(doc) for doc in doubtful]
+    rest = [i for i in range(len(pool)) if i not in set(numbers)]
+    return [pool[i] for i in [*numbers, *rest][:n]]
+
+
+def review(args: argparse.Namespace) -> Iterator[Row]:
+    docs = list(spert_to_docs(args.data / "conll04" / "train.json"))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        dev = folder / "dev.spacy"
+        DocBin(docs=spert_to_docs(args.data / "conll04" / "dev.json")).to_disk(dev)
+
+        def score(strategy: str, seed: int, chosen: Sequence[Doc]) -> tuple[Language, Row]:
+            start = time.process_time()
+            nlp = train_on([*annotated, *chosen], dev, seed, folder)
+            seconds = round(time.process_time() - start)
+            scores = nlp.evaluate(list(Corpus(dev)(nlp)))
+            return nlp, {
+                "what": "review",
+                "strategy": strategy,
+                "seed": seed,
+                "started_with": len(annotated),
+                "corrected": len(chosen),
+                "relations": sum(len(get_relations(doc)) for doc in [*annotated, *chosen]),
+                **{key: round(100 * scores[key], 1) for key in ("ents_f", "rel_f", "rel_strict_f")},
+                "cpu_seconds": seconds,
+            }
+
+        for seed in args.seeds:
+            shuffled = random.Random(seed).sample(docs, len(docs))
+            annotated, pool = shuffled[: args.start], shuffled[args.start :]
+            nlp, row = score("start", seed, [])
+            yield row
+            for strategy in args.strategies:
+                order = choose(strategy, nlp, pool, max(args.corrected), folder)
+                for n in args.corrected:
+                    yield score(strategy, seed, order[:n])[1]
+
+
 SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "alignment": alignment,
+    "review": review,
 }
 
 
@@ -200,6 +296,9 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--start", type=int, default=50, help="review: sentences to start with")
+    parser.add_argument("--corrected", type=int, nargs="+", default=[50, 100, 200])
+    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/few_shot.jsonl")

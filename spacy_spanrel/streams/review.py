@@ -109,9 +109,13 @@ def review(
             counts.empty_texts += not any(get_relations(doc, key) for key in keys)
             kept.add(doc)
             continue
-        doubt = sum(_entropy(relation.score) for relation in doubtful if relation.score is not None)
         # Of texts with the same doubt, the first one is reviewed first.
-        item = doubt, -number, features(doc, doubtful), DocBin(docs=[doc], store_user_data=True)
+        item = (
+            doubt(doubtful),
+            -number,
+            features(doc, doubtful),
+            DocBin(docs=[doc], store_user_data=True),
+        )
         if len(heap) < settings.size:
             heapq.heappush(heap, item)
         else:
@@ -122,7 +126,7 @@ def review(
     counts.doubtful_texts = len(heap)
     ordered = DocBin(store_user_data=True)
     if heap:
-        doubts = np.asarray([doubt for doubt, *_ in heap], dtype=np.float32)
+        doubts = np.asarray([item[0] for item in heap], dtype=np.float32)
         for i in order(doubts, np.stack([vector for _, _, vector, _ in heap])):
             ordered.merge(heap[i][3])
     write_whole(folder / "doubtful.spacy", ordered.to_bytes())
@@ -152,9 +156,11 @@ def _divide(
     yield from doubtful
 
 
-def _entropy(score: float) -> float:
-    """Return the entropy of a yes or no with this probability, in bits."""
-    return -sum(p * math.log2(p) for p in (score, 1 - score) if p)
+def doubt(relations: Iterable[Relation]) -> float:
+    """Return the sum of the entropies of relations, each a yes or no with the probability that its score
+    is, in bits."""
+    scores = [relation.score for relation in relations if relation.score is not None]
+    return -sum(p * math.log2(p) for score in scores for p in (score, 1 - score) if p)
 
 
 def features(doc: Doc, relations: Iterable[Relation]) -> FloatArray:
