@@ -271,21 +271,20 @@ def label_vectors(model: PairModel, labels: LabelTexts, is_train: bool) -> tuple
     device = get_shim(model).device
     kept = {} if is_train else network.head.kept_vectors(network.encoder, device)
     groups = [*labels.texts, *labels.inverses]
-    new = [text for text in dict.fromkeys(chain.from_iterable(groups)) if text not in kept]
-    if new:
-        rows = text_rows(model, new)
-        for text, vector in zip(new, run_marked_rows(model, rows, is_train), strict=True):
-            kept[text] = vector
-    zero = torch.zeros(network.head.width, device=device)
-    means = [
-        F.normalize(torch.stack([kept[text] for text in texts]).mean(dim=0), dim=0)
-        if texts
-        else zero
-        for texts in groups
-    ]
-    vectors = torch.stack([*means, zero])
-    n_labels = len(labels.texts)
-    return vectors[:n_labels], vectors[n_labels:-1]
+    if labels not in kept:
+        texts = dict.fromkeys(chain.from_iterable(groups))
+        new = [text for text in texts if text not in kept]
+        if new:
+            rows = text_rows(model, new)
+            kept |= zip(new, run_marked_rows(model, rows, is_train), strict=True)
+        zero = torch.zeros(network.head.width, device=device)
+        means = [
+            torch.stack([kept[text] for text in texts]).mean(dim=0) if texts else zero
+            for texts in groups
+        ]
+        kept[labels] = F.normalize(torch.stack([*means, zero])[:-1], dim=-1)
+    vectors = kept[labels]
+    return vectors[: len(labels.texts)], vectors[len(labels.texts) :]
 
 
 @dataclass(frozen=True)
