@@ -16,6 +16,8 @@ order (`review`). Each seed draws other sentences to start with.
 
     python benchmarks/few_shot.py --sections review --seeds 1 2 3 --corrected 50 100 200
 
+`unseen` and `described_speed` are described in unseen.py.
+
 Each section is a function that yields rows; they are appended to `--output` as JSON Lines.
 """
 
@@ -33,6 +35,7 @@ from typing import Any
 
 import spacy
 import torch
+import unseen
 from conll04 import CONFIG, PIPE, VARIANTS
 from recipes import linear_schedule
 from spacy.cli.train import train
@@ -287,6 +290,8 @@ def review(args: argparse.Namespace) -> Iterator[Row]:
 SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "alignment": alignment,
     "review": review,
+    "unseen": unseen.unseen,
+    "described_speed": unseen.speed,
 }
 
 
@@ -300,6 +305,7 @@ def main() -> None:
     parser.add_argument("--corrected", type=int, nargs="+", default=[50, 100, 200])
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--threads", type=int, default=1)
+    unseen.add_arguments(parser)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/few_shot.jsonl")
     args = parser.parse_args()

