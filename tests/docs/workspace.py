@@ -77,6 +77,13 @@ def _write_pipelines(folder: Path) -> None:
     for name in ("trained/span_relation", "training/sample/model-last", "out/model-best"):
         (folder / name).mkdir(parents=True)
         nlp.to_disk(folder / name)
+    described = spacy.blank("en")
+    model = {"name": str(folder / ENCODER), "labels": "described", "device": "cpu"}
+    texts = {"Kill": "{head} killed {tail}", "Work_For": "{head} works for {tail}"}
+    config = {"model": model, "descriptions": texts}
+    described.add_pipe("relation_classifier", config=config).initialize()
+    (folder / "training" / "described").mkdir(parents=True)
+    described.to_disk(folder / "training" / "described" / "model-last")
     reader = spacy.blank("en")
     model = {"name": str(folder / QA_ENCODER), "precision": "float32", "device": "cpu"}
     reader.add_pipe("extractive_qa", config={"model": model}).initialize()
