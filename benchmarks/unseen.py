@@ -35,6 +35,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from spacy.util import fix_random_seed, load_config
+from timing import padded
 
 from spacy_spanrel import Relation, get_relations, set_relations
 from spacy_spanrel.converters import tacred_to_docs
@@ -272,7 +273,7 @@ def run_described(
         symmetric=[label for label in SYMMETRIC if label not in unseen],
     )
     steps = -(-len(docs) * args.epochs // BATCH)
-    seconds = train(nlp, docs, steps, BATCH, args.lr, 3 * args.lr, choice)
+    seconds = train(nlp, docs, steps, BATCH, args.lr, 1e-3, choice)
     pipe = pipe_of(nlp)
     for label in unseen:
         pipe.add_label(label, description=DESCRIPTIONS[label])
@@ -317,12 +318,13 @@ def run_similarity(
     module.eval()
 
     def encode(texts: Sequence[str]) -> torch.Tensor:
-        vectors = []
-        for pieces in module.pieces(texts):
-            ids = [*module.pieces.prefix, *pieces.ids[:126].tolist(), *module.pieces.suffix]
-            row = torch.tensor([ids])
-            vectors.append(module(row, torch.ones_like(row))[0].mean(dim=0))
-        return torch.nn.functional.normalize(torch.stack(vectors), dim=-1)
+        rows = [
+            [*module.pieces.prefix, *pieces.ids[:126].tolist(), *module.pieces.suffix]
+            for pieces in module.pieces(texts)
+        ]
+        ids, mask = padded(rows, module.pieces.pad_id, torch.device("cpu"))
+        summed = (module(ids, mask) * mask[:, :, None]).sum(dim=1)
+        return torch.nn.functional.normalize(summed, dim=-1)
 
     def verbalized(description: str, head: str, tail: str) -> str:
         marked = parse_description(description)
@@ -342,8 +344,7 @@ def run_similarity(
                 for label in unseen
                 for text in DESCRIPTIONS[label][:1]
             ]
-            vectors = encode([doc.text, *texts])
-            scores.append((vectors[1:] @ vectors[0]).numpy())
+            scores.append((encode(texts) @ encode([doc.text])[0]).numpy())
             truth.append(unseen.index(relation.label))
     both, gold = np.stack(scores), np.asarray(truth)
     yield {
@@ -363,8 +364,8 @@ def run_fixed(
         for shots in SHOTS:
             docs = [doc for label in unseen for doc in examples[label][:shots]]
             nlp = make_nlp("relation_classifier_minilm.cfg", args.encoder, negative_label=None)
-            # At least 30 steps, and each sentence ten times.
-            steps = max(30, -(-10 * len(docs) // 16))
+            # At least 30 steps, and each sentence eight times.
+            steps = max(30, -(-8 * len(docs) // 16))
             seconds = train(nlp, docs, steps, min(16, len(docs)), 3e-4, 1e-3, seed)
             f1 = macro_f1(truth, best(scores_of(nlp, dev, unseen)), len(unseen))
             yield {
@@ -448,7 +449,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--sentences", type=int, default=1500, help="of training")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--held-out", action="store_true", help="score sentences of train, to tune")
 
 
