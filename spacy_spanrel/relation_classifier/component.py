@@ -413,7 +413,7 @@ class RelationClassifier(TorchPipe):
         ]
         self.cfg["label_examples"] = [row for row in self.cfg["label_examples"] if row[0] != label]
         self.cfg["symmetric"] = [other for other in self.cfg["symmetric"] if other != label]
-        for key in ("type_constraints", "learned_type_pairs"):
+        for key in ("type_constraints", "learned_type_pairs", "thresholds"):
             setting = self.cfg[key]
             if isinstance(setting, dict):
                 self.cfg[key] = {k: v for k, v in setting.items() if k != label}
