@@ -19,6 +19,7 @@ from .outcomes import (
     pair_outcomes,
     relation_outcomes,
 )
+from .reliability import Reliability, reliability
 from .report import render_report
 from .tables import Table, component_tables, other_scores
 
@@ -30,6 +31,7 @@ __all__ = [
     "Evaluation",
     "Mention",
     "Outcome",
+    "Reliability",
     "Source",
     "Table",
     "add_up",
@@ -43,5 +45,6 @@ __all__ = [
     "our_components",
     "pair_outcomes",
     "relation_outcomes",
+    "reliability",
     "render_report",
 ]

@@ -42,6 +42,7 @@ from .outcomes import (
     pair_outcomes,
     relation_outcomes,
 )
+from .reliability import Reliability, reliability
 
 READER = "spacy-spanrel.Corpus.v1"
 PLURALS: dict[Kind, str] = {"entity": "entities", "relation": "relations", "answer": "answers"}
@@ -95,6 +96,11 @@ class ComponentEvaluation:
         counts = Counter(outcome.status for outcome in self.outcomes if outcome.kind == kind)
         return {status: counts[status] for status in STATUSES if counts[status]}
 
+    def reliabilities(self) -> dict[Kind, Reliability]:
+        """Return whether scores tell how many predictions are right, for each kind that has scores."""
+        kinds = {kind: reliability(self.outcomes, kind) for kind in self.confusions}
+        return {kind: each for kind, each in kinds.items() if each is not None}
+
     def counts(self) -> dict[str, Any]:
         """Return plain data: the counts behind each score, and those of each kind and status."""
         counts: dict[str, Any] = {
@@ -129,9 +135,9 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the single outcomes as plain data, for JSON.
 
-        RETURNS (dict[str, Any]): The scores under spaCy's names; "confusion" and "counts", by the
-            component's name; and "components", the scores of each, if there are several, because
-            their scores may have the same names. Numbers that are not finite are None.
+        RETURNS (dict[str, Any]): The scores under spaCy's names; "confusion", "counts" and
+            "calibration", by the component's name; and "components", the scores of each, if there are
+            several, because their scores may have the same names. Numbers that are not finite are None.
         """
         data = {
             **self.scores,
@@ -140,6 +146,13 @@ class Evaluation:
                 for component in self.components
             },
             "counts": {component.name: component.counts() for component in self.components},
+            "calibration": {
+                component.name: {
+                    PLURALS[kind]: each.to_dict()
+                    for kind, each in component.reliabilities().items()
+                }
+                for component in self.components
+            },
         }
         if len(self.components) > 1:
             data["components"] = {component.name: component.scores for component in self.components}

@@ -11,8 +11,9 @@ from typing import Any
 from ..about import __version__
 from ..markup import render_template
 from .confusion import Cell, Confusion, cells_of
-from .evaluate import ComponentEvaluation, Evaluation
+from .evaluate import PLURALS, ComponentEvaluation, Evaluation
 from .outcomes import STATUSES, Kind, Mention, Outcome
+from .reliability import Reliability
 from .tables import component_tables, other_scores
 
 MAX_ROWS = 5000
@@ -65,6 +66,26 @@ class _HeatTable:
 
 
 @dataclass(frozen=True)
+class _Column:
+    """A bin of a reliability diagram; all numbers from 0 to 1."""
+
+    x: float  # its lowest score
+    width: float
+    correct: float  # share of right predictions: the height of its bar
+    score: float  # mean score of its predictions: the height of the bar if scores were right
+    share: float  # number of predictions, by that of the fullest bin
+    title: str
+
+
+@dataclass(frozen=True)
+class _Diagram:
+    """A reliability diagram: its title, and a column for each bin that holds a prediction."""
+
+    title: str
+    columns: list[_Column]
+
+
+@dataclass(frozen=True)
 class _Run:
     """Characters of a sentence that belong to the same mentions."""
 
@@ -109,6 +130,9 @@ def render_report(evaluation: Evaluation, *, max_rows: int = MAX_ROWS) -> str:
                 "tables": component_tables(component),
                 "heat_tables": [
                     _heat_table(component, c, names) for c in component.confusions.values()
+                ],
+                "diagrams": [
+                    _diagram(kind, each) for kind, each in component.reliabilities().items()
                 ],
             }
             for component in evaluation.components
@@ -170,6 +194,24 @@ def _heat_table(
         rows.append(cells)
     axis_names = [confusion.name(label) for label in confusion.axis]
     return _HeatTable(_TITLES[confusion.kind], axis_names, rows)
+
+
+def _diagram(kind: Kind, reliability: Reliability) -> _Diagram:
+    most = max(each.n for each in reliability.bins)
+    columns = [
+        _Column(
+            x=each.low,
+            width=each.high - each.low,
+            correct=each.correct,
+            score=each.score,
+            share=each.n / most,
+            title=f"{each.n} predictions with scores from {each.low:.2f} to {each.high:.2f}: mean "
+            f"score {each.score:.2f}, {each.correct:.0%} correct",
+        )
+        for each in reliability.bins
+    ]
+    title = f"Reliability of the scores of {PLURALS[kind]}: ECE {reliability.error:.1%}"
+    return _Diagram(title, columns)
 
 
 def _choices(

@@ -62,6 +62,7 @@ def component_tables(component: ComponentEvaluation) -> list[Table]:
     tables += [_label_table(component, name) for name in totals if name != _STRICT]
     tables += [
         _answer_table(component.scores),
+        _calibration_table(component),
         _status_table(component),
         _confusion_table(component),
     ]
@@ -86,6 +87,20 @@ def other_scores(evaluation: Evaluation) -> Table:
 def percent(value: float | None) -> str:
     """Return a score from 0 to 1 as `spacy evaluate` prints it; "-" for None."""
     return "-" if value is None else f"{value * 100:.2f}"
+
+
+def _calibration_table(component: ComponentEvaluation) -> Table:
+    """Return how far scores are from the share of right predictions."""
+    rows = [
+        (
+            PLURALS[kind],
+            str(each.n),
+            *map(percent, (each.score, each.correct, each.error, each.equal_mass_error)),
+        )
+        for kind, each in component.reliabilities().items()
+    ]
+    header = ("", "predicted", "score", "correct", "ECE", "ECE (equal mass)")
+    return Table("Calibration of scores", header, rows)
 
 
 def _score_table(scores: Mapping[str, Any], totals: Mapping[str, Counts]) -> Table:

@@ -47,7 +47,7 @@ def test_tables_json_and_report(model: Path, corpus: Path, tmp_path: Path) -> No
         value = next(row.split()[-1] for row in theirs.stdout.splitlines() if row.startswith(name))
         assert value in next(r for r in result.stdout.splitlines() if r.startswith("Entities "))
     more = {name for name in found if not name.startswith("rel_entity")}
-    assert more - set(wanted) == {"confusion", "counts"}
+    assert more - set(wanted) == {"confusion", "counts", "calibration"}
     counts = found["counts"]["span_relation"]
     entities = counts["entities"]
     assert entities.get("correct", 0) == counts["ents"]["tp"]

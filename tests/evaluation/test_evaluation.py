@@ -88,7 +88,7 @@ def test_scores_are_those_of_spacy(
     assert ["W_SR141" in notice for notice in found.notices] == wanted_notices
     assert any(outcome.status != "correct" for outcome in part.outcomes)
     data = found.to_dict()
-    assert set(without_entities(data)) - set(wanted) == {"confusion", "counts"}
+    assert set(without_entities(data)) - set(wanted) == {"confusion", "counts", "calibration"}
     assert ("rel_entity_f" in data) == (name != "extractive_qa")
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import re
 import shutil
 import subprocess
@@ -20,12 +21,14 @@ from spacy_spanrel.evaluation import (
     other_scores,
     render_report,
 )
+from spacy_spanrel.evaluation.evaluate import PLURALS
 from spacy_spanrel.evaluation.report import choose_rows
 
 from .conftest import NAMES
 from .util import ACME, JOHN, PARIS, evaluation_of, make, pair_up
 
 HTML = "{http://www.w3.org/1999/xhtml}"
+SVG = "{http://www.w3.org/2000/svg}"
 NASTY = "<script>alert('1')</script>&\"]]>"
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -88,6 +91,52 @@ def test_all_outcomes_are_rows(
     assert len([text for text in captions if text.startswith("Confusion")]) == len(part.confusions)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_compared_with_right_predictions(
+    name: str, pipelines: dict[str, Path], corpora: dict[str, Path]
+) -> None:
+    evaluation = evaluate(pipelines[name], corpora[name])
+    (component,) = evaluation.components
+    data = json.loads(json.dumps(evaluation.to_dict()))["calibration"][name]
+    drawn = [
+        node for node in parse(render_report(evaluation)).iter(f"{SVG}rect") if node.get("class")
+    ]
+    n_bins = 0
+    for kind, plural in PLURALS.items():
+        scored = [o for o in component.outcomes if o.kind == kind and o.score is not None]
+        assert (plural in data) == bool(scored)
+        if not scored:
+            continue
+        found = data[plural]
+        n_right = sum(o.status == "correct" for o in scored)
+        assert found["predictions"] == len(scored) == sum(each["n"] for each in found["bins"])
+        assert found["correct"] == pytest.approx(n_right / len(scored))
+        gaps = [each["n"] * abs(each["score"] - each["correct"]) for each in found["bins"]]
+        assert found["ece"] == pytest.approx(sum(gaps) / len(scored))
+        assert 0 <= found["ece_equal_mass"] <= 1
+        n_bins += len(found["bins"])
+        (row,) = (
+            row
+            for table in component_tables(component)
+            if table.title == "Calibration of scores"
+            for row in table.rows
+            if row[0] == plural
+        )
+        assert row[1] == str(len(scored))
+        assert float(row[4]) == pytest.approx(100 * found["ece"], abs=0.01)
+    assert n_bins
+    assert len(drawn) == 2 * n_bins
+
+
+def test_no_diagram_without_scores() -> None:
+    gold = make([JOHN, ACME], [(JOHN, ACME, "works")])
+    evaluation = evaluation_of(
+        pair_up((gold, make([JOHN, ACME], [(JOHN, ACME, "works")], score=None))), pairs=True
+    )
+    assert evaluation.to_dict()["calibration"] == {"part": {}}
+    assert "Reliability of the scores" not in render_report(evaluation)
+
+
 def test_spans_are_marked() -> None:
     rows = rows_of(parse(render_report(evaluation_of(examples()))))
     by_status = {row.get("data-status"): row for row in rows}
@@ -110,7 +159,7 @@ def test_the_page_needs_nothing_else() -> None:
         for name, value in node.items():
             assert name not in ("src", "srcset", "action", "data")
             assert name != "href" or value.startswith("#")
-    assert page.count("http") == page.count("http-equiv") + 1  # and the namespace
+    assert page.count("http") == page.count("http-equiv") + page.count("xmlns=")
     assert "url(" not in page
     assert "@import" not in page
     policy = next(n for n in root.iter(f"{HTML}meta") if n.get("http-equiv"))
