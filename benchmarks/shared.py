@@ -10,8 +10,8 @@ Three pipelines are trained on the sample corpus (or other data in SpERT's JSON)
 - `own`: `span_relation` alone, with its own encoder.
 
 `gradients` is the norm of the gradient that the `ner` of `shared` sends to the pieces, by that of
-`span_relation`, over the first steps of a training. `scores` are the scores of the last model on test,
-averaged over the seeds. `speed` compares `shared` with `separate` and with itself without `ner`, and
+`span_relation`, over the first steps of a training. `scores` are the scores of the last model on dev and
+test, averaged over the seeds. `speed` compares `shared` with `separate` and with itself without `ner`, and
 `memory` with `separate`. Speed is measured in alternating rounds, and the result is the median ratio of the
 rounds. Memory is the peak of a process that does nothing else (`loading`: that only loads the pipeline).
 Rows are appended to `--output` as JSON Lines.
@@ -27,6 +27,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ from spacy_spanrel.training.optimizer import create_adamw
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "configs/shared_transformer.cfg"
 VARIANTS = ("shared", "separate", "own")
+SPLITS = ("dev", "test")
 SECTIONS = ("gradients", "scores", "speed", "memory")
 SCORES = ("ents_f", "rel_f", "rel_strict_f")
 PHASES = ("loading", "prediction", "training")
@@ -68,7 +70,7 @@ def make_config(
         "training.eval_frequency": steps,
         "components.tok2vec.model.gradient": args.gradient,
         "components.span_relation.model.encoder.grad_factor": args.grad_factor,
-        "components.tok2vec.model.encoder.precision": "float32",
+        "components.tok2vec.model.encoder.precision": args.precision,
     }
     config = spacy.util.load_config(CONFIG, overrides=overrides, interpolate=True)
     components = config["components"]
@@ -172,14 +174,15 @@ def gradients(
 
 
 def scores(
-    models: dict[tuple[str, int], Path], test: Path, args: argparse.Namespace
+    models: dict[tuple[str, int], Path], args: argparse.Namespace
 ) -> Iterator[dict[str, Any]]:
-    for variant in dict.fromkeys(variant for variant, _ in models):
+    for variant, split in product(dict.fromkeys(variant for variant, _ in models), SPLITS):
+        gold = args.data / f"{split}.json"
         values_by_score: dict[str, list[float]] = {name: [] for name in SCORES}
         for seed in args.seeds:
             nlp = spacy.load(models[variant, seed])
             per_component = nlp.evaluate(
-                examples_of(nlp, list(spert_to_docs(test, nlp=nlp))), per_component=True
+                examples_of(nlp, list(spert_to_docs(gold, nlp=nlp))), per_component=True
             )
             for name in SCORES:
                 values_by_score[name].append(100 * per_component["span_relation"][name])
@@ -189,11 +192,13 @@ def scores(
                 )
         row: dict[str, Any] = {
             "what": "scores",
+            "data": args.data.name,
+            "split": split,
             "variant": variant,
             "gradient": args.gradient if variant == "shared" else None,
         }
         row |= {"grad_factor": args.grad_factor if variant == "shared" else None}
-        row |= {"epochs": args.epochs, "seeds": len(args.seeds)}
+        row |= {"epochs": args.epochs, "seeds": len(args.seeds), "precision": args.precision}
         for name, values in values_by_score.items():
             row[name] = round(statistics.mean(values), 2)
             row[f"{name}_std"] = round(statistics.pstdev(values), 2)
@@ -287,6 +292,7 @@ def main() -> None:
     parser.add_argument(
         "--grad-factor", type=float, default=10.0, help="factor of span_relation in `shared`"
     )
+    parser.add_argument("--precision", default="float32", help="setting of the encoder")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument(
         "--limit", type=int, default=0, help="maximum number of training Docs; 0 for all"
@@ -315,7 +321,7 @@ def main() -> None:
         first = {variant: path for (variant, seed), path in models.items() if seed == seeds[0]}
         sections = {
             "gradients": gradients(args, train_docs),
-            "scores": scores(models, test, args),
+            "scores": scores(models, args),
             "speed": speed(first, test, train_docs, args.rounds),
             "memory": memory({name: first[name] for name in VARIANTS[:2] if name in first}, args),
         }
