@@ -29,7 +29,15 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from timing import alternate, bare_steps, best_bare_forward, clock, show, write_rows
+from timing import (
+    alternate,
+    bare_steps,
+    best_bare_forward,
+    clock,
+    in_transformers,
+    show,
+    write_rows,
+)
 
 from spacy_spanrel import Answer, get_questions
 from spacy_spanrel.annotations import make_answer, make_questions
@@ -90,7 +98,7 @@ def hf_pipeline(nlp: Language, folder: Path) -> Callable[..., Any] | None:
     from transformers import AutoTokenizer
 
     network = get_module(component(nlp).model, SpanNetwork)
-    network.encoder.transformer.save_pretrained(folder)  # type: ignore[operator]
+    in_transformers(network.encoder).transformer.save_pretrained(folder)  # type: ignore[arg-type, operator]
     files = get_shim(component(nlp).model).files
     for name, data in files.items():
         if name != "config.json":

@@ -16,7 +16,8 @@ import numpy as np
 import torch
 
 from spacy_spanrel.encoding.batching import pad_rows
-from spacy_spanrel.encoding.checkpoint import HFModule
+from spacy_spanrel.encoding.bert import Bert, BertForAnswers
+from spacy_spanrel.encoding.checkpoint import HFModule, build_transformer
 from spacy_spanrel.encoding.transfer import to_device
 
 BATCH_SIZES = {"cpu": (4, 8, 16, 32, 64), "cuda": (16, 32, 64, 128, 256, 512, 1024)}
@@ -51,6 +52,23 @@ def autocast(precision: str, device: torch.device) -> torch.autocast:
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bfloat16")
 
 
+def in_transformers(module: HFModule) -> HFModule:
+    """Return a copy whose network is that of transformers: saved pipelines have one of this package."""
+    copied = copy.deepcopy(module)
+    own: Any = copied.transformer
+    if isinstance(own, Bert | BertForAnswers):
+        is_encoder = isinstance(own, Bert)
+        network = build_transformer(
+            json.loads(own.config.to_json_string()),
+            "AutoModel" if is_encoder else "AutoModelForQuestionAnswering",
+        )
+        if is_encoder:
+            network.pooler = None
+        network.load_state_dict(own.state_dict())
+        copied.transformer = network.to(next(own.parameters()).device)
+    return copied.eval()
+
+
 def bare_forward(
     module: HFModule, rows: Rows, precision: str, device: torch.device, batch: int
 ) -> float:
@@ -68,7 +86,7 @@ def best_bare_forward(
     module: HFModule, rows: Rows, precision: str, device: torch.device
 ) -> tuple[int, Callable[[], float]]:
     """Return the best batch size of the bare forward pass, and the pass with it."""
-    forward = partial(bare_forward, module, rows, precision, device)
+    forward = partial(bare_forward, in_transformers(module), rows, precision, device)
 
     def seconds(batch: int) -> float:
         try:
@@ -87,7 +105,7 @@ def bare_steps(
 
     A step is a forward pass, the backward pass of a mean, and fused AdamW with global clipping.
     """
-    copied = copy.deepcopy(module)
+    copied = in_transformers(module)
     copied.train()
     parameters = [p for p in copied.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=1e-6, fused=True)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import Errors, Warnings, warn
+from .bert import build_bert, read_bert_config
 from .frozen import FrozenLayers
 from .graph import GRAPH_FILE, GraphModule
 from .network import PieceNetwork
@@ -31,7 +32,8 @@ Kind = Literal["AutoModel", "AutoModelForSequenceClassification", "AutoModelForQ
 class HFModule(PieceNetwork):
     """A Hugging Face network and its tokenizer.
 
-    transformer (PreTrainedModel): The network, with or without the head of a task.
+    transformer (PreTrainedModel | Bert | BertForAnswers): The network, with or without the head of a
+        task.
     tokenizer (PreTrainedTokenizerFast): Its tokenizer.
     name (str): The name of the checkpoint in messages.
     casing (bool): Add an embedding of the letter case of each piece (`piece_casing`) to the input, so
@@ -485,19 +487,14 @@ def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> PieceNetwor
     if "graph" in cfg:
         pieces = PieceTokenizer(tokenizer_from_files(files), cfg["name"])
         return GraphModule(pieces, cfg["graph"], files[GRAPH_FILE])
-    import transformers
-
     # Built in memory, so that loading a pipeline writes no file and runs no code of a checkpoint.
     settings = json.loads(files["config.json"])
     _refuse_code(settings, cfg["name"])
-    config = transformers.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
-    auto = getattr(transformers, cfg.get("kind", "AutoModel"))
-    # `from_config` finds the same class, but imports the configurations of all kinds of networks first.
-    network_class = auto._model_mapping[type(config)]
-    if isinstance(network_class, type):
-        network = network_class(config)
-    else:  # A few kinds have several classes.
-        network = auto.from_config(config, trust_remote_code=False)
+    kind = cfg.get("kind", "AutoModel")
+    config = read_bert_config(settings)
+    network = None if config is None else build_bert(config, kind)
+    if network is None:
+        network = build_transformer(settings, kind)
     return HFModule(
         network.float(),
         tokenizer_from_files(files),
@@ -505,6 +502,25 @@ def build_hf_module(cfg: dict[str, Any], files: dict[str, bytes]) -> PieceNetwor
         cfg["casing"],
         cfg.get("frozen_layers", 0),
     )
+
+
+def build_transformer(settings: dict[str, Any], kind: Kind = "AutoModel") -> Any:
+    """Build a network of transformers with random weights.
+
+    settings (dict[str, Any]): The contents of its `config.json`.
+    kind (str): Class of transformers for the network.
+    RETURNS (PreTrainedModel): The network.
+    """
+    import transformers
+
+    config = transformers.CONFIG_MAPPING[settings["model_type"]].from_dict(settings)
+    auto = getattr(transformers, kind)
+    # `from_config` finds the same class, but imports the configurations of all kinds of networks first.
+    network_class = auto._model_mapping[type(config)]
+    if isinstance(network_class, type):
+        return network_class(config)
+    # A few kinds have several classes.
+    return auto.from_config(config, trust_remote_code=False)
 
 
 def resize_embeddings(module: HFModule, n_new: int) -> tuple[int, dict[str, bytes]]:

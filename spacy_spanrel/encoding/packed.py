@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .bert import BertLayers
 from .step import steps_of
 
 # Networks with the layers of BERT under the same names, by their `model_type`.
@@ -81,11 +82,13 @@ class PackedLayers:
         arguments = getattr(self._call, "arguments", None)
         if arguments is None:
             return self._original(hidden_states, *args, **kwargs)
-        from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
-
         run = self._trace if torch.jit.is_tracing() else self._run
         with torch.autocast("cpu", enabled=False):
             hidden: Any = run(hidden_states, *arguments)
+        if isinstance(self._encoder, BertLayers):
+            return (hidden,)
+        from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
+
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
 
     def _run(
@@ -329,8 +332,8 @@ def _linear(
 
 
 def _is_gelu(activation: Any) -> bool:
-    """Check whether an activation function of transformers is GELU, and not one that approximates it."""
-    return getattr(activation, "act", None) is F.gelu
+    """Check whether an activation function is GELU, and not one that approximates it."""
+    return activation is F.gelu or getattr(activation, "act", None) is F.gelu
 
 
 @cache

@@ -7,6 +7,7 @@ import inspect
 import torch
 from torch import Tensor, nn
 
+from ..encoding.bert import BertForAnswers
 from ..encoding.checkpoint import HFModule
 from ..encoding.network import PieceNetwork
 from ..errors import Errors
@@ -26,7 +27,7 @@ class SpanNetwork(nn.Module):
         super().__init__()
         self.encoder = encoder
         # A graph was made from such a network.
-        if isinstance(encoder, HFModule):
+        if isinstance(encoder, HFModule) and not isinstance(encoder.transformer, BertForAnswers):
             _check_outputs(encoder)
 
     def forward(

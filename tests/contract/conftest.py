@@ -55,6 +55,30 @@ def uninitialized(component: str, folder: Path, **settings: Any) -> Language:
     return nlp
 
 
+# Loads a pipeline and reads a text, and prints which libraries that imported, and its CPU seconds. Entry
+# points of other packages may import transformers whenever a pipeline is made.
+ALONE = """
+import sys
+import time
+from importlib.metadata import EntryPoints, distributions
+
+import catalogue
+
+points = [point for distribution in distributions() for point in distribution.entry_points]
+ours = [p for p in points if p.value.startswith(("spacy.", "thinc.", "spacy_spanrel."))]
+catalogue.AVAILABLE_ENTRY_POINTS = EntryPoints(ours)
+
+import spacy
+
+start = time.process_time()
+nlp = spacy.load(sys.argv[1])
+nlp("John Smith works for Google in Paris .")
+names = ("transformers", "onnx", "torch._dynamo", "tokenizers", "spacy_spanrel")
+print([name for name in names if name in sys.modules])
+print(time.process_time() - start)
+"""
+
+
 @pytest.fixture(scope="package", autouse=True)
 def _extensions() -> Iterator[None]:
     """Remove the extensions with prefixes that pipelines of this folder register."""

@@ -29,33 +29,10 @@ from ..encoders.util import (
     with_entities,
 )
 from ..util import run_python
-from .conftest import Trained, uninitialized
+from .conftest import ALONE, Trained, uninitialized
 
 pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'spacy-spanrel[onnx]'")
 pytest.importorskip("onnx", reason="needs onnx: pip install 'spacy-spanrel[onnx]'")
-
-# Entry points of other packages may import transformers whenever a pipeline is made.
-ALONE = """
-import sys
-import time
-from importlib.metadata import EntryPoints, distributions
-
-import catalogue
-
-points = [point for distribution in distributions() for point in distribution.entry_points]
-ours = [p for p in points if p.value.startswith(("spacy.", "thinc.", "spacy_spanrel."))]
-catalogue.AVAILABLE_ENTRY_POINTS = EntryPoints(ours)
-
-import spacy
-
-start = time.process_time()
-nlp = spacy.load(sys.argv[1])
-nlp("John Smith works for Google in Paris .")
-names = ("transformers", "onnx", "torch._dynamo", "tokenizers", "spacy_spanrel")
-print([name for name in names if name in sys.modules])
-print(time.process_time() - start)
-"""
-
 
 def runtime(component: str, value: str) -> dict[str, Any]:
     """Return the config that changes the runtime of a component."""
