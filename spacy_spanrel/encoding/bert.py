@@ -176,9 +176,7 @@ class _Embeddings(nn.Module):
         self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
-    def forward(
-        self, ids: Tensor | None, types: Tensor | None, embedded: Tensor | None
-    ) -> Tensor:
+    def forward(self, ids: Tensor | None, types: Tensor | None, embedded: Tensor | None) -> Tensor:
         if embedded is None:
             assert ids is not None
             embedded = self.word_embeddings(ids)

@@ -34,6 +34,7 @@ from .conftest import ALONE, Trained, uninitialized
 pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'spacy-spanrel[onnx]'")
 pytest.importorskip("onnx", reason="needs onnx: pip install 'spacy-spanrel[onnx]'")
 
+
 def runtime(component: str, value: str) -> dict[str, Any]:
     """Return the config that changes the runtime of a component."""
     inner = ".encoder" if component == "span_relation" else ""
