@@ -307,6 +307,11 @@ class Errors:
         "has read the whole Doc before, in spans of its own. Set context = 0, or use "
         "spacy-spanrel.HFEncoder.v1."
     )
+    E313 = (
+        "[E_SR313] The rule {row} of component '{name}' contradicts another setting: '{label}' can have "
+        "one inverse relation only, another than itself, and none if it is in 'symmetric'. Remove the "
+        "rule, or the other setting."
+    )
 
     # Original SpERT checkpoints
     E401 = "[E_SR401] '{path}' is not a SpERT checkpoint: {reason}"

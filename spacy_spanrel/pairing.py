@@ -9,12 +9,14 @@ import numpy as np
 from spacy.attrs import IS_PUNCT, ORTH
 from spacy.pipeline import Sentencizer
 from spacy.strings import get_string_id
-from spacy.tokens import Doc
+from spacy.tokens import Doc, Span
 from spacy.training import Example
 
+from .annotations import get_clusters
 from .arrays import BoolArray, FloatArray, IntArray
 from .encoding.alignment import SpanProjector
 from .errors import Errors, Warnings
+from .rules import check_rules, ruled_labels
 from .settings import Rule, number, survives_as_table
 
 # Largest number of pairs of a Doc that are made at once and filtered afterwards.
@@ -396,6 +398,32 @@ def merge_symmetric(
     return pairs, keep
 
 
+def same_entities(heads: Sequence[Span], tails: Sequence[Span]) -> BoolArray:
+    """Tell which pairs name one entity twice: by the same text, but for case and white space, or by
+    mentions of one cluster of coreferent mentions.
+
+    heads, tails (Sequence[Span]): The spans of each pair, of one Doc.
+    RETURNS (bool array, (n,)): Whether head and tail are one entity.
+    """
+    clusters_of: dict[int, dict[tuple[int, int], int]] = {}
+
+    def is_same(head: Span, tail: Span) -> bool:
+        texts = (" ".join(span.text.casefold().split()) for span in (head, tail))
+        if len(set(texts)) == 1:
+            return True
+        if id(head.doc) not in clusters_of:
+            clusters_of[id(head.doc)] = {
+                (mention.start, mention.end): number
+                for number, cluster in enumerate(get_clusters(head.doc))
+                for mention in cluster
+            }
+        clusters = clusters_of[id(head.doc)]
+        number = clusters.get((head.start, head.end))
+        return number is not None and number == clusters.get((tail.start, tail.end))
+
+    return np.asarray([is_same(*pair) for pair in zip(heads, tails, strict=True)], dtype=bool)
+
+
 def merge_type_pairs(
     table: Mapping[str, Iterable[Sequence[str]]], rows: Iterable[tuple[str, str, str]]
 ) -> dict[str, list[list[str]]]:
@@ -512,12 +540,17 @@ def check_label_settings(name: str, cfg: Mapping[str, Any], labels: Sequence[str
     """Refuse settings that name relations which a component does not have.
 
     name (str): Name of the component.
-    cfg (Mapping[str, Any]): Its settings; "symmetric", "thresholds" and "type_constraints" are
-        checked.
+    cfg (Mapping[str, Any]): Its settings; "symmetric", "thresholds", "rules" and "type_constraints"
+        are checked.
     labels (Sequence[str]): Its relation labels.
-    RAISES (ValueError): If one of them names another label.
+    RAISES (ValueError): If one of them names another label, or rules contradict each other.
     """
-    named = {"symmetric": cfg["symmetric"], "thresholds": list(threshold_table(cfg["thresholds"]))}
+    check_rules(name, cfg["rules"], cfg["symmetric"])
+    named = {
+        "symmetric": cfg["symmetric"],
+        "thresholds": list(threshold_table(cfg["thresholds"])),
+        "rules": ruled_labels(cfg["rules"]),
+    }
     if not isinstance(cfg["type_constraints"], str):
         named["type_constraints"] = list(type_pair_table(cfg["type_constraints"]))
     for setting, names in named.items():

@@ -356,16 +356,16 @@ def _relations(
     nlp: Language, target: RelationComponent, examples: Iterator[Example]
 ) -> _Predictions:
     """Predict relations: those that reach the thresholds of `span_relation`, and all likely ones of
-    `relation_classifier`."""
+    `relation_classifier`. Declared rules, which may change a score, come after calibration."""
     cfg = target.pipe.cfg
     has_pairs = "all_scores" in cfg
     if has_pairs:
-        cfg.update(all_scores=True, temperature=1.0, threshold=0.0, thresholds=[])
+        cfg.update(all_scores=True, temperature=1.0, threshold=0.0, thresholds=[], rules=[])
     else:
         carried, _ = _carried(
             cfg, 0, _Predictions.of_rows([]), np.zeros(0, dtype=bool), cfg["temperature"], _HOT
         )
-        cfg.update(carried, temperature=_HOT)
+        cfg.update(carried, temperature=_HOT, rules=[])
     metric, spans_key = target.metrics[0], cfg["relations_key"]
 
     def rows() -> Iterator[tuple[str, Sequence[float], bool]]:

@@ -9,7 +9,7 @@ evenly spaced values, must be told setting and score, and only prints the result
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import spacy
 import typer
 from spacy.language import Language
+from spacy.training import Example
 from tqdm import tqdm
 
 from ..annotations import QA_KEY
@@ -32,6 +33,7 @@ from ._app import GoldInputs, Model, Printer, app, failing_with
 from ._tuning import (
     OutputOption,
     OverwriteOption,
+    RelationComponent,
     named_component,
     output_folder,
     predict_examples,
@@ -333,26 +335,14 @@ def find_threshold(
         raise argument_error("--metric", repr(metric), "one of " + ", ".join(target.metrics))
     average: Average = "macro" if "_macro_" in metric else "micro"
     cfg = target.pipe.cfg
-    old, old_table = float(cfg[target.setting]), threshold_table(cfg["thresholds"])
+    old, setting = float(cfg[target.setting]), cfg["thresholds"]
+    old_table = threshold_table(setting)
     cfg[target.setting] = 0.0
     # The common threshold removes no relation whose label has a threshold of its own.
     fixed_labels = set() if per_label else set(old_table)
     if per_label:
         cfg["thresholds"] = []
-    sweep, n_docs = ThresholdSweep(), 0
-    examples = read_examples(corpus, nlp, inputs)
-    for example, fixed in tqdm(
-        predict_examples(nlp, target, examples, metric), unit="docs", disable=None, delay=1.0
-    ):
-        gold = [key for key, _ in target.keys(example.reference, metric)]
-        # No threshold removes relations that were there before, or that have no score.
-        predicted: list[tuple[Key, float]] = [(key, math.inf) for key in fixed]
-        for key, score in target.keys(example.predicted, metric):
-            if score is None or key[0] in fixed_labels:
-                score = math.inf
-            predicted.append((key, score))
-        sweep.add(gold, predicted)
-        n_docs += 1
+    sweep, n_docs = _sweep(nlp, target, read_examples(corpus, nlp, inputs), metric, fixed_labels)
     if not sweep.gold:
         key = target.pipe.cfg["relations_key"]
         raise ValueError(Errors.E942.format(path=corpus, key=key, n=n_docs))
@@ -376,14 +366,23 @@ def find_threshold(
                 Errors.E937.format(name=target.name, path=corpus, wanted=precision, best=best)
             )
         threshold = smallest
-    before_table = old_table if per_label else {}
-    after_table = table if per_label else {}
+    rows = []
+    for value, values in ((old, old_table), (threshold, table)):
+        if cfg["rules"]:
+            # Declared rules choose among the relations that the thresholds let through.
+            cfg.update({target.setting: value, "thresholds": list(values.items())})
+            examples = read_examples(corpus, nlp, inputs)
+            exact, _ = _sweep(nlp, target, examples, metric, fixed_labels=None)
+            rows.append(_row(exact, value, average))
+        else:
+            rows.append(_row(sweep, value, average, values if per_label else {}))
+    cfg["thresholds"] = setting
     result = RelationThreshold(
         component=target.name,
         setting=target.setting,
         metric=metric,
-        before=_row(sweep, old, average, before_table),
-        after=_row(sweep, threshold, average, after_table),
+        before=rows[0],
+        after=rows[1],
         others=() if per_label else tuple(_row(sweep, value, average) for value in PRINTED),
         docs=n_docs,
         relations=sweep.gold.total(),
@@ -392,10 +391,38 @@ def find_threshold(
     )
     settings: dict[str, Any] = {target.setting: threshold}
     if per_label:
-        rows = [list(row) for row in table.items()]
-        settings["thresholds"] = table if rows and survives_as_table(table) else rows
+        is_table = bool(table) and survives_as_table(table)
+        settings["thresholds"] = table if is_table else [list(row) for row in table.items()]
     store_settings(nlp, target.name, settings, folder)
     return result
+
+
+def _sweep(
+    nlp: Language,
+    target: RelationComponent,
+    examples: Iterator[Example],
+    metric: str,
+    fixed_labels: Collection[str] | None,
+) -> tuple[ThresholdSweep, int]:
+    """Compare predicted relations with gold ones.
+
+    fixed_labels (Collection[str] | None): Labels whose relations no threshold removes; None for all.
+    RETURNS (tuple[ThresholdSweep, int]): The comparison, and the number of Docs.
+    """
+    sweep, n_docs = ThresholdSweep(), 0
+    for example, earlier in tqdm(
+        predict_examples(nlp, target, examples, metric), unit="docs", disable=None, delay=1.0
+    ):
+        gold = [key for key, _ in target.keys(example.reference, metric)]
+        # No threshold removes relations that were there before, or that have no score.
+        predicted: list[tuple[Key, float]] = [(key, math.inf) for key in earlier]
+        for key, score in target.keys(example.predicted, metric):
+            if score is None or fixed_labels is None or key[0] in fixed_labels:
+                score = math.inf
+            predicted.append((key, score))
+        sweep.add(gold, predicted)
+        n_docs += 1
+    return sweep, n_docs
 
 
 def _row(

@@ -40,10 +40,12 @@ from ..pairing import (
     merge_symmetric,
     merge_type_pairs,
     note_sentences,
+    same_entities,
     type_pair_table,
     warn_of_paragraphs,
 )
 from ..pipe import TorchPipe
+from ..rules import RULE_ROWS, apply_rules, read_rules
 from ..scoring.relations import RelationScorer
 from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
 from ..training.losses import class_loss
@@ -101,6 +103,7 @@ RULES = {
     "threshold": number(0, 1),
     "thresholds": THRESHOLDS,
     "temperature": TEMPERATURE,
+    "rules": RULE_ROWS,
     "max_pairs": whole_number(1),
     "max_negatives": optional(whole_number(1)),
     "train_pairs": one_of("gold", "predicted"),
@@ -139,6 +142,7 @@ def make_relation_classifier(
     threshold: float = 0.0,
     thresholds: Union[list[list[Any]], dict[str, float]] = [],  # noqa: B006, UP007
     temperature: float = 1.0,
+    rules: list[list[Any]] = [],  # noqa: B006
     max_pairs: int = 1000,
     all_scores: bool = False,
     existing: Literal["replace", "extend"] = "replace",
@@ -189,6 +193,10 @@ def make_relation_classifier(
         most probable label of a pair must reach its threshold; no other label takes its place.
     temperature (float): Number by which the logits are divided before they become probabilities (Guo
         et al. 2017). `calibrate` finds the one with which scores tell how many relations are right.
+    rules (list[list]): Rules that predicted relations obey, by best score: ["inverse", label, other],
+        one implies the other in the opposite direction; ["max_tails", label, n], at most n tails per
+        head; ["max_heads", label, n], at most n heads per tail; ["no_self", label], or ["no_self"] for
+        all labels, not between two mentions of one entity (the same text or the same cluster).
     max_pairs (int): Largest number of pairs to classify in a Doc; the nearest are taken.
     all_scores (bool): Whether to write the probabilities of all labels to `doc._.relation_scores`.
     existing (str): Whether relations that the Doc has already are removed ("replace") or kept
@@ -413,6 +421,7 @@ class RelationClassifier(TorchPipe):
         ]
         self.cfg["label_examples"] = [row for row in self.cfg["label_examples"] if row[0] != label]
         self.cfg["symmetric"] = [other for other in self.cfg["symmetric"] if other != label]
+        self.cfg["rules"] = [row for row in self.cfg["rules"] if label not in row]
         for key in ("type_constraints", "learned_type_pairs", "thresholds"):
             setting = self.cfg[key]
             if isinstance(setting, dict):
@@ -787,7 +796,8 @@ class RelationClassifier(TorchPipe):
         names = self.labels
         rows = np.flatnonzero(labels != NO_RELATION)
         symmetric = {names.index(label) for label in self.cfg["symmetric"]}
-        if not symmetric or not len(rows):
+        rules = read_rules(self.cfg["rules"], names, self.cfg["symmetric"])
+        if not len(rows) or not (symmetric or rules):
             return [(pairs[i], names[labels[i]], float(scores[i])) for i in rows.tolist()]
         spans = [span for i in rows.tolist() for span in pairs[i]]
         ranges = np.asarray([(span.start, span.end) for span in spans], dtype=np.int64)
@@ -798,9 +808,19 @@ class RelationClassifier(TorchPipe):
             dtype=np.int64,
         ).reshape(-1, 2)
         merged, keep = merge_symmetric(index, labels[rows], scores[rows], ranges, symmetric)
+        merged, labels, scores = merged[keep], labels[rows[keep]], scores[rows[keep]]
+        if rules is not None:
+            is_self = None
+            if rules.no_self:
+                is_self = same_entities(*([spans[i] for i in side] for side in merged.T.tolist()))
+            merged, labels, scores = apply_rules(
+                rules, merged, labels, scores, is_self, one_label=True
+            )
         return [
-            ((spans[head], spans[tail]), names[labels[row]], float(scores[row]))
-            for (head, tail), row in zip(merged[keep].tolist(), rows[keep].tolist(), strict=True)
+            ((spans[head], spans[tail]), names[label], score)
+            for (head, tail), label, score in zip(
+                merged.tolist(), labels.tolist(), scores.tolist(), strict=True
+            )
         ]
 
     def set_annotations(self, docs: Iterable[Doc], predictions: Sequence[DocPrediction]) -> None:

@@ -44,6 +44,7 @@ from ..pairing import (
     merge_symmetric,
     merge_type_pairs,
     note_sentences,
+    same_entities,
     sentence_starts,
     text_ends,
     type_pair_table,
@@ -51,6 +52,7 @@ from ..pairing import (
     window_ends,
 )
 from ..pipe import TorchPipe
+from ..rules import RULE_ROWS, apply_rules, read_rules
 from ..scoring.relations import RelationScorer
 from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
 from ..training.losses import class_loss, pair_loss
@@ -81,6 +83,7 @@ RULES = {
     "relation_threshold": number(0, 1),
     "thresholds": THRESHOLDS,
     "temperature": TEMPERATURE,
+    "rules": RULE_ROWS,
     "type_constraints": TYPE_CONSTRAINTS,
 }
 
@@ -103,6 +106,7 @@ def make_span_relation(
     relation_threshold: float = 0.4,
     thresholds: Union[list[list[Any]], dict[str, float]] = [],  # noqa: B006, UP007
     temperature: float = 1.0,
+    rules: list[list[Any]] = [],  # noqa: B006
     overlaps: Literal["allow", "best"] = "best",
     type_constraints: Union[  # noqa: UP007
         Literal["off", "learned"], dict[str, list[list[str]]], list[list[str]]
@@ -138,6 +142,10 @@ def make_span_relation(
     temperature (float): Number by which the logits of relations are divided before they become
         probabilities (Guo et al. 2017). `calibrate` finds the one with which scores tell how many
         relations are right.
+    rules (list[list]): Rules that predicted relations obey, by best score: ["inverse", label, other],
+        one implies the other in the opposite direction; ["max_tails", label, n], at most n tails per
+        head; ["max_heads", label, n], at most n heads per tail; ["no_self", label], or ["no_self"] for
+        all labels, not between two mentions of one entity (the same text or the same cluster).
     overlaps (str): "best" keeps the best-scored of overlapping entities; "allow" keeps all, as the
         original SpERT program does.
     type_constraints (str | dict | list): Types of head and tail that a relation may have: "off" for
@@ -399,6 +407,7 @@ class SpanRelation(TorchPipe):
         )
         probabilities = torch.sigmoid(logits / self.cfg["temperature"]).float().cpu().numpy()
         relations = self._choose_relations(entities, pairs, probabilities)
+        relations = self._obey_rules(docs, encoded.token_offsets, entities, *relations)
         reports = _reports(docs, encoded, entities, pairs, left_out)
         return self._by_doc(encoded.token_offsets, entities, *relations, reports)
 
@@ -498,6 +507,29 @@ class SpanRelation(TorchPipe):
             pairs, keep = merge_symmetric(pairs, labels, scores, entities.spans, symmetric)
             pairs, labels, scores = pairs[keep], labels[keep], scores[keep]
         return pairs, labels, scores
+
+    def _obey_rules(
+        self,
+        docs: list[Doc],
+        offsets: IntArray,
+        entities: Entities,
+        pairs: IntArray,
+        labels: IntArray,
+        scores: FloatArray,
+    ) -> tuple[IntArray, IntArray, FloatArray]:
+        """Keep the relations that obey the declared rules; results as in `_choose_relations`."""
+        rules = read_rules(self.cfg["rules"], self.relation_labels, self.cfg["symmetric"])
+        if rules is None:
+            return pairs, labels, scores
+        is_self = None
+        if rules.no_self:
+            in_docs = (entities.spans - offsets[entities.docs][:, None]).tolist()
+            owners = entities.docs.tolist()
+            heads, tails = (
+                [docs[owners[i]][slice(*in_docs[i])] for i in column] for column in pairs.T.tolist()
+            )
+            is_self = same_entities(heads, tails)
+        return apply_rules(rules, pairs, labels, scores, is_self)
 
     def _by_doc(
         self,

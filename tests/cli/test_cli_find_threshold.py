@@ -225,6 +225,24 @@ def test_precision_of_all_labels(pair_model: Path, pair_corpus: Path, tmp_path: 
     assert "gold relations)" in text
 
 
+@pytest.mark.parametrize("name", ["span", "pair"])
+def test_rules_are_obeyed(name: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    """What is printed is what `spacy evaluate` gives, rules included."""
+    model, corpus = (request.getfixturevalue(f"{name}_{what}") for what in ("model", "corpus"))
+    nlp = spacy.load(model)
+    rules = [["inverse", "works", "based"], ["max_tails", "lives", 1], ["max_heads", "lives", 1]]
+    nlp.pipeline[-1][1].cfg["rules"] = rules
+    nlp.to_disk(tmp_path / "model")
+    for i, options in enumerate([{}, {"per_label": True, "min_examples": 1}]):
+        output = tmp_path / f"new{i}"
+        outcome = find_threshold(
+            tmp_path / "model", corpus, metric="rel_f", output=output, **options
+        )
+        for path, row in ((tmp_path / "model", outcome.before), (output, outcome.after)):
+            scores = evaluate(str(path), corpus, silent=True)
+            assert [scores[f"rel_{x}"] for x in "prf"] == [row.precision, row.recall, row.f1]
+
+
 def test_label_that_is_no_key_of_a_config(pair_model: Path, tmp_path: Path) -> None:
     nlp = spacy.load(pair_model)
     pipe = nlp.get_pipe("relation_classifier")

@@ -36,6 +36,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "relation_threshold": 0.75,
         "thresholds": [["lives", 0.5]],
         "temperature": 2.0,
+        "rules": [["max_tails", "lives", 1], ["max_heads", "works", 2], ["no_self"]],
         "overlaps": "allow",
         "type_constraints": {"works": [["Per", "Org"]]},
         "symmetric": ["lives"],
@@ -64,6 +65,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "threshold": 0.25,
         "thresholds": [["lives", 0.5]],
         "temperature": 2.0,
+        "rules": [["max_tails", "lives", 1], ["max_heads", "works", 2], ["no_self"]],
         "max_pairs": 7,
         "all_scores": True,
         "existing": "extend",
@@ -272,6 +274,10 @@ WRONG_VALUES: list[tuple[str, str, Any]] = [
             ("relation_threshold", 1.5),
             ("relation_threshold", -0.1),
             ("thresholds", [["lives", 1.5]]),
+            ("rules", [["inverse", "lives", "works", "based"]]),
+            ("rules", [["max_heads", "lives"]]),
+            ("rules", [["at_most", "lives", 1]]),
+            ("rules", [[]]),
             ("thresholds", [["lives"]]),
             ("thresholds", {"li:ves": 0.5}),
             ("max_span_size", 0),
@@ -311,6 +317,9 @@ WRONG_VALUES: list[tuple[str, str, Any]] = [
             ("threshold", -0.1),
             ("threshold", float("nan")),
             ("thresholds", {"lives": -0.5}),
+            ("rules", [["inverse", "lives"]]),
+            ("rules", [["max_tails", "lives", 0]]),
+            ("rules", [["no_self", 1]]),
             ("thresholds", [["lives", "high"]]),
             ("max_pairs", 0),
             ("max_pairs", True),
@@ -420,6 +429,7 @@ def test_wrong_setting_of_the_encoder(
     [
         ("symmetric", ["maries"]),
         ("thresholds", [["maries", 0.5]]),
+        ("rules", [["max_tails", "maries", 2]]),
         ("type_constraints", {"maries": [["Per", "Per"]]}),
     ],
 )
@@ -433,6 +443,21 @@ def test_label_that_does_not_exist(
         value = [["maries", "Per", "Per"]]
     with pytest.raises(ValueError, match=error):
         spacy.load(trained.path, config={f"components.{component}.{setting}": value})
+
+
+@pytest.mark.parametrize("component", ["span_relation", "relation_classifier"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        [["inverse", "lives", "lives"]],
+        [["inverse", "lives", "works"], ["inverse", "based", "lives"]],
+        [["inverse", "based", "works"]],
+    ],
+)
+def test_rules_that_contradict_each_other(component: str, rules: list[Any], folder: Path) -> None:
+    settings = {"rules": rules, "symmetric": ["works"]}
+    with pytest.raises(ValueError, match=r"E_SR313\] The rule \['inverse'"):
+        make_pipeline(folder, [component], **{component: settings})
 
 
 def test_missing_device(component: str, folder: Path) -> None:
