@@ -32,7 +32,9 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
-from timing import show, write_rows
+from spacy.util import minibatch
+from timing import PRECISIONS, clock, show, write_rows
+from torch.profiler import ProfilerActivity, profile
 from transformers import BertConfig, BertModel
 
 from spacy_spanrel import get_entities, get_relations
@@ -94,6 +96,39 @@ def match_number_of_entities(nlp: Language, docs: list[Doc]) -> None:
         )
 
 
+def use_of_gpu(nlp: Language, gold: list[Doc], device: torch.device) -> Iterator[dict[str, Any]]:
+    """Measure the peak memory of the GPU, and the share of the time in which it waits for the CPU."""
+    if device.type != "cuda":
+        return
+    optimizer = nlp.create_optimizer()
+
+    def predict() -> None:
+        for _ in nlp.pipe(doc.copy() for doc in gold):
+            pass
+
+    def train() -> None:
+        for docs in minibatch(gold[:256], 32):
+            nlp.update([Example(doc.copy(), doc) for doc in docs], sgd=optimizer)
+
+    for what, run in (("prediction", predict), ("training", train)):
+        run()
+        torch.cuda.reset_peak_memory_stats(device)
+        start = clock(device)
+        run()
+        seconds = clock(device) - start
+        memory = torch.cuda.max_memory_allocated(device)
+        with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+            run()
+            torch.cuda.synchronize(device)
+        busy = sum(event.self_device_time_total for event in profiler.key_averages()) / 1e6
+        yield {
+            "what": f"{what}, use of the GPU",
+            "precision": PRECISIONS[-1],
+            "memory_mib": round(memory / 1024**2),
+            "waits": round(max(0.0, 1 - busy / seconds), 2),
+        }
+
+
 def joint(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     nlp = spacy.blank("en")
     settings = {"name": encoder, "device": args.device}
@@ -110,6 +145,7 @@ def joint(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
         row |= {key.replace("words", "docs"): round(value, 1) for key, value in rates.items()}
         yield row
     yield from speed.training(nlp, docs, args.rounds)
+    yield from use_of_gpu(nlp, docs, torch.device(args.device))
 
 
 def pairs(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -124,6 +160,7 @@ def pairs(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     docs = list(islice(cycle(gold), args.limit))
     yield from speed_pairs.prediction(nlp, docs, args.rounds, "prediction, given pairs")
     yield from speed_pairs.training(nlp, docs, args.rounds)
+    yield from use_of_gpu(nlp, docs, torch.device(args.device))
 
 
 def questions(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]]:
@@ -138,6 +175,7 @@ def questions(encoder: str, args: argparse.Namespace) -> Iterator[dict[str, Any]
     yield from speed_qa.prediction(nlp, question_rows, None, args.rounds)
     gold = list(islice(cycle(squad_to_docs(args.qa_data, nlp=nlp)), args.limit))
     yield from speed_qa.training(nlp, gold, args.rounds)
+    yield from use_of_gpu(nlp, gold, torch.device(args.device))
 
 
 COMPONENTS: dict[str, Callable[[str, argparse.Namespace], Iterator[dict[str, Any]]]] = {
@@ -160,10 +198,12 @@ def main() -> None:
     )
     parser.add_argument("--limit", type=int, default=4096, help="number of Docs and of questions")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--precisions", nargs="+", choices=list(PRECISIONS), default=PRECISIONS)
     parser.add_argument(
         "--output", type=Path, help="JSON Lines file (default on a GPU: docs/results/gpu.jsonl)"
     )
     args = parser.parse_args()
+    PRECISIONS[:] = args.precisions
     device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         sys.exit(

@@ -35,6 +35,7 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Example
 from timing import (
+    PRECISIONS,
     alternate,
     bare_steps,
     best_bare_forward,
@@ -100,7 +101,7 @@ def pipe_time(nlp: Language, docs: list[Doc]) -> float:
 def prediction(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
     words = sum(map(len, docs))
     rows = sorted(rows_of(nlp, docs), key=len)
-    for precision in ("float32", "bfloat16"):
+    for precision in PRECISIONS:
         encoder_shim(nlp).precision_setting = precision
         pipe_time(nlp, docs)
         best, bare_pass = best_bare_forward(
@@ -146,7 +147,7 @@ def context(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, A
     docs = docs[:100]
     words = sum(map(len, docs))
     for size in (5, 50):
-        for precision in ("float32", "bfloat16"):
+        for precision in PRECISIONS:
             encoder_shim(nlp).precision_setting = precision
             without, around = (partial(context_time, nlp, docs, size, n) for n in (0, 64))
             without(), around()
@@ -165,7 +166,7 @@ def context(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, A
 def training(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
     docs = docs[:96]
     saved = nlp.to_bytes()
-    for precision in ("float32", "bfloat16"):
+    for precision in PRECISIONS:
         for size in (2, 16):
             encoder_shim(nlp).precision_setting = precision
             batches = [docs[i : i + size] for i in range(0, len(docs), size)]

@@ -27,7 +27,7 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
-from timing import alternate, bare_steps, best_bare_forward, clock, show, write_rows
+from timing import PRECISIONS, alternate, bare_steps, best_bare_forward, clock, show, write_rows
 
 from spacy_spanrel import Relation, get_relations, set_relations
 from spacy_spanrel.converters import tacred_to_docs
@@ -89,7 +89,7 @@ def pipe_time(nlp: Language, docs: list[Doc]) -> float:
 def prediction(nlp: Language, docs: list[Doc], rounds: int, what: str) -> Iterator[dict[str, Any]]:
     shim = get_shim(component(nlp).model)
     rows = sorted(rows_of(nlp, docs), key=len)
-    for precision in ("float32", "bfloat16"):
+    for precision in PRECISIONS:
         shim.precision_setting = precision
         pipe_time(nlp, docs)
         batch, bare_pass = best_bare_forward(encoder(nlp), rows, precision, shim.device)
@@ -109,7 +109,7 @@ def training(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, 
     docs = docs[:320]
     pipe = component(nlp)
     shim = get_shim(pipe.model)
-    for precision in ("float32", "bfloat16"):
+    for precision in PRECISIONS:
         shim.precision_setting = precision
         batches = [docs[i : i + 32] for i in range(0, len(docs), 32)]
         examples = [

@@ -30,6 +30,7 @@ from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
 from timing import (
+    PRECISIONS,
     alternate,
     bare_steps,
     best_bare_forward,
@@ -199,7 +200,7 @@ def prediction(
     hf_batch = 0
     if run is not None:
         hf_batch = min(HF_BATCH_SIZES, key=partial(hf_time, run, asked[:64]))
-    for precision in ("float32", "bfloat16"):
+    for precision in PRECISIONS:
         shim.precision_setting = precision
         our_time(nlp, asked)
         batch, bare_pass = best_bare_forward(encoder, rows, precision, shim.device)
@@ -245,7 +246,7 @@ def training(nlp: Language, gold: list[Doc], rounds: int) -> Iterator[dict[str, 
         docs = [example.predicted for example in batch]
         texts = [[question.text for question in get_questions(doc)] for doc in docs]
         rows.append([row.ids.tolist() for row in make_qa_rows(model, QAInput(docs, texts)).rows])
-    for precision in ("float32", "bfloat16"):
+    for precision in PRECISIONS:
         shim.precision_setting = precision
         optimizer = create_adamw(learn_rate=1e-6)
         bare = bare_steps(encoder, rows, precision, shim.device)

@@ -20,6 +20,8 @@ from spacy_spanrel.encoding.bert import Bert, BertForAnswers
 from spacy_spanrel.encoding.checkpoint import HFModule, build_transformer
 from spacy_spanrel.encoding.transfer import to_device
 
+# What is measured; `gpu.py` can leave one out.
+PRECISIONS = ["float32", "bfloat16"]
 BATCH_SIZES = {"cpu": (4, 8, 16, 32, 64), "cuda": (16, 32, 64, 128, 256, 512, 1024)}
 Rows = Sequence[Sequence[int]]
 
