@@ -460,10 +460,10 @@ class Errors:
         "extractive_qa, for which the data is checked. Its components: {names}."
     )
     E946 = (
-        "[E_SR946] '{name}' has no network of its own, so it cannot be converted: its encoder is "
-        "'{encoder}'. Only components with 'spacy-spanrel.HFEncoder.v1' (span_relation) or with their "
-        "own network (relation_classifier, extractive_qa) can. Train the component with an encoder of "
-        "its own."
+        "[E_SR946] '{name}' has no network that can be converted: its encoder is '{encoder}'. Only "
+        "'spacy-spanrel.HFEncoder.v1' (span_relation), the networks of relation_classifier and "
+        "extractive_qa, and a tok2vec with 'spacy-spanrel.HFTok2Vec.v1' can. Train the component with "
+        "one of them."
     )
     E947 = (
         "[E_SR947] '{model}' has been converted already: '{name}' has runtime = 'onnxruntime'. Convert "
@@ -476,7 +476,8 @@ class Errors:
     )
     E949 = (
         "[E_SR949] The pipeline '{model}' has no component that can be converted: found {components}, "
-        "expected span_relation, relation_classifier or extractive_qa."
+        "expected span_relation, relation_classifier, extractive_qa or a tok2vec with "
+        "'spacy-spanrel.HFTok2Vec.v1'."
     )
     E958 = (
         "[E_SR958] The vectors that the converted network of '{name}' gives for a text are not the same "

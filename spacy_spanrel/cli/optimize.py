@@ -52,8 +52,9 @@ def optimize_cli(
     needed, too: pip install 'spacy-spanrel[onnx]'.
 
     With --int8 it is faster still and smaller, but predicts not quite the same. --gate scores
-    both pipelines on a development corpus, prints the scores, and writes nothing if F1 falls by more than
-    --max-loss points. Whatever is read in one batch has no influence on the predictions; this is
+    both pipelines on a development corpus and prints the scores. If F1 falls by more than --max-loss
+    points, up to half of the matrix products return to float32; if that is not enough, nothing is
+    written. Whatever is read in one batch has no influence on the predictions; this is
     checked. Give training texts as --texts: a few hundred are enough.
 
     Examples:

@@ -68,26 +68,49 @@ def docs_to_compare(nlp: Language, texts: str | Path | None) -> Iterable[Doc]:
         yield example.predicted
 
 
-def predict(nlp: Language, names: Iterable[str], docs: Sequence[Doc]) -> list[Annotations]:
-    """Return what components predict in Docs.
+def predict(nlp: Language, docs: Sequence[Doc], *, others: bool = False) -> list[Annotations]:
+    """Return what a pipeline predicts in Docs.
 
     nlp (Language): The pipeline.
-    names (Iterable[str]): The components.
     docs (Sequence[Doc]): The Docs, which are not changed.
+    others (bool): Return what components of other packages write, too.
     RETURNS (list[list[tuple]]): For each Doc, the labels and places of its annotations, and their
         scores.
     """
-    components = list(names)
+    from ..evaluation import our_components
+
+    ours = list(our_components(nlp))
     return [
-        sorted(our_annotations(nlp, components, doc), key=str)
+        sorted(
+            [*our_annotations(nlp, ours, doc), *(_all_annotations(doc) if others else ())], key=str
+        )
         for doc in nlp.pipe(doc.copy() for doc in docs)
     ]
+
+
+def _all_annotations(doc: Doc) -> Annotations:
+    """Return the annotation that spaCy has places for: of tokens, categories and groups of spans."""
+    names = ("tag_", "pos_", "lemma_", "dep_", "ent_iob_", "ent_type_", "ent_id_", "ent_kb_id_")
+    annotations: Annotations = []
+    for token in doc:
+        annotations += [((name, token.i, getattr(token, name)), 0.0) for name in names]
+        annotations.append((("morph", token.i, str(token.morph)), 0.0))
+        annotations.append((("head", token.i, token.head.i), 0.0))
+        annotations.append((("sentence", token.i, bool(token.is_sent_start)), 0.0))
+    annotations += [(("category", label), score) for label, score in doc.cats.items()]
+    for key, spans in doc.spans.items():
+        scores = spans.attrs.get("scores", ())
+        for i, span in enumerate(spans):
+            place = (key, span.label_, span.kb_id_, span.start, span.end)
+            annotations.append((place, float(scores[i]) if i < len(scores) else 0.0))
+    return annotations
 
 
 def our_annotations(nlp: Language, names: Iterable[str], doc: Doc) -> Annotations:
     """Return what components of this package have written on a Doc.
 
-    nlp (Language), names (Iterable[str]): As in `predict`.
+    nlp (Language): The pipeline.
+    names (Iterable[str]): The components.
     doc (Doc): The Doc.
     RETURNS (list[tuple]): As in `predict`.
     """

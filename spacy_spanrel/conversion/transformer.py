@@ -18,7 +18,7 @@ import numpy as np
 from ..about import __version__
 from ..errors import Errors
 from ..files import check_folder, place_whole
-from .comparison import SENTENCES, Annotations, compare, docs_to_compare, our_annotations
+from .comparison import SENTENCES, compare, docs_to_compare, predict
 
 if TYPE_CHECKING:
     from spacy.language import Language
@@ -85,7 +85,7 @@ def import_transformer(
     nlp = spacy.load(pipeline)
     source = _read(nlp, str(pipeline))
     docs = list(_docs(nlp, source, texts))
-    vectors, annotations = _vectors(nlp, source, docs), _annotations(nlp, docs)
+    vectors, annotations = _vectors(nlp, source, docs), predict(nlp, docs, others=True)
     _convert(nlp, source, str(pipeline))
     difference = 0.0
 
@@ -95,7 +95,7 @@ def import_transformer(
         # The comparison is with what was saved.
         new = spacy.load(folder)
         difference = _compare_vectors(vectors, _tensors(new, source.name, docs), docs, source)
-        compare(annotations, _annotations(new, docs), docs)
+        compare(annotations, predict(new, docs, others=True), docs)
 
     place_whole(output, write, inputs=(pipeline, texts))
     return Imported(
@@ -356,31 +356,3 @@ def _compare_vectors(
             )
         worst = max(worst, float(differences.max()))
     return worst
-
-
-def _annotations(nlp: Language, docs: Sequence[Doc]) -> list[Annotations]:
-    """Return what the components of a pipeline write on Docs, in the form of `compare`."""
-    from ..evaluation import our_components
-
-    ours = list(our_components(nlp))
-    predictions = []
-    for doc in nlp.pipe(doc.copy() for doc in docs):
-        annotations = [*_of_tokens(doc), *our_annotations(nlp, ours, doc)]
-        annotations += [(("category", label), score) for label, score in doc.cats.items()]
-        for key, spans in doc.spans.items():
-            scores = spans.attrs.get("scores", ())
-            for i, span in enumerate(spans):
-                place = (key, span.label_, span.kb_id_, span.start, span.end)
-                annotations.append((place, float(scores[i]) if len(scores) else 0.0))
-        predictions.append(annotations)
-    return predictions
-
-
-def _of_tokens(doc: Doc) -> Iterator[tuple[tuple[Any, ...], float]]:
-    names = ("tag_", "pos_", "lemma_", "dep_", "ent_iob_", "ent_type_", "ent_id_", "ent_kb_id_")
-    for token in doc:
-        for name in names:
-            yield (name, token.i, getattr(token, name)), 0.0
-        yield ("morph", token.i, str(token.morph)), 0.0
-        yield ("head", token.i, token.head.i), 0.0
-        yield ("sentence", token.i, bool(token.is_sent_start)), 0.0

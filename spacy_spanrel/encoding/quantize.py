@@ -9,12 +9,13 @@ take most of the error away; all of them are done here, at no or little cost for
   piece follows the largest. Each channel is divided by the root of its size, and the weights that meet it
   are multiplied by that (Xiao et al. 2022, "SmoothQuant"). The normalization itself cannot do this,
   because its output is added to that of the next layer, too.
-- The output of a GELU is hardly ever negative, so its integers begin at its minimum, not at the opposite of
-  its maximum: twice as many are left for what it is.
+- The output of a GELU is hardly ever negative, so only a few of its integers are: nearly twice as many are
+  left for what it is.
 - Weights are rounded one row after the other, and those that follow make up for the error that was made, as
   far as it can be seen in the inputs of some texts (Frantar et al. 2022, "GPTQ").
 
-Attention, normalization, embeddings, heads and products that would still be far off stay in float32.
+Attention, normalization, embeddings, heads and products that would still be far off stay in float32. So do,
+on demand, the products that change the output of the network most if each is computed in integers alone.
 
 Inputs are unsigned numbers, and weights signed ones from -64 to 64. On processors with AVX2 and no VNNI, ONNX
 Runtime adds two products of 8-bit numbers in 16 bits, which saturate beyond 32,767: weights up to 127 would
@@ -23,7 +24,7 @@ give other results there than elsewhere. Two products of at most 255 x 64 cannot
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,18 +38,19 @@ from .graph import GRAPH_FILE, GraphModule, make_session
 from .shim import TorchShim
 
 WEIGHT_LIMIT = 64
-# Largest difference of an input from its zero point, and largest input without one.
-_INPUT_LIMIT = 127
-_ZERO_POINT = 128
 _LARGEST_INPUT = 255
+# The integer for 0 of inputs around 0.
+_MIDDLE = 128
 # The least size of a matrix that is worth it, on each side. A head with a few classes stays in float32.
 _LEAST_SIDE = 64
 # The largest error of a product, as a share of its output (root of the mean square).
 MOST_ERROR = 0.05
-# Operations whose output never goes below a bound: its opposite.
-_OFFSETS = {"Relu": 0.0, "Gelu": 0.17, "BiasGelu": 0.17, "FastGelu": 0.17}
+# Operations whose output never goes below a bound: the integer for 0, and the least scale with which the
+# bound (-0.17 of GELU) has an integer.
+_GELU = (32, 0.17 / 32)
+_BOUNDED = {"Relu": (0, 1e-12), "Gelu": _GELU, "BiasGelu": _GELU, "FastGelu": _GELU}
 _NORMALIZATION = "LayerNormalization"
-# Pieces to calibrate with, and of these, pieces to measure the error with.
+# Pieces to calibrate with, and of these, pieces to measure the error of a product and of the network with.
 _MOST_PIECES = 30_000
 _SAMPLE = 1024
 # Largest difference of a vector when its row is read with others, as a share of the largest output (or 1).
@@ -68,6 +70,7 @@ class _Inputs:
     largest (float32 array): Largest absolute value of each channel. *Shape:* ``(n_inputs,)``
     squares (float64 array): Sums of the products of two channels. *Shape:* ``(n_inputs, n_inputs)``
     sample (float32 array): The first pieces. *Shape:* ``(n_pieces, n_inputs)``
+    is_flat (bool): Whether the tensor has pieces without padding, in two dimensions.
     """
 
     source: str
@@ -75,6 +78,7 @@ class _Inputs:
     largest: Any = 0.0
     squares: Any = 0.0
     sample: Any = None
+    is_flat: bool = False
 
     def add(self, values: FloatArray) -> None:
         """Count some pieces. values (float32 array): *Shape:* ``(n_pieces, n_inputs)``"""
@@ -91,74 +95,125 @@ class QuantizedMatrix:
 
     integers (int8 array): From -`WEIGHT_LIMIT` to `WEIGHT_LIMIT`. *Shape:* ``(n_inputs, n_outputs)``
     scales (float32 array): Scale of each column. *Shape:* ``(n_outputs,)``
-    offset (float | None): What is added to the inputs to make them positive; None for inputs around 0.
+    zero (int): The integer for an input of 0.
+    least (float): The least scale of a piece.
     """
 
     integers: Any
     scales: FloatArray
-    offset: float | None
+    zero: int = _MIDDLE
+    least: float = 1e-12
 
     def multiply(self, inputs: FloatArray) -> FloatArray:
         """Compute the product as the graph does, with inputs that have been divided by their channels'
         factors. inputs (float32 array): *Shape:* ``(n_pieces, n_inputs)``"""
-        if self.offset is None:
-            steps = np.maximum(np.abs(inputs).max(axis=1, keepdims=True), 1e-12) / _INPUT_LIMIT
-            rounded = np.rint(inputs / steps)
-        else:
-            steps = (inputs.max(axis=1, keepdims=True) + self.offset + 1e-12) / _LARGEST_INPUT
-            rounded = np.clip(np.rint((inputs + self.offset) / steps), 0, _LARGEST_INPUT)
-        product = (rounded @ self.integers.astype(np.float32)) * self.scales * steps
-        result: FloatArray = product + self.correction
-        return result
-
-    @property
-    def correction(self) -> FloatArray:
-        """What the offset of the inputs adds to each output, negative. *Shape:* ``(n_outputs,)``"""
-        sums = self.integers.sum(axis=0, dtype=np.float64) * self.scales
-        result: FloatArray = (-(self.offset or 0.0) * sums).astype(np.float32)
+        sizes = np.abs(inputs) if self.zero == _MIDDLE else inputs
+        steps = sizes.max(axis=1, keepdims=True) / (_LARGEST_INPUT - self.zero)
+        steps = np.maximum(steps, self.least)
+        rounded = np.clip(np.rint(inputs / steps), -self.zero, _LARGEST_INPUT - self.zero)
+        result: FloatArray = (rounded @ self.integers.astype(np.float32)) * self.scales * steps
         return result
 
 
-def quantize(shim: TorchShim, batches: Sequence[Batch], name: str) -> tuple[int, int]:
-    """Compute the products of a graph with constant matrices in 8-bit integers.
+class Quantizer:
+    """Computes the products of a graph with constant matrices in 8-bit integers.
 
     shim (TorchShim): The shim, with a network that is a `GraphModule` or has one as `encoder`.
     batches (Sequence[Batch]): Inputs of the graph in some texts, as `GraphModule.seen` collects them.
     name (str): Name of the component.
-    RETURNS (tuple[int, int]): Number of products in integers, and of all that could have been.
     RAISES (ImportError): If onnx is not installed.
     RAISES (ValueError): If the network has read nothing.
+
+    n_products (int): Number of all products that could be computed in integers.
     """
-    import onnx
 
-    if not batches:
-        raise ValueError(Errors.E944.format(name=name))
+    def __init__(self, shim: TorchShim, batches: Sequence[Batch], name: str):
+        import onnx
 
-    network: Any = shim.module
-    graph: GraphModule = network if isinstance(network, GraphModule) else network.encoder
-    weights = {name: weight.detach().numpy() for name, weight in graph.named_parameters()}
-    proto = onnx.load_model_from_string(graph.data)
-    quantizer = _Quantizer(proto, weights)
-    quantizer.calibrate(graph, batches)
-    counts = quantizer.replace()
-    quantized, settings, data = build_graph(graph, proto)
-    files = {**shim.files, GRAPH_FILE: data}
-    if graph is network:
-        shim.set_module(quantized, {**shim.cfg, "graph": settings}, files)
-    else:
-        network.encoder = quantized
-        encoder = {**shim.cfg["encoder"], "graph": settings}
-        shim.set_module(network, {**shim.cfg, "encoder": encoder}, files)
-    return counts
+        if not batches:
+            raise ValueError(Errors.E944.format(name=name))
+        self._shim = shim
+        network: Any = shim.module
+        self._graph: GraphModule = network if isinstance(network, GraphModule) else network.encoder
+        self._sample = list(_some(batches, _SAMPLE))
+        proto = onnx.load_model_from_string(self._graph.data)
+        weights = {n: w.detach().numpy() for n, w in self._graph.named_parameters()}
+        self._rewriter = _Rewriter(proto, weights)
+        self._rewriter.calibrate(self._graph, _some(batches, _MOST_PIECES))
+        self.n_products = self._rewriter.n_products
+        # The products that can be replaced, in the order of the graph, and by the harm that each does.
+        self._products = list(self._rewriter.products)
+        self._by_harm: list[str] | None = None
+
+    def apply(self, n_float: int = 0) -> int:
+        """Put the network with products in integers into the shim.
+
+        n_float (int): How many of the products that change the network's output most stay in float32.
+        RETURNS (int): Number of products in integers.
+        """
+        chosen = set(self._products)
+        if n_float:
+            if self._by_harm is None:
+                self._by_harm = self._sort()
+            chosen -= set(self._by_harm[:n_float])
+        quantized, settings, data = build_graph(self._graph, self._rewriter.replace(chosen))
+        shim = self._shim
+        files = {**shim.files, GRAPH_FILE: data}
+        network: Any = shim.module
+        if isinstance(network, GraphModule):
+            shim.set_module(quantized, {**shim.cfg, "graph": settings}, files)
+        else:
+            network.encoder = quantized
+            encoder = {**shim.cfg["encoder"], "graph": settings}
+            shim.set_module(network, {**shim.cfg, "encoder": encoder}, files)
+        return len(chosen)
+
+    def _sort(self) -> list[str]:
+        """Sort the products by what each alone changes in the output of the network, the most first."""
+        expected = _outputs(self._graph, self._sample)
+        harm = {}
+        for product in self._products:
+            quantized, _, _ = build_graph(self._graph, self._rewriter.replace({product}))
+            outputs = _outputs(quantized, self._sample)
+            harm[product] = float(np.linalg.norm(outputs - expected))
+        return sorted(harm, key=lambda product: -harm[product])
 
 
-class _Quantizer:
-    """proto (ModelProto): The graph, which is changed. weights (dict): Its external weights by name."""
+def _some(batches: Iterable[Batch], n_pieces: int) -> Iterator[Batch]:
+    """Yield batches until so many pieces have been read."""
+    for batch in batches:
+        yield batch
+        n_pieces -= int(batch["mask"].sum())
+        if n_pieces <= 0:
+            return
+
+
+def _outputs(graph: GraphModule, batches: Iterable[Batch]) -> FloatArray:
+    """Return all outputs of a graph for the pieces of some batches, end to end."""
+    outputs = []
+    for batch in batches:
+        mask = batch["mask"].astype(bool)
+        for output in graph.session.run(None, dict(batch)):
+            outputs.append(output[mask] if output.shape[:2] == mask.shape else output)
+    return np.concatenate([output.reshape(-1) for output in outputs])
+
+
+class _Rewriter:
+    """Writes graphs with products in integers.
+
+    proto (ModelProto): The graph. weights (Mapping[str, array]): Its external weights by name.
+
+    n_products (int): Number of products with constant matrices.
+    products (dict[str, tuple]): Of those that are not far off, by the name of the output: the input, what
+        its channels are divided by, and the matrix.
+    """
 
     def __init__(self, proto: Any, weights: Mapping[str, Any]):
         from onnx import numpy_helper
 
         self.proto = proto
+        self.products: dict[str, tuple[str, FloatArray, QuantizedMatrix]] = {}
+        self.n_products = 0
         self.arrays: dict[str, Any] = {
             tensor.name: weights[tensor.name]
             if tensor.name in weights
@@ -182,7 +237,7 @@ class _Quantizer:
         self.nodes: list[Any] = []
 
     def calibrate(self, graph: GraphModule, batches: Iterable[Batch]) -> None:
-        """Collect statistics of the inputs of products.
+        """Collect statistics of the inputs of products, and round the matrices.
 
         graph (GraphModule): The network. batches (Iterable[Batch]): Inputs of the network.
         """
@@ -194,61 +249,57 @@ class _Quantizer:
             tapped.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
         weights = {name: weight.detach().numpy() for name, weight in graph.named_parameters()}
         session = make_session(tapped.SerializeToString(), weights, torch.get_num_threads())
-        n_pieces = 0
         for batch in batches:
             mask = batch["mask"].astype(bool)
             for name, values in zip(
                 self.inputs, session.run(list(self.inputs), dict(batch)), strict=True
             ):
-                # All pieces, or padded rows.
+                self.inputs[name].is_flat = values.ndim == 2
                 self.inputs[name].add(values if values.ndim == 2 else values[mask])
-            n_pieces += int(mask.sum())
-            if n_pieces >= _MOST_PIECES:
-                break
-
-    def replace(self) -> tuple[int, int]:
-        """Replace the products. RETURNS (tuple[int, int]): As `quantize` does."""
-        from onnx import numpy_helper
-
-        changed: dict[str, Any] = {}
-        n_products = n_changed = 0
         for name, inputs in self.inputs.items():
             matrices = [self.arrays[node.input[1]] for node in inputs.nodes]
             factors, quantized = quantize_matrices(
                 matrices, inputs.squares, inputs.largest, inputs.source
             )
-            n_products += len(matrices)
+            self.n_products += len(matrices)
             for node, matrix, result in zip(inputs.nodes, matrices, quantized, strict=True):
                 exact = inputs.sample @ matrix
                 rounded = result.multiply(inputs.sample / factors)
                 error = np.linalg.norm(rounded - exact) / (np.linalg.norm(exact) + 1e-12)
                 if error <= MOST_ERROR:
-                    changed[node.output[0]] = name, factors, result
-                    n_changed += 1
+                    self.products[node.output[0]] = name, factors, result
             # The sums are the largest arrays here.
             inputs.squares = None
+
+    def replace(self, products: Set[str]) -> Any:
+        """Return a graph with some of the products in integers. products (Set[str]): Their outputs."""
+        from onnx import ModelProto, numpy_helper
+
+        self.nodes, arrays = [], dict(self.arrays)
         scaled: dict[str, str] = {}
-        for node in list(self.proto.graph.node):
-            if node.output[0] not in changed:
+        for node in self.proto.graph.node:
+            if node.output[0] not in products:
                 self.nodes.append(node)
                 continue
-            name, factors, result = changed[node.output[0]]
+            name, factors, matrix = self.products[node.output[0]]
             if name not in scaled:
-                scaled[name] = self._scale(name, factors, result.offset)
+                scaled[name] = self._scale(name, factors, matrix)
             if node.op_type == "MatMul":
-                self._product(scaled[name], result, node.output[0])
+                self._product(scaled[name], matrix, node.output[0])
             else:
-                self._attention(node, scaled[name], result)
-        del self.proto.graph.node[:]
-        self.proto.graph.node.extend(self.nodes)
+                self._attention(node, scaled[name], matrix)
+        proto = ModelProto()
+        proto.CopyFrom(self.proto)
+        del proto.graph.node[:], proto.graph.initializer[:]
+        proto.graph.node.extend(self.nodes)
         used = {name for node in self.nodes for name in node.input}
-        del self.proto.graph.initializer[:]
-        self.proto.graph.initializer.extend(
+        proto.graph.initializer.extend(
             numpy_helper.from_array(np.ascontiguousarray(array), name)
             for name, array in self.arrays.items()
             if name in used
         )
-        return n_changed, n_products
+        self.arrays = arrays
+        return proto
 
     def _constant(self, name: str, array: Any) -> str:
         self.arrays[name] = array
@@ -260,51 +311,52 @@ class _Quantizer:
         self.nodes.append(helper.make_node(kind, inputs, [output], **attributes))
         return output
 
-    def _scale(self, name: str, factors: FloatArray, offset: float | None) -> str:
+    def _scale(self, name: str, factors: FloatArray, matrix: QuantizedMatrix) -> str:
         """Turn a tensor into integers, once for all products that read it.
 
-        name (str), factors (float32 array), offset (float | None): The tensor, what its channels are
-            divided by, and what is added to it, as in `QuantizedMatrix`.
+        name (str), factors (float32 array), matrix (QuantizedMatrix): The tensor, what its channels are
+            divided by, and one of the matrices.
         RETURNS (str): Name of the integers; the scales of the pieces have the same with "_scale".
         """
-        least = self._constant("int8_least", np.float32(1e-12))
+        least = self._constant(f"int8_least_{matrix.zero}", np.float32(matrix.least))
         one = self._constant("int8_one", np.float32(1))
-        most = _INPUT_LIMIT if offset is None else _LARGEST_INPUT
-        zero = self._constant(f"int8_zero_{most}", np.uint8(_ZERO_POINT if offset is None else 0))
-        share = self._constant(f"int8_share_{most}", np.float32(1 / most))
+        zero = self._constant(f"int8_zero_{matrix.zero}", np.uint8(matrix.zero))
+        share = np.float32(1 / (_LARGEST_INPUT - matrix.zero))
+        share = self._constant(f"int8_share_{matrix.zero}", share)
         output, values = f"{name}_int8", name
-        if offset:
-            add = self._constant(f"{output}_offset", np.float32(offset))
-            values = self._add("Add", [values, add], f"{output}_positive")
         if (factors != 1).any():
             inverse = self._constant(f"{output}_factors", 1 / factors)
             values = self._add("Mul", [values, inverse], f"{output}_even")
         sizes = values
-        if offset is None:
+        if matrix.zero == _MIDDLE:
             sizes = self._add("Abs", [values], f"{output}_sizes")
-        largest = self._add("ReduceMax", [sizes], f"{output}_max", axes=[-1], keepdims=1)
-        largest = self._add("Max", [largest, least], f"{output}_most")
-        scale = self._add("Mul", [largest, share], f"{output}_scale")
-        values = self._add("Div", [values, scale], f"{output}_scaled")
-        return self._add("QuantizeLinear", [values, one, zero], output)
+        is_flat = self.inputs[name].is_flat
+        largest = self._add(
+            "ReduceMax", [sizes], f"{output}_max", axes=[-1], keepdims=int(not is_flat)
+        )
+        scale = self._add("Mul", [largest, share], f"{output}_step")
+        if not is_flat:
+            scale = self._add("Max", [scale, least], f"{output}_scale")
+            values = self._add("Div", [values, scale], f"{output}_scaled")
+            return self._add("QuantizeLinear", [values, one, zero], output)
+        # Each row has a scale of its own in one operation.
+        scale = self._add("Max", [scale, least], f"{output}_scales")
+        shape = self._add("Shape", [scale], f"{output}_n_pieces")
+        zeros = self._add("Expand", [zero, shape], f"{output}_zeros")
+        last = self._constant("int8_last", np.array([1], dtype=np.int64))
+        self._add("Unsqueeze", [scale, last], f"{output}_scale")
+        return self._add("QuantizeLinear", [values, scale, zeros], output, axis=0)
 
     def _product(self, integers: str, matrix: QuantizedMatrix, output: str) -> None:
-        most = _INPUT_LIMIT if matrix.offset is None else _LARGEST_INPUT
         inputs = [
             integers,
             self._constant(f"{output}_int8_weight", matrix.integers),
             "int8_one",
             self._constant(f"{output}_weight_scale", matrix.scales),
-            f"int8_zero_{most}",
+            f"int8_zero_{matrix.zero}",
         ]
         self._add("MatMulIntegerToFloat", inputs, f"{output}_unscaled", domain=_MICROSOFT)
-        factors = [f"{output}_unscaled", f"{integers}_scale"]
-        if not matrix.offset:
-            self._add("Mul", factors, output)
-            return
-        product = self._add("Mul", factors, f"{output}_shifted")
-        correction = self._constant(f"{output}_correction", matrix.correction)
-        self._add("Add", [product, correction], output)
+        self._add("Mul", [f"{output}_unscaled", f"{integers}_scale"], output)
 
     def _attention(self, node: Any, integers: str, matrix: QuantizedMatrix) -> None:
         """Take the projections out of a fused attention, which then gets query, key and value."""
@@ -350,7 +402,8 @@ def quantize_matrices(
         scaled = matrix * factors[:, None]
         scales = np.maximum(np.abs(scaled).max(axis=0), 1e-12) / WEIGHT_LIMIT
         integers = round_weights(scaled, scales, squares)
-        quantized.append(QuantizedMatrix(integers, scales, _OFFSETS.get(source)))
+        zero, least = _BOUNDED.get(source, (_MIDDLE, 1e-12))
+        quantized.append(QuantizedMatrix(integers, scales, zero, least))
     return factors, quantized
 
 

@@ -118,6 +118,9 @@ class TorchShim(Shim):
         be sent to worker processes.
     device (str): As in `resolve_device`.
     precision (str): As in `resolve_precision`.
+
+    on_load (Callable[[], None] | None): Function to call when a module has been loaded from bytes. thinc
+        loads a model inside another one without asking it, so this is where it can hear of that.
     """
 
     def __init__(
@@ -132,6 +135,7 @@ class TorchShim(Shim):
         self.device_setting = device
         self.precision_setting = precision
         self.files: dict[str, bytes] = {}
+        self.on_load: Callable[[], None] | None = None
         self._device: torch.device | None = None
         # Checked when the pipeline is built, not at its first text.
         if precision != "auto" and precision not in _DTYPES:
@@ -238,6 +242,8 @@ class TorchShim(Shim):
                 lambda: self.build(cfg, files), unpack_weights(message["weights"])
             )
         self.set_module(module, cfg, files)
+        if self.on_load is not None:
+            self.on_load()
         return self
 
     def copy(self) -> TorchShim:

@@ -26,7 +26,7 @@ from .encoder import EncodedDocs
 from .export import runtimes
 from .shim import torch_shims
 from .strided import StridedDocs, one_row_per_token
-from .tok2vec_pieces import Tok2VecModel, TokenVectors, keep_outputs, split_docs
+from .tok2vec_pieces import Tok2VecModel, TokenVectors, keep_outputs, keep_settings, split_docs
 from .transfer import to_device
 
 Pooling = Literal["mean", "max", "first"]
@@ -63,7 +63,7 @@ def HFTok2Vec(
     """
     if (window, stride) != (None, None) and not 0 < (stride or 0) <= (window or 0):
         raise ValueError(Errors.E235.format(window=window, stride=stride))
-    return Tok2VecModel(
+    model = Tok2VecModel(
         "hf_tok2vec",
         forward,
         init=_init,
@@ -72,6 +72,10 @@ def HFTok2Vec(
         layers=[encoder],
         attrs={"pooling": pooling, "window": window, "stride": stride, "gradient": gradient},
     )
+    # Inside another model, `from_dict` of this one is not called.
+    for shim in torch_shims(model):
+        shim.on_load = keep_settings(model)
+    return model
 
 
 def _init(model: Model[list[Doc], list[Floats2d]], X: Any = None, Y: Any = None) -> None:

@@ -9,7 +9,7 @@ would stay there: a table (`KEPT`) has them until they have been read, by the ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from threading import RLock
@@ -44,13 +44,27 @@ class Tok2VecModel(Model[list[Doc], list[Floats2d]]):
     def from_dict(self, msg: dict[str, Any]) -> Tok2VecModel:
         """Load from plain data. As in the components of this package, the settings of the present config
         count, not those that were saved; the setting `runtime` too."""
-        nodes = [self, *self.layers]
-        configured = [dict(node.attrs) for node in nodes]
+        restore = keep_settings(self)
         super().from_dict(msg)
-        for node, attrs in zip(nodes, configured, strict=True):
-            node.attrs.update(attrs)
-        apply_runtime(self)
+        restore()
         return self
+
+
+def keep_settings(model: Model[Any, Any]) -> Callable[[], None]:
+    """Remember the settings of `HFTok2Vec` and its encoder, which thinc overwrites on loading.
+
+    model (Model): The model.
+    RETURNS (Callable[[], None]): Function that puts them back, and converts the network to the runtime
+        that they name.
+    """
+    configured = [(node, dict(node.attrs)) for node in (model, *model.layers)]
+
+    def restore() -> None:
+        for node, attrs in configured:
+            node.attrs.update(attrs)
+        apply_runtime(model)
+
+    return restore
 
 
 class TokenVectors(list[Floats2d]):

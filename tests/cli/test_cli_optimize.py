@@ -9,6 +9,7 @@ import spacy
 from spacy.tokens import DocBin
 
 from spacy_spanrel.cli import optimize
+from spacy_spanrel.conversion import runtime as conversion
 from spacy_spanrel.conversion.runtime import check_loss
 from spacy_spanrel.encoding import export, quantize
 from spacy_spanrel.encoding.export import runtimes
@@ -27,7 +28,7 @@ from tests.encoders.util import (
 )
 
 pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install 'spacy-spanrel[onnx]'")
-pytest.importorskip("onnx", reason="needs onnx: pip install 'spacy-spanrel[onnx]'")
+onnx = pytest.importorskip("onnx", reason="needs onnx: pip install 'spacy-spanrel[onnx]'")
 
 run, succeed = partial(util.run, "optimize"), partial(util.succeed, "optimize")
 
@@ -112,6 +113,30 @@ def test_integers(trained: Path, corpus: Path, tmp_path: Path) -> None:
     assert_fails(run(trained, tmp_path / "none", "--int8"), "E_SR944", "'relation_classifier'")
 
 
+@pytest.mark.usefixtures("small_matrices")
+def test_products_return_to_float32_until_the_gate_is_passed(
+    trained: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only those of the component whose score has fallen, and of these the ones that matter most."""
+    falls = iter([0.0, 5.0, 5.0, 0.0])
+    original = conversion.score
+
+    def score_badly(*args: Any, **kwargs: Any) -> dict[str, float]:
+        scores = original(*args, **kwargs)
+        return {**dict.fromkeys(scores, 50.0), "span_relation ents_f": 50.0 - next(falls)}
+
+    monkeypatch.setattr(conversion, "score", score_badly)
+    result = optimize(trained, tmp_path / "model", int8=True, texts=corpus, gate=corpus)
+    # 12 products in each of the three networks: first one, then two of them.
+    assert result.products == (34, 36)
+    counts = []
+    for name in COMPONENTS:
+        graph = graph_of(runtimes(spacy.load(tmp_path / "model").get_pipe(name).model).popitem()[1])
+        nodes = onnx.load_model_from_string(graph.data).graph.node
+        counts.append(sum(node.op_type == "MatMulIntegerToFloat" for node in nodes))
+    assert counts == [10, 12, 12]
+
+
 def test_float32_can_be_scored(trained: Path, corpus: Path, tmp_path: Path) -> None:
     result = optimize(trained, tmp_path / "model", gate=corpus, max_loss=0.0)
     assert result.scores["span_relation rel_strict_f"][0] > 0
@@ -127,6 +152,7 @@ def test_worse_pipeline_is_refused(
     if what == "loss":
         original = quantize.round_weights
         monkeypatch.setattr(quantize, "round_weights", lambda *args: original(*args) // 8)
+        monkeypatch.setattr(conversion, "SHARES", (0.0,))
         names = ["E_SR959", "more than 0.3 points", "span_relation rel_strict_f: "]
     else:
         monkeypatch.setattr(quantize, "BATCH_TOLERANCE", -1.0)
@@ -137,7 +163,7 @@ def test_worse_pipeline_is_refused(
 
 def test_loss_is_measured_in_points() -> None:
     before = {"a": 70.0, "b": 50.0}
-    assert check_loss(before, {"a": 69.7, "b": 60.0}, 0.3) == {"a": (70.0, 69.7), "b": (50.0, 60.0)}
+    check_loss(before, {"a": 69.7, "b": 60.0}, 0.3)
     with pytest.raises(ValueError, match=r"E_SR959.*0.3 points: a: 70.00 before, 69.69 after"):
         check_loss(before, {"a": 69.69, "b": 60.0}, 0.3)
 

@@ -83,8 +83,8 @@ def quantized_paths(
                 for shim in torch_shims(nlp.get_pipe(component).model)
                 if graph in shim.module.modules()
             )
-            n_changed, n_products = quantize.quantize(shim, graph.seen, component)
-            assert 0 < n_changed == n_products
+            quantizer = quantize.Quantizer(shim, graph.seen, component)
+            assert 0 < quantizer.apply() == quantizer.n_products
             nlp.to_disk(home / component)
     return {component: home / component for component in converted_paths}
 

@@ -14,10 +14,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spacy.language import Language
+from spacy.tokens import DocBin
 from spacy.training import Example
 from spacy.util import fix_random_seed
 
-from spacy_spanrel.encoding import tok2vec_pieces
+from spacy_spanrel.conversion.runtime import optimize
+from spacy_spanrel.encoding import quantize, tok2vec_pieces
 from spacy_spanrel.encoding.encoder import EncodedDocs
 from spacy_spanrel.encoding.graph import GraphModule
 from spacy_spanrel.encoding.outputs import join_outputs, split_outputs
@@ -273,6 +275,58 @@ def test_runtime_of_the_present_config_counts(trained_path: Path, tmp_path: Path
         nlp.update(make_examples(nlp, ROWS))
     with pytest.raises(ValueError, match="E_SR243"):
         spacy.load(tmp_path, config={setting: "torch"})
+
+
+@pytest.mark.parametrize("int8", [False, True])
+def test_shared_encoder_is_converted(
+    trained_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, int8: bool
+) -> None:
+    """`tok2vec` is converted, and all components that listen are compared and scored."""
+    pytest.importorskip("onnxruntime", reason="needs spacy-spanrel[onnx]")
+    pytest.importorskip("onnx", reason="needs spacy-spanrel[onnx]")
+    monkeypatch.setattr(quantize, "_LEAST_SIDE", 16)
+    old = spacy.load(trained_path)
+    gold = [example.reference for example in make_examples(old, ROWS)]
+    DocBin(docs=gold, store_user_data=True).to_disk(tmp_path / "gold.spacy")
+    result = optimize(
+        trained_path, tmp_path / "new", gate=tmp_path / "gold.spacy", int8=int8, max_loss=100.0
+    )
+    assert result.components == ("tok2vec",)
+    assert (result.products is not None) == int8
+    assert result.scores["span_relation rel_strict_f"] > (0.0, 0.0)
+    nlp = spacy.load(tmp_path / "new")
+    assert isinstance(shim_of(nlp.get_pipe("tok2vec").model).module, GraphModule)
+    for doc, expected_doc in zip(nlp.pipe(TEXTS), old.pipe(TEXTS), strict=True):
+        if not int8:
+            assert annotations_of(doc) == annotations_of(expected_doc)
+            assert [e.label_ for e in doc.ents] == [e.label_ for e in expected_doc.ents]
+
+
+def test_runtime_inside_another_model(bert_checkpoint: Path, tmp_path: Path) -> None:
+    """thinc loads a model inside another one without calling its `from_dict`."""
+    pytest.importorskip("onnxruntime", reason="needs spacy-spanrel[onnx]")
+    pytest.importorskip("onnx", reason="needs spacy-spanrel[onnx]")
+    nlp = spacy.blank("xx")
+    add_component(nlp, "ner", tok2vec_model(bert_checkpoint, max_length=16))
+    nlp.initialize(lambda: make_examples(nlp, ROWS))
+    nlp.to_disk(tmp_path / "old")
+    wanted = [[(ent.text, ent.label_) for ent in doc.ents] for doc in nlp.pipe(TEXTS)]
+    setting = "components.ner.model.tok2vec.encoder"
+    config = {f"{setting}.runtime": "onnxruntime", f"{setting}.max_length": 12}
+    spacy.load(tmp_path / "old", config=config).to_disk(tmp_path / "new")
+    for nlp in (spacy.load(tmp_path / "old", config=config), spacy.load(tmp_path / "new")):
+        model = nlp.get_pipe("ner").model
+        (node,) = (node for node in model.walk() if node.name == "hf_encoder")
+        assert (node.attrs["runtime"], node.attrs["max_length"]) == ("onnxruntime", 12)
+        assert isinstance(shim_of(model).module, GraphModule)
+        assert [[(ent.text, ent.label_) for ent in doc.ents] for doc in nlp.pipe(TEXTS)] == wanted
+    with pytest.raises(ValueError, match="E_SR243"):
+        spacy.load(tmp_path / "new", config={f"{setting}.runtime": "torch"})
+    converted = optimize(tmp_path / "old", tmp_path / "other")
+    assert converted.components == ("ner",)
+    assert isinstance(
+        shim_of(spacy.load(tmp_path / "other").get_pipe("ner").model).module, GraphModule
+    )
 
 
 # In prediction
