@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import reprlib
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -212,7 +212,7 @@ class JsonValue:
         if (
             not isinstance(value, int | float)
             or isinstance(value, bool)
-            or not 0 <= value < math.inf
+            or not 0 <= value <= sys.float_info.max
         ):
             raise self.wrong_kind("a finite number from 0 on")
         return float(value)

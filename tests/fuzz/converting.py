@@ -30,7 +30,26 @@ WHOLE = 20
 OPTIONS = {
     "scierc": {"unit": ["sentence", "document"]},
     "brat": {"keep_unannotated": [True, False]},
+    "langextract": {"links": [None, "head"]},
 }
+
+
+def extractions(doc: Doc) -> dict[str, object]:
+    """Make a record of LangExtract of a Doc."""
+    items: list[dict[str, object]] = [
+        {
+            "extraction_class": span.label_,
+            "extraction_text": span.text,
+            "char_interval": {"start_pos": span.start_char, "end_pos": span.end_char},
+            "alignment_status": "match_exact",
+        }
+        for span in get_entities(doc)
+    ]
+    for relation in get_relations(doc):
+        named = {"head": relation.head.text, "tail": relation.tail.text, "weight": 0.5}
+        item = {"extraction_class": relation.label, "extraction_text": relation.label}
+        items.append({**item, "attributes": named})
+    return {"document_id": "1:0", "text": doc.text, "extractions": items}
 
 
 def make_check(folder: Path):
@@ -39,7 +58,12 @@ def make_check(folder: Path):
     files: dict[str, list[bytes]] = {}
     for name in CONVERTERS:
         output = folder / f"whole.{name}"
-        export(name, folder / "gold.spacy", output)
+        if name == "langextract":  # which is only read
+            output.write_text(
+                "".join(f"{json.dumps(extractions(doc))}\n" for doc in gold_docs(nlp))
+            )
+        else:
+            export(name, folder / "gold.spacy", output, text=name == "triples")
         paths = sorted(output.glob("[!.]*")) if output.is_dir() else [output]
         # (brat: a text and its annotation.)
         files[name] = [path.read_bytes() for path in paths[:2]]
