@@ -214,10 +214,10 @@ STRATEGIES = ("random", "doubt", "review")
 LOW, HIGH = 0.1, 0.9
 
 
-def train_on(docs: Sequence[Doc], dev: Path, seed: int, folder: Path) -> Language:
+def train_on(docs: Sequence[Doc], dev: Path, seed: int, epochs: int, folder: Path) -> Language:
     """Train a pipeline with the recipe of configs/span_relation_minilm.cfg; less data get more epochs."""
     DocBin(docs=docs).to_disk(folder / "train.spacy")
-    epochs, batch, rate, head_rate, overrides = VARIANTS["best"]
+    _, batch, rate, head_rate, overrides = VARIANTS["best"]
     epochs = round(epochs * (922 / len(docs)) ** 0.5)
     schedule = linear_schedule(epochs, batch, len(docs), rate, head_rate)
     steps = epochs * schedule["training.eval_frequency"]
@@ -262,7 +262,7 @@ def review(args: argparse.Namespace) -> Iterator[Row]:
 
         def score(strategy: str, seed: int, chosen: Sequence[Doc]) -> tuple[Language, Row]:
             start = time.process_time()
-            nlp = train_on([*annotated, *chosen], dev, seed, folder)
+            nlp = train_on([*annotated, *chosen], dev, seed, args.epochs, folder)
             seconds = round(time.process_time() - start)
             scores = nlp.evaluate(list(Corpus(dev)(nlp)))
             return nlp, {
@@ -303,6 +303,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--start", type=int, default=50, help="review: sentences to start with")
     parser.add_argument("--corrected", type=int, nargs="+", default=[50, 100, 200])
+    parser.add_argument(
+        "--epochs", type=int, default=10, help="review: epochs of all 922 sentences; fewer get more"
+    )
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--threads", type=int, default=1)
     unseen.add_arguments(parser)
