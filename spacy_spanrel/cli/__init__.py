@@ -19,6 +19,7 @@ from .learning_curve import learning_curve
 from .make_questions import make_questions
 from .model_card import write_model_card
 from .optimize import optimize
+from .pre_annotate import pre_annotate
 from .visualize import visualize
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "main",
     "make_questions",
     "optimize",
+    "pre_annotate",
     "visualize",
     "write_model_card",
     "write_pipeline",

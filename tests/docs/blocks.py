@@ -101,7 +101,7 @@ class Run:
             "bash": self._bash,
             "ini": self._config,
             "json": self._json,
-            "yaml": lambda block: srsly.yaml_loads(block.text),
+            "yaml": self._yaml,
         }
         if block.kind in SHOWN:
             return
@@ -122,6 +122,11 @@ class Run:
         if block.title:
             (self.folder / block.title).write_text(block.text, encoding="utf-8")
             self.made.add(block.title)
+
+    def _yaml(self, block: Block) -> None:
+        srsly.yaml_loads(block.text)
+        if block.title:
+            (self.folder / block.title).write_text(block.text, encoding="utf-8")
 
     # Configs
 

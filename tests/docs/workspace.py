@@ -88,6 +88,7 @@ def _write_pipelines(folder: Path) -> None:
     model = {"name": str(folder / QA_ENCODER), "precision": "float32", "device": "cpu"}
     reader.add_pipe("extractive_qa", config={"model": model}).initialize()
     reader.to_disk(folder / "trained" / "extractive_qa")
+    reader.to_disk(folder / "reader")
 
 
 def _gold_docs() -> list[Doc]:
