@@ -32,7 +32,7 @@ from spacy.tokens import Doc
 # Characters for which a fuzzy search allows one edit.
 CHARS_PER_EDIT = 5
 _SAME = str.maketrans(
-    dict.fromkeys("\u2018\u2019\u201a\u201b\u2032`\u00b4", "'")
+    dict.fromkeys("\u2018\u2019\u201a\u201b\u2032\u00b4", "'")
     | dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb\u2033", '"')
     | dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-")
     | dict.fromkeys("\u00ad\u200b\u200c\u200d\ufeff", None)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -237,12 +237,23 @@ class _DocsFolder:
             self.docs = DocBin(store_user_data=True)
 
 
-def lower_thresholds(settings: Any, low: float) -> dict[str, Any]:
+def lower_thresholds(settings: Mapping[str, Any], low: float) -> dict[str, Any]:
     """Return the thresholds of a relation component's settings, lowered to LOW, so that it also returns
-    the doubtful relations that it would not have returned."""
-    names = ("relation_threshold", "threshold") if "relations_key" in settings else ()
-    return {
+    the doubtful relations that it would not have returned.
+
+    settings (Mapping[str, Any]): The settings of any component.
+    low (float): The highest threshold.
+    RETURNS (dict[str, Any]): The settings to change; none for other components.
+    """
+    if "relations_key" not in settings:
+        return {}
+    lowered: dict[str, Any] = {
         name: min(settings[name], low)
-        for name in names
-        if isinstance(settings.get(name), int | float)
+        for name in ("relation_threshold", "threshold")
+        if name in settings
     }
+    if settings.get("thresholds"):
+        # Of single labels, which stand in place of the other one.
+        rows = dict(settings["thresholds"])
+        lowered["thresholds"] = [[label, min(value, low)] for label, value in rows.items()]
+    return lowered

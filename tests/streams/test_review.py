@@ -15,7 +15,14 @@ from spacy.tokens import Doc, DocBin, Span
 from spacy_spanrel import Relation, get_relations, set_relations
 from spacy_spanrel.reading import ConversionError
 from spacy_spanrel.streams import annotate
-from spacy_spanrel.streams.review import REPORT, ReviewSettings, features, order, review
+from spacy_spanrel.streams.review import (
+    REPORT,
+    ReviewSettings,
+    features,
+    lower_thresholds,
+    order,
+    review,
+)
 
 from ..cli.util import succeed
 
@@ -136,6 +143,17 @@ def test_review_on_the_command_line(full_path: Path, tmp_path: Path) -> None:
     tasks = tmp_path / "tasks.json"
     succeed("export", "labelstudio", output / "doubtful.spacy", tasks, "--suggestions")
     assert "predictions" in json.loads(tasks.read_text())[0]
+
+
+def test_thresholds_are_lowered_and_never_raised() -> None:
+    settings = {"relations_key": "r", "relation_threshold": 0.4, "thresholds": {"a": 0.9, "b": 0.1}}
+    assert lower_thresholds(settings, 0.3) == {
+        "relation_threshold": 0.3,
+        "thresholds": [["a", 0.3], ["b", 0.1]],
+    }
+    settings = {"relations_key": "r", "threshold": 0.0, "thresholds": [["a", 0.9]]}
+    assert lower_thresholds(settings, 0.3) == {"threshold": 0.0, "thresholds": [["a", 0.3]]}
+    assert lower_thresholds({"threshold": 0.5}, 0.3) == {}
 
 
 @pytest.mark.parametrize("borders", [(0.9, 0.1), (-0.1, 0.5), (0.5, 1.1)])
