@@ -345,11 +345,12 @@ class RelationClassifier(TorchPipe):
     def is_described(self) -> bool:
         """Whether labels are described in words."""
         if not self.is_initialized:
-            return bool(self.model.attrs["labels"] == "described")
+            return bool(self.model.attrs.get("labels") == "described")
         return isinstance(get_module(self.model, PairNetwork).head, DescribedHead)
 
     def _refuse_fixed(self, what: str) -> None:
-        labels = self.model.attrs["labels"]
+        """Raise the error that something needs described labels. what (str): The thing."""
+        labels = self.model.attrs.get("labels", "fixed")
         raise ValueError(Errors.E714.format(name=self.name, what=what, labels=labels))
 
     def add_label(
@@ -431,7 +432,7 @@ class RelationClassifier(TorchPipe):
         self._set_labels([other for other in self.labels if other != label])
 
     def _set_labels(self, labels: list[str]) -> None:
-        """Take labels for the labels of the component, in an order that keeps its classes."""
+        """Set the labels, in the order of the classes."""
         self.cfg["labels"] = labels
         self._labels_seen = set()
         for label in labels:
