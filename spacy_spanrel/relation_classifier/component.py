@@ -360,6 +360,7 @@ class RelationClassifier(TorchPipe):
         *,
         description: str | Sequence[str] = (),
         examples: Iterable[str | Relation | SpanPair] = (),
+        types: Iterable[tuple[str, str]] = (),
     ) -> int:
         """Add a label before initialization or, if labels are described, at any time.
 
@@ -373,15 +374,19 @@ class RelationClassifier(TorchPipe):
         examples (Iterable[str | Relation | tuple[Span, Span]]): Pairs that have the label: relations or
             spans of Docs, whose sentences are read, or texts such as
             "{tail:Ann Lee} started {head:Northwind} in 1990.".
+        types (Iterable[tuple[str, str]]): Entity types of head and tail that the label may have; they are
+            added to the setting `type_constraints` or, if that is "learned", to what was learned.
+            Without any, the label may have all types.
         RETURNS (int): 1 if the label was added, 0 if the component had it already.
         RAISES (ValueError): If labels are not described and there are texts, or the network is
             initialized already; or if a described label has no text, or a text lacks head or tail.
         """
         descriptions = [description] if isinstance(description, str) else list(description)
         texts = [read_example(example, self.cfg["context"]) for example in examples]
+        rows_of_types = [(label, *map(self._network_type, pair)) for pair in types]
         if not self.is_described:
-            if descriptions or texts:
-                self._refuse_fixed("a label with a description or examples")
+            if descriptions or texts or rows_of_types:
+                self._refuse_fixed("a label with a description, examples or types")
             return super().add_label(label, kind)
         for text in descriptions:
             parse_description(text)
@@ -399,10 +404,26 @@ class RelationClassifier(TorchPipe):
             *self.cfg["label_examples"],
             *([label, text.text, list(text.head), list(text.tail)] for text in texts),
         ]
-        if label in self.labels:
-            return 0
-        self._set_labels([*self.labels, label])
-        return 1
+        is_new = label not in self.labels
+        if is_new:
+            self._set_labels([*self.labels, label])
+        if rows_of_types:
+            self._add_types(rows_of_types)
+        return int(is_new)
+
+    def _add_types(self, rows: Sequence[tuple[str, ...]]) -> None:
+        """Add the types of labels, as rows (label, head, tail), to the type constraints."""
+        setting = self.cfg["type_constraints"]
+        is_learned = setting == "learned"
+        old = (self.cfg["learned_type_pairs"] or {}) if is_learned else setting
+        table = type_pair_table({} if isinstance(old, str) else old)
+        merged = merge_type_pairs(table, ((row[0], row[1], row[2]) for row in rows))
+        if is_learned:
+            self.cfg["learned_type_pairs"] = merged
+        else:
+            self.cfg["type_constraints"] = [
+                [label, *pair] for label, pairs in merged.items() for pair in pairs
+            ]
 
     def remove_label(self, label: str) -> None:
         """Remove a described label, and whatever the settings say of it.

@@ -201,6 +201,23 @@ def test_symmetric_labels_and_labels_that_go(nlp: Language) -> None:
         pipe.remove_label("no_such")
 
 
+@pytest.mark.parametrize(
+    "setting", ["off", "learned", [["lives", "Per", "Loc"]], {"lives": [["Per", "Loc"]]}]
+)
+def test_types_of_a_label(nlp: Language, setting: Any) -> None:
+    pipe: Any = nlp.get_pipe("described")
+    pipe.cfg["type_constraints"] = setting
+    pipe.add_label("owns", description="{head} owns {tail}", types=[("Per", "Org")])
+    constraint = pipe._constraint()
+    at = pipe.labels.index("owns")
+    assert constraint("Per", "Org")[at]
+    assert not constraint("Per", "Loc")[at]
+    assert constraint("Per", "Loc")[pipe.labels.index("lives")]
+    nlp.to_bytes()
+    pipe.remove_label("owns")
+    pipe.check_loaded()
+
+
 def test_a_label_needs_a_text(nlp: Language) -> None:
     pipe: Any = nlp.get_pipe("described")
     with pytest.raises(ValueError, match=r"E_SR711.*'met'"):
