@@ -12,7 +12,9 @@ number of relations a second on one core: of placing them in Docs, and of the wh
 of CoNLL04 train and predicts the others; some of these are corrected (their gold annotation is taken), a
 new pipeline is trained on all sentences that are annotated now, and scored on dev. The corrected sentences
 are drawn at random (`random`), or are those of `annotate --review` by doubt alone (`doubt`) or in its
-order (`review`). Each seed draws other sentences to start with.
+order (`review`). Each seed draws other sentences to start with. Before the trainings, `review, choice`
+counts the tokens of the chosen sentences, and the relations that have to be added or removed in them;
+with `--choices-only` that is all.
 
     python benchmarks/few_shot.py --sections review --seeds 1 2 3 --corrected 50 100 200
 
@@ -253,6 +255,19 @@ def choose(strategy: str, nlp: Language, pool: Sequence[Doc], n: int, folder: Pa
     return [pool[i] for i in [*numbers, *rest][:n]]
 
 
+def corrections(nlp: Language, docs: Sequence[Doc]) -> int:
+    """Return how many relations a person must add or remove, mentions and label counted as one."""
+    n = 0
+    for gold in docs:
+        doc = nlp(Doc(nlp.vocab, words=[token.text for token in gold]))
+        facts = [
+            {(r.head.start, r.head.end, r.label, r.tail.start, r.tail.end) for r in relations}
+            for relations in (get_relations(doc), get_relations(gold))
+        ]
+        n += len(facts[0] ^ facts[1])
+    return n
+
+
 def review(args: argparse.Namespace) -> Iterator[Row]:
     docs = list(spert_to_docs(args.data / "conll04" / "train.json"))
     with tempfile.TemporaryDirectory() as name:
@@ -262,7 +277,7 @@ def review(args: argparse.Namespace) -> Iterator[Row]:
 
         def score(strategy: str, seed: int, chosen: Sequence[Doc]) -> tuple[Language, Row]:
             start = time.process_time()
-            nlp = train_on([*annotated, *chosen], dev, seed, args.epochs, folder)
+            nlp = train_on([*annotated, *chosen], dev, seed, args.review_epochs, folder)
             seconds = round(time.process_time() - start)
             scores = nlp.evaluate(list(Corpus(dev)(nlp)))
             return nlp, {
@@ -284,6 +299,18 @@ def review(args: argparse.Namespace) -> Iterator[Row]:
             for strategy in args.strategies:
                 order = choose(strategy, nlp, pool, max(args.corrected), folder)
                 for n in args.corrected:
+                    chosen = order[:n]
+                    yield {
+                        "what": "review, choice",
+                        "strategy": strategy,
+                        "seed": seed,
+                        "started_with": len(annotated),
+                        "sentences": n,
+                        "tokens": sum(map(len, chosen)),
+                        "relations": sum(len(get_relations(doc)) for doc in chosen),
+                        "corrections": corrections(nlp, chosen),
+                    }
+                for n in () if args.choices_only else args.corrected:
                     yield score(strategy, seed, order[:n])[1]
 
 
@@ -304,8 +331,12 @@ def main() -> None:
     parser.add_argument("--start", type=int, default=50, help="review: sentences to start with")
     parser.add_argument("--corrected", type=int, nargs="+", default=[50, 100, 200])
     parser.add_argument(
-        "--epochs", type=int, default=10, help="review: epochs of all 922 sentences; fewer get more"
+        "--review-epochs",
+        type=int,
+        default=10,
+        help="review: epochs of all 922 sentences; fewer sentences get more",
     )
+    parser.add_argument("--choices-only", action="store_true", help="review: train no new pipeline")
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--threads", type=int, default=1)
     unseen.add_arguments(parser)
