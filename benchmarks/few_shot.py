@@ -18,7 +18,7 @@ with `--choices-only` that is all.
 
     python benchmarks/few_shot.py --sections review --seeds 1 2 3 --corrected 50 100 200
 
-`unseen` and `described_speed` are described in unseen.py.
+`unseen` and `described_speed` are described in unseen.py, `calibration` in calibration.py.
 
 Each section is a function that yields rows; they are appended to `--output` as JSON Lines.
 """
@@ -35,6 +35,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import calibration
 import spacy
 import torch
 import unseen
@@ -319,6 +320,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "review": review,
     "unseen": unseen.unseen,
     "described_speed": unseen.speed,
+    "calibration": calibration.calibration,
 }
 
 
@@ -340,6 +342,7 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=list(STRATEGIES))
     parser.add_argument("--threads", type=int, default=1)
     unseen.add_arguments(parser)
+    calibration.add_arguments(parser)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/few_shot.jsonl")
     args = parser.parse_args()
