@@ -1,16 +1,16 @@
 """Declared rules about relations, applied to predictions by best score. Arrays in, arrays out.
 
-What everybody knows of relations (who is the parent of a child has that child as a child, nobody is
-born in two places) a network learns from thousands of examples, or never. Here it is declared, and the
-predictions with the best scores that obey the rules are kept.
+Some things are common knowledge: a parent's child has that parent, nobody is born in two places. A
+network learns them from thousands of examples, or never. Rules declare them, and of the predictions
+those are kept that obey the rules and have the best scores.
 
 A prediction, together with the inverse one that it implies, is a fact. Facts compete for places: with at
 most one birthplace per person, all birthplaces of a person compete for one place. The facts are chosen
 whose scores have the greatest sum: the expected number of right ones, if scores are calibrated. Groups
 of facts that compete, directly or through others, are searched apart. They are small in practice, and
-a search by branch and bound is exact for them. Where a group is larger than `_LARGEST`, or the search takes
-more than `_MOST_STEPS`, the best choice so far is taken: at least as good as that of the greedy rule,
-which takes the facts in the order of their scores while there is place.
+a search by branch and bound finds their best choice. Where a group is larger than `_LARGEST`, or the
+search takes more than `_MOST_STEPS`, the best choice so far is taken: at least as good as that of the
+greedy rule, which takes the facts in the order of their scores while there is place.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ KINDS: Mapping[str, Collection[int]] = {
     "no_self": (0, 1),
 }
 # Facts of a group up to which the search is exact, and steps after which it ends.
-_LARGEST = 40
-_MOST_STEPS = 20_000
+_LARGEST = 60
+_MOST_STEPS = 5_000
 
 # A relation: label, head, tail.
 _Relation = tuple[int, int, int]
@@ -242,10 +242,12 @@ def choose(
             continue
         group, waiting = [], [first]
         seen[first] = True
+        visited: set[int] = set()
         while waiting:
             fact = waiting.pop()
             group.append(fact)
-            for place in tight.intersection(places[fact]):
+            for place in tight.intersection(places[fact]) - visited:
+                visited.add(place)
                 for other in facts_of[place]:
                     if not seen[other]:
                         seen[other] = True
@@ -265,15 +267,25 @@ def _search(
     """Choose facts of a group, which are in the order of their weights, best first.
 
     Every fact is first taken, if there is place, and then left out; the first choice is the greedy one.
-    A branch ends where even all the facts that are left would not make it better than the best so far.
+    A branch ends where the facts that are left would not make it better than the best so far even if
+    each of them took only the first of its places.
     """
     free = {place: capacities[place] for taken in places for place in taken}
     is_small = len(weights) <= _LARGEST and len(free) > 1
-    rest = np.append(np.cumsum(weights[::-1])[::-1], 0.0).tolist()
     best: list[int] = []
     best_sum = -1.0
     steps = 0
     chosen: list[int] = []
+
+    def bound(fact: int) -> float:
+        """Return the sum of the facts from one on that have place, if only their first places count."""
+        left = dict(free)
+        total = 0.0
+        for weight, taken in zip(weights[fact:], places[fact:], strict=True):
+            if left[taken[0]] and all(free[place] for place in taken):
+                left[taken[0]] -= 1
+                total += weight
+        return total
 
     def visit(fact: int, total: float) -> bool:
         """Search the facts from one on. RETURNS (bool): Whether the search goes on."""
@@ -281,7 +293,7 @@ def _search(
         steps += 1
         while fact < len(weights) and not all(free[place] for place in places[fact]):
             fact += 1
-        if total + rest[fact] <= best_sum + 1e-9:
+        if total + bound(fact) <= best_sum + 1e-9:
             return True
         if fact == len(weights):
             best, best_sum = list(chosen), total

@@ -122,7 +122,7 @@ def test_same_predictions_with_better_scores(
     pipe: Any = spacy.load(tmp_path / "new").get_pipe(result.component)
     for setting, value in result.settings.items():
         assert pipe.cfg[setting] == pytest.approx(value)
-    # What is calibrated stays as it is.
+    # Calibrated scores stay as they are.
     (again,) = calibrate(tmp_path / "new", corpus).components
     assert again.before.error == pytest.approx(result.after.error, abs=1e-4)
     assert again.after.temperature == pytest.approx(result.after.temperature, rel=0.01)
@@ -158,6 +158,21 @@ def test_a_threshold_on_a_softmax_is_matched(
     )
     differing = sum(key not in old for key in new) + sum(key not in new for key in old)
     assert differing == result.changed
+
+
+@pytest.mark.parametrize("setting", ["gold pairs", "rules"])
+def test_other_ways_to_predict(
+    setting: str, pair_model: Path, pair_corpus: Path, tmp_path: Path
+) -> None:
+    nlp = spacy.load(pair_model)
+    cfg = nlp.get_pipe("relation_classifier").cfg
+    cfg.update({"score_pairs": "gold"} if setting == "gold pairs" else {"rules": [["no_self"]]})
+    nlp.to_disk(tmp_path / "model")
+    (result,) = calibrate(tmp_path / "model", pair_corpus, output=tmp_path / "new").components
+    old, new = (predictions_of(evaluate(tmp_path / name, pair_corpus)) for name in ("model", "new"))
+    assert old[0] == new[0]
+    assert old[1].mean() == pytest.approx(result.before.score, abs=1e-5)
+    assert new[1].mean() == pytest.approx(result.after.score, abs=1e-5)
 
 
 def test_output(pair_model: Path, pair_corpus: Path, tmp_path: Path) -> None:

@@ -202,7 +202,7 @@ def test_thresholds_of_labels(
             assert row.f1 >= before[label]["f"]
         else:
             assert row.precision >= precision
-    # What was found is the start of the next search, and a common threshold leaves it alone.
+    # The next search starts there, and a common threshold leaves the others alone.
     again = find_threshold(output, corpus, **options)
     assert again.before.f1 == again.after.f1 == after.f1
     common = find_threshold(output, corpus, metric="rel_f")
