@@ -128,7 +128,10 @@ class Placer:
         edges: list[Edge] = []
         for triple in triples:
             heads, tails = spans_of(triple.head), spans_of(triple.tail)
-            pair = self._finder.nearest_pair(heads, tails)
+            if triple.head.chars is not None and triple.tail.chars is not None:
+                pair: tuple[Tokens, Tokens] | None = (heads[0], tails[0])
+            else:
+                pair = self._finder.nearest_pair(heads, tails)
             if pair is None:
                 self._lose(triple, heads, tails)
                 continue

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
+from hypothesis import assume, given, settings
 
-from spacy_spanrel import get_entities, get_relations
+from spacy_spanrel import get_entities, get_relations, set_relations
 from spacy_spanrel.annotations import get_entity_weights
 from spacy_spanrel.cli import convert
 from spacy_spanrel.cli.convert import print_report
-from spacy_spanrel.converters import get_orig_id, langextract_to_docs, triples_to_docs
+from spacy_spanrel.converters import (
+    ExportReport,
+    docs_to_triples,
+    get_orig_id,
+    langextract_to_docs,
+    triples_to_docs,
+)
+from tests.converters.texts import NLP, TEXTS, gold_docs
 
 TEXT = "Ann Lee lives in Oslo . Lee likes Oslo ."
 
@@ -164,6 +173,26 @@ def test_wrong_records(record, code, part, write, nlp, assert_skipped):
     path = write(lines(good, record, {**good, "id": 2}))
     _, docs, _ = assert_skipped(triples_to_docs, path, code, part, "line 2", nlp=nlp)
     assert len(docs) == 2
+
+
+@settings(max_examples=100, deadline=None)
+@given(gold_docs(TEXTS.map(NLP.make_doc)))
+def test_exported_triples_are_read_again(tmp_path_factory, doc):
+    relations = get_relations(doc)
+    assume(all(span.text.strip() for r in relations for span in (r.head, r.tail)))
+    set_relations(doc, [replace(r, weight=0.5) for r in relations])
+    path = tmp_path_factory.mktemp("triples") / "x.jsonl"
+    path.write_text(lines(*docs_to_triples([doc], ExportReport(), text=True)), "utf-8")
+    (again,) = triples_to_docs(path, nlp=NLP)
+    assert again.text == doc.text
+
+    def places(doc):
+        return {
+            (doc[r.head.start : r.head.end].text.strip(), r.head.label_, r.label, r.weight)
+            for r in get_relations(doc)
+        }
+
+    assert places(again) == places(doc)
 
 
 # LangExtract
