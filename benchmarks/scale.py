@@ -61,7 +61,7 @@ Row = dict[str, Any]
 HAVE_RAY = find_spec("ray") is not None
 HAVE_SPARK = find_spec("pyspark") is not None and shutil.which("java") is not None
 RESULTS = ("entities", "relations", "answers")
-POISON = "poison"
+POISON = "XPOISONX"
 SHARDS = 4
 # A package with two components: one raises for some texts, one exists only where a variable is set.
 PLUGIN = {

@@ -493,7 +493,9 @@ class _Run:
         submitted = self.progress.rows
         chunks = self._read_chunks()
         while True:
-            while sum(len(batches) for *_, batches in ahead) < self.engine.ahead:
+            while not ahead or self.engine.ahead > sum(
+                len(batches) for *_, batches in islice(ahead, 1, None)
+            ):
                 chunk, last = next(chunks, (None, True))
                 if chunk is None:
                     break

@@ -4,7 +4,7 @@
     annotator(table)                                                      # in this process
     frame.mapInArrow(annotator.iterate, schema)                           # Spark
     data.map_batches(ArrowAnnotator, fn_constructor_kwargs={"model": "training/model-best"},
-                     batch_format="pyarrow", concurrency=4)               # Ray Data
+                     batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(size=4))  # Ray Data
 
 An annotator holds settings only. The pipeline stays out of what is pickled: each process loads it once,
 at its first batch, from a folder or an installed package that all machines can see.

@@ -19,7 +19,7 @@ from ..errors import Errors
 from .annotator import Render, RowAnnotator
 from .arrow import ArrowAnnotator
 from .rows import BadRow, Row
-from .workers import Batch, Engine, PackedRow, begin_worker, pack, unpack
+from .workers import AHEAD, Batch, Engine, PackedRow, begin_worker, pack, unpack
 
 # How often Ray repeats a batch whose worker was lost.
 _RETRIES = 3
@@ -56,7 +56,7 @@ class Devices(Engine):
         self, annotator: RowAnnotator, render: Render, pipelines: Sequence[ArrowAnnotator]
     ):
         super().__init__(annotator, render)
-        self.ahead = 2 * len(pipelines)
+        self.ahead = AHEAD * len(pipelines)
         self._workers = [Worker(pipeline, annotator.settings, render) for pipeline in pipelines]
         spawn = multiprocessing.get_context("spawn")
         self._pools = [
@@ -137,7 +137,7 @@ class RayWorkers(Engine):
             max_restarts=-1,
             max_task_retries=_RETRIES,
         )
-        self.ahead = 2 * n_workers
+        self.ahead = AHEAD * n_workers
         self._workers = [
             remote.remote(loader, annotator.settings, render) for _ in range(n_workers)
         ]

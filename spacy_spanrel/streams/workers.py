@@ -30,6 +30,10 @@ Batch = list[RenderedRow | BadRow]
 # A row as it is sent to another process: with the bytes of its Doc, if it has one.
 PackedRow = Row | BadRow | tuple[Row, bytes]
 
+# Batches of each process that are submitted ahead, so that one that takes long, whose chunk has to be
+# waited for, leaves the others work (simulated in benchmarks/scale_simulation.py).
+AHEAD = 4
+
 # The work of a worker process.
 _annotator: RowAnnotator
 _render: Render
@@ -42,8 +46,8 @@ class Engine:
     render (Render): The `render` of the writer.
     """
 
-    # How many batches are to be submitted before the result of the first one is waited for.
-    ahead = 1
+    # How many batches are to be submitted behind the chunk whose results are waited for.
+    ahead = 0
 
     def __init__(self, annotator: RowAnnotator, render: Render):
         self.annotator = annotator
@@ -74,7 +78,7 @@ class Processes(Engine):
     def __init__(self, annotator: RowAnnotator, render: Render, n_process: int):
         super().__init__(annotator, render)
         self.n_process = multiprocessing.cpu_count() if n_process == -1 else n_process
-        self.ahead = 2 * self.n_process
+        self.ahead = AHEAD * self.n_process
         nlp = annotator.nlp
         pipeline: Language | tuple[Any, ...] = nlp
         if multiprocessing.get_start_method() != "fork":

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import sys
 import threading
@@ -8,6 +10,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 import spacy
 
@@ -16,6 +20,8 @@ from spacy_spanrel.streams import annotate
 from spacy_spanrel.streams.arrow import ArrowAnnotator
 
 from .util import TEXTS, numbered, read_jsonl, rules, write_jsonl, write_source
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +66,66 @@ def test_only_a_pipeline_with_a_name_can_be_loaded_elsewhere(tmp_path):
     source = write_jsonl(tmp_path / "in.jsonl", TEXTS)
     with pytest.raises(ValueError, match="E_SR960"):
         annotate(spacy.blank("en"), source, tmp_path / "x.jsonl", devices=["cpu"])
+
+
+@pytest.fixture
+def table():
+    """Return texts, one of which cannot be annotated."""
+    ids = pyarrow.array(map(str, range(200)))
+    return pyarrow.table({"id": ids, "text": [None, *numbered(199)]})
+
+
+def docs_example(call: str, path: Path) -> str:
+    """Return the example of the docs with a call, for the pipeline in a folder."""
+    blocks = re.findall(
+        r"```text\n(.*?)```", (ROOT / "docs/scale.md").read_text("utf-8"), re.DOTALL
+    )
+    (example,) = (block for block in blocks if f".{call}(" in block)
+    assert "/shared/model-best" in example
+    return example.replace("/shared/model-best", str(path))
+
+
+# Spark
+
+
+@pytest.fixture
+def spark(monkeypatch):
+    """Start Spark on this machine, with two cores."""
+    pytest.importorskip("pyspark", reason="needs Spark: pip install 'spacy-spanrel[spark]'")
+    if shutil.which("java") is None and "JAVA_HOME" not in os.environ:
+        pytest.skip("Spark needs Java: apt-get install default-jre-headless")
+    from pyspark.sql import SparkSession
+
+    monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    session = builder.config("spark.sql.execution.arrow.maxRecordsPerBatch", 13).getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    session.stop()
+
+
+def test_spark(spark, path, table, tmp_path):
+    """The example of the docs gives the rows of one process, in whichever order, and its errors."""
+    pyarrow.parquet.write_table(table, tmp_path / "in.parquet")
+    names = {"frame": spark.read.parquet(str(tmp_path / "in.parquet")).repartition(3)}
+    exec(compile(docs_example("mapInArrow", path), "docs/scale.md", "exec"), names)
+    rows = [row.asDict(recursive=True) for row in names["annotated"].collect()]
+    rows.sort(key=lambda row: int(row["id"]))
+    assert rows == ArrowAnnotator(path)(table).to_pylist()
+    assert rows[0]["error"]
+    assert not rows[1]["error"]
+
+
+def test_spark_names_a_pipeline_that_its_workers_cannot_load(spark, path, table, tmp_path):
+    from pyspark.errors import PythonException
+
+    pyarrow.parquet.write_table(table, tmp_path / "in.parquet")
+    names = {"frame": spark.read.parquet(str(tmp_path / "in.parquet"))}
+    shutil.copytree(path, tmp_path / "pipeline")
+    exec(compile(docs_example("mapInArrow", tmp_path / "pipeline"), "docs/scale.md", "exec"), names)
+    shutil.rmtree(tmp_path / "pipeline")
+    with pytest.raises(PythonException, match="E_SR961"):
+        names["annotated"].collect()
 
 
 # Ray
@@ -149,22 +215,17 @@ def test_ray_without_room(ray, path, tmp_path):
             annotate(path, source, tmp_path / "x.jsonl", engine="ray", **settings)
 
 
-def test_ray_data(ray, path, tmp_path):
-    import pyarrow
-    import ray.data
-
-    table = pyarrow.table({"id": [f"{i}" for i in range(200)], "text": numbered(200)})
-    expected = ArrowAnnotator(path)(table)
-    data = ray.data.from_arrow(table).repartition(7)
-    found = data.map_batches(
-        ArrowAnnotator,
-        fn_constructor_kwargs={"model": str(path)},
-        batch_format="pyarrow",
-        batch_size=13,
-        concurrency=1,
-    )
-    rows = sorted(found.take_all(), key=lambda row: int(row["id"]))
-    assert rows == expected.to_pylist()
+def test_ray_data(ray, path, table, tmp_path):
+    """The example of the docs, with the texts in several files, and one worker."""
+    (tmp_path / "texts").mkdir()
+    for i, start in enumerate(range(0, 200, 30)):
+        pyarrow.parquet.write_table(table.slice(start, 30), tmp_path / f"texts/{i}.parquet")
+    example = docs_example("map_batches", path).replace("size=4", "size=1")
+    example = example.replace("/shared/", f"{tmp_path}/")
+    exec(compile(example, "docs/scale.md", "exec"), {})
+    rows = pyarrow.parquet.read_table(tmp_path / "annotated").to_pylist()
+    rows.sort(key=lambda row: int(row["id"]))
+    assert rows == ArrowAnnotator(path)(table).to_pylist()
 
 
 def test_ray_that_is_missing(path, tmp_path, monkeypatch):
