@@ -14,8 +14,8 @@ poisoned  one row of a hundred makes a component raise
 pickle    bytes of a pickled annotator
 missing   how soon a run ends whose workers cannot load the pipeline
 
-The pipeline is the small one of benchmarks/annotate.py (float32), but for "arrow" and "ray", which take a
-trained one, --model. Ray runs in a cluster of this machine that is started once.
+The pipeline is the small one of benchmarks/annotate.py (float32); for "kills" without its network; and for
+"arrow" and "ray" a trained one, --model. Ray runs in a cluster of this machine that is started once.
 Needs spacy-spanrel[ray,spark] and Java; sections leave out an engine that is not installed.
 """
 
@@ -32,7 +32,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -61,8 +60,10 @@ Row = dict[str, Any]
 HAVE_RAY = find_spec("ray") is not None
 HAVE_SPARK = find_spec("pyspark") is not None and shutil.which("java") is not None
 RESULTS = ("entities", "relations", "answers")
+ENGINES = ("local", "devices", "ray", "ray-data", "spark")
 POISON = "XPOISONX"
 SHARDS = 4
+RUN = "import json, sys; from spacy_spanrel.streams import annotate; annotate(**json.loads(sys.argv[1]))"
 # A package with two components: one raises for some texts, one exists only where a variable is set.
 PLUGIN = {
     "scale_plugin.py": f"""
@@ -93,24 +94,19 @@ def only_here(nlp, name):
 def job(settings: Row) -> None:
     """Annotate in this process, and print counts, seconds and memory."""
     torch.set_num_threads(1)
-    start = time.perf_counter()
+    start, start_processor = time.perf_counter(), time.process_time()
     report = annotate(**settings)
     row = {"rows": report.rows, "failed": report.failed, "seconds": time.perf_counter() - start}
+    row["processor_s"] = time.process_time() - start_processor
     print(json.dumps({**row, "peak_mib": round(peak_mib())}))
 
 
-def start_job(**settings: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, __file__, "--job", json.dumps(settings, default=str)]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, text=True, stdout=pipe, stderr=pipe, start_new_session=True)
-
-
 def run_job(**settings: Any) -> Row:
-    process = start_job(**settings)
-    out, err = process.communicate()
+    line = [sys.executable, __file__, "--job", json.dumps(settings, default=str)]
+    process = subprocess.run(line, text=True, capture_output=True)
     if process.returncode:
-        raise RuntimeError(err[-2000:])
-    row: Row = json.loads(out.splitlines()[-1])
+        raise RuntimeError(process.stderr[-2000:])
+    row: Row = json.loads(process.stdout.splitlines()[-1])
     return row
 
 
@@ -259,17 +255,20 @@ def equal(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
     annotate(**base, output=folder / "one.jsonl")
     expected = {row["id"]: row for row in read_rows(folder / "one.jsonl")}
     again: list[tuple[str, Row]] = [
-        (f"batches of {batch}", {"batch_size": batch}) for batch in (7, 64)
+        (f"one process, batches of {batch}", {"batch_size": batch})
+        for batch in (7, 64)
+        if "local" in args.engines
     ]
-    again += [("two devices", {"devices": ["cpu", "cpu"]})]
+    if "devices" in args.engines:
+        again += [("two devices", {"devices": ["cpu", "cpu"]})]
 
     def difference(engine: str, rows: Sequence[Row]) -> Row:
         return {"engine": engine, **compare(expected, rows)}
 
     for i, (name, settings) in enumerate(again):
         annotate(**base, output=folder / f"{i}.jsonl", **settings)
-        yield difference(f"one process, {name}", read_rows(folder / f"{i}.jsonl"))
-    for by in ("rows", "files"):
+        yield difference(name, read_rows(folder / f"{i}.jsonl"))
+    for by in ("rows", "files") if "local" in args.engines else ():
         shards = folder / f"by_{by}"
         parts = folder / f"files_{by}"
         parts.mkdir()
@@ -281,17 +280,17 @@ def equal(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
             annotate(**given, output=shards, shard=f"{i}/{SHARDS}", shard_by=by)
         yield difference(f"{SHARDS} shards by {by}, merged", read_rows(merge_shards(shards).output))
     with ExitStack() as stack:
-        if HAVE_RAY:
+        if HAVE_RAY and {"ray", "ray-data"} & set(args.engines):
             stack.enter_context(ray_cluster())
-            for batch in (None, 50):
+            for batch in (None, 50) if "ray" in args.engines else ():
                 output = folder / f"ray_{batch}.jsonl"
                 annotate(**base, output=output, batch_size=batch, engine="ray", workers=2)
                 yield difference(f"Ray, 2 workers, batches of {batch or 1000}", read_rows(output))
-            for blocks, batch in ((2, 1000), (7, 333)):
+            for blocks, batch in ((2, 1000), (7, 333)) if "ray-data" in args.engines else ():
                 found = ray_data(model, table, blocks, batch)
                 name = f"Ray Data, 2 workers, {blocks} blocks, batches of {batch}"
                 yield difference(name, found)
-    if HAVE_SPARK:
+    if HAVE_SPARK and "spark" in args.engines:
         with spark_session() as session:
             for count, batch in ((2, 10_000), (7, 333)):
                 found = spark(session, model, path, count, batch)
@@ -337,17 +336,19 @@ def arrow(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
 def ray_overhead(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
     if not HAVE_RAY:
         return
-    many, few = args.rows or 20_000, 2_000
+    many = args.rows or 6_000
+    few = many // 6
     model = str(args.model.resolve())
     sources = {n: write_input(folder / f"{n}.jsonl", n) for n in (few, many)}
     with ray_cluster() as address:
         for number in range(args.rounds):
             pipes = two_pipes(args.model, sources[many]) / many
-            seconds = {}
+            seconds, processor_s = {}, {}
             for n, source in sources.items():
                 given = {"engine": "ray", "workers": 2, "address": address}
                 output = folder / f"{n}_{number}.jsonl"
-                seconds[n] = run_job(model=model, source=source, output=output, **given)["seconds"]
+                run = run_job(model=model, source=source, output=output, **given)
+                seconds[n], processor_s[n] = run["seconds"], run["processor_s"]
             row = (seconds[many] - seconds[few]) / (many - few)
             yield {
                 "rows": many,
@@ -355,6 +356,10 @@ def ray_overhead(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
                 "ray_ms_per_row": round(1000 * row, 3),
                 "ratio": round(row / pipes, 3),
                 "start_s": round(seconds[few] - few * row, 1),
+                # Of the process that reads and writes: valid on a busy machine, too.
+                "processor_ms_per_row": round(
+                    1000 * (processor_s[many] - processor_s[few]) / (many - few), 3
+                ),
             }
 
 
@@ -378,29 +383,36 @@ def flat(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
                     "rows": n,
                     "ms_per_row": round(1000 * run["seconds"] / n, 3),
                     "ms_per_further_row": round(1000 * seconds / rows, 3),
+                    "processor_ms_per_row": round(1000 * run["processor_s"] / n, 3),
                     "peak_mib": run["peak_mib"],
                 }
                 before = run
 
 
 def kills(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
-    model = small_pipeline(folder)
-    source = write_input(folder / "in.jsonl", args.rows or 4_000)
-    base = {"model": model, "source": source, "chunk_size": 100, "batch_size": 32}
+    nlp = spacy.load(small_pipeline(folder))
+    nlp.remove_pipe("span_relation")  # most of the time would pass with loading it
+    model = folder / "rules"
+    nlp.to_disk(model)
+    source = write_input(folder / "in.jsonl", args.rows or 10_000)
+    base = {"model": model, "source": source, "chunk_size": 100, "batch_size": 25}
     whole = folder / "whole.jsonl"
     annotate(**base, output=whole)
     moments = random.Random(args.seed)
     with ExitStack() as stack:
-        engines: dict[str, Row] = {"devices": {"devices": ["cpu", "cpu"]}}
-        if HAVE_RAY:
+        engines: dict[str, Row] = {}
+        if "devices" in args.engines:
+            engines["devices"] = {"devices": ["cpu", "cpu"]}
+        if HAVE_RAY and "ray" in args.engines:
             address = stack.enter_context(ray_cluster())
             engines["ray"] = {"engine": "ray", "workers": 2, "address": address}
         for engine, settings in engines.items():
-            for victim in ("worker", "run"):
+            for victim in args.victims:
                 runs = []
                 for _ in range(args.kills):
                     given = {**base, **settings, "output": folder / f"{engine}.jsonl"}
                     runs.append(killed_run(given, victim, moments))
+                    print(engine, victim, len(runs), runs[-1], file=sys.stderr, flush=True)
                     if whole.read_bytes() != given["output"].read_bytes():
                         raise SystemExit(f"{engine}, {victim} killed: another output, {runs[-1]}")
                     given["output"].unlink()
@@ -422,9 +434,8 @@ def killed_run(given: Row, victim: str, moments: random.Random) -> Row:
     n_rows = sum(1 for _ in given["source"].open("rb"))
     moment = moments.randrange(n_rows)
     progress = Path(f"{output}{ENDING}", "progress.json")
-    process = start_job(**given)
-    watcher = threading.Thread(target=process.communicate, daemon=True)  # so that no pipe fills
-    watcher.start()
+    line = [sys.executable, "-W", "ignore", "-c", RUN, json.dumps(given, default=str)]
+    process = subprocess.Popen(line, stderr=subprocess.DEVNULL)
     committed = 0
     while process.poll() is None and committed <= moment:
         time.sleep(moments.uniform(0.0, 0.05))
@@ -442,7 +453,6 @@ def killed_run(given: Row, victim: str, moments: random.Random) -> Row:
             os.kill(pid, signal.SIGKILL)
             killed = True
     process.wait()
-    watcher.join()
     again = not output.exists()
     if again:
         annotate(**given)
@@ -455,13 +465,18 @@ def worker_processes(run: int, of_ray: bool) -> list[int]:
     for name in filter(str.isdigit, os.listdir("/proc")):
         with suppress(OSError):
             line = Path("/proc", name, "cmdline").read_bytes()
-            if of_ray:
-                pids += [int(name)] if line.startswith(b"ray::Worker") else []
-            else:
-                status = Path("/proc", name, "status").read_text()
-                ours = re.search(rf"^PPid:\s+{run}$", status, re.MULTILINE)
-                pids += [int(name)] if ours and b"spawn_main" in line else []
+            # Ray's workers are children of its raylet, which this process has started.
+            if (
+                of_ray and line.startswith(b"ray::Worker") and parent(parent(name)) == os.getpid()
+            ) or (not of_ray and b"spawn_main" in line and parent(name) == run):
+                pids.append(int(name))
     return pids
+
+
+def parent(pid: int | str) -> int:
+    """Return the parent of a process."""
+    status = Path("/proc", str(pid), "status").read_text()
+    return int(re.search(r"^PPid:\s+(\d+)$", status, re.MULTILINE)[1])  # type: ignore[index]
 
 
 def poisoned(args: argparse.Namespace, folder: Path) -> Iterator[Row]:
@@ -567,6 +582,10 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=Path("training/sample/model-best"))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kills", type=int, default=20, help="runs of each kind")
+    parser.add_argument(
+        "--engines", nargs="+", default=ENGINES, choices=ENGINES, help="for equal and kills"
+    )
+    parser.add_argument("--victims", nargs="+", default=["worker", "run"], help="for kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--append", type=Path, help="file of JSON lines for the results")
     parser.add_argument("--job", type=json.loads, help=argparse.SUPPRESS)
