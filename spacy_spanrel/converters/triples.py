@@ -51,9 +51,9 @@ _EVIDENCE = ("head_start", "head_end", "tail_start", "tail_end", "score")
 # The names that programs give to the parts of a record; the first one that is there counts.
 _TRIPLES = ("triples", "relations", "relation_extraction")
 _HEAD, _LABEL, _TAIL = (
-    ("head", "subject"),
+    ("head", "subject", "source"),
     ("relation", "predicate", "label", "type"),
-    ("tail", "object"),
+    ("tail", "object", "target"),
 )
 _TYPE = ("type", "label")
 
@@ -87,8 +87,8 @@ def triples_to_docs(
          "tail": "Oslo"}
 
     - The list may be called `triples`, `relations` or `relation_extraction`. A relation is an object
-      with `head`, `relation` and `tail` (or `subject`, `predicate` and `object`), or a list of these
-      three; by label (as from GLiNER2), an object with `head` and `tail`, or a list of the two. An
+      with `head`, `relation` and `tail` (or `subject`, `predicate` and `object`, or `source` and
+      `target`), or a list of these three; by label (as from GLiNER2), an object with `head` and `tail`, or a list of the two. An
       argument is a string, or an object with `text` and perhaps `type`, `start` and `end` (in
       characters), and `confidence`.
     - `tokens` instead of `text` gives a pretokenized text.

@@ -38,6 +38,7 @@ def facts(doc):
 FORMS = [
     {"triples": [{"head": "Ann Lee", "relation": "lives_in", "tail": "Oslo"}]},
     {"triples": [{"subject": "Ann Lee", "predicate": "lives_in", "object": "Oslo"}]},
+    {"triples": [{"source": "Ann Lee", "type": "lives_in", "target": "Oslo"}]},
     {"triples": [["Ann Lee", "lives_in", "Oslo"]]},
     {"relations": {"lives_in": [["Ann Lee", "Oslo"]]}},
     {"relation_extraction": {"lives_in": [{"head": {"text": "Ann Lee"}, "tail": "Oslo"}]}},
