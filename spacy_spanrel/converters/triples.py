@@ -88,9 +88,9 @@ def triples_to_docs(
 
     - The list may be called `triples`, `relations` or `relation_extraction`. A relation is an object
       with `head`, `relation` and `tail` (or `subject`, `predicate` and `object`, or `source` and
-      `target`), or a list of these three; by label (as from GLiNER2), an object with `head` and `tail`, or a list of the two. An
-      argument is a string, or an object with `text` and perhaps `type`, `start` and `end` (in
-      characters), and `confidence`.
+      `target`), or a list of these three; by label (as from GLiNER2), an object with `head` and `tail`,
+      or a list of the two. An argument is a string, or an object with `text` and perhaps `type`, `start`
+      and `end` (in characters), and `confidence`.
     - `tokens` instead of `text` gives a pretokenized text.
     - Strings are found in the text exactly, else but for case, blanks, quotes and dashes, else with at
       most one edit for five characters. Of several places, the one that is nearest to the other argument
