@@ -5,6 +5,10 @@ corpus/ of `--pipelines`) are calibrated on dev and measured on test. A `span_re
 on CoNLL04 (`--conll-model`) is calibrated on one half of dev and measured on the other, divided anew for
 each seed. ECE has 15 bins of equal width or of equal mass; `chance` is the mean ECE (equal width) of
 1,000 draws in which the calibrated scores are exactly right: what the number of predictions alone makes.
+
+`thresholds` are chosen on the same data by `find-threshold`: the common one with the best F1, one for each
+label with the best F1, and those with a precision of 90 % (for all labels, and for each). Precision,
+recall and F1 are those on the data that was not used to choose.
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ import numpy as np
 import spacy
 from spacy.tokens import DocBin
 
-from spacy_spanrel.cli import calibrate, evaluate
+from spacy_spanrel.cli import calibrate, evaluate, find_threshold
 from spacy_spanrel.converters import spert_to_docs
 from spacy_spanrel.evaluation import ComponentEvaluation
 from spacy_spanrel.scoring.calibration import calibration_error
@@ -34,6 +38,7 @@ F1 = {
     "extractive_qa": "qa_f1",
 }
 DRAWS = 1000
+SCORES = ("precision", "recall", "f1")
 Row = dict[str, Any]
 
 
@@ -43,15 +48,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def calibration(args: argparse.Namespace) -> Iterator[Row]:
+    for row, model, dev, test in cases(args):
+        yield {"what": "calibration"} | row | measure(model, dev, test)
+
+
+def thresholds(args: argparse.Namespace) -> Iterator[Row]:
+    for row, model, dev, test in cases(args):
+        if row["data"] != "sample_qa":
+            yield from ({"what": "thresholds"} | row | other for other in tune(model, dev, test))
+
+
+def cases(args: argparse.Namespace) -> Iterator[tuple[Row, Path, Path, Path]]:
+    """Yield the first columns of a row, the pipeline, and the data to choose by and to measure on."""
     for name in SAMPLE:
         corpus = args.pipelines / "corpus" / name
         model = args.pipelines / "training" / name / "model-best"
-        yield {
-            "what": "calibration",
-            "data": name,
-            "calibrated_on": "dev",
-            "measured_on": "test",
-        } | (measure(model, corpus / "dev.spacy", corpus / "test.spacy"))
+        yield {"data": name}, model, corpus / "dev.spacy", corpus / "test.spacy"
     if args.conll_model is None:
         return
     docs = list(spert_to_docs(args.data / "conll04" / "dev.json", nlp=spacy.blank("en")))
@@ -63,9 +75,28 @@ def calibration(args: argparse.Namespace) -> Iterator[Row]:
             paths = [Path(folder) / f"{name}.spacy" for name in ("dev", "test")]
             for path, half in zip(paths, halves, strict=True):
                 DocBin(docs=half, store_user_data=True).to_disk(path)
-            yield {"what": "calibration", "data": "conll04", "seed": seed} | (
-                measure(args.conll_model, *paths)
-            )
+            yield {"data": "conll04", "seed": seed}, args.conll_model, *paths
+
+
+def tune(model: Path, dev: Path, test: Path) -> Iterator[Row]:
+    """Choose thresholds on dev in four ways, and score the pipeline with them on test."""
+    for per_label in (False, True):
+        for precision in (None, 0.9):
+            with tempfile.TemporaryDirectory() as folder:
+                output = Path(folder) / "model"
+                result = find_threshold(
+                    model, dev, per_label=per_label, precision=precision, output=output
+                )
+                component = evaluate(output, test).components[0]
+            name = F1[component.factory].removesuffix("_f")
+            yield {
+                "component": component.factory,
+                "per_label": per_label,
+                "target": precision,
+                "kept": sum(bool(each.kept) for each in result.labels),
+                "dev_precision": percent(result.after.precision),
+                **{key: percent(component.scores[f"{name}_{key[0]}"]) for key in SCORES},
+            }
 
 
 def measure(model: Path, dev: Path, test: Path) -> Row:

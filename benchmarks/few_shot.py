@@ -18,7 +18,8 @@ with `--choices-only` that is all.
 
     python benchmarks/few_shot.py --sections review --seeds 1 2 3 --corrected 50 100 200
 
-`unseen` and `described_speed` are described in unseen.py, `calibration` in calibration.py.
+`unseen` and `described_speed` are described in unseen.py, `calibration` and `thresholds` in
+calibration.py.
 
 Each section is a function that yields rows; they are appended to `--output` as JSON Lines.
 """
@@ -321,6 +322,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "unseen": unseen.unseen,
     "described_speed": unseen.speed,
     "calibration": calibration.calibration,
+    "thresholds": calibration.thresholds,
 }
 
 

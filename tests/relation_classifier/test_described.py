@@ -194,8 +194,10 @@ def test_examples_draw_a_label_towards_them(nlp: Language) -> None:
 
 def test_symmetric_labels_and_labels_that_go(nlp: Language) -> None:
     pipe: Any = nlp.get_pipe("described")
+    pipe.cfg["rules"] = [["max_tails", "based", 1], ["max_tails", "lives", 1]]
     pipe.remove_label("based")
     assert pipe.cfg["symmetric"] == []
+    assert pipe.cfg["rules"] == [["max_tails", "lives", 1]]
     assert set(scores(nlp)) == {NEGATIVE, "lives", "works"}
     with pytest.raises(ValueError, match="E_SR716.*no_such"):
         pipe.remove_label("no_such")
