@@ -195,7 +195,7 @@ def cost(costs: Costs, source: Path, model: Path, folder: Path) -> dict[str, Any
     per_row = mean(costs.batch[size]) / size
     n = 0
     sizes = {}
-    for name in ("out.jsonl", "out.jsonl.zst", "out.parquet"):
+    for name in ("out.jsonl", "out.parquet"):
         report = annotate(model, source, folder / name)
         n = report.rows
         sizes[name.removeprefix("out.")] = round(report.output.stat().st_size / n * DOCUMENTS / 1e9)

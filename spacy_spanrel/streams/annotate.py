@@ -643,7 +643,7 @@ def _check_output(
     source: str | Path,
     files: Source,
     output: Path,
-    is_folder: bool,
+    as_folder: bool,
     model: str | Path | None,
 ) -> None:
     """Refuse an output that would take the place of something else."""
@@ -653,7 +653,7 @@ def _check_output(
         folder = pattern_root(folder)
     if folder.is_dir() and folder.resolve() in output.resolve().parents:
         raise argument_error("OUTPUT", f"'{output}'", f"a place outside of the input '{source}'")
-    if is_folder:
+    if as_folder:
         check_folder(output, source, model)
     elif output.exists() and not output.is_file():
         found = "folder" if output.is_dir() else "device or pipe"

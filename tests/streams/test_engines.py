@@ -18,6 +18,7 @@ import spacy
 from spacy_spanrel.converters import ConversionError
 from spacy_spanrel.streams import annotate
 from spacy_spanrel.streams.arrow import ArrowAnnotator
+from spacy_spanrel.streams.workers import Engine
 
 from .util import TEXTS, numbered, read_jsonl, rules, write_jsonl, write_source
 
@@ -43,6 +44,29 @@ def test_a_process_for_each_device(path, tmp_path):
     assert two.output.read_bytes() == one.output.read_bytes()
     assert two.errors.read_bytes() == one.errors.read_bytes()
     assert (two.rows, two.failed, two.entities) == (60, 1, 59 * 3)
+
+
+def test_work_is_submitted_behind_the_chunk_that_is_waited_for(path, tmp_path, monkeypatch):
+    events = []
+
+    class Recording(Engine):
+        ahead = 2
+
+        def submit(self, numbers, rows):
+            events.append(f"submit {numbers.start}")
+            result = super().submit(numbers, rows)
+
+            def waiting():
+                events.append(f"wait {numbers.start}")
+                return result()
+
+            return waiting
+
+    monkeypatch.setattr(sys.modules["spacy_spanrel.streams.annotate"], "Engine", Recording)
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(12))
+    annotate(path, source, tmp_path / "x.jsonl", chunk_size=4, batch_size=2)
+    assert events[:6] == ["submit 1", "submit 3", "submit 5", "submit 7", "wait 1", "wait 3"]
+    assert events[6:] == ["submit 9", "submit 11", "wait 5", "wait 7", "wait 9", "wait 11"]
 
 
 @pytest.mark.parametrize(
