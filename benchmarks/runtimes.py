@@ -153,6 +153,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--processor-time", action="store_true", help="on a machine in use")
     parser.add_argument("--append", type=Path)
+    parser.add_argument("--keep", type=Path, help="folder for the conversions, to be used again")
     args = parser.parse_args()
     if args.processor_time:
         use_processor_time()
@@ -164,10 +165,11 @@ def main() -> None:
             write_rows(args.append, [row], "a")
 
     with tempfile.TemporaryDirectory() as folder:
-        converted = Path(folder) / "onnx"
-        integers = Path(folder) / "int8"
-        optimize(args.model, converted, texts=args.texts)
-        optimize(args.model, integers, texts=args.texts, int8=True)
+        converted = (args.keep or Path(folder)) / "onnx"
+        integers = (args.keep or Path(folder)) / "int8"
+        for path in (converted, integers):
+            if not path.exists():
+                optimize(args.model, path, texts=args.texts, int8=path is integers)
         torch_nlp, onnx_nlp, int8_nlp = map(spacy.load, (args.model, converted, integers))
         (component,) = our_components(torch_nlp)
         docs = list(docs_to_compare(torch_nlp, args.texts))[: args.limit]

@@ -35,12 +35,12 @@ from spacy_spanrel.evaluation import our_components
 # Kinds of work, and parts of the names of the operators that do it; the first one that fits counts.
 KINDS = {
     "optimizer": ("adamw",),
+    "normalization": ("layer_norm",),
     "clipping": ("_norm", "foreach"),
     "attention": ("scaled_dot_product", "softmax", "bmm"),
     "matrix products": ("addmm", "aten::mm", "linear", "matmul"),
     "gradient of embeddings": ("embedding_dense_backward", "index_put", "index_add"),
     "GELU": ("gelu",),
-    "normalization": ("layer_norm",),
     "dropout": ("dropout", "bernoulli"),
     "casts and copies": ("copy_", "_to_copy", "clone", "contiguous"),
     "zeros": ("zero_", "fill_"),

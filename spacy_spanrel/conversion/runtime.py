@@ -120,8 +120,9 @@ def optimize(
     scores_after = score(nlp, examples, str(gate), others=others)
     for share in SHARES[1:]:
         worse = {name.split()[0] for name in losses(scores_before, scores_after, max_loss)}
-        # The component whose score has fallen, or all that others listen to.
-        chosen = [name for name in quantizers if name in worse or name not in our_components(nlp)]
+        # Components whose score has fallen, and `tok2vec` if one of them listens.
+        listeners, ours = worse - quantizers.keys(), our_components(nlp)
+        chosen = [n for n in quantizers if n in worse or (listeners and n not in ours)]
         if not worse or not chosen:
             break
         for name in chosen:
