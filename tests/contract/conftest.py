@@ -55,11 +55,10 @@ def uninitialized(component: str, folder: Path, **settings: Any) -> Language:
     return nlp
 
 
-# Loads a pipeline and reads a text, and prints which libraries that imported, and its CPU seconds. Entry
-# points of other packages may import transformers whenever a pipeline is made.
+# Loads a pipeline and reads a text, and prints which libraries that imported. Entry points of other
+# packages may import transformers whenever a pipeline is made.
 ALONE = """
 import sys
-import time
 from importlib.metadata import EntryPoints, distributions
 
 import catalogue
@@ -70,12 +69,10 @@ catalogue.AVAILABLE_ENTRY_POINTS = EntryPoints(ours)
 
 import spacy
 
-start = time.process_time()
 nlp = spacy.load(sys.argv[1])
 nlp("John Smith works for Google in Paris .")
 names = ("transformers", "onnx", "torch._dynamo", "tokenizers", "spacy_spanrel")
 print([name for name in names if name in sys.modules])
-print(time.process_time() - start)
 """
 
 

@@ -180,8 +180,5 @@ def test_damaged_files(
 
 def test_loading_imports_little(component: str, trained: Trained) -> None:
     printed = run_python(ALONE, trained.path, cwd=Path.cwd())
-    modules, seconds = printed.strip().splitlines()[-2:]
     # The network is a BERT, which needs no transformers.
-    assert modules == "['tokenizers', 'spacy_spanrel']"
-    # After `import spacy`: 0.7 s on an AMD EPYC, and 3 s if transformers is imported.
-    assert float(seconds) < 2.0
+    assert printed.strip() == "['tokenizers', 'spacy_spanrel']"

@@ -170,10 +170,7 @@ def test_rows_that_depend_on_others_are_noticed(
 
 def test_loading_imports_little(component: str, quantized_paths: dict[str, Path]) -> None:
     printed = run_python(ALONE, quantized_paths[component], cwd=Path.cwd())
-    modules, seconds = printed.strip().splitlines()[-2:]
-    assert modules == "['tokenizers', 'spacy_spanrel']"
-    # After `import spacy`: 0.7 s on an AMD EPYC, and 4 s if transformers is imported.
-    assert float(seconds) < 2.0
+    assert printed.strip() == "['tokenizers', 'spacy_spanrel']"
 
 
 def test_session_follows_the_number_of_threads(component: str, converted: Language) -> None:
