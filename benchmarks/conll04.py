@@ -10,14 +10,13 @@ lines; an interrupted run continues where it stopped.
 
 from __future__ import annotations
 
-import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import spacy
-from recipes import Row, groups_of, linear_schedule, make_parser, mean_and_spread, run_all
+from recipes import Row, linear_schedule, make_parser, run_all
 from spacy.cli.train import train
 from spacy.tokens import DocBin
 from spacy.training import Corpus
@@ -144,19 +143,13 @@ def run(variant: str, seed: int, data: Path, tune: bool) -> list[Row]:
     return rows
 
 
-def table(rows: list[Row]) -> str:
-    """Return a Markdown table of means and standard deviations over seeds."""
-    lines = [
-        "| scored on | recipe | decoding | seeds | NER F1 | relation F1 | strict relation F1 | training |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for names, group in groups_of(rows, "on", "variant", "decoding").items():
-        cells = [mean_and_spread(group, key) for key in ("ents_f", "rel_f", "rel_strict_f")]
-        seconds = statistics.mean(row["train_seconds"] for row in group)
-        lines.append(
-            f"| {' | '.join(names)} | {len(group)} | {' | '.join(cells)} | {seconds:.0f} s |"
-        )
-    return "\n".join(lines)
+KEYS = {"scored on": "on", "recipe": "variant", "decoding": "decoding"}
+COLUMNS = {
+    "NER F1": "ents_f",
+    "relation F1": "rel_f",
+    "strict relation F1": "rel_strict_f",
+    "training, seconds": "train_seconds",
+}
 
 
 def main() -> None:
@@ -167,7 +160,8 @@ def main() -> None:
     run_all(
         args,
         lambda variant, seed: run(variant, seed, args.data, args.tune),
-        table,
+        KEYS,
+        COLUMNS,
         on="dev" if args.tune else "test",
     )
 

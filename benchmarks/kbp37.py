@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import json
 import random
-import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import spacy
-from recipes import Row, groups_of, linear_schedule, make_parser, mean_and_spread, run_all
+from recipes import Row, linear_schedule, make_parser, run_all
 from spacy.cli.train import train
 from spacy.tokens import DocBin
 from spacy.training import Corpus
@@ -92,21 +91,8 @@ def run(variant: str, seed: int, paths: dict[str, Path], n_docs: dict[str, int])
     }
 
 
-def table(rows: list[Row]) -> str:
-    """Return a Markdown table of means and standard deviations over seeds."""
-    lines = [
-        "| recipe | sentences | epochs | seeds | P | R | micro F1 | training |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for (variant,), group in groups_of(rows, "variant").items():
-        cells = [mean_and_spread(group, key) for key in ("rel_p", "rel_r", "rel_f")]
-        seconds = statistics.mean(row["train_seconds"] for row in group)
-        first = group[0]
-        lines.append(
-            f"| {variant} | {first['sentences']} | {first['epochs']} | {len(group)} "
-            f"| {' | '.join(cells)} | {seconds:.0f} s |"
-        )
-    return "\n".join(lines)
+KEYS = {"recipe": "variant", "sentences": "sentences", "epochs": "epochs"}
+COLUMNS = {"P": "rel_p", "R": "rel_r", "micro F1": "rel_f", "training, seconds": "train_seconds"}
 
 
 def main() -> None:
@@ -116,7 +102,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = prepare(args.data, Path(folder))
         n_docs = {name: len(DocBin().from_disk(path)) for name, path in paths.items()}
-        run_all(args, lambda variant, seed: [run(variant, seed, paths, n_docs)], table)
+        run_all(args, lambda variant, seed: [run(variant, seed, paths, n_docs)], KEYS, COLUMNS)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,15 @@ def make_parser(
 def run_all(
     args: argparse.Namespace,
     run: Callable[[str, int], list[Row]],
-    table: Callable[[list[Row]], str],
+    keys: Mapping[str, str],
+    columns: Mapping[str, str],
     **common: Any,
 ) -> None:
     """Train all variants and seeds without rows in the output, and print the table after each.
 
     args (Namespace): From `make_parser`.
     run (Callable[[str, int], list[Row]]): Trains and scores a variant with a seed.
-    table (Callable[[list[Row]], str]): Formats all rows.
+    keys, columns (Mapping[str, str]): As in `seeds_table`.
     **common (Any): Values of columns that a row must have to count as done.
     """
     rows: list[Row] = []
@@ -77,8 +78,8 @@ def run_all(
             new_rows = run(variant, seed)
             rows += new_rows
             write_rows(args.output, new_rows, mode="a")
-            print(table(rows), flush=True)
-    print(table(rows))
+            print(seeds_table(rows, keys, columns), flush=True)
+    print(seeds_table(rows, keys, columns))
 
 
 def groups_of(rows: Iterable[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
@@ -87,6 +88,25 @@ def groups_of(rows: Iterable[Row], *columns: str) -> dict[tuple[Any, ...], list[
     for row in rows:
         groups.setdefault(tuple(row[key] for key in columns), []).append(row)
     return groups
+
+
+def seeds_table(rows: Iterable[Row], keys: Mapping[str, str], columns: Mapping[str, str]) -> str:
+    """Return a Markdown table of means and standard deviations over seeds.
+
+    rows (Iterable[dict]): One row for each seed.
+    keys (Mapping[str, str]): Headings, and columns of the rows in which the seeds of a recipe agree.
+    columns (Mapping[str, str]): Headings, and columns of which to give the mean.
+    RETURNS (str): The table.
+    """
+    lines = [
+        f"| {' | '.join(keys)} | seeds | {' | '.join(columns)} |",
+        "|---" * (len(keys) + 1 + len(columns)) + "|",
+    ]
+    for values, group in groups_of(rows, *keys.values()).items():
+        cells = [*map(str, values), str(len(group))]
+        cells += [mean_and_spread(group, column) for column in columns.values()]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def mean_and_spread(rows: Sequence[Row], column: str) -> str:

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import spacy
-from recipes import Row, groups_of, linear_schedule, make_parser, mean_and_spread, run_all
+from recipes import Row, linear_schedule, make_parser, run_all
 from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
@@ -188,30 +187,17 @@ def remove_crossing(doc: Doc) -> int:
     return len(relations) - len(within)
 
 
-def table(rows: list[Row]) -> str:
-    """Return a Markdown table of means and standard deviations over seeds."""
-    columns = {
-        "NER F1": "ents_f",
-        "relation F1": "rel_f",
-        "strict": "rel_strict_f",
-        "strict, within sentences": "rel_strict_f_within",
-        "entity-level, gold clusters": "rel_entity_f",
-        "entity-level, equal texts": "rel_entity_f_no_clusters",
-    }
-    lines = [
-        "| trained on | epochs | frozen layers | after | seeds "
-        f"| {' | '.join(columns)} | across | training |",
-        "|---|---|---|---|---|" + "---|" * len(columns) + "---|---|",
-    ]
-    for keys, group in groups_of(rows, "variant", "epochs", "frozen", "start").items():
-        cells = [mean_and_spread(group, key) for key in columns.values()]
-        crossing = statistics.mean(row["crossing"] for row in group)
-        seconds = statistics.mean(row["train_cpu_seconds"] for row in group)
-        lines.append(
-            f"| {' | '.join(map(str, keys))} | {len(group)} | {' | '.join(cells)} | {crossing:.0f} "
-            f"| {seconds:.0f} s |"
-        )
-    return "\n".join(lines)
+KEYS = {"trained on": "variant", "epochs": "epochs", "frozen layers": "frozen", "after": "start"}
+COLUMNS = {
+    "NER F1": "ents_f",
+    "relation F1": "rel_f",
+    "strict": "rel_strict_f",
+    "strict, within sentences": "rel_strict_f_within",
+    "entity-level, gold clusters": "rel_entity_f",
+    "entity-level, equal texts": "rel_entity_f_no_clusters",
+    "across": "crossing",
+    "training, seconds": "train_cpu_seconds",
+}
 
 
 def main() -> None:
@@ -226,7 +212,8 @@ def main() -> None:
     run_all(
         args,
         lambda variant, seed: run(variant, seed, args),
-        table,
+        KEYS,
+        COLUMNS,
         epochs=args.epochs,
         frozen=args.frozen,
         start=None if args.start is None else args.start.name,

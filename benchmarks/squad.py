@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import spacy
-from recipes import Row, groups_of, linear_schedule, make_parser, mean_and_spread, run_all
+from recipes import Row, linear_schedule, make_parser, run_all
 from spacy.cli.train import train
 from spacy.tokens import DocBin
 from spacy.training import Corpus
@@ -130,17 +130,8 @@ def run(variant: str, seed: int, paths: dict[str, Path]) -> Row:
     }
 
 
-def table(rows: list[Row]) -> str:
-    """Return a Markdown table of means and standard deviations over seeds."""
-    names = [key.removeprefix("qa_") for key in SCORES]
-    lines = [
-        f"| recipe | epochs | seeds | {' | '.join(names)} |",
-        "|---|" + "---|" * (len(SCORES) + 2),
-    ]
-    for (variant,), group in groups_of(rows, "variant").items():
-        cells = [mean_and_spread(group, key) for key in SCORES]
-        lines.append(f"| {variant} | {group[0]['epochs']} | {len(group)} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+KEYS = {"recipe": "variant", "epochs": "epochs"}
+COLUMNS = {key.removeprefix("qa_"): key for key in SCORES}
 
 
 def main() -> None:
@@ -153,7 +144,7 @@ def main() -> None:
         for part, source in (("train", args.train), ("dev", args.dev)):
             paths[part] = Path(folder) / f"{part}.spacy"
             DocBin(docs=squad_to_docs(source)).to_disk(paths[part])
-        run_all(args, lambda variant, seed: [run(variant, seed, paths)], table)
+        run_all(args, lambda variant, seed: [run(variant, seed, paths)], KEYS, COLUMNS)
 
 
 if __name__ == "__main__":
