@@ -50,7 +50,7 @@ CONFIG = ROOT / "configs/shared_transformer.cfg"
 VARIANTS = ("shared", "separate", "own")
 SPLITS = ("dev", "test")
 SECTIONS = ("gradients", "scores", "speed", "memory")
-SCORES = ("ents_f", "rel_f", "rel_strict_f")
+SCORES = ("ents_f", "rel_strict_f")
 PHASES = ("loading", "prediction", "training")
 BATCH = 8
 
@@ -178,7 +178,7 @@ def scores(
 ) -> Iterator[dict[str, Any]]:
     for variant, split in product(dict.fromkeys(variant for variant, _ in models), SPLITS):
         gold = args.data / f"{split}.json"
-        values_by_score: dict[str, list[float]] = {name: [] for name in SCORES}
+        values_by_score: dict[str, list[float]] = {name: [] for name in (*SCORES, "ner_ents_f")}
         for seed in args.seeds:
             nlp = spacy.load(models[variant, seed])
             per_component = nlp.evaluate(
@@ -187,9 +187,7 @@ def scores(
             for name in SCORES:
                 values_by_score[name].append(100 * per_component["span_relation"][name])
             if "ner" in per_component:
-                values_by_score.setdefault("ner_ents_f", []).append(
-                    100 * per_component["ner"]["ents_f"]
-                )
+                values_by_score["ner_ents_f"].append(100 * per_component["ner"]["ents_f"])
         row: dict[str, Any] = {
             "what": "scores",
             "data": args.data.name,
@@ -200,8 +198,8 @@ def scores(
         row |= {"grad_factor": args.grad_factor if variant == "shared" else None}
         row |= {"epochs": args.epochs, "seeds": len(args.seeds), "precision": args.precision}
         for name, values in values_by_score.items():
-            row[name] = round(statistics.mean(values), 2)
-            row[f"{name}_std"] = round(statistics.pstdev(values), 2)
+            row[name] = round(statistics.mean(values), 2) if values else None
+            row[f"{name}_std"] = round(statistics.stdev(values), 2) if len(values) > 1 else None
         yield row
 
 
