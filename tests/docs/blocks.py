@@ -172,6 +172,10 @@ class Run:
         assert words[:3] == ["python", "-m", "spacy"], f"{place}: {line}"
         args = self._adapt(words[3:])
         result = CliRunner().invoke(app, args)
+        if args[:2] == ["spanrel", "calibrate"]:
+            # The pipeline knows the sample by heart, so its scores cannot be too high or too low.
+            assert "E_SR938" in result.output, (place, args, result.output, result.exception)
+            return
         assert result.exit_code == 0, (place, args, result.output, result.exception)
         if args[0] == "train":
             self._take_trained(args)

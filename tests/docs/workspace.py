@@ -88,7 +88,8 @@ def _write_pipelines(folder: Path) -> None:
     model = {"name": str(folder / QA_ENCODER), "precision": "float32", "device": "cpu"}
     reader.add_pipe("extractive_qa", config={"model": model}).initialize()
     reader.to_disk(folder / "trained" / "extractive_qa")
-    reader.to_disk(folder / "reader")
+    (folder / "qa").mkdir()
+    reader.to_disk(folder / "qa" / "model-best")
 
 
 def _gold_docs() -> list[Doc]:
