@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -68,4 +69,6 @@ def test_table(script):
         }
         for score in (30.0, 32.0)
     ]
-    assert "| sentences | 4 | 3 | None | 2 | 31.00 ± 1.41 |" in script["table"](rows)
+    seeds_table = import_module("recipes").seeds_table
+    table = seeds_table(rows, script["KEYS"], script["COLUMNS"])
+    assert "| sentences | 4 | 3 | None | 2 | 31.00 ± 1.41 |" in table
