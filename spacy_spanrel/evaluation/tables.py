@@ -112,6 +112,17 @@ def _score_table(scores: Mapping[str, Any], totals: Mapping[str, Counts]) -> Tab
         )
         for name, total in totals.items()
     ]
+    if "rel_semeval_macro_f" in scores:
+        rows += [
+            (
+                "Relations, both directions of a label together",
+                *row[1:4],
+                percent(scores["rel_semeval_macro_f"]),
+                *row[5:],
+            )
+            for row in rows
+            if row[0] == VIEWS["rel"]
+        ]
     return Table("Scores", ("", "P", "R", "F", "macro F", "TP", "FP", "FN"), rows)
 
 

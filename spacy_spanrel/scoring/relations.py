@@ -10,6 +10,7 @@ borders, so gold and predicted Docs may be tokenized differently.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -25,6 +26,9 @@ from .counts import LabelledCounts
 # The borders of a span, as numbers of characters other than white space.
 Place = tuple[int, int]
 Pair = tuple[Place, Place]
+
+# SemEval-2010 Task 8 and KBP37 name the direction in the label.
+_DIRECTION = re.compile(r"\((?:e1,e2|e2,e1)\)$")
 
 
 @runtime_checkable  # spaCy checks it where a config says scorer = null
@@ -152,13 +156,17 @@ def score_pairs(
     """Score the labels of pairs.
 
     If at most one relation is predicted for each gold pair, precision, recall and F1 are those of the
-    official TACRED scorer (Zhang et al. 2017).
+    official TACRED scorer (Zhang et al. 2017). Where labels name a direction, as `Cause-Effect(e1,e2)` and
+    `Cause-Effect(e2,e1)` do, macro precision, recall and F1 are given over relations too: both labels are
+    counted together, and a prediction is right if its direction is. This is the official score of
+    SemEval-2010 Task 8 (Hendrickx et al. 2010; Other is the negative label), and it is customary for KBP37.
 
     Arguments as in `score_relations`.
-    RETURNS (dict[str, Any]): `rel_*` as in `score_relations`, and `rel_confusions`: how often each
-        label was predicted instead of another one, most frequent first.
+    RETURNS (dict[str, Any]): `rel_*` as in `score_relations`; `rel_semeval_macro_p`, `_r` and `_f` if a
+        label names a direction; and `rel_confusions`: how often each label was predicted instead of
+        another one, most frequent first.
     """
-    counts = LabelledCounts()
+    counts, undirected = LabelledCounts(), LabelledCounts()
     confusions: Counter[tuple[str, str]] = Counter()
     for example in examples:
         gold, predicted = (
@@ -166,9 +174,19 @@ def score_pairs(
             for doc in (example.reference, example.predicted)
         )
         counts.add((r.plain for r in gold), (r.plain for r in predicted))
+        undirected.add(
+            *(
+                ((_DIRECTION.sub("", r.relation.label), *r.plain) for r in relations)
+                for relations in (gold, predicted)
+            )
+        )
         confusions.update(_confusions(gold, predicted, negative_label or "no_relation"))
+    scores = counts.scores("rel")
+    if any(map(_DIRECTION.search, counts.per_label)):
+        semeval = undirected.scores("rel_semeval")
+        scores |= {key: value for key, value in semeval.items() if "_macro_" in key}
     return {
-        **counts.scores("rel"),
+        **scores,
         "rel_confusions": [
             {"gold": gold_label, "predicted": predicted_label, "count": count}
             for (gold_label, predicted_label), count in confusions.most_common()

@@ -91,6 +91,19 @@ def test_all_outcomes_are_rows(
     assert len([text for text in captions if text.startswith("Confusion")]) == len(part.confusions)
 
 
+def test_relations_with_both_directions_together() -> None:
+    gold = make([], [(JOHN, ACME, "A(e1,e2)"), (ACME, JOHN, "A(e2,e1)")])
+    found = evaluation_of(pair_up((gold, make([], [(JOHN, ACME, "A(e1,e2)")]))), pairs=True)
+    (scores, *_) = component_tables(found.components[0])
+    assert scores.rows == [
+        ("Relations", "100.00", "50.00", "66.67", "50.00", "1", "0", "1"),
+        (
+            "Relations, both directions of a label together",
+            *("100.00", "50.00", "66.67", "66.67", "1", "0", "1"),
+        ),
+    ]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_compared_with_right_predictions(
     name: str, pipelines: dict[str, Path], corpora: dict[str, Path]

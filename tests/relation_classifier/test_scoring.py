@@ -188,6 +188,40 @@ def test_micro_macro_and_per_type() -> None:
     assert [scores[f"rel_macro_{x}"] for x in "prf"] == pytest.approx([0.25, 0.5, 1 / 3])
 
 
+def test_relations_with_both_directions_together() -> None:
+    gold = make((JOHN, ACME, "A(e1,e2)"), (ACME, PARIS, "A(e2,e1)"), (JOHN, PARIS, "B(e1,e2)"))
+    # One direction of A is wrong; another B is found.
+    predicted = make(
+        (JOHN, ACME, "A(e1,e2)"),
+        (ACME, PARIS, "A(e1,e2)"),
+        (JOHN, PARIS, "B(e1,e2)"),
+        (PARIS, JOHN, "B(e2,e1)"),
+    )
+    scores = score(gold, predicted)
+    assert [scores[f"rel_semeval_macro_{x}"] for x in "prf"] == pytest.approx(
+        [(1 / 2 + 1 / 2) / 2, (1 / 2 + 1) / 2, (1 / 2 + 2 / 3) / 2]
+    )
+    assert prf(scores) == pytest.approx([1 / 2, 2 / 3, 4 / 7])
+    assert "rel_semeval_macro_f" not in score(make(WORKS), make(WORKS))
+
+
+def test_equal_to_the_official_scorer_of_semeval(shared_dir: Path) -> None:
+    official = json.loads((shared_dir / "golden" / "semeval_scorer.json").read_text("utf-8"))
+    gold, predicted = official["gold"], official["predicted"]
+    scores = score_pairs(
+        [
+            Example(make((JOHN, ACME, predicted[key])), make((JOHN, ACME, label)))
+            for key, label in gold.items()
+        ],
+        negative_label="Other",
+    )
+    # The first of the three evaluations that it prints is over labels, and the last is the official one.
+    printed = official["macro_excluding_other_in_the_order_printed"]
+    for name, values in (("rel_macro", printed[0]), ("rel_semeval_macro", printed[2])):
+        assert [f"{100 * scores[f'{name}_{x}']:.2f}" for x in "prf"] == values
+    assert printed[2][2] == official["official_macro_f1"][0]
+
+
 def test_confusions_come_by_number() -> None:
     wrong = (JOHN, ACME, "based")
     examples = [
