@@ -403,7 +403,10 @@ class SpanRelation(TorchPipe):
             reach.max_distance,
         )
         logits = heads.predict_pairs(
-            encoded, torch.from_numpy(entities.spans), torch.from_numpy(pairs)
+            encoded,
+            torch.from_numpy(entities.spans),
+            torch.from_numpy(pairs),
+            torch.from_numpy(entities.types),
         )
         probabilities = torch.sigmoid(logits / self.cfg["temperature"]).float().cpu().numpy()
         relations = self._choose_relations(entities, pairs, probabilities)
@@ -628,7 +631,7 @@ class SpanRelation(TorchPipe):
         encoded, backprop = self.model.begin_update(docs)
         targets = self.make_targets(examples, self._reach(docs, encoded))
         logits, backprop_heads = begin_update_heads(
-            self.model, encoded, targets.spans, targets.pairs
+            self.model, encoded, targets.spans, targets.pairs, targets.types
         )
         losses, gradients = self.get_losses(targets, *logits)
         cast(EncoderBackprop, backprop)(*backprop_heads(gradients))
@@ -706,16 +709,18 @@ class SpanRelation(TorchPipe):
         columns = {label: i for i, label in enumerate(self.relation_labels)}
         for head, _, label in gold.relations:
             check_gold_label(self.name, "a relation", label, columns, doc[head[0] : head[1]].text)
+        class_of = {label: i + 1 for i, label in enumerate(self.entity_labels)}
         if self._takes_entities:
-            ranges = sorted({(span.start, span.end) for span in self._entities_of(doc)})
+            label_of = {(span.start, span.end): span.label_ for span in self._entities_of(doc)}
+            ranges = sorted(label_of)
             entities, classes = [], []
+            types = [class_of.get(label_of[span], 0) for span in ranges]
         else:
-            class_of = {label: i + 1 for i, label in enumerate(self.entity_labels)}
             entities = sorted(set(gold.entities))
             for start, end, label in entities:
                 check_gold_label(self.name, "an entity type", label, class_of, doc[start:end].text)
             ranges = [(start, end) for start, end, _ in entities]
-            classes = [class_of[label] for _, _, label in entities]
+            classes = types = [class_of[label] for _, _, label in entities]
         spans = np.asarray(ranges, dtype=np.int64).reshape(-1, 2)
         row_of_span = {span: row for row, span in enumerate(ranges)}
         related = look_up_relations(
@@ -748,6 +753,9 @@ class SpanRelation(TorchPipe):
             np.concatenate([related.pairs, negative]),
             labels,
             np.pad(related.targets, ((0, len(negative)), (0, 0))),
+            # Class 0, "no entity", becomes the unknown type.
+            (np.asarray(types + [0] * (len(spans) - len(types))) - 1).astype(np.int64)
+            % (1 + len(class_of)),
             weights if gold.entity_weights else None,
             np.pad(related.weights, ((0, len(negative)), (0, 0)), constant_values=1)
             if gold.relation_weights

@@ -21,7 +21,14 @@ from ..arrays import IntArray
 from ..encoding.encoder import EncodedDocs, EncoderBackprop
 from ..encoding.shim import TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
+from ..settings import check_settings, number, whole_number
 from .network import HeadSettings, SpERTHeads
+
+RULES = {
+    "distance_embedding": whole_number(0),
+    "type_embedding": whole_number(0),
+    "type_noise": number(0, 1),
+}
 
 SpERTModel = Model[list[Doc], EncodedDocs]
 # From gradients of span logits and pair logits to those of the encoded pieces and [CLS] vectors.
@@ -45,6 +52,9 @@ def SpERT(
     dropout: float = 0.1,
     boundaries: bool = False,
     relation_bias: float = -2.0,
+    distance_embedding: int = 0,
+    type_embedding: int = 0,
+    type_noise: float = 0.0,
 ) -> SpERTModel:
     """Classify spans and pairs of spans jointly, on one pass of an encoder.
 
@@ -56,8 +66,27 @@ def SpERT(
         its pieces.
     relation_bias (float): Initial bias of each relation. A pair starts with the probability 0.12 of
         each relation at -2, with 0.5 at 0, as in the original program.
+    distance_embedding (int): Width of an embedding of the number of tokens between head and tail, in
+        buckets (0 to 4, 5 to 7, 8 to 15, 16 to 31, 32 to 63, more; and overlapping) and by which of
+        the two comes first. It joins the representation of a pair. 0: none.
+    type_embedding (int): Width of an embedding of the entity types of head and tail, which join the
+        representation of a pair: the predicted ones (or, with entities = "doc", those of the Doc)
+        and in training those of the annotation. 0: none.
+    type_noise (float): With a `type_embedding`: probability that a type is replaced by another one in
+        training, because predicted types are not always right.
     RETURNS (Model[list[Doc], EncodedDocs]): The model.
+    RAISES (ValueError): If a setting has a value that it cannot have.
     """
+    settings = {
+        "size_embedding": size_embedding,
+        "dropout": dropout,
+        "boundaries": boundaries,
+        "relation_bias": relation_bias,
+        "distance_embedding": distance_embedding,
+        "type_embedding": type_embedding,
+        "type_noise": type_noise,
+    }
+    check_settings("spacy-spanrel.SpERT.v1", settings, RULES)
     device = getattr(encoder.shims[0], "device_setting", "auto") if encoder.shims else "auto"
     return Model(
         "spert",
@@ -68,27 +97,22 @@ def SpERT(
         # The heads are small and sum over many values: float32 always.
         shims=[TorchShim(build_heads, device=device, precision="float32")],
         refs={"encoder": encoder},
-        attrs={
-            "size_embedding": size_embedding,
-            "dropout": dropout,
-            "boundaries": boundaries,
-            "relation_bias": relation_bias,
-        },
+        attrs=settings,
     )
 
 
 def _init(model: SpERTModel, X: Any = None, Y: Any = None) -> None:
     encoder = model.get_ref("encoder")
     encoder.initialize()
-    settings = HeadSettings(
+    settings = dict(model.attrs)
+    relation_bias = settings.pop("relation_bias")
+    shapes = HeadSettings(
         width=encoder.get_dim("nO"),
         n_entity_types=model.get_dim("n_entity_types"),
         n_relation_types=model.get_dim("n_relation_types"),
-        size_embedding=model.attrs["size_embedding"],
-        dropout=model.attrs["dropout"],
-        boundaries=model.attrs["boundaries"],
+        **settings,
     )
-    set_heads(model, SpERTHeads(settings, model.attrs["relation_bias"]))
+    set_heads(model, SpERTHeads(shapes, relation_bias))
 
 
 def set_heads(model: SpERTModel, heads: SpERTHeads) -> None:
@@ -129,7 +153,11 @@ def forward(
 
 
 def begin_update_heads(
-    model: SpERTModel, encoded: EncodedDocs, spans: IntArray, pairs: IntArray
+    model: SpERTModel,
+    encoded: EncodedDocs,
+    spans: IntArray,
+    pairs: IntArray,
+    types: IntArray | None = None,
 ) -> tuple[tuple[Tensor, Tensor], HeadsBackprop]:
     """Classify spans and pairs in training.
 
@@ -137,6 +165,8 @@ def begin_update_heads(
     encoded (EncodedDocs): Returned by the model.
     spans (int64 array, (n_spans, 2)): Token ranges, numbered through the batch.
     pairs (int64 array, (n_pairs, 2)): Rows (head, tail) of `spans`.
+    types (int64 array, (n_spans,) | None): Entity type of each span that is in a pair; the number of
+        types for an unknown one. None: all are unknown.
     RETURNS (tuple): Logits of the spans, ``(n_spans, 1 + n_entity_types)``, and of the pairs,
         ``(n_pairs, n_relation_types)``; and the backpropagation, which takes the gradients of both
         and returns those of the pieces and of the [CLS] vectors.
@@ -147,7 +177,12 @@ def begin_update_heads(
     heads.train()
     with torch.enable_grad():
         leaves = replace(encoded, pieces=pieces, context=context)
-        logits = heads(leaves, torch.from_numpy(spans), torch.from_numpy(pairs))
+        logits = heads(
+            leaves,
+            torch.from_numpy(spans),
+            torch.from_numpy(pairs),
+            None if types is None else torch.from_numpy(types),
+        )
     heads.eval()
 
     def backprop(gradients: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:

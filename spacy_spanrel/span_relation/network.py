@@ -20,6 +20,11 @@ from ..encoding.transfer import to_device
 
 # Rows of the size embedding, as in the original program: longer spans share the last one.
 SIZE_ROWS = 100
+# First distances of the buckets of token distances: 0 to 4, 5 to 7, 8 to 15 and so on, as in Lee et al.
+# (2017), "End-to-end Neural Coreference Resolution".
+_DISTANCES = torch.tensor([0, 1, 2, 3, 4, 5, 8, 16, 32, 64])
+# Number of buckets: each of these for either order of head and tail, and one for overlapping spans.
+DISTANCE_ROWS = 1 + 2 * len(_DISTANCES)
 # Number of pairs that are represented at once in prediction; bounds memory.
 _PAIR_BLOCK = 8192
 
@@ -34,6 +39,9 @@ class HeadSettings:
     size_embedding (int): Width of the embedding of a span's number of tokens.
     dropout (float): Dropout of both concatenations.
     boundaries (bool): Whether spans are represented by their first and last token as well.
+    distance_embedding (int): Width of the embedding of the token distance of a pair; 0 for none.
+    type_embedding (int): Width of the embedding of an entity type in a pair; 0 for none.
+    type_noise (float): Probability that a type is replaced by another one in training.
     """
 
     width: int
@@ -42,6 +50,9 @@ class HeadSettings:
     size_embedding: int
     dropout: float
     boundaries: bool
+    distance_embedding: int = 0
+    type_embedding: int = 0
+    type_noise: float = 0.0
 
 
 class SpERTHeads(nn.Module):
@@ -62,7 +73,9 @@ class SpERTHeads(nn.Module):
             1 + settings.n_entity_types,
         )
         self.rel_classifier = nn.Linear(
-            settings.width + 2 * self.span_width + 2 * settings.size_embedding,
+            settings.width
+            + 2 * (self.span_width + settings.size_embedding + settings.type_embedding)
+            + settings.distance_embedding,
             settings.n_relation_types,
         )
         self.dropout = nn.Dropout(settings.dropout)
@@ -71,13 +84,19 @@ class SpERTHeads(nn.Module):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
         nn.init.constant_(self.rel_classifier.bias, relation_bias)
+        # The last row is for types that the training data did not have, and for spans without a type.
+        self.type_embeddings = _embedding(1 + settings.n_entity_types, settings.type_embedding)
+        self.distance_embeddings = _embedding(DISTANCE_ROWS, settings.distance_embedding)
 
-    def forward(self, encoded: EncodedDocs, spans: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, encoded: EncodedDocs, spans: Tensor, pairs: Tensor, types: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Classify given spans and pairs, as in the paper. Used in training.
 
         encoded (EncodedDocs): The encoded Docs.
         spans (Tensor): Token ranges, int64, on the CPU. *Shape:* ``(n_spans, 2)``
         pairs (Tensor): Rows (head, tail) of `spans`, int64, on the CPU. *Shape:* ``(n_pairs, 2)``
+        types (Tensor | None): From `attributes`.
         RETURNS (tuple[Tensor, Tensor]): Logits. *Shapes:* ``(n_spans, 1 + n_entity_types)`` and
             ``(n_pairs, n_relation_types)``
         """
@@ -91,12 +110,17 @@ class SpERTHeads(nn.Module):
         span_logits = self.classify_spans(
             encoded.context.index_select(0, window), represented, sizes
         )
+        attributes = self.attributes(sizes, types)
+        distances = None
+        if self.distance_embeddings is not None:
+            distances = self.distance_embeddings(to_device(distance_rows(spans, pairs), device))
         pair_logits = self.classify_pairs(
             table(between),
             represented.index_select(0, pairs_there[:, 0]),
             represented.index_select(0, pairs_there[:, 1]),
-            sizes.index_select(0, pairs_there[:, 0]),
-            sizes.index_select(0, pairs_there[:, 1]),
+            attributes.index_select(0, pairs_there[:, 0]),
+            attributes.index_select(0, pairs_there[:, 1]),
+            distances,
         )
         return span_logits, pair_logits
 
@@ -150,12 +174,15 @@ class SpERTHeads(nn.Module):
                 logits[start : start + len(running), k] += finite @ span_weight
         return logits
 
-    def predict_pairs(self, encoded: EncodedDocs, spans: Tensor, pairs: Tensor) -> Tensor:
+    def predict_pairs(
+        self, encoded: EncodedDocs, spans: Tensor, pairs: Tensor, types: Tensor | None = None
+    ) -> Tensor:
         """Classify pairs of entities, with memory that does not grow with the number of pairs.
 
         encoded (EncodedDocs): The encoded Docs.
         spans (Tensor): Token ranges of the entities, int64, on the CPU. *Shape:* ``(n_spans, 2)``
         pairs (Tensor): Rows (head, tail) of `spans`, int64, on the CPU. *Shape:* ``(n_pairs, 2)``
+        types (Tensor | None): From `attributes`.
         RETURNS (Tensor): Logits. *Shape:* ``(n_pairs, n_relation_types)``
         """
         n_types = self.settings.n_relation_types
@@ -166,13 +193,17 @@ class SpERTHeads(nn.Module):
             ranges, between = _piece_ranges(encoded.token_pieces, spans, pairs)
             table = RangeMax(encoded.pieces, _longest(ranges, between))
             represented = self.represent(table, encoded.token_pieces, spans)
-            sizes = self.sizes(spans)
+            attributes = self.attributes(self.sizes(spans), types)
+            distances = None
+            if self.distance_embeddings is not None:
+                distances = to_device(distance_rows(spans, pairs), encoded.pieces.device)
             blocks = [
                 self.classify_entity_pairs(
                     table(between[start : start + _PAIR_BLOCK]),
                     represented,
-                    sizes,
+                    attributes,
                     pairs_there[start : start + _PAIR_BLOCK],
+                    None if distances is None else distances[start : start + _PAIR_BLOCK],
                 )
                 for start in range(0, len(pairs), _PAIR_BLOCK)
             ]
@@ -188,6 +219,27 @@ class SpERTHeads(nn.Module):
         rows = to_device(rows, self.size_embeddings.weight.device)
         embedded: Tensor = self.size_embeddings(rows)
         return embedded
+
+    def attributes(self, sizes: Tensor, types: Tensor | None) -> Tensor:
+        """Join the sizes of spans and, with a `type_embedding`, their embedded entity types.
+
+        In training, a type is replaced by another one with the probability `type_noise`: it comes from
+        the annotation then, and in prediction from a classifier that errs.
+
+        sizes (Tensor): From `sizes`. *Shape:* ``(n_spans, size_embedding)``
+        types (Tensor | None): Entity types, int64, on the CPU; `n_entity_types` for an unknown one.
+            None: all are unknown. *Shape:* ``(n_spans,)``
+        RETURNS (Tensor): *Shape:* ``(n_spans, size_embedding + type_embedding)``
+        """
+        if self.type_embeddings is None:
+            return sizes
+        unknown = self.settings.n_entity_types
+        if types is None:
+            types = torch.full((len(sizes),), unknown)
+        if self.training and self.settings.type_noise and unknown:
+            others = (types + torch.randint(1, 1 + unknown, types.shape)) % (1 + unknown)
+            types = torch.where(torch.rand(len(types)) < self.settings.type_noise, others, types)
+        return torch.cat([sizes, self.type_embeddings(to_device(types, sizes.device))], dim=1)
 
     def represent(self, table: RangeMax, token_pieces: Tensor, spans: Tensor) -> Tensor:
         """Represent spans by the maximum over their pieces (and, with `boundaries`, by those over the
@@ -219,39 +271,85 @@ class SpERTHeads(nn.Module):
         return logits
 
     def classify_pairs(
-        self, between: Tensor, head: Tensor, tail: Tensor, head_size: Tensor, tail_size: Tensor
+        self,
+        between: Tensor,
+        head: Tensor,
+        tail: Tensor,
+        head_attributes: Tensor,
+        tail_attributes: Tensor,
+        distances: Tensor | None = None,
     ) -> Tensor:
         """Classify given ordered pairs of spans.
 
         between (Tensor): Maximum over the pieces between the spans. *Shape:* ``(n_pairs, width)``
         head, tail (Tensor): From `represent`. *Shape:* ``(n_pairs, span_width)``
-        head_size, tail_size (Tensor): From `sizes`. *Shape:* ``(n_pairs, size_embedding)``
+        head_attributes, tail_attributes (Tensor): From `attributes`.
+            *Shape:* ``(n_pairs, size_embedding + type_embedding)``
+        distances (Tensor | None): Embedded distances. *Shape:* ``(n_pairs, distance_embedding)``
         RETURNS (Tensor): Logits. *Shape:* ``(n_pairs, n_relation_types)``
         """
-        logits: Tensor = self.rel_classifier(
-            self.dropout(torch.cat([between, head, tail, head_size, tail_size], dim=1))
-        )
+        parts = [between, head, tail, head_attributes, tail_attributes]
+        if distances is not None:
+            parts.append(distances)
+        logits: Tensor = self.rel_classifier(self.dropout(torch.cat(parts, dim=1)))
         return logits
 
     def classify_entity_pairs(
-        self, between: Tensor, represented: Tensor, sizes: Tensor, pairs: Tensor
+        self,
+        between: Tensor,
+        represented: Tensor,
+        attributes: Tensor,
+        pairs: Tensor,
+        distances: Tensor | None = None,
     ) -> Tensor:
-        """Classify many pairs of few spans: each span is projected once as head and once as tail.
+        """Classify many pairs of few spans: each span is projected once as head and once as tail, and
+        each distance once.
 
         between (Tensor): Maximum over the pieces between the spans. *Shape:* ``(n_pairs, width)``
         represented (Tensor): From `represent`. *Shape:* ``(n_spans, span_width)``
-        sizes (Tensor): From `sizes`. *Shape:* ``(n_spans, size_embedding)``
+        attributes (Tensor): From `attributes`. *Shape:* ``(n_spans, size_embedding + type_embedding)``
         pairs (Tensor): Rows (head, tail) of the spans, int64. *Shape:* ``(n_pairs, 2)``
+        distances (Tensor | None): From `distance_rows`; None without a `distance_embedding`.
+            *Shape:* ``(n_pairs,)``
         RETURNS (Tensor): Logits. *Shape:* ``(n_pairs, n_relation_types)``
         """
-        width, span, size = self.settings.width, self.span_width, self.settings.size_embedding
-        between_w, head_w, tail_w, head_size_w, tail_size_w = torch.split(
-            self.rel_classifier.weight, [width, span, span, size, size], dim=1
+        width, span, rest = self.settings.width, self.span_width, attributes.shape[1]
+        between_w, head_w, tail_w, head_rest_w, tail_rest_w, distance_w = torch.split(
+            self.rel_classifier.weight,
+            [width, span, span, rest, rest, self.settings.distance_embedding],
+            dim=1,
         )
-        as_head = represented @ head_w.T + sizes @ head_size_w.T
-        as_tail = represented @ tail_w.T + sizes @ tail_size_w.T
+        as_head = represented @ head_w.T + attributes @ head_rest_w.T
+        as_tail = represented @ tail_w.T + attributes @ tail_rest_w.T
         logits: Tensor = between @ between_w.T + self.rel_classifier.bias
+        if self.distance_embeddings is not None:
+            logits = logits + (self.distance_embeddings.weight @ distance_w.T)[distances]
         return logits + as_head[pairs[:, 0]] + as_tail[pairs[:, 1]]
+
+
+def distance_rows(spans: Tensor, pairs: Tensor) -> Tensor:
+    """Find the bucket of the number of tokens between the spans of each pair.
+
+    spans (Tensor): Token ranges, int64, on the CPU. *Shape:* ``(n_spans, 2)``
+    pairs (Tensor): Rows (head, tail) of `spans`, int64, on the CPU. *Shape:* ``(n_pairs, 2)``
+    RETURNS (Tensor): Rows of the distance embedding, int64, on the CPU: 0 for overlapping spans; then
+        those of heads before their tails, from near to far; then those of tails before their heads.
+        *Shape:* ``(n_pairs,)``
+    """
+    head, tail = spans[pairs[:, 0]], spans[pairs[:, 1]]
+    between = torch.maximum(tail[:, 0] - head[:, 1], head[:, 0] - tail[:, 1])
+    rows = torch.bucketize(between, _DISTANCES, right=True)
+    tail_first = (head[:, 0] >= tail[:, 1]) & (rows > 0)
+    return rows + tail_first * len(_DISTANCES)
+
+
+def _embedding(n_rows: int, width: int) -> nn.Embedding | None:
+    """Make an embedding with fresh weights, or none (and draw no random numbers) if it has no width."""
+    if not width:
+        return None
+    embedding = nn.Embedding(n_rows, width)
+    nn.init.normal_(embedding.weight, std=0.02)
+    return embedding
 
 
 def _piece_ranges(token_pieces: Tensor, spans: Tensor, pairs: Tensor) -> tuple[Tensor, Tensor]:

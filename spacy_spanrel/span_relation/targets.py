@@ -21,6 +21,8 @@ class Targets:
     pairs (int64 array, (n_pairs, 2)): Rows (head, tail) of `spans`.
     span_labels (int64 array, (n_spans,)): Class of each span; 0 is "no entity".
     pair_targets (float32 array, (n_pairs, n_relation_types)): 1 where the relation holds.
+    types (int64 array, (n_spans,)): Entity type of each span, for the pairs; the number of types
+        stands for an unknown one.
     span_weights (float32 array, (n_spans,) | None): Weight of each span in the loss; None for 1.
     pair_weights (float32 array, (n_pairs, n_relation_types) | None): Weight of each target likewise.
         A relation's weight is that of its own target. That other relations do not hold between its
@@ -31,6 +33,7 @@ class Targets:
     pairs: IntArray
     span_labels: IntArray
     pair_targets: FloatArray
+    types: IntArray
     span_weights: FloatArray | None = None
     pair_weights: FloatArray | None = None
 
@@ -157,6 +160,7 @@ def join_targets(
                 *(part.pair_targets for part in parts),
             ]
         ),
+        np.concatenate([empty[:, 0], *(part.types for part in parts)]),
         span_weights,
         pair_weights,
     )

@@ -99,7 +99,15 @@ _ENCODER = {
     "precision": "bfloat16",
     "device": "cpu",
 }
-_HEADS = {"size_embedding": 4, "dropout": 0.75, "boundaries": True, "relation_bias": -1.0}
+_HEADS = {
+    "size_embedding": 4,
+    "dropout": 0.75,
+    "boundaries": True,
+    "relation_bias": -1.0,
+    "distance_embedding": 3,
+    "type_embedding": 2,
+    "type_noise": 0.5,
+}
 MODEL: dict[str, dict[str, Any]] = {
     "span_relation": {**_HEADS, "encoder": {**_ENCODER, "window_overlap": 8}},
     "relation_classifier": {**_ENCODER, "head_dropout": 0.75},

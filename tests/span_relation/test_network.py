@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,16 +13,24 @@ from torch import Tensor
 from spacy_spanrel.encoding.range_max import RangeMax
 from spacy_spanrel.pairing import text_ends
 from spacy_spanrel.span_relation.candidates import all_spans
-from spacy_spanrel.span_relation.network import SIZE_ROWS, HeadSettings, SpERTHeads
+from spacy_spanrel.span_relation.network import (
+    DISTANCE_ROWS,
+    SIZE_ROWS,
+    HeadSettings,
+    SpERTHeads,
+    distance_rows,
+)
 
 WIDTH, SIZE, N_TYPES, N_RELATIONS = 8, 5, 3, 4
 
 
 def make_heads(
-    boundaries: bool = False, dropout: float = 0.1, n_relations: int = N_RELATIONS
+    boundaries: bool = False, dropout: float = 0.1, n_relations: int = N_RELATIONS, **settings: Any
 ) -> SpERTHeads:
     torch.manual_seed(0)
-    heads = SpERTHeads(HeadSettings(WIDTH, N_TYPES, n_relations, SIZE, dropout, boundaries))
+    heads = SpERTHeads(
+        HeadSettings(WIDTH, N_TYPES, n_relations, SIZE, dropout, boundaries, **settings)
+    )
     for parameter in heads.parameters():
         torch.nn.init.normal_(parameter)
     return heads.eval()
@@ -182,6 +191,71 @@ def test_pairs_equal_naive_spert(boundaries: bool) -> None:
     expected = naive_pair_logits(heads, batch, spans, pairs)
     torch.testing.assert_close(pair_logits, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(factored, expected, atol=1e-4, rtol=1e-4)
+
+
+@st.composite
+def spans_with_pairs(draw: st.DrawFn) -> tuple[list[list[int]], Tensor, Tensor, Tensor | None]:
+    """Draw the pieces of some Docs, spans of their tokens, pairs of the spans and types of the spans."""
+    pieces_of = draw(PIECES.filter(any))
+    offsets = np.cumsum([0, *map(len, pieces_of)])
+    every = all_spans(text_ends(offsets), 4)
+    rows = st.integers(0, len(every) - 1)
+    spans = every[draw(st.lists(rows, min_size=1, max_size=6))]
+    row = st.integers(0, len(spans) - 1)
+    pairs = draw(st.lists(st.tuples(row, row), max_size=8))
+    types = st.lists(st.integers(0, N_TYPES), min_size=len(spans), max_size=len(spans))
+    drawn = draw(st.none() | types)
+    return (
+        pieces_of,
+        torch.from_numpy(spans),
+        torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2),
+        None if drawn is None else torch.tensor(drawn),
+    )
+
+
+@given(spans_with_pairs(), st.booleans(), st.sampled_from([0, 3]), st.sampled_from([0, 2]))
+@torch.no_grad()
+def test_pairs_are_classified_alike_in_training_and_prediction(
+    case: tuple[list[list[int]], Tensor, Tensor, Tensor | None],
+    boundaries: bool,
+    distance: int,
+    kind: int,
+) -> None:
+    pieces_of, spans, pairs, types = case
+    heads = make_heads(boundaries, distance_embedding=distance, type_embedding=kind)
+    encoded = SimpleNamespace(**make_batch(pieces_of))
+    span_logits, pair_logits = heads(encoded, spans, pairs, types)
+    predicted = heads.predict_pairs(encoded, spans, pairs, types)
+    torch.testing.assert_close(predicted, pair_logits, atol=1e-4, rtol=1e-4)
+    everything = heads.predict_spans(encoded, 4)[spans[:, 0], spans[:, 1] - spans[:, 0] - 1]
+    torch.testing.assert_close(everything, span_logits, atol=1e-4, rtol=1e-4)
+
+
+def test_distance_rows() -> None:
+    far = [0, 1, 4, 5, 7, 8, 15, 16, 63, 64, 500]
+    spans = torch.tensor([[10, 13], [12, 14], [10, 13], *([13 + n, 14 + n] for n in far)])
+    pairs = torch.tensor([[0, i] for i in range(1, len(spans))])
+    buckets = [1, 2, 5, 6, 6, 7, 7, 8, 9, 10, 10]
+    assert distance_rows(spans, pairs).tolist() == [0, 0, *buckets]
+    other_half = DISTANCE_ROWS // 2
+    assert distance_rows(spans, pairs.flip(1)).tolist() == [
+        0,
+        0,
+        *(b + other_half for b in buckets),
+    ]
+
+
+def test_type_noise_replaces_types_by_others_in_training() -> None:
+    heads = make_heads(type_embedding=2, type_noise=1.0)
+    types, sizes = torch.arange(N_TYPES + 1).repeat(50), torch.zeros(50 * (N_TYPES + 1), SIZE)
+    rows = heads.type_embeddings.weight
+    assert torch.equal(heads.attributes(sizes, types)[:, SIZE:], rows[types])
+    heads.train()
+    noisy = torch.cdist(heads.attributes(sizes, types)[:, SIZE:], rows).argmin(dim=1)
+    assert (noisy != types).all()
+    assert {*zip(types.tolist(), noisy.tolist(), strict=True)} == {
+        (a, b) for a in range(N_TYPES + 1) for b in range(N_TYPES + 1) if a != b
+    }
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spacy
@@ -24,6 +25,7 @@ from .util import (
     make_examples,
     make_nlp,
     model_config,
+    scores_of,
     targets_of,
     the_pipe,
 )
@@ -187,6 +189,48 @@ def test_architecture(checkpoint: Path, size: int, boundaries: bool) -> None:
         assert [annotations_of(doc) for doc in nlp.pipe(TEXTS)] == GOLD
         again = spacy.util.load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
         assert [annotations_of(doc) for doc in again.pipe(TEXTS)] == GOLD
+
+
+PAIR_SETTINGS = {"distance_embedding": 3, "type_embedding": 5, "type_noise": 0.05}
+
+
+def test_types_and_distance_of_pairs(checkpoint: Path) -> None:
+    nlp, pipe = make_nlp(checkpoint, model=model_config(checkpoint, **PAIR_SETTINGS))
+    examples = make_examples(nlp)
+    initialize(nlp, examples)
+    assert pipe.model.shims[0].module.rel_classifier.weight.shape == (4, 3 * 32 + 2 * (4 + 5) + 3)
+    train(nlp, examples, 60)
+    assert [annotations_of(doc) for doc in nlp.pipe(TEXTS)] == GOLD
+    again = spacy.util.load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
+    docs, loaded = list(nlp.pipe(TEXTS)), list(again.pipe(TEXTS))
+    assert list(map(scores_of, docs)) == list(map(scores_of, loaded))
+    # Relations depend on the types: here the type of each entity is that of the next class.
+    heads = pipe.model.shims[0].module
+    heads.type_embeddings.weight.data = heads.type_embeddings.weight.data.roll(1, dims=0)
+    assert list(map(scores_of, nlp.pipe(TEXTS))) != list(map(scores_of, docs))
+
+
+@pytest.mark.parametrize("entities", ["predict", "doc"])
+def test_types_in_training(checkpoint: Path, entities: str) -> None:
+    model = model_config(checkpoint, type_embedding=2)
+    nlp, pipe = make_nlp(checkpoint, model=model, entities=entities)
+    examples = make_examples(nlp)
+    initialize(nlp, examples)
+    doc = examples[0].predicted
+    doc.set_ents([Span(doc, 0, 2, label="Org"), Span(doc, 4, 5, label="New")])
+    targets = targets_of(pipe, examples[:1])
+    gold = {"predict": {(0, 2): 2, (4, 5): 1, (6, 7): 0}, "doc": {(0, 2): 1, (4, 5): 3}}[entities]
+    expected = [gold.get((start, end), 3) for start, end in targets.spans.tolist()]
+    assert targets.types.tolist() == expected
+    assert set(gold) <= {*map(tuple, targets.spans.tolist())}
+
+
+@pytest.mark.parametrize(
+    "settings", [{"distance_embedding": -1}, {"type_embedding": -3}, {"type_noise": 1.5}]
+)
+def test_bad_settings_of_the_model_are_refused(checkpoint: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"E_SR302.*{next(iter(settings))}"):
+        make_nlp(checkpoint, model=model_config(checkpoint, **settings))
 
 
 @pytest.mark.parametrize(
