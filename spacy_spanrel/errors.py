@@ -329,6 +329,10 @@ class Errors:
         "[E_SR502] The corpus reader has no path. Give a .spacy file or a folder of such files, for "
         "example with --paths.train and --paths.dev."
     )
+    E507 = (
+        "[E_SR507] average_decay must be at least 0 (no averages) and below 1, and not {value}. Check "
+        "[training.optimizer] in your config."
+    )
 
     # relation_classifier
     E701 = (
@@ -699,10 +703,6 @@ class Warnings:
         "[W_SR102] {n} of {total} gold entities are longer than max_span_size = {size} tokens and can "
         "never be predicted (longest: {longest} tokens). Raise max_span_size in the config if they "
         "matter. First of them: {examples}"
-    )
-    W103 = (
-        "[W_SR103] use_averages = true has no effect on the weights of transformers, and keeps a second "
-        "copy of the others. Set use_averages = false in [training.optimizer]."
     )
     W104 = (
         "[W_SR104] The training data of component '{name}' holds no relations: it will learn entities "

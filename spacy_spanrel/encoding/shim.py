@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..errors import Errors
-from .step import step
+from .step import averaged, step
 from .storage import Reader, pack_binary, pack_weights, packer, unpack_weights
 
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
@@ -196,7 +196,9 @@ class TorchShim(Shim):
 
     @contextlib.contextmanager
     def use_params(self, params: Any) -> Iterator[None]:
-        yield
+        """Compute with the averages of an optimizer in this context."""
+        with averaged(self, params) if self.is_initialized else contextlib.nullcontext():
+            yield
 
     def to_device(self, device_type: str, device_id: int) -> None:
         self._device = (

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
 import torch
 from thinc.optimizers import Optimizer
 from torch import nn
-
-from ..errors import Warnings, warn
 
 # Key in the cfg of a shim: True if all of its weights belong to a head, or the prefixes of the
 # names of those that do.
@@ -20,10 +19,13 @@ HEAD = "is_head"
 class Trainable(Protocol):
     """The part of a `TorchShim` that a step needs.
 
+    id (int): Its number, by which an optimizer keeps the averages of its weights.
     module (nn.Module): The network.
     cfg (dict): Its settings, with or without `HEAD`.
     is_initialized (bool): Whether there is a network yet.
     """
+
+    id: int
 
     @property
     def module(self) -> nn.Module: ...
@@ -47,7 +49,7 @@ def step(shims: Iterable[Trainable], optimizer: Optimizer) -> None:
 
     shims (Iterable[Trainable]): Shims that are stepped together: one norm clips all their gradients.
     optimizer (Optimizer): Source of the present learn_rate, b1, b2, eps, L2 (as decoupled weight
-        decay) and grad_clip, and of head_learn_rate if it has one.
+        decay) and grad_clip, and of head_learn_rate if it has one. If it keeps averages, they follow.
     """
     shims = [shim for shim in shims if shim.is_initialized]
     if not shims:
@@ -79,6 +81,57 @@ def step(shims: Iterable[Trainable], optimizer: Optimizer) -> None:
         if weight.grad is not None:
             weight._steps = steps_of(weight) + 1  # type: ignore[attr-defined]
     torch_optimizer.zero_grad(set_to_none=True)
+    if optimizer.averages is not None:
+        _average(shims, optimizer, torch_optimizer.param_groups[0]["steps"])
+
+
+def _average(shims: Iterable[Trainable], optimizer: Optimizer, n_steps: int) -> None:
+    """Move the averages of all trained weights towards the weights.
+
+    The decay grows with the number of steps, as in thinc's averages of its own weights (and in
+    TensorFlow's), so that the first weights are soon forgotten.
+    """
+    averages: Any = optimizer.averages
+    decay = min(getattr(optimizer, "average_decay", 0.9999), (1 + n_steps) / (10 + n_steps))
+    olds, weights = [], []
+    for shim in shims:
+        for name, weight in shim.module.named_parameters():
+            if not steps_of(weight):
+                continue
+            if (shim.id, name) in averages:
+                olds.append(averages[shim.id, name])
+                weights.append(weight.detach())
+            else:
+                averages[shim.id, name] = weight.detach().clone()
+    if olds:
+        torch._foreach_lerp_(olds, weights, 1 - decay)
+
+
+@contextmanager
+def averaged(shim: Trainable, averages: Mapping[tuple[int, str], Any]) -> Iterator[None]:
+    """Replace the weights of a shim by their averages in this context.
+
+    shim (Trainable): A shim with a network.
+    averages (Mapping[tuple[int, str], Any]): From the optimizer; those of other models are ignored.
+    """
+
+    def put(data: dict[nn.Parameter, Any]) -> None:
+        for weight, values in data.items():
+            weight.data = values.to(weight.device)
+            # Whatever was computed from the weights is computed anew.
+            weight._steps = steps_of(weight) + 1  # type: ignore[attr-defined]
+
+    weights = {
+        weight: averages[shim.id, name]
+        for name, weight in shim.module.named_parameters()
+        if (shim.id, name) in averages
+    }
+    raw = {weight: weight.data for weight in weights}
+    put(weights)
+    try:
+        yield
+    finally:
+        put(raw)
 
 
 def steps_of(weight: nn.Parameter) -> int:
@@ -110,15 +163,16 @@ def current_rates(shims: Iterable[Trainable]) -> dict[str, float]:
 
 def _torch_optimizer(shims: list[Trainable], optimizer: Optimizer) -> torch.optim.Optimizer:
     modules = [shim.module for shim in shims]
-    # Another optimizer, or networks that were loaded or initialized again, start with new moments.
+    # Another optimizer, or networks that were loaded or initialized again, start with new moments and
+    # averages.
     state = _STATES.get(shims[0])
     if state is not None and state[0] is optimizer and [module() for module in state[1]] == modules:
         return state[2]
-    if optimizer.averages is not None:
-        warn(Warnings.W103)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for shim in shims:
         for name, parameter in shim.module.named_parameters():
+            if optimizer.averages is not None:
+                optimizer.averages.pop((shim.id, name), None)
             # Frozen weights too: they may be unfrozen later, and AdamW skips what has no gradient.
             key = (_is_head(shim, name), _decays(name, parameter))
             groups.setdefault(key, []).append(parameter)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from spacy import registry
+from thinc.backends import get_array_ops
 from thinc.optimizers import FloatOrSeq, Optimizer
 from thinc.types import FloatsXd
 
@@ -21,12 +22,14 @@ class AdamW(Optimizer):
     head_learn_rate (float | Schedule | None): Learning rate of the heads, those of spaCy's own components
         included; None for `learn_rate`.
     correct_bias (bool): Whether Adam's moments are corrected for their start at zero.
+    average_decay (float): Decay of the averages of the weights; 0 for no averages.
     Other arguments as in `thinc.optimizers.Optimizer`.
-    RAISES (ValueError): If a learning rate is negative.
+    RAISES (ValueError): If a learning rate is negative, or the decay is not below 1.
     """
 
     head_learn_rate: float | None
     correct_bias: bool
+    average_decay: float
 
     def __init__(
         self,
@@ -34,10 +37,16 @@ class AdamW(Optimizer):
         *,
         head_learn_rate: FloatOrSeq | None = None,
         correct_bias: bool = True,
+        average_decay: float = 0.0,
         **settings: Any,
     ):
-        super().__init__(learn_rate, use_averages=False, L2_is_weight_decay=True, **settings)
+        if not 0 <= average_decay < 1:
+            raise ValueError(Errors.E507.format(value=average_decay))
+        super().__init__(
+            learn_rate, use_averages=average_decay > 0, L2_is_weight_decay=True, **settings
+        )
         self.correct_bias = correct_bias
+        self.average_decay = average_decay
         if head_learn_rate is None:
             self.head_learn_rate = None
         else:
@@ -66,7 +75,9 @@ class AdamW(Optimizer):
         lr_scale (float): Factor of the learning rate.
         RETURNS (tuple[FloatsXd, FloatsXd]): The new weights, and a gradient of zeros.
         """
-        learn_rate = self.learn_rate
+        learn_rate, averages = self.learn_rate, self.averages
+        # thinc's averages begin at zero and have a fixed decay.
+        self.averages = None
         if self.head_learn_rate is not None and "." not in key[1]:
             self.learn_rate = self.head_learn_rate
         try:
@@ -74,7 +85,15 @@ class AdamW(Optimizer):
                 key, weights, gradient, lr_scale=lr_scale
             )
         finally:
-            self.learn_rate = learn_rate
+            self.learn_rate, self.averages = learn_rate, averages
+        # thinc's wrapper of a torch network does not take averages back.
+        if averages is not None and "." not in key[1]:
+            if key in averages:
+                ops = get_array_ops(weights)
+                n_steps = self.nr_update[key]
+                ops.update_averages(averages[key], stepped[0], n_steps, self.average_decay)
+            else:
+                averages[key] = stepped[0].copy()
         return stepped
 
 
@@ -88,6 +107,7 @@ def create_adamw(
     weight_decay: FloatOrSeq = 0.01,
     grad_clip: FloatOrSeq = 1.0,
     correct_bias: bool = True,
+    average_decay: float = 0.0,
 ) -> Optimizer:
     """AdamW (Loshchilov and Hutter 2019) with the settings that are usual for transformers.
 
@@ -101,8 +121,11 @@ def create_adamw(
         together; 0 for no clipping.
     correct_bias (bool): False leaves Adam's moments uncorrected, as the optimizer of BERT and the
         original SpERT program do: the first thousand steps or so are up to three times longer.
+    average_decay (float): Decay of an average of the weights over the steps (0.99 to 0.999), which is
+        scored during training and saved in their place, while training goes on with the weights
+        themselves; 0 for no average.
     RETURNS (Optimizer): The optimizer.
-    RAISES (ValueError): If a learning rate is negative.
+    RAISES (ValueError): If a learning rate is negative, or the decay is not below 1.
     """
     return AdamW(
         learn_rate,
@@ -113,4 +136,5 @@ def create_adamw(
         L2=weight_decay,
         grad_clip=grad_clip,
         correct_bias=correct_bias,
+        average_decay=average_decay,
     )

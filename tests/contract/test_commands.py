@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import spacy
+import torch
 from spacy.cli._util import app
 from spacy.cli.find_threshold import find_threshold
 from spacy.language import Language
@@ -17,6 +19,9 @@ from spacy.tokens import Doc, Span
 from spacy.training import Corpus
 from thinc.api import Config
 from typer.testing import CliRunner
+
+from spacy_spanrel.encoding.shim import torch_shims
+from spacy_spanrel.pipe import TorchPipe
 
 from ..encoders.util import ROWS, SETTINGS, gold_doc, predictions
 from ..util import write_docs
@@ -56,6 +61,11 @@ def give_inputs(doc: Doc) -> Doc:
     doc.set_ents([Span(doc, start, end, label=label) for start, end, label in row.entities])
     doc._.questions = [(str(i), text) for i, (text, _) in enumerate(row.questions)]
     return doc
+
+
+def weights_of(pipe: TorchPipe) -> list[torch.Tensor]:
+    shims = torch_shims(pipe.model)
+    return [p.detach().clone() for shim in shims for p in shim.module.parameters()]
 
 
 def run_command(*args: str | Path) -> str:
@@ -101,9 +111,15 @@ def test_configs_have_every_setting(path: Path, tmp_path: Path) -> None:
 
 
 def test_train(
-    component: str, trained: Trained, folder: Path, docs_path: Path, tmp_path: Path
+    component: str,
+    trained: Trained,
+    folder: Path,
+    docs_path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A component learns behind frozen ones that annotate, one of them of the same factory."""
+    """A component learns behind frozen ones that annotate, one of them of the same factory. The
+    average of its weights over the steps is saved."""
     config = Config().from_disk(ROOT / "configs/test" / f"{component}.cfg", interpolate=False)
     others = ["inputs", "frozen"]
     config["nlp"] |= {"lang": "xx", "pipeline": [*others, component]}
@@ -114,6 +130,14 @@ def test_train(
     config["components"][component] |= settings
     config["training"] |= {"frozen_components": others, "annotating_components": others}
     config["training"] |= {"max_steps": 2, "eval_frequency": 1}
+    config["training"]["optimizer"]["average_decay"] = 0.9
+    after_steps: list[list[Any]] = []
+
+    def finish_update(self: TorchPipe, sgd: Any, original: Any = TorchPipe.finish_update) -> None:
+        original(self, sgd)
+        after_steps.append(weights_of(self))
+
+    monkeypatch.setattr(TorchPipe, "finish_update", finish_update)
     config.to_disk(tmp_path / "config.cfg")
     paths = ["--paths.train", docs_path, "--paths.dev", docs_path, "--paths.encoder", folder]
     printed = run_command("train", tmp_path / "config.cfg", "--output", tmp_path / "out", *paths)
@@ -123,6 +147,12 @@ def test_train(
     nlp = spacy.load(tmp_path / "out" / "model-last")
     frozen, before = nlp.get_pipe("frozen"), trained.nlp.get_pipe(component)
     assert frozen.model.to_bytes() == before.model.to_bytes()
+    averages = after_steps[0]
+    for t, weights in enumerate(after_steps[1:], start=2):
+        averages = [a.lerp(w, 9 / (10 + t)) for a, w in zip(averages, weights, strict=True)]
+    for average, saved in zip(averages, weights_of(nlp.get_pipe(component)), strict=True):
+        torch.testing.assert_close(saved, average)
+    assert not all(map(torch.equal, averages, after_steps[-1]))
     performance = nlp.meta["performance"]
     assert performance[f"{component}_loss"] > 0
     assert "frozen_loss" not in performance

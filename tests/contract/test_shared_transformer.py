@@ -14,7 +14,7 @@ import spacy
 import torch
 from spacy.language import Language
 from spacy.training import Example
-from spacy.util import fix_random_seed
+from spacy.util import fix_random_seed, load_model_from_config
 
 from spacy_spanrel.training.optimizer import create_adamw
 
@@ -130,6 +130,31 @@ def test_learns_together_with_an_ner(
         for doc, wanted, row in zip(docs, scores, ROWS, strict=True):
             np.testing.assert_allclose(scores_of(doc), wanted, atol=1e-5)
             assert sorted((e.start, e.end, e.label_) for e in doc.ents) == sorted(row[1])
+
+
+def test_averages(trainable: Slot, bert_checkpoint: Path) -> None:
+    """The averages of all weights of this package and of the NER are what is saved; the weights of
+    another package's transformer remain as they are."""
+    nlp = trainable.make(bert_checkpoint, ner="before")
+    examples = start(nlp)
+    optimizer = create_adamw(learn_rate=5e-3, average_decay=0.9)
+    for _ in range(3):
+        train_step(nlp, examples, optimizer)
+
+    def saved() -> Language:
+        return load_model_from_config(nlp.config).from_bytes(nlp.to_bytes())
+
+    raw = weights_of(trainable, nlp).detach().clone()
+    docs = list(nlp.pipe(TEXTS))
+    with nlp.use_params(optimizer.averages):
+        averaged, loaded = (list(one.pipe(TEXTS)) for one in (nlp, saved()))
+        is_averaged = not torch.equal(weights_of(trainable, nlp), raw)
+    assert is_averaged == (trainable.make is util.tok2vec_nlp)
+    assert torch.equal(weights_of(trainable, nlp), raw)
+    for pair in zip((averaged, docs), (loaded, nlp.pipe(TEXTS)), strict=True):
+        for one, other in zip(*pair, strict=True):
+            assert annotations_of(one) == annotations_of(other)
+            np.testing.assert_allclose(scores_of(one), scores_of(other), atol=1e-5)
 
 
 def test_gradient_of_the_transformer(trainable: Slot, bert_checkpoint: Path) -> None:

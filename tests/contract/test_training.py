@@ -14,6 +14,7 @@ import torch
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
+from spacy.util import load_model_from_config
 
 from spacy_spanrel.encoding.shim import torch_shims
 from spacy_spanrel.training.optimizer import create_adamw
@@ -21,6 +22,7 @@ from spacy_spanrel.training.optimizer import create_adamw
 from ..encoders.util import (
     COMPONENTS,
     RELATIONS,
+    assert_same,
     make_examples,
     make_pipeline,
     predictions,
@@ -119,9 +121,18 @@ def test_gradient_is_that_of_the_loss(fresh: Language, component: str) -> None:
         assert (losses[0] - losses[1]) / (2 * scale) == pytest.approx(slope, rel=0.02)
 
 
-def test_averages_are_not_used(loaded: Language, trained: Trained, component: str) -> None:
-    with loaded.use_params({}):
-        assert predictions(loaded) == trained.predictions
+def test_averages(loaded: Language, component: str) -> None:
+    """Predictions follow the weights, whatever was prepared from others, and averages are saved."""
+    optimizer = create_adamw(learn_rate=1e-2, average_decay=0.9)
+    for _ in range(3):
+        loaded.update(make_examples(loaded), sgd=optimizer)
+    raw = predictions(loaded)
+    with loaded.use_params(optimizer.averages):
+        averaged = predictions(loaded)
+        data = loaded.to_bytes()
+    assert averaged != raw
+    assert_same(predictions(loaded), raw)
+    assert_same(predictions(load_model_from_config(loaded.config).from_bytes(data)), averaged)
 
 
 def test_not_initialized(component: str, folder: Path) -> None:

@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from typing import Any
 
 import pytest
 import torch
 from spacy.util import registry
-from thinc.api import Adam, Config, Linear, Model, Optimizer, PyTorchWrapper, RAdam
+from thinc.api import Adam, Config, Linear, Model, Optimizer, PyTorchWrapper
 from thinc.schedules import warmup_linear
 from torch import nn
 
@@ -233,22 +232,68 @@ def test_schedules_are_followed():
     assert [head for _, head in rates] == head_rates[:4]
 
 
-def test_use_averages_warns_once():
-    # There are no averages of the weights of torch modules.
+@pytest.mark.parametrize("decay", [0.3, 0.999])
+def test_averages(decay):
+    """They begin with the first weights, are forgotten at a rate that grows to the decay, and can take
+    the place of the weights for a while, while training goes on as without them."""
+    shim, plain = net_shim(), net_shim()
+    for one in (shim, plain):
+        one.module[0].bias.requires_grad_(False)
+    optimizer, without = create_adamw(0.05, average_decay=decay), create_adamw(0.05)
+    expected = None
+    for t in range(1, 6):
+        for one, its_optimizer in ((shim, optimizer), (plain, without)):
+            backward(one.module)
+            step([one], its_optimizer)
+        rate = min(decay, (1 + t) / (10 + t))
+        raw = weights(shim)
+        if expected is None:
+            expected = raw
+        expected = [rate * old + (1 - rate) * new for old, new in zip(expected, raw, strict=True)]
+    assert_same(shim, plain.module)
+    assert (shim.id, "0.bias") not in optimizer.averages
+    places = [p.data_ptr() for p in shim.module.parameters()]
+    with shim.use_params(optimizer.averages):
+        assert all(map(torch.allclose, weights(shim), expected))
+        saved = TorchShim(build_net, device="cpu").from_bytes(shim.to_bytes())
+    assert all(map(torch.allclose, weights(saved), expected))
+    assert not all(map(torch.allclose, weights(saved), raw))
+    assert all(map(torch.equal, weights(shim), raw))
+    assert [p.data_ptr() for p in shim.module.parameters()] == places
+
+
+def test_averages_of_other_weights():
+    """Those of thinc's own layers; a torch network in thinc's wrapper would not take them."""
+    layer = Linear(2, 3).initialize()  # nO, nI
+    wrapped = PyTorchWrapper(nn.Sequential(nn.Linear(3, 2)))
+    optimizer = create_adamw(0.1, average_decay=0.9)
+    expected = None
+    for t in range(1, 4):
+        for model in (layer, wrapped):
+            Y, backprop = model.begin_update(model.ops.alloc2f(4, 3) + 1)
+            backprop(Y + 1)
+            model.finish_update(optimizer)
+        W = layer.get_param("W").copy()
+        rate = (1 + t) / (10 + t)
+        expected = W if expected is None else rate * expected + (1 - rate) * W
+    assert {key[0] for key in optimizer.averages} == {layer.id}
+    with layer.use_params(optimizer.averages):
+        assert layer.get_param("W") == pytest.approx(expected)
+    assert (layer.get_param("W") == W).all()
+
+
+def test_averages_of_a_loaded_module_begin_anew():
     shim = net_shim()
-    optimizer = Adam(0.01, use_averages=True)
-    backward(shim.module)
-    with pytest.warns(UserWarning, match="W_SR103"):
-        step([shim], optimizer)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
+    optimizer = Adam(0.05, use_averages=True)
+    for _ in range(2):
         backward(shim.module)
         step([shim], optimizer)
-        other = net_shim()
-        backward(other.module)
-        step([other], RAdam(0.01, use_averages=False))
-        backward(other.module)
-        step([other], create_adamw())
+    shim.set_module(net_shim(3).module, {})
+    backward(shim.module)
+    step([shim], optimizer)
+    with shim.use_params(optimizer.averages):
+        averaged = weights(shim)
+    assert all(map(torch.equal, averaged, weights(shim)))
 
 
 def first_step(scale: float) -> list[torch.Tensor]:
@@ -359,3 +404,9 @@ def test_resolves_from_a_config():
 def test_negative_learning_rates_are_refused(name):
     with pytest.raises(ValueError, match=f"E_SR501.*{name} = -0.1"):
         create_adamw(**{name: -0.1})
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.0])
+def test_decay_of_averages_is_below_1(decay):
+    with pytest.raises(ValueError, match=f"E_SR507.*{decay}"):
+        create_adamw(average_decay=decay)
