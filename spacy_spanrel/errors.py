@@ -307,6 +307,11 @@ class Errors:
         "has read the whole Doc before, in spans of its own. Set context = 0, or use "
         "spacy-spanrel.HFEncoder.v1."
     )
+    E314 = (
+        "[E_SR314] Setting 'r_drop' of component '{name}' is {r_drop}, but its encoder ('{encoder}') reads "
+        "each batch once, for all components that share it, and R-Drop needs two passes. Set r_drop = 0, "
+        "or use spacy-spanrel.HFEncoder.v1."
+    )
     E313 = (
         "[E_SR313] The rule {row} of component '{name}' contradicts another setting: '{label}' can have "
         "one inverse relation only, another than itself, and none if it is in 'symmetric'. Remove the "

@@ -55,7 +55,7 @@ from ..pipe import TorchPipe
 from ..rules import RULE_ROWS, apply_rules, read_rules
 from ..scoring.relations import RelationScorer
 from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
-from ..training.losses import class_loss, pair_loss
+from ..training.losses import agreement_loss, class_loss, pair_loss
 from .candidates import all_spans, sample_negative_spans
 from .decoding import best_spans, likely_relations, likely_spans
 from .gold import Gold, read_gold, relation_text
@@ -81,6 +81,7 @@ RULES = {
     "context": whole_number(0),
     "max_distance": optional(whole_number(0)),
     "relation_threshold": number(0, 1),
+    "r_drop": number(0),
     "thresholds": THRESHOLDS,
     "temperature": TEMPERATURE,
     "rules": RULE_ROWS,
@@ -120,6 +121,7 @@ def make_span_relation(
     max_pairs: int = 1000,
     neg_entity_count: int = 100,
     neg_relation_count: int = 100,
+    r_drop: float = 0.0,
     scorer: Optional[RelationScorer],  # noqa: UP045
 ) -> SpanRelation:
     """Make a `span_relation` component.
@@ -168,6 +170,8 @@ def make_span_relation(
     neg_entity_count (int): Number of negative spans to draw from each Doc in a training step; with
         scope = "sentence", from a Doc of n sentences n times as many.
     neg_relation_count (int): Number of negative pairs of entities to draw likewise.
+    r_drop (float): Weight of the disagreement between two passes over each batch, with different
+        dropout (R-Drop, Liang et al. 2021), usually 0.5 to 5; a step takes twice as long. 0: one pass.
     scorer (Callable | None): The scoring method.
     RETURNS (SpanRelation): The component.
     """
@@ -626,16 +630,31 @@ class SpanRelation(TorchPipe):
         """
         if not examples:
             return ()
-        docs = self._split_into_texts([example.predicted for example in examples])
-        note_sentences(self.cfg, docs)
+        n_passes = self._n_passes()
+        predicted = [example.predicted for example in examples]
+        docs = self._split_into_texts(predicted * n_passes)
+        note_sentences(self.cfg, predicted)
         encoded, backprop = self.model.begin_update(docs)
         targets = self.make_targets(examples, self._reach(docs, encoded))
+        if n_passes > 1:
+            n_tokens = encoded.n_tokens // n_passes
+            targets = join_targets(
+                [targets] * n_passes, [n_tokens] * n_passes, len(self.relation_labels)
+            )
         logits, backprop_heads = begin_update_heads(
             self.model, encoded, targets.spans, targets.pairs, targets.types
         )
         losses, gradients = self.get_losses(targets, *logits)
         cast(EncoderBackprop, backprop)(*backprop_heads(gradients))
         return (sum(losses), *losses)
+
+    def _n_passes(self) -> int:
+        if not self.cfg["r_drop"]:
+            return 1
+        encoder = self.model.get_ref("encoder").name
+        if "listener" in encoder:
+            raise ValueError(Errors.E314.format(name=self.name, encoder=encoder, **self.cfg))
+        return 2
 
     def get_losses(
         self, targets: Targets, span_logits: Tensor, pair_logits: Tensor
@@ -656,11 +675,14 @@ class SpanRelation(TorchPipe):
             labels = to_device(torch.from_numpy(targets.span_labels), span_logits.device)
             weights = _to_tensor(targets.span_weights, span_logits.device)
             loss, d_spans = class_loss(span_logits, labels, weights)
-            losses.append(loss)
+            further, d_further = agreement_loss(span_logits, self.cfg["r_drop"])
+            losses.append(loss + further)
+            d_spans += d_further
         truth = to_device(torch.from_numpy(targets.pair_targets), pair_logits.device)
         weights = _to_tensor(targets.pair_weights, pair_logits.device)
         loss, d_pairs = pair_loss(pair_logits, truth, weights)
-        return [*losses, loss], (d_spans, d_pairs)
+        further, d_further = agreement_loss(pair_logits, self.cfg["r_drop"], binary=True)
+        return [*losses, loss + further], (d_spans, d_pairs + d_further)
 
     def make_targets(self, examples: Sequence[Example], reach: Reach) -> Targets:
         """Sample spans and pairs of a batch, and label them with the truth.

@@ -30,6 +30,47 @@ def with_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[flo
     return float(value.detach()), gradient
 
 
+# Logits below this are those of padding (-inf); it is finite in float16, too.
+_LEAST = -1e4
+
+
+def agreement_loss(
+    logits: Tensor, weight: float, *, binary: bool = False, dim: int = -1
+) -> tuple[float, Tensor]:
+    """Compute how much two passes over the same rows, with different dropout, disagree: R-Drop (Liang et
+    al. 2021, "R-Drop: Regularized Dropout for Neural Networks").
+
+    It is the mean of the Kullback-Leibler divergences in both directions, averaged over all
+    distributions.
+
+    logits (Tensor): Logits of the first pass, followed by those of the second. *Shape:* ``(2 * n, ...)``
+    weight (float): The weight of this loss; with 0 nothing is computed.
+    binary (bool): Whether each logit is a distribution of its own (sigmoid).
+    dim (int): The dimension of the classes (softmax), unless `binary`.
+    RETURNS (tuple[float, Tensor]): The value and the gradient.
+    """
+    if not weight:
+        return 0.0, torch.zeros_like(logits)
+
+    def loss(z: Tensor) -> Tensor:
+        one, other = _log_probabilities(z, binary, dim).chunk(2)
+        both = _divergence(one, other, binary, dim) + _divergence(other, one, binary, dim)
+        return weight * both.mean() / 2
+
+    return with_gradient(loss, logits)
+
+
+def _log_probabilities(logits: Tensor, binary: bool, dim: int) -> Tensor:
+    if binary:
+        return F.logsigmoid(torch.stack([logits, -logits], dim=-1))
+    return F.log_softmax(logits.clamp(min=_LEAST), dim=dim)
+
+
+def _divergence(one: Tensor, other: Tensor, binary: bool, dim: int) -> Tensor:
+    """Return KL(one || other) of log probabilities."""
+    return (one.exp() * (one - other)).sum(-1 if binary else dim)
+
+
 def class_loss(
     logits: Tensor, labels: Tensor, weights: Tensor | None = None
 ) -> tuple[float, Tensor]:

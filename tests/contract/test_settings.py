@@ -48,6 +48,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "max_pairs": 7,
         "neg_entity_count": 3,
         "neg_relation_count": 4,
+        "r_drop": 0.5,
     },
     "relation_classifier": {
         "relations_key": "links",
@@ -72,6 +73,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "train_pairs": "predicted",
         "max_negatives": 3,
         "score_pairs": "gold",
+        "r_drop": 0.5,
     },
     "extractive_qa": {
         "qa_key": "links",
@@ -86,6 +88,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "top_k": 3,
         "language": "es",
         "plausible_weight": 0.5,
+        "r_drop": 0.5,
     },
 }
 # The same of the model.
@@ -299,6 +302,7 @@ WRONG_VALUES: list[tuple[str, str, Any]] = [
             ("neg_entity_count", -1),
             ("neg_entity_count", 0.5),
             ("neg_relation_count", -7),
+            ("r_drop", -0.5),
             ("type_constraints", {"works": [["Per"]]}),
             ("type_constraints", "given"),
             ("set_ents", "maybe"),

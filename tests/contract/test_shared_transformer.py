@@ -132,6 +132,14 @@ def test_learns_together_with_an_ner(
             assert sorted((e.start, e.end, e.label_) for e in doc.ents) == sorted(row[1])
 
 
+def test_two_passes_are_refused(trainable: Slot, bert_checkpoint: Path) -> None:
+    nlp = trainable.make(bert_checkpoint)
+    examples = start(nlp)
+    the_pipe(nlp).cfg["r_drop"] = 1.0
+    with pytest.raises(ValueError, match="E_SR314.*listener"):
+        train_step(nlp, examples, create_adamw())
+
+
 def test_averages(trainable: Slot, bert_checkpoint: Path) -> None:
     """The averages of all weights of this package and of the NER are what is saved; the weights of
     another package's transformer remain as they are."""

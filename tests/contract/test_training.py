@@ -121,6 +121,28 @@ def test_gradient_is_that_of_the_loss(fresh: Language, component: str) -> None:
         assert (losses[0] - losses[1]) / (2 * scale) == pytest.approx(slope, rel=0.02)
 
 
+def test_two_passes(folder: Path, component: str) -> None:
+    """Without dropout two passes agree, and their loss and gradients are those of one pass; with dropout
+    they do not agree."""
+    losses = {}
+    gradients = {}
+    for dropout in (0.0, 0.5):
+        for r_drop in (0.0, 1.0, 2.0):
+            changed: dict[str, Any] = {"dropout": dropout}
+            if component == "span_relation":
+                changed = {"dropout": 0.0, "encoder": {"dropout": dropout}}
+            nlp = make_pipeline(folder, [component], **{component: {"model": changed}})
+            pipe = nlp.get_pipe(component)
+            pipe.cfg["r_drop"] = r_drop
+            torch.manual_seed(0)
+            losses[dropout, r_drop] = update(pipe, make_examples(nlp))[component]
+            gradients[dropout, r_drop] = gradients_of(nlp, component)
+    assert losses[0.0, 1.0] == pytest.approx(losses[0.0, 0.0], rel=1e-4)
+    for one, two in zip(gradients[0.0, 0.0], gradients[0.0, 1.0], strict=True):
+        torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-3)
+    assert losses[0.5, 2.0] > losses[0.5, 1.0] + 1e-4
+
+
 def test_averages(loaded: Language, component: str) -> None:
     """Predictions follow the weights, whatever was prepared from others, and averages are saved."""
     optimizer = create_adamw(learn_rate=1e-2, average_decay=0.9)

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
-from spacy_spanrel.training.losses import class_loss, ends_loss, pair_loss, with_gradient
+from spacy_spanrel.training.losses import (
+    agreement_loss,
+    class_loss,
+    ends_loss,
+    pair_loss,
+    with_gradient,
+)
 
 
 def head(n_out: int) -> tuple[nn.Module, torch.Tensor]:
@@ -117,3 +123,32 @@ def test_ends_loss_of_plausible_answers() -> None:
     assert (difference[1, 2:].abs() > 0).all()
     difference[1, 2:] = 0
     assert not difference.any()
+
+
+@pytest.mark.parametrize(("binary", "dim"), [(True, -1), (False, -1), (False, 1)])
+def test_agreement_loss_is_the_symmetric_divergence(binary, dim):
+    z = torch.randn(6, 5, 2, generator=torch.Generator().manual_seed(0))
+    distributions = torch.distributions
+    one, other = (
+        distributions.Bernoulli(logits=half)
+        if binary
+        else distributions.Categorical(logits=half.movedim(dim, -1))
+        for half in z.chunk(2)
+    )
+    kl = distributions.kl_divergence
+    expected = (kl(one, other) + kl(other, one)).mean() / 2
+    value, gradient = agreement_loss(z, 0.5, binary=binary, dim=dim)
+    assert value == pytest.approx(0.5 * expected.item(), rel=1e-4)
+    assert gradient.any()
+    same, gradient = agreement_loss(torch.cat([z, z]), 0.5, binary=binary, dim=dim)
+    assert same == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-6, rtol=0)
+
+
+def test_agreement_loss_ignores_padding():
+    z = torch.randn(4, 5, 2, generator=torch.Generator().manual_seed(0))
+    padded = torch.cat([z, torch.full((4, 3, 2), float("-inf"))], dim=1)
+    value, gradient = agreement_loss(padded, 1.0, dim=1)
+    expected, d_z = agreement_loss(z, 1.0, dim=1)
+    assert value == pytest.approx(expected)
+    torch.testing.assert_close(gradient, F.pad(d_z, (0, 0, 0, 3)))
