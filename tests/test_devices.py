@@ -69,8 +69,10 @@ class Case:
     arrays: int = 0
 
 
-def _joint(folder: Path, encoder: dict[str, Any], **settings: Any) -> Language:
-    model = sr.model_config(folder, encoder=encoder, boundaries=True)
+def _joint(
+    folder: Path, encoder: dict[str, Any], heads: dict[str, Any] | None = None, **settings: Any
+) -> Language:
+    model = sr.model_config(folder, encoder=encoder, boundaries=True, **(heads or {}))
     # With a threshold this low, an untrained network predicts relations.
     return sr.make_nlp(folder, model=model, relation_threshold=0.01, **settings)[0]
 
@@ -109,7 +111,17 @@ def _set_borders(example: Example) -> None:
         token.is_sent_start = token.i in (0, 3)
 
 
+_ALL_PARTS = {"distance_embedding": 3, "type_embedding": 2, "context_layer": "transformer"}
+
 CASES = {
+    # torch keeps the lengths of packed sequences on the CPU, so the LSTM cannot be simulated.
+    "span_relation, all parts": Case(
+        lambda folder, encoder: _joint(folder, encoder, _ALL_PARTS),
+        sr.make_examples,
+        lambda example: None,
+        2,
+        2,
+    ),
     "span_relation, sentences with context": Case(
         lambda folder, encoder: _joint(folder, encoder, scope="sentence", context=2),
         sr.make_examples,

@@ -1,15 +1,16 @@
 """The thinc model of `span_relation`: an encoder, and the heads that work on what it returns.
 
-The model itself encodes: it calls the encoder and puts the vectors where the heads are. The heads are
-called on the result, once it is known which spans and pairs to classify. The root node carries the
-heads' weights and the encoder is its only layer; saved pipelines rely on that.
+The model itself encodes: it calls the encoder, puts the vectors where the heads are, and runs the layer
+between encoder and heads, if there is one. The heads are called on the result, once it is known which
+spans and pairs to classify. The root node carries the heads' weights and the encoder is its only layer;
+saved pipelines rely on that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from spacy import registry
@@ -21,13 +22,15 @@ from ..arrays import IntArray
 from ..encoding.encoder import EncodedDocs, EncoderBackprop
 from ..encoding.shim import TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
-from ..settings import check_settings, number, whole_number
+from ..settings import check_settings, number, one_of, whole_number
+from .context_layer import run_lengths
 from .network import HeadSettings, SpERTHeads
 
 RULES = {
     "distance_embedding": whole_number(0),
     "type_embedding": whole_number(0),
     "type_noise": number(0, 1),
+    "context_layer": one_of("none", "lstm", "transformer"),
 }
 
 SpERTModel = Model[list[Doc], EncodedDocs]
@@ -55,6 +58,7 @@ def SpERT(
     distance_embedding: int = 0,
     type_embedding: int = 0,
     type_noise: float = 0.0,
+    context_layer: Literal["none", "lstm", "transformer"] = "none",
 ) -> SpERTModel:
     """Classify spans and pairs of spans jointly, on one pass of an encoder.
 
@@ -74,6 +78,8 @@ def SpERT(
         and in training those of the annotation. 0: none.
     type_noise (float): With a `type_embedding`: probability that a type is replaced by another one in
         training, because predicted types are not always right.
+    context_layer (str): A layer between encoder and heads that reads the pieces of each text once
+        more: "lstm", a BiLSTM; "transformer", a transformer layer; or "none".
     RETURNS (Model[list[Doc], EncodedDocs]): The model.
     RAISES (ValueError): If a setting has a value that it cannot have.
     """
@@ -85,6 +91,7 @@ def SpERT(
         "distance_embedding": distance_embedding,
         "type_embedding": type_embedding,
         "type_noise": type_noise,
+        "context_layer": context_layer,
     }
     check_settings("spacy-spanrel.SpERT.v1", settings, RULES)
     device = getattr(encoder.shims[0], "device_setting", "auto") if encoder.shims else "auto"
@@ -127,7 +134,8 @@ def set_heads(model: SpERTModel, heads: SpERTHeads) -> None:
 def forward(
     model: SpERTModel, docs: list[Doc], is_train: bool
 ) -> tuple[EncodedDocs, EncoderBackprop]:
-    """Encode Docs, and put the vectors where the heads are and into their precision.
+    """Encode Docs, put the vectors where the heads are and into their precision, and run the layer
+    between encoder and heads, if there is one.
 
     A shared encoder may compute on another device, in another precision. The vectors are cut off
     from its graph; its gradients arrive by `backprop`.
@@ -141,15 +149,24 @@ def forward(
     """
     encoded, encoder_backprop = model.get_ref("encoder")(docs, is_train)
     device = get_shim(model).device
+    pieces = leaf = encoded.pieces.detach().to(device, torch.float32)
+    context = encoded.context.detach().to(device, torch.float32)
+    layer = get_module(model, SpERTHeads).context_layer
+    if layer is not None:
+        leaf.requires_grad_(is_train)
+        layer.train(is_train)
+        with torch.set_grad_enabled(is_train):
+            pieces = layer(leaf, run_lengths(docs, encoded))
 
     def backprop(d_pieces: Tensor, d_context: Tensor) -> None:
+        if layer is not None:
+            torch.autograd.backward(pieces, d_pieces)
+            d_pieces = _gradient(leaf)
         cast(EncoderBackprop, encoder_backprop)(
             d_pieces.to(encoded.pieces.device), d_context.to(encoded.context.device)
         )
 
-    pieces = encoded.pieces.detach().to(device, torch.float32)
-    context = encoded.context.detach().to(device, torch.float32)
-    return replace(encoded, pieces=pieces, context=context), backprop
+    return replace(encoded, pieces=pieces.detach(), context=context), backprop
 
 
 def begin_update_heads(

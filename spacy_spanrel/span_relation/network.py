@@ -10,6 +10,7 @@ of a window (its [CLS] vector), all spans of a size, or all pairs of an entity s
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from ..encoding.encoder import EncodedDocs
 from ..encoding.range_max import RangeMax
 from ..encoding.transfer import to_device
+from .context_layer import ContextLayer
 
 # Rows of the size embedding, as in the original program: longer spans share the last one.
 SIZE_ROWS = 100
@@ -42,6 +44,7 @@ class HeadSettings:
     distance_embedding (int): Width of the embedding of the token distance of a pair; 0 for none.
     type_embedding (int): Width of the embedding of an entity type in a pair; 0 for none.
     type_noise (float): Probability that a type is replaced by another one in training.
+    context_layer (str): Layer between encoder and heads: "none", "lstm" or "transformer".
     """
 
     width: int
@@ -53,6 +56,7 @@ class HeadSettings:
     distance_embedding: int = 0
     type_embedding: int = 0
     type_noise: float = 0.0
+    context_layer: Literal["none", "lstm", "transformer"] = "none"
 
 
 class SpERTHeads(nn.Module):
@@ -87,6 +91,12 @@ class SpERTHeads(nn.Module):
         # The last row is for types that the training data did not have, and for spans without a type.
         self.type_embeddings = _embedding(1 + settings.n_entity_types, settings.type_embedding)
         self.distance_embeddings = _embedding(DISTANCE_ROWS, settings.distance_embedding)
+        # The model runs it on what the encoder returns; the methods below take its output.
+        self.context_layer = None
+        if settings.context_layer != "none":
+            self.context_layer = ContextLayer(
+                settings.context_layer, settings.width, settings.dropout
+            )
 
     def forward(
         self, encoded: EncodedDocs, spans: Tensor, pairs: Tensor, types: Tensor | None = None

@@ -110,6 +110,7 @@ _HEADS = {
     "distance_embedding": 3,
     "type_embedding": 2,
     "type_noise": 0.5,
+    "context_layer": "lstm",
 }
 MODEL: dict[str, dict[str, Any]] = {
     "span_relation": {**_HEADS, "encoder": {**_ENCODER, "window_overlap": 8}},
