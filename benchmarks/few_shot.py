@@ -28,7 +28,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import random
 import tempfile
 import time
@@ -46,7 +45,7 @@ from spacy.cli.train import train
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Corpus
-from timing import show, write_rows
+from timing import processor, show, write_rows
 
 from spacy_spanrel.annotations import get_relations
 from spacy_spanrel.converters import ConversionReport, get_orig_id, spert_to_docs, triples_to_docs
@@ -57,15 +56,6 @@ from spacy_spanrel.streams.review import ReviewSettings, doubt
 
 ROOT = Path(__file__).resolve().parent.parent
 Row = dict[str, Any]
-
-
-def processor() -> str:
-    """Return the name of the processor, as lscpu prints it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 # Alignment
@@ -221,9 +211,9 @@ LOW, HIGH = 0.1, 0.9
 def train_on(docs: Sequence[Doc], dev: Path, seed: int, epochs: int, folder: Path) -> Language:
     """Train a pipeline with the recipe of configs/span_relation_minilm.cfg; less data get more epochs."""
     DocBin(docs=docs).to_disk(folder / "train.spacy")
-    _, batch, rate, head_rate, overrides = VARIANTS["best"]
+    best = VARIANTS["best"]
     epochs = round(epochs * (922 / len(docs)) ** 0.5)
-    schedule = linear_schedule(epochs, batch, len(docs), rate, head_rate)
+    schedule = linear_schedule(epochs, best.batch, len(docs), best.rate, best.head_rate)
     steps = epochs * schedule["training.eval_frequency"]
     train(
         CONFIG,
@@ -235,7 +225,7 @@ def train_on(docs: Sequence[Doc], dev: Path, seed: int, epochs: int, folder: Pat
             f"{PIPE}.scope": "doc",
             **schedule,
             "training.eval_frequency": steps,  # the last model counts
-            **overrides,
+            **best.settings,
         },
     )
     return spacy.load(folder / "model" / "model-last")

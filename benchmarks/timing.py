@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -144,11 +145,21 @@ def alternate(
     )
 
 
+def processor() -> str:
+    """Return the name of the processor, as lscpu prints it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
 def show(row: dict[str, Any]) -> None:
     print("  ".join(f"{key}: {value}" for key, value in row.items()), flush=True)
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, Any]], mode: str = "w") -> None:
+    """Write rows as JSON lines with a single call, so that several processes can append to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open(mode, encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
+    with path.open(f"{mode}b", buffering=0) as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows).encode())

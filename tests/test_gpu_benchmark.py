@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import runpy
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 
-from .util import tiny_checkpoint
+from .util import run_script, tiny_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "benchmarks" / "gpu.py"
@@ -40,20 +39,7 @@ QUESTIONS = {"version": "v2.0", "data": [{"title": "a", "paragraphs": [TEXT]}]}
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run the script in this process, because a new process would spend its time on imports."""
-    monkeypatch.syspath_prepend(SCRIPT.parent)
-
-    def main(*args: str | Path) -> None:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, args)])
-        loaded = set(sys.modules)
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-        finally:
-            for name in set(sys.modules) - loaded:
-                if Path(getattr(sys.modules[name], "__file__", None) or "").parent == SCRIPT.parent:
-                    del sys.modules[name]
-
-    return main
+    return partial(run_script, monkeypatch, SCRIPT)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

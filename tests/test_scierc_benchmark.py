@@ -60,15 +60,22 @@ def test_scores_with_and_without_relations_across_sentences(script):
 
 def test_table(script):
     columns = ("ents_f", "rel_f", "rel_strict_f", "rel_strict_f_within", "rel_entity_f")
-    same = {"variant": "sentences", "epochs": 4, "frozen": 3, "start": None, "crossing": 0}
+    same = {
+        "encoder": "minilm",
+        "variant": "sentences",
+        "epochs": 4,
+        "frozen": 3,
+        "start": None,
+        "crossing": 0,
+    }
     rows = [
         {
             **same,
-            "train_cpu_seconds": 9,
+            "cpu_seconds": 9,
             **dict.fromkeys((*columns, "rel_entity_f_no_clusters"), score),
         }
         for score in (30.0, 32.0)
     ]
     seeds_table = import_module("recipes").seeds_table
     table = seeds_table(rows, script["KEYS"], script["COLUMNS"])
-    assert "| sentences | 4 | 3 | None | 2 | 31.00 ± 1.41 |" in table
+    assert "| minilm | sentences | 4 | 3 | None | 2 | 31.00 ± 1.41 |" in table

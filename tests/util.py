@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import pickle
+import runpy
 import string
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+import pytest
 import torch
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
@@ -351,3 +353,21 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in folder.rglob("*")
         if path.is_file()
     }
+
+
+def run_script(monkeypatch: pytest.MonkeyPatch, script: Path, *args: str | Path) -> None:
+    """Run a script in this process, because a new process would spend its time on imports.
+
+    monkeypatch (pytest.MonkeyPatch): Is given the arguments and the search path of the script.
+    script (Path): The script, which may import its neighbours.
+    args (str | Path): Its arguments.
+    """
+    monkeypatch.syspath_prepend(script.parent)
+    monkeypatch.setattr(sys, "argv", [str(script), *map(str, args)])
+    loaded = set(sys.modules)
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    finally:
+        for name in set(sys.modules) - loaded:
+            if Path(getattr(sys.modules[name], "__file__", None) or "").parent == script.parent:
+                del sys.modules[name]
