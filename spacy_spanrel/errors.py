@@ -180,8 +180,8 @@ class Errors:
         "layers. Freeze fewer, or put the component into [training] frozen_components."
     )
     E223 = (
-        "[E_SR223] The layers of '{name}' cannot be frozen: they share their weights, or depend on their "
-        "place in the network. Set frozen_layers = 0."
+        "[E_SR223] The layers of '{name}' cannot be frozen or left out: they share their weights, or depend "
+        "on their place in the network. Set frozen_layers = 0 and layers = null."
     )
     E224 = (
         "[E_SR224] A saved tokenizer is damaged: its vocabulary has {n_entries} entries, but the largest "
@@ -241,6 +241,10 @@ class Errors:
     E243 = (
         "[E_SR243] The saved pipeline holds an ONNX graph, which torch cannot compute. Leave its "
         "setting runtime = 'onnxruntime' as it is, or load the pipeline from which it was converted."
+    )
+    E244 = (
+        "[E_SR244] layers = {layers} of '{name}', which has {total} layers. Set layers to a number from 1 to "
+        "{total}, or to null for all of them."
     )
     E217 = (
         "[E_SR217] The tokenizer of '{name}' has no entries but special tokens: were its files (such "

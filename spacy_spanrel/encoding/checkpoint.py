@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from ..errors import Errors, Warnings, warn
 from .bert import build_bert, read_bert_config
-from .frozen import FrozenLayers
+from .frozen import FrozenLayers, keep_lowest_layers
 from .graph import GRAPH_FILE, GraphModule
 from .network import PieceNetwork
 from .packed import pack_layers
@@ -203,6 +203,7 @@ def load_checkpoint(
     dropout: float | None = None,
     casing: bool = False,
     *,
+    layers: int | None = None,
     frozen_layers: int = 0,
     attention_dropout: float | None = None,
     kind: Kind = "AutoModel",
@@ -214,6 +215,7 @@ def load_checkpoint(
     name (str): The checkpoint, as in `locate_checkpoint`.
     tokenizer (str | None): Name of another checkpoint that has the tokenizer; None if this one has it.
     dropout (float | None): Dropout inside the network; None for that of the checkpoint.
+    layers (int | None): Number of the lowest layers, which alone are kept; None for all.
     casing (bool), frozen_layers (int): As in `HFModule`.
     attention_dropout (float | None): Dropout of the attention weights; None for `dropout`. Torch has
         no fast kernel for it on the CPU: with rows of a few hundred pieces, 0.0 more than halves the
@@ -223,7 +225,7 @@ def load_checkpoint(
     fresh_head (bool): Start with random weights of the head, even if the checkpoint has some.
     RETURNS: The module, and the settings and files from which `build_hf_module` builds it again.
     RAISES (OSError): If there is no such checkpoint. The message lists the kinds of names.
-    RAISES (ValueError): If the head is missing or has another number of classes.
+    RAISES (ValueError): If the head is missing or has another number of classes, or there are no such layers.
     """
     import transformers
 
@@ -239,6 +241,8 @@ def load_checkpoint(
             locate_checkpoint(name), output_loading_info=True, trust_remote_code=False, **settings
         )
     check_finite(network.named_parameters())
+    if layers is not None:
+        keep_lowest_layers(network, layers, name)
     with reading(name):
         fast_tokenizer = load_tokenizer(tokenizer or name)
         files = hf_files(network, fast_tokenizer)

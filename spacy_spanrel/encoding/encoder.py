@@ -139,6 +139,7 @@ def HFEncoder(
     dropout: Optional[float] = None,  # noqa: UP045
     attention_dropout: Optional[float] = None,  # noqa: UP045
     casing: bool = False,
+    layers: Optional[int] = None,  # noqa: UP045
     frozen_layers: int = 0,
     precision: Precision = "auto",
     device: str = "auto",
@@ -147,7 +148,7 @@ def HFEncoder(
     """Create an encoder with a Hugging Face network that belongs to the component alone.
 
     Texts of any length are read completely, in overlapping windows if need be. The settings name,
-    tokenizer, dropout, attention_dropout and casing take effect at initialization; afterwards they
+    tokenizer, dropout, attention_dropout, casing and layers take effect at initialization; afterwards they
     are part of the saved network, which needs no other files.
 
     name (str): A folder, a name of the Hugging Face hub, or an installed package that carries a model.
@@ -161,6 +162,8 @@ def HFEncoder(
         0.0 can halve the time of training.
     casing (bool): Tell the network the letter case of each piece, by an embedding that is learned in
         training. For networks of lower-cased text, if names matter.
+    layers (int | None): Number of the lowest layers of the network, which alone are kept: a smaller
+        and faster network, from which a teacher may win back some of the accuracy. None for all.
     frozen_layers (int): Number of the lowest layers that are not trained. Training computes their
         output for a text once and keeps it (up to 512 MiB), and pays for the other layers alone.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).

@@ -100,6 +100,25 @@ def _first_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
     return hidden
 
 
+def keep_lowest_layers(network: nn.Module, n_layers: int, name: str) -> None:
+    """Remove all layers of a network but the lowest ones, and change its configuration likewise.
+
+    network (PreTrainedModel): The network, with or without the head of a task.
+    n_layers (int): Number of layers to keep.
+    name (str): The name of the checkpoint in messages.
+    RAISES (ValueError): If the network has no list of layers, or fewer layers.
+    """
+    parent, attribute = _find_layers(network, name)
+    layers: Any = getattr(parent, attribute)
+    if not 0 < n_layers <= len(layers):
+        raise ValueError(Errors.E244.format(layers=n_layers, name=name, total=len(layers)))
+    setattr(parent, attribute, layers[:n_layers])
+    config: Any = network.config
+    config.num_hidden_layers = n_layers
+    if getattr(config, "layer_types", None):  # ModernBERT
+        config.layer_types = config.layer_types[:n_layers]
+
+
 def _find_layers(network: nn.Module, name: str) -> tuple[nn.Module, str]:
     """Return the module of a network that has its layers, and the name of their list.
 

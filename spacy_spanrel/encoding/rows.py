@@ -36,7 +36,7 @@ def load_network(
     """Load the checkpoint that the settings of a model name.
 
     model (Model): A model with the attributes name, tokenizer, dropout, attention_dropout, casing,
-        frozen_layers and max_length.
+        layers, frozen_layers and max_length.
     kind (str), n_labels (int | None), fresh_head (bool): As in `load_checkpoint`.
     RETURNS: As `load_checkpoint` does.
     RAISES (OSError): If there is no such checkpoint.
@@ -50,6 +50,7 @@ def load_network(
         attrs["tokenizer"],
         attrs["dropout"],
         attrs["casing"],
+        layers=attrs["layers"],
         frozen_layers=attrs["frozen_layers"],
         attention_dropout=attrs["attention_dropout"],
         kind=kind,

@@ -84,6 +84,7 @@ def SpanQA(
     dropout: Optional[float] = None,  # noqa: UP045
     attention_dropout: Optional[float] = None,  # noqa: UP045
     casing: bool = False,
+    layers: Optional[int] = None,  # noqa: UP045
     frozen_layers: int = 0,
     precision: Precision = "auto",
     device: str = "auto",
@@ -91,8 +92,8 @@ def SpanQA(
 ) -> QAModel:
     """Any question-answering network of Hugging Face, over windows of the text.
 
-    The settings name, tokenizer, dropout, attention_dropout and casing apply at initialization; a saved
-    pipeline holds the network and the tokenizer.
+    The settings name, tokenizer, dropout, attention_dropout, casing and layers apply at initialization; a
+    saved pipeline holds the network and the tokenizer.
 
     name (str): A folder, a model name of the hub, or an installed package that carries a model.
     tokenizer (str | None): Name of the tokenizer, if the checkpoint has none.
@@ -107,6 +108,8 @@ def SpanQA(
         `load_checkpoint`.
     casing (bool): Give the letter case of each piece to the encoder, as an embedding that is learned in
         training. For encoders of lower-cased text.
+    layers (int | None): Number of the lowest layers of the network, which alone are kept: a smaller
+        and faster network, from which a teacher may win back some of the accuracy. None for all.
     frozen_layers (int): Number of the lowest layers that are not trained. Training computes their
         output for a text once and keeps it (up to 512 MiB), and pays for the other layers alone.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).

@@ -106,6 +106,7 @@ def PairClassifier(
     labels: Literal["fixed", "described"] = "fixed",
     head_dropout: float = 0.1,
     casing: bool = False,
+    layers: Optional[int] = None,  # noqa: UP045
     frozen_layers: int = 0,
     precision: Precision = "auto",
     device: str = "auto",
@@ -131,6 +132,8 @@ def PairClassifier(
     head_dropout (float): Dropout of the head on the markers.
     casing (bool): Tell the encoder the letter case of each piece, by an embedding that is learned
         in training. For encoders of lower-cased text.
+    layers (int | None): Number of the lowest layers of the network, which alone are kept: a smaller
+        and faster network, from which a teacher may win back some of the accuracy. None for all.
     frozen_layers (int): Number of the lowest layers that are not trained. Training computes their
         output for a text once and keeps it (up to 512 MiB), and pays for the other layers alone.
     precision (str): "auto", "float32", "bfloat16" or "float16" (autocast; weights stay float32).

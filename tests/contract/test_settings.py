@@ -98,6 +98,7 @@ _ENCODER = {
     "dropout": 0.25,
     "attention_dropout": 0.15,
     "casing": True,
+    "layers": 2,
     "frozen_layers": 1,
     "precision": "bfloat16",
     "device": "cpu",

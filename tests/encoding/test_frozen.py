@@ -1,7 +1,9 @@
-"""Frozen layers: their kept output changes neither results nor gradients, and they are not trained."""
+"""Frozen layers: their kept output changes neither results nor gradients, and they are not trained.
+And networks of which the lowest layers alone are kept."""
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +218,35 @@ def test_layers_that_cannot_be_frozen_are_refused(tmp_path: Path) -> None:
     save(tmp_path, "deberta", conv_kernel_size=3, conv_act="gelu")
     with pytest.raises(ValueError, match="E_SR223"):
         encoder(tmp_path, frozen_layers=1)
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_lowest_layers(kind: str, tmp_path: Path) -> None:
+    """Two layers of three compute the output of the second, and are all that is saved."""
+    save(tmp_path / "three", kind)
+    whole = encoder(tmp_path / "three")
+    two = encoder(tmp_path / "three", layers=2)
+    network: Any = get_module(whole, HFModule).transformer
+    # The same weights in a checkpoint of two layers.
+    config, kept = deepcopy(network.config), get_module(two, HFModule).transformer
+    config.num_hidden_layers = 2
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[:2]
+    smaller = type(network)(config)
+    smaller.load_state_dict(network.state_dict(), strict=False)
+    tiny_checkpoint(tmp_path / "two")
+    smaller.save_pretrained(tmp_path / "two")
+    expected = encoder(tmp_path / "two").predict(docs(*TEXTS)).pieces
+    torch.testing.assert_close(two.predict(docs(*TEXTS)).pieces, expected)
+    assert not torch.allclose(whole.predict(docs(*TEXTS)).pieces, expected, atol=1e-5)
+    assert kept.config.num_hidden_layers == 2
+    data = two.to_bytes()
+    assert len(data) < len(whole.to_bytes())
+    loaded = HFEncoder(str(tmp_path), precision="float32").from_bytes(data)
+    torch.testing.assert_close(loaded.predict(docs(*TEXTS)).pieces, expected)
+
+
+@pytest.mark.parametrize("layers", [0, 4])
+def test_layers_that_do_not_exist(bert: Path, layers: int) -> None:
+    with pytest.raises(ValueError, match=f"E_SR244.*layers = {layers} .*has 3 layers"):
+        encoder(bert, layers=layers)
