@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Optional, Union, cast
@@ -63,7 +64,14 @@ from .model import SpERT, SpERTModel, begin_update_heads
 from .network import SpERTHeads
 from .reach import Reach, Unreachable
 from .survey import Survey
-from .targets import Targets, join_targets, look_up_relations, sample_pairs
+from .targets import (
+    Targets,
+    join_targets,
+    look_up_relations,
+    sample_pairs,
+    sample_wrong_pairs,
+    smooth_labels,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +86,8 @@ RULES = {
     "max_pairs": whole_number(1),
     "neg_entity_count": whole_number(0),
     "neg_relation_count": whole_number(0),
+    "hard_negatives": number(0, 1),
+    "boundary_smoothing": number(0, 1),
     "context": whole_number(0),
     "max_distance": optional(whole_number(0)),
     "relation_threshold": number(0, 1),
@@ -121,6 +131,8 @@ def make_span_relation(
     max_pairs: int = 1000,
     neg_entity_count: int = 100,
     neg_relation_count: int = 100,
+    hard_negatives: float = 0.0,
+    boundary_smoothing: float = 0.0,
     r_drop: float = 0.0,
     scorer: Optional[RelationScorer],  # noqa: UP045
 ) -> SpanRelation:
@@ -170,6 +182,12 @@ def make_span_relation(
     neg_entity_count (int): Number of negative spans to draw from each Doc in a training step; with
         scope = "sentence", from a Doc of n sentences n times as many.
     neg_relation_count (int): Number of negative pairs of entities to draw likewise.
+    hard_negatives (float): Share of the negative spans that are drawn from those that overlap or touch
+        an entity, and of the negative pairs that are drawn from those that look like related ones (the
+        same entities in the other direction, or entities of the same types). For each pair of
+        entities, this share of a pair with a wrong span is added, one that overlaps an entity.
+    boundary_smoothing (float): Share of an entity's probability that the spans with one border one
+        token away get in training, a quarter each (Zhu and Li 2022).
     r_drop (float): Weight of the disagreement between two passes over each batch, with different
         dropout (R-Drop, Liang et al. 2021), usually 0.5 to 5; a step takes twice as long. 0: one pass.
     scorer (Callable | None): The scoring method.
@@ -672,15 +690,16 @@ class SpanRelation(TorchPipe):
         if self._takes_entities:
             d_spans = torch.zeros_like(span_logits)
         else:
-            labels = to_device(torch.from_numpy(targets.span_labels), span_logits.device)
+            truth = targets.span_labels if targets.span_targets is None else targets.span_targets
+            labels = to_device(torch.from_numpy(truth), span_logits.device)
             weights = _to_tensor(targets.span_weights, span_logits.device)
             loss, d_spans = class_loss(span_logits, labels, weights)
             further, d_further = agreement_loss(span_logits, self.cfg["r_drop"])
             losses.append(loss + further)
             d_spans += d_further
-        truth = to_device(torch.from_numpy(targets.pair_targets), pair_logits.device)
+        holds = to_device(torch.from_numpy(targets.pair_targets), pair_logits.device)
         weights = _to_tensor(targets.pair_weights, pair_logits.device)
-        loss, d_pairs = pair_loss(pair_logits, truth, weights)
+        loss, d_pairs = pair_loss(pair_logits, holds, weights)
         further, d_further = agreement_loss(pair_logits, self.cfg["r_drop"], binary=True)
         return [*losses, loss + further], (d_spans, d_pairs + d_further)
 
@@ -735,14 +754,14 @@ class SpanRelation(TorchPipe):
         if self._takes_entities:
             label_of = {(span.start, span.end): span.label_ for span in self._entities_of(doc)}
             ranges = sorted(label_of)
-            entities, classes = [], []
-            types = [class_of.get(label_of[span], 0) for span in ranges]
+            entities = []
+            classes = [class_of.get(label_of[span], 0) for span in ranges]
         else:
             entities = sorted(set(gold.entities))
             for start, end, label in entities:
                 check_gold_label(self.name, "an entity type", label, class_of, doc[start:end].text)
             ranges = [(start, end) for start, end, _ in entities]
-            classes = types = [class_of[label] for _, _, label in entities]
+            classes = [class_of[label] for _, _, label in entities]
         spans = np.asarray(ranges, dtype=np.int64).reshape(-1, 2)
         row_of_span = {span: row for row, span in enumerate(ranges)}
         related = look_up_relations(
@@ -750,24 +769,41 @@ class SpanRelation(TorchPipe):
         )
         # Or the entities of long Docs would hardly be told from other spans.
         n_texts = len(np.unique(reach.span_ends))
+        # Class 0, "no entity", becomes the unknown type.
+        types = (np.asarray(classes, dtype=np.int64) - 1) % (1 + len(class_of))
+        hard = self.cfg["hard_negatives"]
+        rows, count = list(row_of_span.values()), self.cfg["neg_relation_count"] * n_texts
         negative = sample_pairs(
-            spans,
-            list(row_of_span.values()),
-            related.not_negative,
-            self.cfg["neg_relation_count"] * n_texts,
-            reach,
-            self._rng,
+            spans, rows, related.not_negative, count, reach, self._rng, hard, types
         )
+        labels = np.zeros(len(spans), dtype=np.int64)
+        smooth = None
         if not self._takes_entities:
             # No entity begins or ends with a whitespace token.
             candidates = all_spans(reach.span_ends, self.cfg["max_span_size"])
             solid = _solid_tokens([doc])
             candidates = candidates[solid[candidates[:, 0]] & solid[candidates[:, 1] - 1]]
-            count = self.cfg["neg_entity_count"] * n_texts
-            others = sample_negative_spans(candidates, spans, count, self._rng)
+            smoothing = self.cfg["boundary_smoothing"]
+            others = sample_negative_spans(
+                candidates,
+                spans,
+                self.cfg["neg_entity_count"] * n_texts,
+                self._rng,
+                hard,
+                bool(smoothing),
+            )
             spans = np.concatenate([spans, others])
-        labels = np.zeros(len(spans), dtype=np.int64)
-        labels[: len(classes)] = classes
+            labels = np.pad(classes, (0, len(others))).astype(np.int64)
+            types = np.pad(types, (0, len(others)), constant_values=len(class_of))
+            if smoothing:
+                smooth = smooth_labels(spans, labels, 1 + len(class_of), smoothing)
+            if hard:
+                n_pairs = len(related.pairs) + len(negative)
+                n_wrong = min(count, math.ceil(hard * max(n_pairs, len(rows))))
+                wrong = sample_wrong_pairs(
+                    spans, rows, len(classes), n_wrong, reach, self._rng, types
+                )
+                negative = np.concatenate([negative, wrong])
         weights = np.ones(len(spans), dtype=np.float32)
         weights[: len(entities)] = [gold.entity_weights.get(entity, 1.0) for entity in entities]
         targets = Targets(
@@ -775,9 +811,8 @@ class SpanRelation(TorchPipe):
             np.concatenate([related.pairs, negative]),
             labels,
             np.pad(related.targets, ((0, len(negative)), (0, 0))),
-            # Class 0, "no entity", becomes the unknown type.
-            (np.asarray(types + [0] * (len(spans) - len(types))) - 1).astype(np.int64)
-            % (1 + len(class_of)),
+            types,
+            smooth,
             weights if gold.entity_weights else None,
             np.pad(related.weights, ((0, len(negative)), (0, 0)), constant_values=1)
             if gold.relation_weights

@@ -15,14 +15,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from spacy.tokens import Doc
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ..arrays import IntArray
 from ..encoding.batching import padded_batches
-from ..encoding.encoder import EncodedDocs, SplitDocs
+from ..encoding.encoder import EncodedDocs
 from ..encoding.transfer import to_device
 
 # Width of the heads of the transformer layer, as in BERT, where the vectors' width is a multiple of it.
@@ -89,17 +88,16 @@ class ContextLayer(nn.Module):
         return vectors + self.dropout(states[:, :, : self.width])
 
 
-def run_lengths(docs: list[Doc], encoded: EncodedDocs) -> IntArray:
+def run_lengths(encoded: EncodedDocs, text_offsets: IntArray) -> IntArray:
     """Count the pieces of each run: those of one text that have their vectors from one window.
 
-    docs (list[Doc]): The Docs; `SplitDocs` if their sentences are the texts.
     encoded (EncodedDocs): The encoded Docs.
+    text_offsets (int64 array, (n_texts + 1,)): First token of each text, and the end of the last one.
     RETURNS (int64 array, (n_runs,)): Number of pieces, in their order; each at least 1.
     """
-    first_tokens = docs.offsets if isinstance(docs, SplitDocs) else encoded.token_offsets
     token_pieces = encoded.token_pieces.numpy()
     tokens = np.flatnonzero(token_pieces[:, 1] > token_pieces[:, 0])
-    text = np.searchsorted(first_tokens, tokens, side="right")
+    text = np.searchsorted(text_offsets, tokens, side="right")
     run = np.stack([text, encoded.token_window.numpy()[tokens]], axis=1)
     begins = np.any(np.diff(run, axis=0) != 0, axis=1)
     starts = token_pieces[tokens[1:][begins], 0]

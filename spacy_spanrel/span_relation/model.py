@@ -19,7 +19,7 @@ from thinc.api import Model
 from torch import Tensor
 
 from ..arrays import IntArray
-from ..encoding.encoder import EncodedDocs, EncoderBackprop
+from ..encoding.encoder import EncodedDocs, EncoderBackprop, SplitDocs
 from ..encoding.shim import TorchShim, get_module, get_shim
 from ..encoding.step import HEAD
 from ..settings import check_settings, number, one_of, whole_number
@@ -153,10 +153,11 @@ def forward(
     context = encoded.context.detach().to(device, torch.float32)
     layer = get_module(model, SpERTHeads).context_layer
     if layer is not None:
+        offsets = docs.offsets if isinstance(docs, SplitDocs) else encoded.token_offsets
         leaf.requires_grad_(is_train)
         layer.train(is_train)
         with torch.set_grad_enabled(is_train):
-            pieces = layer(leaf, run_lengths(docs, encoded))
+            pieces = layer(leaf, run_lengths(encoded, offsets))
 
     def backprop(d_pieces: Tensor, d_context: Tensor) -> None:
         if layer is not None:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..arrays import FloatArray, IntArray
-from .candidates import sample_negative_pairs
+from ..pairing import pairs_of_doc
+from .candidates import overlaps, sample_negative_pairs
 from .gold import GoldRelation
 from .reach import Reach
 
@@ -23,6 +24,8 @@ class Targets:
     pair_targets (float32 array, (n_pairs, n_relation_types)): 1 where the relation holds.
     types (int64 array, (n_spans,)): Entity type of each span, for the pairs; the number of types
         stands for an unknown one.
+    span_targets (float32 array, (n_spans, 1 + n_entity_types) | None): Probability of each class, if
+        the truth is smoothed; None: 1 for `span_labels`.
     span_weights (float32 array, (n_spans,) | None): Weight of each span in the loss; None for 1.
     pair_weights (float32 array, (n_pairs, n_relation_types) | None): Weight of each target likewise.
         A relation's weight is that of its own target. That other relations do not hold between its
@@ -34,6 +37,7 @@ class Targets:
     span_labels: IntArray
     pair_targets: FloatArray
     types: IntArray
+    span_targets: FloatArray | None = None
     span_weights: FloatArray | None = None
     pair_weights: FloatArray | None = None
 
@@ -107,6 +111,8 @@ def sample_pairs(
     count: int,
     reach: Reach,
     rng: np.random.Generator,
+    hard: float,
+    types: IntArray,
 ) -> IntArray:
     """Draw pairs of entities of a Doc that are not related.
 
@@ -116,6 +122,7 @@ def sample_pairs(
     count (int): Number of pairs to draw; if there are fewer, all are returned.
     reach (Reach): Limits of the pairs.
     rng (Generator): The random generator.
+    hard (float), types (int64 array, (n,)): As in `sample_negative_pairs`.
     RETURNS (int64 array, (k, 2)): Rows (head, tail) of `spans`.
     """
     unique = np.asarray(sorted(rows), dtype=np.int64)
@@ -126,8 +133,78 @@ def sample_pairs(
         rng,
         reach.pair_ends,
         reach.max_distance,
+        hard,
+        types[unique],
     )
     return unique[drawn].reshape(-1, 2)
+
+
+def sample_wrong_pairs(
+    spans: IntArray,
+    rows: Sequence[int],
+    n_entities: int,
+    count: int,
+    reach: Reach,
+    rng: np.random.Generator,
+    types: IntArray,
+) -> IntArray:
+    """Draw pairs of an entity and a wrong span: one that is no entity, but overlaps one.
+
+    In prediction the entities of a pair are sometimes such spans, and no relation of theirs is right.
+    Each wrong span gets the type of an entity that it overlaps.
+
+    spans (int64 array, (n, 2)): The entities, and after them other spans.
+    rows (Sequence[int]): One row of each different entity.
+    n_entities (int): Number of entities.
+    count (int): Number of pairs to draw; if there are fewer, all are returned.
+    reach (Reach): Limits of the pairs.
+    rng (Generator): The random generator.
+    types (int64 array, (n,)): Type of each span; those of wrong spans are filled in.
+    RETURNS (int64 array, (k, 2)): Rows (head, tail) of `spans`, of which one is an entity.
+    """
+    unique = np.asarray(sorted(rows), dtype=np.int64)
+    if not len(unique):
+        return np.zeros((0, 2), dtype=np.int64)
+    is_wrong = overlaps(spans[n_entities:], spans[unique])
+    wrong = n_entities + np.flatnonzero(is_wrong.any(axis=1))
+    types[wrong] = types[unique[is_wrong[wrong - n_entities].argmax(axis=1)]]
+    # No more of them than entities, or long Docs would have very many pairs.
+    wrong = rng.choice(wrong, size=min(len(wrong), len(unique), count), replace=False)
+    members = np.concatenate([unique, wrong])
+    pairs, _ = pairs_of_doc(spans[members], len(members) ** 2, reach.pair_ends, reach.max_distance)
+    pairs = members[pairs].reshape(-1, 2)
+    head, tail = spans[pairs[:, 0]], spans[pairs[:, 1]]
+    is_apart = (head[:, 1] <= tail[:, 0]) | (tail[:, 1] <= head[:, 0])
+    pairs = pairs[((pairs >= n_entities).sum(axis=1) == 1) & is_apart]
+    return pairs[rng.choice(len(pairs), size=min(count, len(pairs)), replace=False)]
+
+
+def smooth_labels(
+    spans: IntArray, labels: IntArray, n_classes: int, smoothing: float
+) -> FloatArray:
+    """Move a share of each entity's probability to the spans around it (Zhu and Li 2022, "Boundary
+    Smoothing for Named Entity Recognition", with a distance of 1).
+
+    Annotators disagree about borders more than about types, and a network that is to be certain of a
+    border is too certain of it. A quarter of `smoothing` goes to each of the (up to four) spans that
+    have one border one token away and are no entities themselves; the entity keeps the rest.
+
+    spans (int64 array, (n, 2)): Token ranges of one Doc, each once except for entities of several types.
+    labels (int64 array, (n,)): Class of each span; 0 is "no entity".
+    n_classes (int): Number of classes.
+    smoothing (float): The share, from 0 to 1.
+    RETURNS (float32 array, (n, n_classes)): Probability of each class; those of a span add up to 1.
+    """
+    gold = np.flatnonzero(labels)
+    step = np.abs(spans[:, None] - spans[None, gold]).sum(axis=2)
+    moved = (step == 1) & (labels == 0)[:, None]
+    types = np.eye(n_classes, dtype=np.float32)[labels[gold]]
+    targets = (smoothing / 4 * moved).astype(np.float32) @ types
+    targets[gold] = (1 - smoothing / 4 * moved.sum(axis=0, keepdims=True).T) * types
+    # Entities of several types may move more than a span can take.
+    targets /= np.maximum(1, targets.sum(axis=1, keepdims=True))
+    targets[:, 0] = 1 - targets.sum(axis=1)
+    return targets
 
 
 def join_targets(
@@ -143,7 +220,10 @@ def join_targets(
     first_token = np.cumsum([0, *lengths]).tolist()
     first_span = np.cumsum([0, *(len(part.spans) for part in parts)]).tolist()
     empty = np.zeros((0, 2), dtype=np.int64)
-    span_weights = pair_weights = None
+    span_targets = span_weights = pair_weights = None
+    soft = [part.span_targets for part in parts if part.span_targets is not None]
+    if soft:
+        span_targets = np.concatenate(soft)
     if any(part.span_weights is not None for part in parts):
         weights = [_or_ones(part.span_weights, part.span_labels.shape) for part in parts]
         span_weights = np.concatenate(weights)
@@ -161,6 +241,7 @@ def join_targets(
             ]
         ),
         np.concatenate([empty[:, 0], *(part.types for part in parts)]),
+        span_targets,
         span_weights,
         pair_weights,
     )

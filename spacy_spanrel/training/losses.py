@@ -78,7 +78,8 @@ def class_loss(
     section 3), and a pair in relation classification.
 
     logits (Tensor): Logits. *Shape:* ``(n_rows, n_classes)``
-    labels (Tensor): The class of each row, int64. *Shape:* ``(n_rows,)``
+    labels (Tensor): The class of each row, int64, *shape* ``(n_rows,)``; or the probability of each
+        class, float32, *shape* ``(n_rows, n_classes)``.
     weights (Tensor | None): The weight of each row, float32; None for 1. The sum is divided by the
         number of rows and not by the sum of the weights, so that a batch of doubtful rows moves the
         network less than a batch of certain ones. *Shape:* ``(n_rows,)``

@@ -48,6 +48,8 @@ CHANGED: dict[str, dict[str, Any]] = {
         "max_pairs": 7,
         "neg_entity_count": 3,
         "neg_relation_count": 4,
+        "hard_negatives": 0.5,
+        "boundary_smoothing": 0.1,
         "r_drop": 0.5,
     },
     "relation_classifier": {
@@ -304,6 +306,8 @@ WRONG_VALUES: list[tuple[str, str, Any]] = [
             ("neg_entity_count", -1),
             ("neg_entity_count", 0.5),
             ("neg_relation_count", -7),
+            ("hard_negatives", 1.5),
+            ("boundary_smoothing", -0.1),
             ("r_drop", -0.5),
             ("type_constraints", {"works": [["Per"]]}),
             ("type_constraints", "given"),

@@ -11,6 +11,7 @@ from spacy_spanrel import pairing
 from spacy_spanrel.pairing import distances, entity_pairs, in_scope, text_ends, window_ends
 from spacy_spanrel.span_relation.candidates import (
     all_spans,
+    overlaps,
     sample_negative_pairs,
     sample_negative_spans,
 )
@@ -60,6 +61,61 @@ def test_negative_spans(
     assert len(set(drawn)) == len(drawn)
     assert set(drawn) <= free
     assert len(drawn) == min(count, len(free))
+
+
+@given(
+    st.integers(1, 8),
+    SPANS,
+    st.integers(0, 20),
+    st.sampled_from([0.0, 0.5, 1.0]),
+    st.booleans(),
+    st.integers(0, 3),
+)
+def test_hard_negative_spans(
+    n_tokens: int,
+    gold: list[tuple[int, int]],
+    count: int,
+    hard: float,
+    neighbours: bool,
+    seed: int,
+) -> None:
+    gold = [span for span in gold if span[1] <= n_tokens]
+    candidates = all_spans(np.full(n_tokens, n_tokens), 4)
+    rng = np.random.default_rng(seed)
+    drawn = to_tuples(
+        sample_negative_spans(candidates, to_array(gold), count, rng, hard, neighbours)
+    )
+    free = set(to_tuples(candidates)) - set(gold)
+    around = {
+        (start, end)
+        for start, end in free
+        if any(abs(start - a) + abs(end - b) == 1 for a, b in gold) and neighbours
+    }
+    touching = {(s, e) for s, e in free if any(s <= b and a <= e for a, b in gold)} - around
+    assert len(set(drawn)) == len(drawn) == min(max(count, len(around)), len(free))
+    assert around <= set(drawn) <= free
+    n_drawn = len(drawn) - len(around)
+    assert len(touching & set(drawn)) >= min(len(touching), round(hard * n_drawn))
+
+
+@given(SPANS, SPANS)
+def test_overlaps(spans: list[tuple[int, int]], others: list[tuple[int, int]]) -> None:
+    expected = [[bool({*range(*a)} & {*range(*b)}) for b in others] for a in spans]
+    assert overlaps(to_array(spans), to_array(others)).tolist() == expected
+
+
+def test_hard_negative_pairs_come_first() -> None:
+    related = to_array([(0, 1)])
+    types = np.asarray([1, 2, 1, 2, 3])
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        drawn = sample_negative_pairs(adjacent_spans(5), related, 4, rng, hard=1.0, types=types)
+        # The reversed pair, and the pairs of a type 1 and a type 2.
+        assert {*to_tuples(drawn)} == {(1, 0), (0, 3), (2, 1), (2, 3)}
+        rng = np.random.default_rng(seed)
+        drawn = sample_negative_pairs(adjacent_spans(5), related, 8, rng, hard=0.5, types=types)
+        assert {*to_tuples(drawn)} >= {(1, 0), (0, 3), (2, 1), (2, 3)}
+        assert len({*to_tuples(drawn)} - {(0, 1)}) == 8
 
 
 @given(

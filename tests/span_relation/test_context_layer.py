@@ -11,9 +11,7 @@ import spacy
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from spacy.tokens import Doc
 
-from spacy_spanrel.encoding.encoder import SplitDocs
 from spacy_spanrel.encoding.shim import torch_shims
 from spacy_spanrel.span_relation.context_layer import ContextLayer, run_lengths
 
@@ -69,20 +67,15 @@ def test_runs_end_with_windows_and_texts(texts: list[list[tuple[int, bool]]]) ->
     ends = np.cumsum(counts).astype(np.int64)
     windows = np.cumsum([new for text in texts for _, new in text]).astype(np.int64)
     offsets = np.cumsum([0, *map(len, texts)])
-    vocab = spacy.blank("xx").vocab
-    doc = Doc(vocab, words=["a"] * len(counts))
-    starts = offsets[:-1][[bool(text) for text in texts]]
     encoded = SimpleNamespace(
         pieces=torch.zeros(sum(counts), 1),
         token_pieces=torch.from_numpy(np.stack([ends - counts, ends], 1).reshape(-1, 2)),
         token_window=torch.from_numpy(windows),
-        token_offsets=np.asarray([0, len(counts)]),
     )
     text_of = np.repeat(np.arange(len(texts)), list(map(len, texts)))
-    for docs, owner in (([doc], np.zeros(len(counts))), (SplitDocs([doc], [starts]), text_of)):
-        keys = np.repeat(np.stack([owner, windows], axis=1), counts, axis=0)
-        _, lengths = np.unique(keys, axis=0, return_counts=True)
-        assert run_lengths(docs, encoded).tolist() == lengths.tolist()
+    keys = np.repeat(np.stack([text_of, windows], axis=1), counts, axis=0)
+    _, lengths = np.unique(keys, axis=0, return_counts=True)
+    assert run_lengths(encoded, offsets).tolist() == lengths.tolist()
 
 
 @KINDS
@@ -121,7 +114,7 @@ def test_gradient_reaches_the_encoder(checkpoint: Path, kind: str, text: str) ->
         parameter.grad = None
     with torch.enable_grad():
         raw, _ = pipe.model.get_ref("encoder").begin_update(docs)
-        new = layer(raw.pieces, run_lengths(docs, raw))
+        new = layer(raw.pieces, run_lengths(raw, raw.token_offsets))
         torch.testing.assert_close(new, encoded.pieces)
         ((new * weights).sum() + raw.context.sum() * 0).backward()
     for name, parameter in parameters.items():
