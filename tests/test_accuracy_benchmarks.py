@@ -156,3 +156,37 @@ def test_choice_of_recipes(
     elif "new" in chosen:
         assert chosen["new"][0].settings == {"x.y": True, "x.z": "word"}
         assert chosen["new"][1] == {"x.y": True, "x.z": "word"}
+
+
+def test_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    for module in ("accuracy", "recipes"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    accuracy = import_module("accuracy")
+    # The pages have what the script makes of the rows.
+    for path in accuracy.PAGES:
+        page = path.read_text(encoding="utf-8")
+        assert accuracy.fill(page) == page, "run python benchmarks/accuracy.py --write"
+    row = {
+        **{"encoder": "all-MiniLM-L6-v2", "seed": 1, "epochs": 20, "decoding": "+ best overlap"},
+        **{"trained_on": "train", "scored_on": "dev", "seconds": 60, "device": "Abacus"},
+        **{"ents_f": 80.0, "rel_f": 70.0, "rel_strict_f": 70.0},
+    }
+    smoothed = {
+        "variant": "smooth",
+        "settings": {"components.span_relation.boundary_smoothing": 0.1},
+    }
+    rows = [
+        {**row, "variant": "best", "settings": {}},
+        {**row, "variant": "best", "settings": {}, "seed": 2, "rel_strict_f": 71.0},
+        {**row, "variant": "best", "settings": {}, "decoding": "original"},
+        {**row, **smoothed, "rel_strict_f": 72.0},
+    ]
+    (tmp_path / "conll04.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr(accuracy, "RESULTS", tmp_path)
+    (ours,) = [line for line in accuracy.statement("conll04").splitlines() if "Abacus" in line]
+    cells = "train, dev | 2 | 80.00 ± 0.00 | 70.00 ± 0.00 | 70.50 ± 0.71 | 1.0, Abacus |"
+    assert f"| `span_relation`, best, 20 epochs | all-MiniLM-L6-v2 (22.7 M) | {cells}" in ours
+    assert "| smooth | `boundary_smoothing = 0.1` |" in accuracy.ablation("conll04")
+    assert "| 72.00 (+1.50) |" in accuracy.ablation("conll04")
+    assert accuracy.ablation("squad") == ""
