@@ -10,7 +10,7 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python} device=${GPU_DEVICE:-cuda} limit=${LIMIT:-1024} out=${OUT:-docs/results}
 data=${1:-} checkpoint=${2:-}
-export HF_HUB_OFFLINE=1 PYTHONPATH=$PWD
+export HF_HUB_OFFLINE=1 PYTHONPATH=$PWD${PYTHONPATH:+:$PYTHONPATH}
 end=$((SECONDS + 540))
 mkdir -p "$out"
 

@@ -166,5 +166,8 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedCuda]:
     properties = SimpleNamespace(major=9, minor=0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: properties)
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    # A torch built for CUDA would ask the driver whether a graph is being captured.
+    if hasattr(torch, "accelerator"):
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_, **__: None)
     with SimulatedCuda() as device:
         yield device
