@@ -343,6 +343,35 @@ class Errors:
         "[training.optimizer] in your config."
     )
 
+    # Teachers
+    E508 = (
+        "[E_SR508] The teacher '{path}' of component '{name}' has no component of its kind ({kind}), only "
+        "{pipes}. Name a trained pipeline that has one."
+    )
+    E509 = (
+        "[E_SR509] The teacher '{path}' of component '{name}' does not know the {kind} labels {missing}; it "
+        "has {labels}. A teacher may have more labels than the component, in any order, but not fewer: "
+        "train it on the same data."
+    )
+    E510 = (
+        "[E_SR510] The teacher '{path}' was trained with {setting} = {other!r}, and component '{name}' has "
+        "{setting} = {value!r}. Expected the same, because their logits would mean different things."
+    )
+    E511 = (
+        "[E_SR511] '{teacher}' in the teacher '{path}' of component '{name}' listens to a shared encoder, "
+        "which does not read the texts here. Give it an encoder of its own (nlp.replace_listeners), and "
+        "save the teacher anew."
+    )
+    E512 = (
+        "[E_SR512] The file '{path}' cannot keep a teacher's logits: {error}. Expected a file that is new "
+        "or from an earlier training, in a folder that exists (the setting teacher.cache)."
+    )
+    E513 = (
+        "[E_SR513] The teacher '{path}' reads questions and texts in other pieces or windows than component "
+        "'{name}', so their logits cannot be compared. Expected the same tokenizer, max_length, doc_stride "
+        "and max_question_length."
+    )
+
     # relation_classifier
     E701 = (
         "[E_SR701] Component '{name}' has no labels. Give it training data with relations in "
@@ -413,7 +442,7 @@ class Errors:
     E715 = (
         "[E_SR715] Component '{name}' has described labels, whose texts have no entity types: "
         '{setting} = {value!r} cannot be used. Expected mode = "text" or null, and neither a preset nor '
-        "pretrained = true."
+        "pretrained = true, nor a teacher."
     )
     E716 = "[E_SR716] Component '{name}' has no label '{label}'. Its labels: {labels}."
 

@@ -13,11 +13,13 @@ from typing import Any, ClassVar
 import srsly
 import torch
 from spacy.pipeline import TrainablePipe
+from spacy.tokens import Doc
 from spacy.training import Example, validate_examples
 from spacy.vocab import Vocab
 from thinc.api import Model, Optimizer
 
 from .annotations import register_report_extension
+from .arrays import AnyArray
 from .encoding.export import apply_runtime, runtimes
 from .encoding.shim import read_model, torch_shims, write_model
 from .encoding.step import current_rates, step
@@ -58,6 +60,9 @@ class TorchPipe(TrainablePipe):
     extensions: ClassVar[tuple[Callable[[str, str], None], str]]
     # The keys of `cfg` that hold labels, by the kinds that `add_label` takes, the default kind first.
     label_kinds: ClassVar[Mapping[str, str]] = {}
+
+    # Settings that a teacher must share (`training.teacher`).
+    same_as_teacher: ClassVar[tuple[str, ...]] = ()
 
     cfg: dict[str, Any]
     loss_totals: dict[str, float]
@@ -160,6 +165,14 @@ class TorchPipe(TrainablePipe):
         RETURNS (Sequence[float]): The losses in the order of `loss_names`; none if the batch holds
             nothing to learn.
         """
+
+    def class_logits(self, items: Sequence[tuple[Doc, Any]]) -> list[tuple[AnyArray, ...]]:
+        """Compute logits from which another component of this kind can learn (`training.teacher`).
+
+        items (Sequence[tuple[Doc, Any]]): Docs, and what is asked about each; the component says what.
+        RETURNS (list[tuple[array, ...]]): The logits of each item.
+        """
+        raise NotImplementedError
 
     def update(
         self,

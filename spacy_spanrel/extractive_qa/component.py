@@ -30,11 +30,11 @@ from ..annotations import (
     set_report,
 )
 from ..annotations.answers import text_length
-from ..arrays import BoolArray, FloatArray, IntArray
+from ..arrays import AnyArray, BoolArray, FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.pieces import TextPieces
 from ..encoding.transfer import to_device
-from ..errors import Warnings
+from ..errors import Errors, Warnings
 from ..pipe import TorchPipe
 from ..scoring.answers import QAScorer
 from ..settings import (
@@ -46,9 +46,10 @@ from ..settings import (
     survives_as_table,
     whole_number,
 )
-from ..training.losses import agreement_loss, ends_loss
+from ..training.losses import Taught, ends_loss, further_losses
+from ..training.teacher import TEACHER, teacher_of
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
-from .model import Backprop, QAInput, QAModel, QARows, SpanQA, initialize
+from .model import Backprop, QAInput, QAModel, QAOutput, QARows, SpanQA, initialize
 from .targets import GoldPlace, find_gold, make_targets
 
 
@@ -78,6 +79,7 @@ RULES = {
     "temperature": TEMPERATURE,
     "plausible_weight": number(0),
     "r_drop": number(0),
+    "teacher": TEACHER,
 }
 
 # Characters of text, times questions, that are read together in prediction: enough for batches of rows
@@ -103,6 +105,7 @@ def make_extractive_qa(
     language: Optional[str] = None,  # noqa: UP045
     plausible_weight: float = 0.25,
     r_drop: float = 0.0,
+    teacher: Optional[dict[str, Any]] = None,  # noqa: UP045
     scorer: Optional[QAScorer],  # noqa: UP045
 ) -> ExtractiveQA:
     """Make an `extractive_qa` component.
@@ -131,6 +134,10 @@ def make_extractive_qa(
         questions without an answer. They teach where an answer would be. 0 ignores them.
     r_drop (float): Weight of the disagreement between two passes over each batch, with different
         dropout (R-Drop, Liang et al. 2021), usually 0.5 to 5; a step takes twice as long. 0: one pass.
+    teacher (dict | None): A trained pipeline with a component of this kind, whose logits are learned
+        beside the gold labels (Hinton et al. 2015): a table with `path`, and as one likes `weight`, its
+        share of the loss (0.5), `temperature` (2.0) and `cache`, a file that keeps the logits for further
+        trainings. It is needed in training only. null, or a path that is null: no teacher.
     scorer (Callable | None): The scoring method.
     """
     settings = dict(locals())
@@ -433,18 +440,70 @@ class ExtractiveQA(TorchPipe):
         targets = make_targets(output.rows, places * n_passes)
         device = output.logits.device
         learned = to_device(torch.from_numpy(targets.rows), device)
-        loss, d_learned = ends_loss(
+        hard_loss = ends_loss(
             output.logits[learned],
             to_device(torch.from_numpy(targets.ends), device),
             to_device(torch.from_numpy(targets.plausible), device),
             to_device(torch.from_numpy(targets.text), device),
             self.cfg["plausible_weight"],
         )
+        taught = self._ask_teacher(docs, texts, output)
+        if taught is not None:
+            taught = replace(taught, logits=taught.logits[learned])
+        loss, d_learned = further_losses(
+            hard_loss, output.logits[learned], r_drop=self.cfg["r_drop"], taught=taught, dim=1
+        )
         d_logits = torch.zeros_like(output.logits)
-        further, d_further = agreement_loss(output.logits[learned], self.cfg["r_drop"], dim=1)
-        d_logits[learned] = d_learned + d_further
+        d_logits[learned] = d_learned
         cast(Backprop, backprop)(d_logits)
-        return (loss + further,)
+        return (loss,)
+
+    def _ask_teacher(
+        self, docs: Sequence[Doc], texts: Sequence[Sequence[str]], output: QAOutput
+    ) -> Taught | None:
+        """Return the teacher's logits of the rows of a batch."""
+        teacher = teacher_of(self)
+        if teacher is None:
+            return None
+        asked = [(doc, text) for doc, of_doc in zip(docs, texts, strict=True) for text in of_doc]
+        answers = teacher.logits(asked)
+        logits = np.full(output.logits.shape, -np.inf, dtype=np.float32)
+        rows, numbers = output.rows.rows, output.rows.question % len(asked)
+        start = 0
+        for i, row in enumerate(rows):
+            ids, answer = answers[numbers[i]]
+            is_first = i == 0 or output.rows.question[i] != output.rows.question[i - 1]
+            start = 0 if is_first else start
+            end = start + len(row.ids)
+            if not np.array_equal(ids[start:end], row.ids):
+                path = self.cfg["teacher"]["path"]
+                raise ValueError(Errors.E513.format(name=self.name, path=path))
+            logits[i, : len(row.ids)] = answer[start:end]
+            start = end
+        return teacher.taught(logits, output.logits.device)
+
+    def class_logits(self, items: Sequence[tuple[Doc, Any]]) -> list[tuple[AnyArray, ...]]:
+        """Compute the logits of questions.
+
+        items (Sequence[tuple[Doc, str]]): Docs, each with a question.
+        RETURNS (list[tuple[IntArray, FloatArray]]): For each question the piece ids of its rows, one row
+            after the other, ``(n_pieces,)``, and their logits, ``(n_pieces, 2)``.
+        """
+        output = self.model.predict(
+            QAInput([doc for doc, _ in items], [[text] for _, text in items])
+        )
+        logits = output.logits.float().cpu().numpy()
+        rows: list[list[int]] = [[] for _ in items]
+        for i, question in enumerate(output.rows.question.tolist()):
+            rows[question].append(i)
+        ids = [row.ids for row in output.rows.rows]
+        return [
+            (
+                np.concatenate([ids[i] for i in of_item]),
+                np.concatenate([logits[i, : len(ids[i])] for i in of_item]),
+            )
+            for of_item in rows
+        ]
 
     def _gold(self, example: Example) -> list[Answer]:
         """Return the gold answers to the questions that an Example asks."""

@@ -26,7 +26,7 @@ from ..annotations import (
     set_relations,
     set_report,
 )
-from ..arrays import FloatArray, IntArray
+from ..arrays import AnyArray, FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.checkpoint import read_config
 from ..encoding.shim import get_module, get_shim
@@ -48,7 +48,8 @@ from ..pipe import TorchPipe
 from ..rules import RULE_ROWS, apply_rules, read_rules
 from ..scoring.relations import RelationScorer
 from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
-from ..training.losses import agreement_loss, class_loss
+from ..training.losses import class_loss, further_losses
+from ..training.teacher import TEACHER, teacher_of
 from .decoding import NO_RELATION, best_labels, best_variants
 from .described import (
     DESCRIPTIONS,
@@ -109,6 +110,7 @@ RULES = {
     "train_pairs": one_of("gold", "predicted"),
     "score_pairs": one_of("gold", "predicted"),
     "r_drop": number(0),
+    "teacher": TEACHER,
 }
 
 # Number of rows that are classified together in prediction: enough for many batches of similar
@@ -151,6 +153,7 @@ def make_relation_classifier(
     max_negatives: Optional[int] = None,  # noqa: UP045
     score_pairs: PairSource = "predicted",
     r_drop: float = 0.0,
+    teacher: Optional[dict[str, Any]] = None,  # noqa: UP045
     scorer: Optional[RelationScorer],  # noqa: UP045
 ) -> RelationClassifier:
     """Make a `relation_classifier` component.
@@ -213,6 +216,10 @@ def make_relation_classifier(
         as TACRED is scored; "predicted" scores the relations that the pipeline has predicted.
     r_drop (float): Weight of the disagreement between two passes over each batch, with different
         dropout (R-Drop, Liang et al. 2021), usually 0.5 to 5; a step takes twice as long. 0: one pass.
+    teacher (dict | None): A trained pipeline with a component of this kind, whose logits are learned
+        beside the gold labels (Hinton et al. 2015): a table with `path`, and as one likes `weight`, its
+        share of the loss (0.5), `temperature` (2.0) and `cache`, a file that keeps the logits for further
+        trainings. It is needed in training only. null, or a path that is null: no teacher.
     scorer (Callable | None): The scoring method.
     RETURNS (RelationClassifier): The component.
     """
@@ -598,6 +605,8 @@ class RelationClassifier(TorchPipe):
     def _check_described(self) -> None:
         """Refuse settings that described labels do not allow."""
         allowed = {"preset": (None,), "pretrained": (None, False), "mode": (None, "text")}
+        # Each step compares the pairs with some of the labels only, and in either direction.
+        allowed["teacher"] = (None,)
         for setting, values in allowed.items():
             value = self.cfg[setting]
             if value not in values:
@@ -891,6 +900,7 @@ class RelationClassifier(TorchPipe):
         note_sentences(self.cfg, docs)
         pairs, labels = targets.pairs, self._label_texts()
         if labels is not None:
+            self._check_described()
             pairs, labels = self._drawn_texts(targets, labels)
         n_passes = 2 if self.cfg["r_drop"] else 1
         output, backprop = self.model.begin_update(
@@ -902,10 +912,49 @@ class RelationClassifier(TorchPipe):
         weights = None
         if targets.weights is not None:
             weights = to_device(torch.from_numpy(targets.weights[rows]), output.logits.device)
-        loss, d_logits = class_loss(output.logits, truth, weights)
-        further, d_further = agreement_loss(output.logits, self.cfg["r_drop"])
-        cast(Backprop, backprop)(d_logits + d_further)
-        return (loss + further,)
+        taught = None
+        teacher = teacher_of(self)
+        if teacher is not None:
+            asked = [
+                (doc, pair) for doc, listed in zip(docs, pairs, strict=True) for pair in listed
+            ]
+            answers = np.stack([answer for (answer,) in teacher.logits(asked)])
+            taught = teacher.taught(
+                answers[rows][:, teacher.columns["relation"]], output.logits.device
+            )
+        loss, d_logits = further_losses(
+            class_loss(output.logits, truth, weights),
+            output.logits,
+            r_drop=self.cfg["r_drop"],
+            taught=taught,
+        )
+        cast(Backprop, backprop)(d_logits)
+        return (loss,)
+
+    def class_logits(self, items: Sequence[tuple[Doc, Any]]) -> list[tuple[AnyArray, ...]]:
+        """Compute the logits of pairs.
+
+        items (Sequence[tuple[Doc, TypedPair]]): Docs, each with a pair.
+        RETURNS (list[tuple[FloatArray]]): The logits of each pair, ``(n_labels,)``; NaN if its types are
+            unknown, or if its arguments are longer than a row.
+        """
+        rules = self._type_rules()
+        pairs: list[list[TypedPair]] = [
+            [
+                pair._replace(head_type=head, tail_type=tail)
+                for head, tail in rules.known(pair.head_type, pair.tail_type)[:1]
+            ]
+            for _, pair in items
+        ]
+        logits = np.full((len(items), len(self.labels)), np.nan, dtype=np.float32)
+        if any(pairs):
+            docs = [doc for doc, _ in items]
+            output = self.model.predict(
+                PairInput(docs, pairs, self.cfg["context"], self._label_texts())
+            )
+            has_row = np.flatnonzero(list(map(len, pairs)))
+            logits[has_row[output.rows]] = output.logits.float().cpu().numpy()
+        return [(row,) for row in logits]
 
     def _drawn_texts(
         self, targets: Targets, labels: LabelTexts

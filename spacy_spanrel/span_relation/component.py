@@ -27,7 +27,7 @@ from ..annotations import (
     set_relations,
     set_report,
 )
-from ..arrays import BoolArray, FloatArray, IntArray
+from ..arrays import AnyArray, BoolArray, FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.encoder import HF_ENCODER, EncodedDocs, EncoderBackprop, HFEncoder, SplitDocs
 from ..encoding.listening import check_training
@@ -56,7 +56,8 @@ from ..pipe import TorchPipe
 from ..rules import RULE_ROWS, apply_rules, read_rules
 from ..scoring.relations import RelationScorer
 from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
-from ..training.losses import agreement_loss, class_loss, pair_loss
+from ..training.losses import Taught, class_loss, further_losses, pair_loss
+from ..training.teacher import TEACHER, teacher_of
 from .candidates import all_spans, sample_negative_spans
 from .decoding import best_spans, likely_relations, likely_spans
 from .gold import Gold, read_gold, relation_text
@@ -92,6 +93,7 @@ RULES = {
     "max_distance": optional(whole_number(0)),
     "relation_threshold": number(0, 1),
     "r_drop": number(0),
+    "teacher": TEACHER,
     "thresholds": THRESHOLDS,
     "temperature": TEMPERATURE,
     "rules": RULE_ROWS,
@@ -134,6 +136,7 @@ def make_span_relation(
     hard_negatives: float = 0.0,
     boundary_smoothing: float = 0.0,
     r_drop: float = 0.0,
+    teacher: Optional[dict[str, Any]] = None,  # noqa: UP045
     scorer: Optional[RelationScorer],  # noqa: UP045
 ) -> SpanRelation:
     """Make a `span_relation` component.
@@ -190,6 +193,10 @@ def make_span_relation(
         token away get in training, a quarter each (Zhu and Li 2022).
     r_drop (float): Weight of the disagreement between two passes over each batch, with different
         dropout (R-Drop, Liang et al. 2021), usually 0.5 to 5; a step takes twice as long. 0: one pass.
+    teacher (dict | None): A trained pipeline with a component of this kind, whose logits are learned
+        beside the gold labels (Hinton et al. 2015): a table with `path`, and as one likes `weight`, its
+        share of the loss (0.5), `temperature` (2.0) and `cache`, a file that keeps the logits for further
+        trainings. It is needed in training only. null, or a path that is null: no teacher.
     scorer (Callable | None): The scoring method.
     RETURNS (SpanRelation): The component.
     """
@@ -288,6 +295,7 @@ class SpanRelation(TorchPipe):
         "entity": "entity_labels",
     }
     extensions = (register_extensions, "relations_key")
+    same_as_teacher = ("scope", "entities")
 
     def __init__(self, *arguments: Any, **settings: Any):
         super().__init__(*arguments, **settings)
@@ -662,7 +670,8 @@ class SpanRelation(TorchPipe):
         logits, backprop_heads = begin_update_heads(
             self.model, encoded, targets.spans, targets.pairs, targets.types
         )
-        losses, gradients = self.get_losses(targets, *logits)
+        taught = self._ask_teacher(predicted, targets, n_passes, logits[0].device)
+        losses, gradients = self.get_losses(targets, *logits, *taught)
         cast(EncoderBackprop, backprop)(*backprop_heads(gradients))
         return (sum(losses), *losses)
 
@@ -674,14 +683,111 @@ class SpanRelation(TorchPipe):
             raise ValueError(Errors.E314.format(name=self.name, encoder=encoder, **self.cfg))
         return 2
 
+    def _ask_teacher(
+        self, docs: Sequence[Doc], targets: Targets, n_passes: int, device: torch.device
+    ) -> tuple[Taught | None, Taught | None]:
+        """Return the teacher's logits of the spans and pairs of a batch, as often as they are in it."""
+        teacher = teacher_of(self)
+        if teacher is None:
+            return None, None
+        n_spans, n_pairs = len(targets.spans) // n_passes, len(targets.pairs) // n_passes
+        spans, pairs = targets.spans[:n_spans], targets.pairs[:n_pairs]
+        is_entity = targets.span_labels[:n_spans] > 0
+        if self._takes_entities:
+            is_entity[:] = True
+        offsets = np.cumsum([0, *map(len, docs)])
+        owner = np.searchsorted(offsets, spans[:, 0], side="right") - 1
+        local = (spans - offsets[owner][:, None]).tolist()
+        max_size = self.cfg["max_span_size"]
+        asked: list[tuple[Doc, Any]] = []
+        for i, doc in enumerate(docs):
+            ranges = {
+                tuple(local[row]) for row in np.flatnonzero(is_entity & (owner == i)).tolist()
+            }
+            asked.append((doc, (max_size, sorted(ranges))))
+        answers = teacher.logits(asked)
+        span_logits = np.full((n_spans, 1 + len(self.entity_labels)), np.nan, dtype=np.float32)
+        classes = np.concatenate([[0], teacher.columns["entity"] + 1])
+        for row, (i, (start, end)) in enumerate(zip(owner.tolist(), local, strict=True)):
+            if end - start <= max_size:
+                span_logits[row] = answers[i][0][start, end - start - 1, classes]
+        # Pairs with spans that are no entities (`hard_negatives`) are not the teacher's.
+        pair_logits = np.full((n_pairs, len(self.relation_labels)), np.nan, dtype=np.float32)
+        columns = teacher.columns["relation"]
+        places = [{span: n for n, span in enumerate(ranges)} for _, (_, ranges) in asked]
+        for row, pair in enumerate(pairs.tolist()):
+            i = owner[pair[0]]
+            head, tail = (places[i].get(tuple(local[span])) for span in pair)
+            if head is not None and tail is not None:
+                pair_logits[row] = answers[i][1][head, tail, columns]
+        taught_spans = teacher.taught(np.tile(span_logits, (n_passes, 1)), device)
+        return taught_spans, teacher.taught(np.tile(pair_logits, (n_passes, 1)), device)
+
+    def class_logits(self, items: Sequence[tuple[Doc, Any]]) -> list[tuple[AnyArray, ...]]:
+        """Compute the logits of all spans of Docs, and of all pairs of some of them.
+
+        items (Sequence[tuple[Doc, tuple]]): Docs, each with the largest number of tokens of a span and
+            the ranges that are paired.
+        RETURNS (list[tuple[FloatArray, FloatArray]]): For each Doc the logits of its spans as
+            `SpERTHeads.predict_spans` returns them, ``(n_tokens, max_size, 1 + n_entity_types)``, and
+            those of its pairs, ``(n_ranges, n_ranges, n_relation_types)``.
+        """
+        docs = self._split_into_texts([doc for doc, _ in items])
+        encoded = self.model.predict(docs)
+        heads = get_module(self.model, SpERTHeads)
+        offsets = encoded.token_offsets
+        max_size = max(size for _, (size, _) in items)
+        span_logits = heads.predict_spans(encoded, max_size).float().cpu().numpy()
+        counts = [len(ranges) for _, (_, ranges) in items]
+        first = np.cumsum([0, *counts])
+        spans = np.asarray(
+            [
+                (start + offset, end + offset)
+                for (_, (_, ranges)), offset in zip(items, offsets.tolist(), strict=False)
+                for start, end in ranges
+            ],
+            dtype=np.int64,
+        ).reshape(-1, 2)
+        pairs = np.concatenate(
+            [np.indices((n, n)).reshape(2, -1).T + i for n, i in zip(counts, first, strict=False)]
+        ).astype(np.int64)
+        types = np.full(len(spans), len(self.entity_labels), dtype=np.int64)
+        if self._takes_entities:
+            entities = self._entities_of_docs(docs, encoded)
+            type_of = dict(zip(map(tuple, entities.spans.tolist()), entities.types, strict=True))
+            types[:] = [type_of.get(tuple(span), types[i]) for i, span in enumerate(spans.tolist())]
+        elif self.entity_labels:
+            sizes = spans[:, 1] - spans[:, 0]
+            short = sizes <= max_size
+            logits = span_logits[spans[short, 0], sizes[short] - 1, 1:]
+            types[short] = logits.argmax(axis=1)
+        arrays = (torch.from_numpy(array) for array in (spans, pairs, types))
+        pair_logits = heads.predict_pairs(encoded, *arrays).float().cpu().numpy()
+        borders = np.cumsum([0, *(n * n for n in counts)])
+        return [
+            (
+                span_logits[offsets[i] : offsets[i + 1], : items[i][1][0]],
+                pair_logits[borders[i] : borders[i + 1]].reshape(n, n, -1)
+                if n
+                else np.zeros((0, 0, len(self.relation_labels)), dtype=np.float32),
+            )
+            for i, n in enumerate(counts)
+        ]
+
     def get_losses(
-        self, targets: Targets, span_logits: Tensor, pair_logits: Tensor
+        self,
+        targets: Targets,
+        span_logits: Tensor,
+        pair_logits: Tensor,
+        taught_spans: Taught | None = None,
+        taught_pairs: Taught | None = None,
     ) -> tuple[list[float], tuple[Tensor, Tensor]]:
         """Compute the losses, each averaged over its spans or pairs, and their gradients.
 
         targets (Targets): From `make_targets`.
         span_logits (Tensor): *Shape:* ``(n_spans, 1 + n_entity_types)``
         pair_logits (Tensor): *Shape:* ``(n_pairs, n_relation_types)``
+        taught_spans, taught_pairs (Taught | None): A teacher's logits of both.
         RETURNS (tuple[list[float], tuple[Tensor, Tensor]]): The loss of spans (where entities are
             predicted) and that of pairs; and the gradients of their sum with respect to span logits
             and pair logits.
@@ -693,15 +799,23 @@ class SpanRelation(TorchPipe):
             truth = targets.span_labels if targets.span_targets is None else targets.span_targets
             labels = to_device(torch.from_numpy(truth), span_logits.device)
             weights = _to_tensor(targets.span_weights, span_logits.device)
-            loss, d_spans = class_loss(span_logits, labels, weights)
-            further, d_further = agreement_loss(span_logits, self.cfg["r_drop"])
-            losses.append(loss + further)
-            d_spans += d_further
+            loss, d_spans = further_losses(
+                class_loss(span_logits, labels, weights),
+                span_logits,
+                r_drop=self.cfg["r_drop"],
+                taught=taught_spans,
+            )
+            losses.append(loss)
         holds = to_device(torch.from_numpy(targets.pair_targets), pair_logits.device)
         weights = _to_tensor(targets.pair_weights, pair_logits.device)
-        loss, d_pairs = pair_loss(pair_logits, holds, weights)
-        further, d_further = agreement_loss(pair_logits, self.cfg["r_drop"], binary=True)
-        return [*losses, loss + further], (d_spans, d_pairs + d_further)
+        loss, d_pairs = further_losses(
+            pair_loss(pair_logits, holds, weights),
+            pair_logits,
+            r_drop=self.cfg["r_drop"],
+            taught=taught_pairs,
+            binary=True,
+        )
+        return [*losses, loss], (d_spans, d_pairs)
 
     def make_targets(self, examples: Sequence[Example], reach: Reach) -> Targets:
         """Sample spans and pairs of a batch, and label them with the truth.

@@ -7,6 +7,7 @@ passes to `backprop` is therefore exactly that of the loss that it reports.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -34,30 +35,73 @@ def with_gradient(loss: Callable[[Tensor], Tensor], logits: Tensor) -> tuple[flo
 _LEAST = -1e4
 
 
-def agreement_loss(
-    logits: Tensor, weight: float, *, binary: bool = False, dim: int = -1
+@dataclass(frozen=True)
+class Taught:
+    """The logits of a teacher, and how they are learned.
+
+    logits (Tensor): Logits in the shape of the student's; NaN in rows about which the teacher says
+        nothing.
+    weight (float): Share of the teacher in the loss, 0 to 1.
+    temperature (float): Number by which the logits of both are divided.
+    """
+
+    logits: Tensor
+    weight: float
+    temperature: float
+
+
+def further_losses(
+    loss: tuple[float, Tensor],
+    logits: Tensor,
+    *,
+    r_drop: float = 0.0,
+    taught: Taught | None = None,
+    binary: bool = False,
+    dim: int = -1,
 ) -> tuple[float, Tensor]:
-    """Compute how much two passes over the same rows, with different dropout, disagree: R-Drop (Liang et
-    al. 2021, "R-Drop: Regularized Dropout for Neural Networks").
+    """Mix a loss with that of a teacher, and add the disagreement of two passes.
 
-    It is the mean of the Kullback-Leibler divergences in both directions, averaged over all
-    distributions.
+    The loss of a teacher is the Kullback-Leibler divergence from its probabilities to the student's, both
+    at a higher temperature, times the square of the temperature, which keeps the size of the gradient
+    (Hinton et al. 2015; its gradient is that of the cross-entropy with the teacher's probabilities). The
+    disagreement of two passes over the same rows with different dropout is the mean of the divergences in
+    both directions (Liang et al. 2021, "R-Drop: Regularized Dropout for Neural Networks"). Both are
+    averaged over all distributions.
 
-    logits (Tensor): Logits of the first pass, followed by those of the second. *Shape:* ``(2 * n, ...)``
-    weight (float): The weight of this loss; with 0 nothing is computed.
+    loss (tuple[float, Tensor]): Value and gradient of the loss of the gold labels.
+    logits (Tensor): Logits; with `r_drop` those of the first pass, followed by those of the second.
+    r_drop (float): Weight of the disagreement; 0 for none.
+    taught (Taught | None): The teacher's logits; None without a teacher.
     binary (bool): Whether each logit is a distribution of its own (sigmoid).
     dim (int): The dimension of the classes (softmax), unless `binary`.
-    RETURNS (tuple[float, Tensor]): The value and the gradient.
+    RETURNS (tuple[float, Tensor]): The value and the gradient of the whole.
     """
-    if not weight:
-        return 0.0, torch.zeros_like(logits)
+    if not r_drop and taught is None:
+        return loss
 
-    def loss(z: Tensor) -> Tensor:
-        one, other = _log_probabilities(z, binary, dim).chunk(2)
-        both = _divergence(one, other, binary, dim) + _divergence(other, one, binary, dim)
-        return weight * both.mean() / 2
+    def further(z: Tensor) -> Tensor:
+        value = z.new_zeros(())
+        if r_drop:
+            one, other = _log_probabilities(z, binary, dim).chunk(2)
+            both = _divergence(one, other, binary, dim) + _divergence(other, one, binary, dim)
+            value = value + r_drop * both.mean() / 2
+        if taught is not None:
+            # A row without a teacher's logits is like one in which both agree.
+            says = ~taught.logits.isnan()
+            truth, student = (
+                _log_probabilities(x / taught.temperature, binary, dim)
+                for x in (
+                    torch.where(says, taught.logits, z.detach()),
+                    torch.where(says, z, z.detach()),
+                )
+            )
+            divergence = _divergence(truth, student, binary, dim).mean()
+            value = value + taught.weight * taught.temperature**2 * divergence
+        return value
 
-    return with_gradient(loss, logits)
+    value, gradient = with_gradient(further, logits)
+    share = 1.0 if taught is None else 1.0 - taught.weight
+    return share * loss[0] + value, share * loss[1] + gradient
 
 
 def _log_probabilities(logits: Tensor, binary: bool, dim: int) -> Tensor:

@@ -51,6 +51,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "hard_negatives": 0.5,
         "boundary_smoothing": 0.1,
         "r_drop": 0.5,
+        "teacher": {"path": "a", "weight": 0.25, "temperature": 4.0, "cache": "b"},
     },
     "relation_classifier": {
         "relations_key": "links",
@@ -76,6 +77,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "max_negatives": 3,
         "score_pairs": "gold",
         "r_drop": 0.5,
+        "teacher": {"path": "a", "weight": 0.25, "temperature": 4.0, "cache": "b"},
     },
     "extractive_qa": {
         "qa_key": "links",
@@ -91,6 +93,7 @@ CHANGED: dict[str, dict[str, Any]] = {
         "language": "es",
         "plausible_weight": 0.5,
         "r_drop": 0.5,
+        "teacher": {"path": "a", "weight": 0.25, "temperature": 4.0, "cache": "b"},
     },
 }
 # The same of the model.
@@ -309,6 +312,11 @@ WRONG_VALUES: list[tuple[str, str, Any]] = [
             ("hard_negatives", 1.5),
             ("boundary_smoothing", -0.1),
             ("r_drop", -0.5),
+            ("teacher", "folder"),
+            ("teacher", {"path": 1}),
+            ("teacher", {"path": "folder", "share": 0.5}),
+            ("teacher", {"path": "folder", "weight": 1.5}),
+            ("teacher", {"path": "folder", "temperature": 0}),
             ("type_constraints", {"works": [["Per"]]}),
             ("type_constraints", "given"),
             ("set_ents", "maybe"),

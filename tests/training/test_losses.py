@@ -8,9 +8,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from spacy_spanrel.training.losses import (
-    agreement_loss,
+    Taught,
     class_loss,
     ends_loss,
+    further_losses,
     pair_loss,
     with_gradient,
 )
@@ -125,30 +126,81 @@ def test_ends_loss_of_plausible_answers() -> None:
     assert not difference.any()
 
 
-@pytest.mark.parametrize(("binary", "dim"), [(True, -1), (False, -1), (False, 1)])
-def test_agreement_loss_is_the_symmetric_divergence(binary, dim):
-    z = torch.randn(6, 5, 2, generator=torch.Generator().manual_seed(0))
+SHAPES = pytest.mark.parametrize(("binary", "dim"), [(True, -1), (False, -1), (False, 1)])
+
+
+def numbers(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def divergence(one: torch.Tensor, other: torch.Tensor, binary: bool, dim: int) -> torch.Tensor:
     distributions = torch.distributions
-    one, other = (
-        distributions.Bernoulli(logits=half)
-        if binary
-        else distributions.Categorical(logits=half.movedim(dim, -1))
-        for half in z.chunk(2)
-    )
-    kl = distributions.kl_divergence
-    expected = (kl(one, other) + kl(other, one)).mean() / 2
-    value, gradient = agreement_loss(z, 0.5, binary=binary, dim=dim)
-    assert value == pytest.approx(0.5 * expected.item(), rel=1e-4)
+    return distributions.kl_divergence(
+        *(
+            distributions.Bernoulli(logits=z)
+            if binary
+            else distributions.Categorical(logits=z.movedim(dim, -1))
+            for z in (one, other)
+        )
+    ).mean()
+
+
+def none_yet(z: torch.Tensor) -> tuple[float, torch.Tensor]:
+    return 0.0, torch.zeros_like(z)
+
+
+@SHAPES
+def test_disagreement_of_two_passes(binary, dim):
+    z = numbers(0, 6, 5, 2)
+    one, other = z.chunk(2)
+    both = divergence(one, other, binary, dim) + divergence(other, one, binary, dim)
+    value, gradient = further_losses(none_yet(z), z, r_drop=0.5, binary=binary, dim=dim)
+    assert value == pytest.approx(0.25 * both.item(), rel=1e-4)
     assert gradient.any()
-    same, gradient = agreement_loss(torch.cat([z, z]), 0.5, binary=binary, dim=dim)
-    assert same == pytest.approx(0, abs=1e-6)
-    torch.testing.assert_close(gradient, torch.zeros_like(gradient), atol=1e-6, rtol=0)
+    z = torch.cat([z, z])
+    value, gradient = further_losses(none_yet(z), z, r_drop=0.5, binary=binary, dim=dim)
+    assert value == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(gradient, torch.zeros_like(z), atol=1e-6, rtol=0)
 
 
-def test_agreement_loss_ignores_padding():
-    z = torch.randn(4, 5, 2, generator=torch.Generator().manual_seed(0))
-    padded = torch.cat([z, torch.full((4, 3, 2), float("-inf"))], dim=1)
-    value, gradient = agreement_loss(padded, 1.0, dim=1)
-    expected, d_z = agreement_loss(z, 1.0, dim=1)
-    assert value == pytest.approx(expected)
-    torch.testing.assert_close(gradient, F.pad(d_z, (0, 0, 0, 3)))
+@SHAPES
+def test_loss_of_a_teacher(binary, dim):
+    """Its gradient is that of the cross-entropy with the teacher's probabilities; rows about which it says
+    nothing do not count."""
+    z, teacher = numbers(0, 6, 5, 2), numbers(1, 6, 5, 2)
+    hard = (2.0, torch.ones_like(z))
+    taught = Taught(teacher, 0.25, 3.0)
+    value, gradient = further_losses(hard, z, taught=taught, binary=binary, dim=dim)
+    expected = 0.25 * 9 * divergence(teacher / 3, z / 3, binary, dim)
+    assert value == pytest.approx(0.75 * 2 + expected.item(), rel=1e-4)
+    if dim == 1:
+        leaf = z.clone().requires_grad_()
+        (0.25 * 9 * F.cross_entropy(leaf / 3, (teacher / 3).softmax(1))).backward()
+        torch.testing.assert_close(gradient - 0.75, leaf.grad, atol=1e-6, rtol=1e-4)
+    teacher[:2] = float("nan")
+    value, gradient = further_losses(hard, z, taught=taught, binary=binary, dim=dim)
+    expected = 0.25 * 9 * divergence(teacher[2:] / 3, z[2:] / 3, binary, dim) * 4 / 6
+    assert value == pytest.approx(0.75 * 2 + expected.item(), rel=1e-4)
+    torch.testing.assert_close(gradient[:2], torch.full_like(z[:2], 0.75))
+
+
+@given(st.floats(0, 1), st.integers(0, 3))
+def test_further_losses_ignore_padding(weight, n_padded):
+    z, teacher = numbers(0, 4, 5, 2), numbers(1, 4, 5, 2)
+
+    def losses(z: torch.Tensor, teacher: torch.Tensor) -> tuple[float, torch.Tensor]:
+        return further_losses(
+            none_yet(z), z, r_drop=1.0, taught=Taught(teacher, weight, 2.0), dim=1
+        )
+
+    padded = [F.pad(x, (0, 0, 0, n_padded), value=float("-inf")) for x in (z, teacher)]
+    value, gradient = losses(*padded)
+    expected, d_z = losses(z, teacher)
+    assert value == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(gradient, F.pad(d_z, (0, 0, 0, n_padded)), atol=1e-6, rtol=1e-4)
+
+
+def test_no_further_losses_change_nothing():
+    z = numbers(0, 4, 5)
+    loss = (1.0, torch.ones_like(z))
+    assert further_losses(loss, z) is loss

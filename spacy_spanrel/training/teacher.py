@@ -1,0 +1,219 @@
+"""A teacher: a trained pipeline whose logits a smaller, or an equal, component learns to give (Hinton et
+al. 2015, "Distilling the Knowledge in a Neural Network").
+
+A gold label says which class is right. The probabilities of a network say, too, how much the other classes
+look like it, and a second network learns more from them. Training comes back to the same texts in every
+epoch, so the teacher reads each text once: its logits are kept in memory in float16 and, if a file is
+named, on disk, where further trainings with the same teacher find them.
+
+The teacher is needed in training only. It is no part of the component that it teaches, and is not saved.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import spacy
+import srsly
+import torch
+from spacy.attrs import IDX, LENGTH, SENT_START
+from spacy.tokens import Doc
+
+from ..arrays import AnyArray, FloatArray, IntArray
+from ..encoding.transfer import to_device
+from ..errors import Errors
+from ..pipe import TorchPipe
+from ..settings import TEMPERATURE, Rule, number
+from .losses import Taught
+
+_DEFAULTS: dict[str, Any] = {"path": None, "weight": 0.5, "temperature": 2.0, "cache": None}
+_RULES = {"weight": number(0, 1), "temperature": TEMPERATURE}
+
+
+def _is_setting(setting: Any) -> bool:
+    if setting is None:
+        return True
+    if not isinstance(setting, Mapping) or not set(setting) <= set(_DEFAULTS):
+        return False
+    values = {**_DEFAULTS, **setting}
+    texts = (values["path"], values["cache"])
+    return all(value is None or (isinstance(value, str) and value) for value in texts) and all(
+        rule.holds(values[name]) for name, rule in _RULES.items()
+    )
+
+
+# The rule for the setting `teacher` of a component.
+TEACHER = Rule(
+    "null or a table with path and, as one likes, weight (0 to 1), temperature and cache (a file)",
+    _is_setting,
+)
+
+
+class Teacher:
+    """The teacher of a component.
+
+    student (TorchPipe): The component, with the setting `teacher` and its labels.
+    RAISES (OSError, ValueError): If there is no such pipeline, if it has no component of this kind, or if
+        that component cannot teach the student.
+
+    columns (dict[str, int64 array]): For each kind of labels, the teacher's class of each label of the
+        student.
+    """
+
+    def __init__(self, student: TorchPipe):
+        self.described_by = _description(student)
+        values = {**_DEFAULTS, **student.cfg["teacher"]}
+        self._weight, self._temperature = float(values["weight"]), float(values["temperature"])
+        path = values["path"]
+        nlp = spacy.load(path)
+        pipes = dict(nlp.components)
+        names = [name for name, pipe in pipes.items() if type(pipe) is type(student)]
+        if not names:
+            raise ValueError(
+                Errors.E508.format(
+                    name=student.name, path=path, kind=type(student).__name__, pipes=list(pipes)
+                )
+            )
+        pipe: Any = pipes[student.name if student.name in names else names[0]]
+        if any("listener" in node.name for node in pipe.model.walk()):
+            raise ValueError(Errors.E511.format(name=student.name, path=path, teacher=pipe.name))
+        for setting in student.same_as_teacher:
+            if pipe.cfg[setting] != student.cfg[setting]:
+                raise ValueError(
+                    Errors.E510.format(
+                        name=student.name,
+                        path=path,
+                        setting=setting,
+                        value=student.cfg[setting],
+                        other=pipe.cfg[setting],
+                    )
+                )
+        self.columns: dict[str, IntArray] = {}
+        for kind, key in student.label_kinds.items():
+            wanted, labels = student.cfg[key], pipe.cfg[key]
+            missing = sorted(set(wanted).difference(labels))
+            if missing:
+                raise ValueError(
+                    Errors.E509.format(
+                        name=student.name, path=path, kind=kind, missing=missing, labels=labels
+                    )
+                )
+            self.columns[kind] = np.asarray(
+                [labels.index(label) for label in wanted], dtype=np.int64
+            )
+        self.pipe = pipe
+        self._kept: dict[bytes, tuple[AnyArray, ...]] = {}
+        self._file: _File | None = None
+        if values["cache"] is not None:
+            self._file = _File(values["cache"], sha256(pipe.to_bytes(exclude=["vocab"])).digest())
+
+    def logits(self, items: Sequence[tuple[Doc, Any]]) -> list[tuple[AnyArray, ...]]:
+        """Return the logits of `class_logits` of the teacher, computed or kept.
+
+        items (Sequence[tuple[Doc, Any]]): As the component takes them; they are kept by the tokens and
+            sentence borders of the Doc, and by the `repr` of the rest.
+        RETURNS (list[tuple[AnyArray, ...]]): The arrays for each item, in float16.
+        """
+        keys = [_key(doc, rest) for doc, rest in items]
+        missing = {
+            key: item for key, item in zip(keys, items, strict=True) if key not in self._kept
+        }
+        if self._file is not None and missing:
+            self._kept |= self._file.read(missing)
+            missing = {key: item for key, item in missing.items() if key not in self._kept}
+        if missing:
+            computed = {
+                key: tuple(a.astype(np.float16) if a.dtype.kind == "f" else a for a in arrays)
+                for key, arrays in zip(
+                    missing, self.pipe.class_logits(list(missing.values())), strict=True
+                )
+            }
+            self._kept |= computed
+            if self._file is not None:
+                self._file.write(computed)
+        return [self._kept[key] for key in keys]
+
+    def taught(self, logits: FloatArray, device: torch.device) -> Taught:
+        """Put the teacher's logits for the rows of a batch where the student's are.
+
+        logits (FloatArray): The logits, NaN in rows about which the teacher says nothing.
+        device (torch.device): The device.
+        RETURNS (Taught): The logits with the settings of the loss.
+        """
+        rows = torch.from_numpy(np.ascontiguousarray(logits, dtype=np.float32))
+        return Taught(to_device(rows, device), self._weight, self._temperature)
+
+
+# Not an attribute of the component, so that the teacher is neither saved with it nor sent to workers.
+_TEACHERS: WeakKeyDictionary[TorchPipe, Teacher] = WeakKeyDictionary()
+
+
+def teacher_of(student: TorchPipe) -> Teacher | None:
+    """Return the teacher of a component, loaded when it is first needed.
+
+    student (TorchPipe): The component.
+    RETURNS (Teacher | None): Its teacher; None if the setting `teacher`, or its path, is null.
+    RAISES (OSError, ValueError): As `Teacher` does.
+    """
+    setting = student.cfg["teacher"]
+    if setting is None or setting.get("path") is None:
+        return None
+    teacher = _TEACHERS.get(student)
+    if teacher is None or teacher.described_by != _description(student):
+        teacher = _TEACHERS[student] = Teacher(student)
+    return teacher
+
+
+def _description(student: TorchPipe) -> str:
+    """Describe what a teacher depends on."""
+    keys = ("teacher", *student.label_kinds.values(), *student.same_as_teacher)
+    return repr([student.cfg[key] for key in keys])
+
+
+def _key(doc: Doc, rest: Any) -> bytes:
+    tokens = doc.to_array([IDX, LENGTH, SENT_START])
+    return sha256(b"\0".join([doc.text.encode(), tokens.tobytes(), repr(rest).encode()])).digest()
+
+
+class _File:
+    """Logits on disk, in a table of SQLite: several teachers and trainings may share it.
+
+    path (str): The file.
+    teacher (bytes): Digest of the teacher.
+    RAISES (OSError): If it cannot be opened, or is something else.
+    """
+
+    def __init__(self, path: str, teacher: bytes):
+        self._teacher = teacher
+        try:
+            self._table = sqlite3.connect(path, timeout=60)
+            with self._table:
+                self._table.execute(
+                    "CREATE TABLE IF NOT EXISTS logits (key BLOB PRIMARY KEY, arrays BLOB)"
+                )
+        except sqlite3.Error as error:
+            raise OSError(Errors.E512.format(path=path, error=error)) from error
+
+    def read(self, keys: Mapping[bytes, Any]) -> dict[bytes, tuple[AnyArray, ...]]:
+        """Return the logits of those keys that are in the file."""
+        arrays = {}
+        for key in keys:
+            row = self._table.execute(
+                "SELECT arrays FROM logits WHERE key = ?", (self._teacher + key,)
+            ).fetchone()
+            if row is not None:
+                arrays[key] = tuple(srsly.msgpack_loads(row[0]))
+        return arrays
+
+    def write(self, logits: Mapping[bytes, tuple[AnyArray, ...]]) -> None:
+        """Add logits by their keys."""
+        with self._table:
+            self._table.executemany(
+                "INSERT OR REPLACE INTO logits VALUES (?, ?)",
+                [(self._teacher + k, srsly.msgpack_dumps(list(v))) for k, v in logits.items()],
+            )

@@ -1,0 +1,176 @@
+"""A component learns the predictions of a trained one."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import spacy
+import torch
+from spacy.language import Language
+from spacy.util import fix_random_seed
+
+from spacy_spanrel.encoding.shim import torch_shims
+from spacy_spanrel.training.optimizer import create_adamw
+from spacy_spanrel.training.teacher import Teacher, teacher_of
+
+from ..encoders.util import COMPONENTS, make_examples, make_pipeline, predictions
+from .conftest import Trained
+
+
+@pytest.fixture(params=COMPONENTS)
+def component(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def folder(trained: Trained) -> Path:
+    """The checkpoint with which the teachers began. Each tiny checkpoint has a tokenizer of its own."""
+    return trained.path.parent / "moved"
+
+
+def student(folder: Path, component: str, trained: Trained, **setting: Any) -> Language:
+    """Return a pipeline that is not trained, with the trained one as its teacher."""
+    return make_pipeline(
+        folder, [component], **{component: {"teacher": {"path": str(trained.path), **setting}}}
+    )
+
+
+def answers(nlp: Language, component: str) -> list[np.ndarray]:
+    """Return the logits of all rows, whatever is asked of the component."""
+    pipe: Any = nlp.get_pipe(component)
+    examples = make_examples(nlp)
+    docs = [example.predicted for example in examples]
+    if component == "span_relation":
+        ranges = [sorted({(e.start, e.end) for e in doc.ents}) for doc in docs]
+        items: list[Any] = [(doc, (4, spans)) for doc, spans in zip(docs, ranges, strict=True)]
+    elif component == "relation_classifier":
+        pairs = pipe.make_targets(examples).pairs
+        items = [(doc, pair) for doc, one in zip(docs, pairs, strict=True) for pair in one]
+    else:
+        items = [(doc, question.text) for doc in docs for question in doc._.questions]
+    return [array for arrays in pipe.class_logits(items) for array in arrays if array.size]
+
+
+def distance(nlp: Language, other: Language, component: str) -> float:
+    pairs = zip(answers(nlp, component), answers(other, component), strict=True)
+    return float(np.mean([np.abs(a - b).mean() for a, b in pairs]))
+
+
+def learn(nlp: Language, steps: int) -> None:
+    optimizer = create_adamw(learn_rate=3e-3, weight_decay=0.0)
+    for _ in range(steps):
+        nlp.update(make_examples(nlp), sgd=optimizer)
+
+
+def test_learns_what_the_teacher_says(folder: Path, component: str, trained: Trained) -> None:
+    """With the teacher alone, the student's logits come close to its, whatever the gold labels are; the
+    teacher reads each text once and does not change."""
+    nlp = student(folder, component, trained, weight=1.0, temperature=1.0)
+    pipe = nlp.get_pipe(component)
+    before = distance(nlp, trained.nlp, component)
+    learn(nlp, 1)
+    teacher = teacher_of(pipe)
+    assert teacher is not None
+    assert teacher_of(pipe) is teacher
+    computed: list[int] = []
+    compute = teacher.pipe.class_logits
+    teacher.pipe.class_logits = lambda items: computed.append(len(items)) or compute(items)
+    learn(nlp, 60)
+    assert not computed
+    assert distance(nlp, trained.nlp, component) < 0.4 * before
+    assert predictions(trained.nlp) == trained.predictions
+
+
+def test_the_student_does_not_need_the_teacher(
+    folder: Path, component: str, trained: Trained, tmp_path: Path
+) -> None:
+    shutil.copytree(trained.path, tmp_path / "teacher")
+    nlp = student(folder, component, trained, path=str(tmp_path / "teacher"))
+    alone = make_pipeline(folder, [component])
+    learn(nlp, 1)
+    shutil.rmtree(tmp_path / "teacher")
+    nlp.to_disk(tmp_path / "student")
+    size = sum(file.stat().st_size for file in (tmp_path / "student").rglob("*"))
+    alone.to_disk(tmp_path / "alone")
+    assert size < 1000 + sum(file.stat().st_size for file in (tmp_path / "alone").rglob("*"))
+    loaded = spacy.load(tmp_path / "student")
+    assert predictions(loaded) == predictions(nlp)
+    with pytest.raises(OSError, match="teacher"):
+        learn(loaded, 1)
+    loaded.get_pipe(component).cfg["teacher"] = {"path": None}
+    learn(loaded, 1)
+
+
+def test_logits_are_kept_on_disk(
+    folder: Path, component: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second training computes none of them, and learns the same."""
+    weights = []
+    for _ in range(2):
+        nlp = student(folder, component, trained, cache=str(tmp_path / "logits"))
+        fix_random_seed(0)
+        learn(nlp, 2)
+        shims = torch_shims(nlp.get_pipe(component).model)
+        weights.append([p.detach().clone() for s in shims for p in s.module.parameters()])
+        monkeypatch.setattr(type(nlp.get_pipe(component)), "class_logits", None)
+    assert all(map(torch.equal, *weights))
+    (tmp_path / "text").write_text("This is no file of logits. " * 100)
+    for path in (tmp_path / "text", tmp_path / "missing" / "logits"):
+        with pytest.raises(OSError, match="E_SR512"):
+            learn(student(folder, component, trained, cache=str(path)), 1)
+
+
+@pytest.mark.parametrize("component", ["span_relation", "relation_classifier"])
+def test_labels_are_matched_by_name(folder: Path, component: str, trained: Trained) -> None:
+    nlp = student(folder, component, trained, weight=1.0)
+    pipe = nlp.get_pipe(component)
+    expected = {kind: list(pipe.cfg[key]) for kind, key in pipe.label_kinds.items()}
+    for kind, key in pipe.label_kinds.items():
+        pipe.cfg[key] = pipe.cfg[key][::-1][:-1]
+        columns = Teacher(pipe).columns[kind]
+        assert [expected[kind][i] for i in columns] == pipe.cfg[key]
+        pipe.cfg[key] = [*expected[kind], "new"]
+        with pytest.raises(ValueError, match=rf"E_SR509.*{kind} labels \['new'\]"):
+            learn(nlp, 1)
+        pipe.cfg[key] = expected[kind]
+
+
+def test_teachers_that_cannot_teach(
+    folder: Path, component: str, trained: Trained, all_trained: dict[str, Trained]
+) -> None:
+    other = next(name for name in COMPONENTS if name != component)
+    nlp = student(folder, component, trained, path=str(all_trained[other].path))
+    with pytest.raises(ValueError, match="E_SR508"):
+        learn(nlp, 1)
+    nlp = student(folder, component, trained)
+    pipe = nlp.get_pipe(component)
+    if component == "span_relation":
+        pipe.cfg["scope"] = "window"
+        with pytest.raises(ValueError, match="E_SR510.*scope = 'doc'"):
+            learn(nlp, 1)
+    if component == "extractive_qa":
+        pipe.model.attrs["max_question_length"] = 3
+        with pytest.raises(ValueError, match="E_SR513"):
+            learn(nlp, 1)
+
+
+@pytest.mark.parametrize("r_drop", [0.0, 1.0])
+def test_two_passes_with_a_teacher(
+    folder: Path, component: str, trained: Trained, r_drop: float
+) -> None:
+    """A component that gives the teacher's logits has no further loss, in one pass or two."""
+    nlp = spacy.load(trained.path)
+    pipe = nlp.get_pipe(component)
+    pipe.cfg["teacher"] = {"path": str(trained.path), "weight": 1.0}
+    pipe.cfg["r_drop"] = r_drop
+    for shim in torch_shims(pipe.model):
+        for module in shim.module.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            elif isinstance(getattr(module, "dropout", None), float):
+                module.dropout = 0.0
+    assert pipe.update(make_examples(nlp))[component] == pytest.approx(0, abs=1e-3)
