@@ -107,7 +107,13 @@ def run(recipe: Recipe, folder: Path, args: argparse.Namespace) -> list[Row]:
     return rows
 
 
-KEYS = {"scored on": "scored_on", "encoder": "encoder", "recipe": "variant", "decoding": "decoding"}
+KEYS = {
+    "scored on": "scored_on",
+    "encoder": "encoder",
+    "recipe": "variant",
+    "epochs": "epochs",
+    "decoding": "decoding",
+}
 COLUMNS = {
     "NER F1": "ents_f",
     "relation F1": "rel_f",

@@ -200,7 +200,7 @@ def choose_device(device: str, config: Config) -> int:
             model = model.get("encoder", model)
             if "device" in model:
                 model["device"] = "cpu"
-    return 0 if device == "cuda" and has_cupy_gpu else -1
+    return 0 if device != "cpu" and has_cupy_gpu else -1
 
 
 def device_name(device: str) -> str:

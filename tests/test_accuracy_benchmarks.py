@@ -135,7 +135,7 @@ def test_a_setting_on_top_of_the_best_recipe(
     [
         ([], ["a", "b"]),
         (["--variants", "b"], ["b"]),
-        (["--set", "new", "x.y=true", "x.z=word"], ["new"]),
+        (["--set", "new", "x.y=true", "x.z=word", 'x.t={"path": "a=b"}'], ["new"]),
         (["--variants", "a", "--set", "new", "x.y=0.5", "--on", "b"], ["a", "new"]),
     ],
 )
@@ -154,8 +154,8 @@ def test_choice_of_recipes(
     if "--on" in options:
         assert chosen["new"][0].settings == {"x.y": 0.5}
     elif "new" in chosen:
-        assert chosen["new"][0].settings == {"x.y": True, "x.z": "word"}
-        assert chosen["new"][1] == {"x.y": True, "x.z": "word"}
+        settings = {"x.y": True, "x.z": "word", "x.t": {"path": "a=b"}}
+        assert chosen["new"] == (make(7, 8, 1e-4, settings=settings), settings)
 
 
 def test_tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
