@@ -187,8 +187,8 @@ def make_span_relation(
     neg_relation_count (int): Number of negative pairs of entities to draw likewise.
     hard_negatives (float): Share of the negative spans that are drawn from those that overlap or touch
         an entity, and of the negative pairs that are drawn from those that look like related ones (the
-        same entities in the other direction, or entities of the same types). For each pair of
-        entities, this share of a pair with a wrong span is added, one that overlaps an entity.
+        same entities in the other direction, or entities of the same types). Negative pairs of an
+        entity and a wrong span, which overlaps an entity, are added, this share of the number of pairs.
     boundary_smoothing (float): Share of an entity's probability that the spans with one border one
         token away get in training, a quarter each (Zhu and Li 2022).
     r_drop (float): Weight of the disagreement between two passes over each batch, with different
