@@ -371,6 +371,10 @@ class Errors:
         "'{name}', so their logits cannot be compared. Expected the same tokenizer, max_length, doc_stride "
         "and max_question_length."
     )
+    E514 = (
+        "[E_SR514] Component '{name}' is given unlabelled texts, but has no teacher to learn from. Set path "
+        "in [components.{name}.teacher], or leave the texts out (unlabelled = null in [corpora.train])."
+    )
 
     # relation_classifier
     E701 = (

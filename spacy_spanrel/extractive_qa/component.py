@@ -46,8 +46,9 @@ from ..settings import (
     survives_as_table,
     whole_number,
 )
+from ..training.corpus import is_unlabelled
 from ..training.losses import Taught, ends_loss, further_losses
-from ..training.teacher import TEACHER, teacher_of
+from ..training.teacher import TEACHER, teacher_for, teacher_of
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
 from .model import Backprop, QAInput, QAModel, QAOutput, QARows, SpanQA, initialize
 from .targets import GoldPlace, find_gold, make_targets
@@ -440,13 +441,25 @@ class ExtractiveQA(TorchPipe):
         targets = make_targets(output.rows, places * n_passes)
         device = output.logits.device
         learned = to_device(torch.from_numpy(targets.rows), device)
-        hard_loss = ends_loss(
-            output.logits[learned],
-            to_device(torch.from_numpy(targets.ends), device),
-            to_device(torch.from_numpy(targets.plausible), device),
-            to_device(torch.from_numpy(targets.text), device),
+        # Rows of unlabelled texts are the teacher's alone.
+        has_gold = [
+            not is_unlabelled(eg) for eg, of_doc in zip(examples, gold, strict=True) for _ in of_doc
+        ]
+        is_gold = np.asarray(has_gold * n_passes, dtype=bool)[output.rows.question[targets.rows]]
+        rows = slice(None) if is_gold.all() else to_device(torch.from_numpy(is_gold), device)
+        value, d_rows = ends_loss(
+            output.logits[learned][rows],
+            to_device(torch.from_numpy(targets.ends), device)[rows],
+            to_device(torch.from_numpy(targets.plausible), device)[rows],
+            to_device(torch.from_numpy(targets.text), device)[rows],
             self.cfg["plausible_weight"],
         )
+        hard_loss = value, d_rows
+        if not is_gold.all():
+            share = float(is_gold.mean())
+            d_all = torch.zeros_like(output.logits[learned])
+            d_all[rows] = share * d_rows
+            hard_loss = share * value, d_all
         taught = self._ask_teacher(docs, texts, output)
         if taught is not None:
             taught = replace(taught, logits=taught.logits[learned])
@@ -507,6 +520,13 @@ class ExtractiveQA(TorchPipe):
 
     def _gold(self, example: Example) -> list[Answer]:
         """Return the gold answers to the questions that an Example asks."""
+        if is_unlabelled(example):
+            teacher_for(self)
+            questions = get_questions(example.predicted, self.cfg["qa_key"])
+            return [
+                Answer(question)
+                for question in questions or get_questions(example.reference, self.cfg["qa_key"])
+            ]
         answers = get_answers(example.reference, self.cfg["qa_key"])
         asked = {question.id for question in get_questions(example.predicted, self.cfg["qa_key"])}
         return [answer for answer in answers if not asked or answer.question.id in asked]

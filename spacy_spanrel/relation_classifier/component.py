@@ -48,8 +48,9 @@ from ..pipe import TorchPipe
 from ..rules import RULE_ROWS, apply_rules, read_rules
 from ..scoring.relations import RelationScorer
 from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
+from ..training.corpus import is_unlabelled
 from ..training.losses import class_loss, further_losses
-from ..training.teacher import TEACHER, teacher_of
+from ..training.teacher import TEACHER, teacher_for, teacher_of
 from .decoding import NO_RELATION, best_labels, best_variants
 from .described import (
     DESCRIPTIONS,
@@ -548,7 +549,8 @@ class RelationClassifier(TorchPipe):
             raise ValueError(Errors.E705.format(name=self.name, found=labels))
         survey = Survey(self.cfg)
         for example in self.read_examples(get_examples):
-            survey.add(read_gold(example, self.cfg["relations_key"]))
+            if not is_unlabelled(example):
+                survey.add(read_gold(example, self.cfg["relations_key"]))
         label_data = labels or {}
         if self.is_described:
             self._check_described()
@@ -896,6 +898,8 @@ class RelationClassifier(TorchPipe):
         targets = self.make_targets(examples)
         if not len(targets.labels):
             return ()
+        if any(map(is_unlabelled, examples)):
+            teacher_for(self)
         docs = [example.predicted for example in examples]
         note_sentences(self.cfg, docs)
         pairs, labels = targets.pairs, self._label_texts()

@@ -15,6 +15,7 @@ from spacy.training import Example
 from ..arrays import BoolArray, FloatArray, IntArray
 from ..errors import Errors
 from ..pairing import check_gold_label
+from ..training.corpus import is_unlabelled
 from .entity_types import Variants
 from .gold import Gold, read_gold
 from .pairs import DocPairs, SpanPair, TypedPair, pair_key, typed_pair
@@ -52,6 +53,7 @@ def make_targets(
 
     With `train_pairs` = "gold" the pairs are those of the gold annotation, else those of the predicted
     Docs, labelled as in `label_pairs`. Of a pair with alternative types, the first types are learned.
+    The pairs of an unlabelled Example are those of the predicted Doc, as negative ones with the weight 0.
     Of the negative pairs, as many are drawn as `max_negatives` allows.
 
     name (str): Name of the component.
@@ -73,12 +75,18 @@ def make_targets(
     without_entities: list[str] = []
     skipped: Counter[str] = Counter()
     for example in examples:
-        gold = read_gold(example, cfg["relations_key"])
+        unlabelled = is_unlabelled(example)
+        gold = Gold() if unlabelled else read_gold(example, cfg["relations_key"])
         skipped["misaligned_arguments"] += len(gold.misaligned)
         skipped["further_labels_of_a_pair"] += sum(
             len(gold_pair.more_labels) for gold_pair in gold.pairs.values()
         )
-        if cfg["train_pairs"] == "gold":
+        if unlabelled:
+            chosen = find_pairs(example.predicted).choose(lambda *types: True, cfg["max_pairs"])
+            skipped["pairs_beyond_max_pairs"] += chosen.n_beyond
+            label = cfg["negative_label"] if cfg["negative_label"] in classes else labels[0]
+            labelled = [(pair, label, 0.0) for pair in chosen.pairs]
+        elif cfg["train_pairs"] == "gold":
             labelled = [
                 (gold_pair.pair, gold_pair.label, gold_pair.weight)
                 for gold_pair in gold.pairs.values()
@@ -97,7 +105,7 @@ def make_targets(
                 pairs[-1].append(typed_pair((head, tail), types[0]))
                 targets.append(classes[label])
                 weights.append(weight)
-            elif cfg["train_pairs"] == "gold":
+            elif cfg["train_pairs"] == "gold" and not unlabelled:
                 raise ValueError(
                     Errors.E706.format(
                         name=name, head=head.label_, tail=tail.label_, text=example.reference.text

@@ -56,8 +56,9 @@ from ..pipe import TorchPipe
 from ..rules import RULE_ROWS, apply_rules, read_rules
 from ..scoring.relations import RelationScorer
 from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
+from ..training.corpus import is_unlabelled
 from ..training.losses import Taught, class_loss, further_losses, pair_loss
-from ..training.teacher import TEACHER, teacher_of
+from ..training.teacher import TEACHER, teacher_for, teacher_of
 from .candidates import all_spans, sample_negative_spans
 from .decoding import best_spans, likely_relations, likely_spans
 from .gold import Gold, read_gold, relation_text
@@ -72,6 +73,7 @@ from .targets import (
     sample_pairs,
     sample_wrong_pairs,
     smooth_labels,
+    without_weight,
 )
 
 logger = logging.getLogger(__name__)
@@ -370,7 +372,8 @@ class SpanRelation(TorchPipe):
             check_training(nlp, self.name, self.model)
         survey = Survey(self.cfg)
         for example in self.read_examples(get_examples):
-            survey.add(example, read_gold(example, self.cfg))
+            if not is_unlabelled(example):
+                survey.add(example, read_gold(example, self.cfg))
         if labels is None:
             labels = {
                 "entities": _merge(self.cfg["entity_labels"], survey.entity_types),
@@ -670,7 +673,7 @@ class SpanRelation(TorchPipe):
         logits, backprop_heads = begin_update_heads(
             self.model, encoded, targets.spans, targets.pairs, targets.types
         )
-        taught = self._ask_teacher(predicted, targets, n_passes, logits[0].device)
+        taught = self._ask_teacher(examples, targets, n_passes, logits[0].device)
         losses, gradients = self.get_losses(targets, *logits, *taught)
         cast(EncoderBackprop, backprop)(*backprop_heads(gradients))
         return (sum(losses), *losses)
@@ -684,12 +687,13 @@ class SpanRelation(TorchPipe):
         return 2
 
     def _ask_teacher(
-        self, docs: Sequence[Doc], targets: Targets, n_passes: int, device: torch.device
+        self, examples: Sequence[Example], targets: Targets, n_passes: int, device: torch.device
     ) -> tuple[Taught | None, Taught | None]:
         """Return the teacher's logits of the spans and pairs of a batch, as often as they are in it."""
         teacher = teacher_of(self)
         if teacher is None:
             return None, None
+        docs = [example.predicted for example in examples]
         n_spans, n_pairs = len(targets.spans) // n_passes, len(targets.pairs) // n_passes
         spans, pairs = targets.spans[:n_spans], targets.pairs[:n_pairs]
         is_entity = targets.span_labels[:n_spans] > 0
@@ -704,7 +708,7 @@ class SpanRelation(TorchPipe):
             ranges = {
                 tuple(local[row]) for row in np.flatnonzero(is_entity & (owner == i)).tolist()
             }
-            asked.append((doc, (max_size, sorted(ranges))))
+            asked.append((doc, (max_size, None if is_unlabelled(examples[i]) else sorted(ranges))))
         answers = teacher.logits(asked)
         span_logits = np.full((n_spans, 1 + len(self.entity_labels)), np.nan, dtype=np.float32)
         classes = np.concatenate([[0], teacher.columns["entity"] + 1])
@@ -714,7 +718,10 @@ class SpanRelation(TorchPipe):
         # Pairs with spans that are no entities (`hard_negatives`) are not the teacher's.
         pair_logits = np.full((n_pairs, len(self.relation_labels)), np.nan, dtype=np.float32)
         columns = teacher.columns["relation"]
-        places = [{span: n for n, span in enumerate(ranges)} for _, (_, ranges) in asked]
+        places = [
+            {(start, end): n for n, (start, end, _) in enumerate(entities.tolist())}
+            for *_, entities in answers
+        ]
         for row, pair in enumerate(pairs.tolist()):
             i = owner[pair[0]]
             head, tail = (places[i].get(tuple(local[span])) for span in pair)
@@ -723,53 +730,88 @@ class SpanRelation(TorchPipe):
         taught_spans = teacher.taught(np.tile(span_logits, (n_passes, 1)), device)
         return taught_spans, teacher.taught(np.tile(pair_logits, (n_passes, 1)), device)
 
+    def _teachers_gold(self, doc: Doc, reach: Reach) -> Gold:
+        """Return what the teacher predicts for an unlabelled Doc, as far as it can be predicted here."""
+        teacher = teacher_for(self)
+        item = (doc, (self.cfg["max_span_size"], None))
+        ((_, pair_logits, entities),) = teacher.logits([item])
+        label_of = dict(zip(teacher.columns["entity"].tolist(), self.entity_labels, strict=True))
+        gold = Gold(
+            [
+                (start, end, label_of[kind])
+                for start, end, kind in entities.tolist()
+                if kind in label_of
+            ]
+        )
+        ranges = [(start, end) for start, end, _ in entities.tolist()]
+        kept = set(ranges if self._takes_entities else [entity[:2] for entity in gold.entities])
+        holds = pair_logits[:, :, teacher.columns["relation"]] > 0
+        for i, j, column in np.argwhere(holds).tolist():
+            head, tail = ranges[i], ranges[j]
+            if i != j and head in kept and tail in kept:
+                gold.relations.append((head, tail, self.relation_labels[column]))
+        unreachable = Unreachable()
+        gold.relations = unreachable.take_out_relations(gold.relations, doc, reach)
+        if not self._takes_entities:
+            gold.entities = unreachable.take_out_entities(gold.entities, doc, reach)
+        return gold
+
     def class_logits(self, items: Sequence[tuple[Doc, Any]]) -> list[tuple[AnyArray, ...]]:
         """Compute the logits of all spans of Docs, and of all pairs of some of them.
 
-        items (Sequence[tuple[Doc, tuple]]): Docs, each with the largest number of tokens of a span and
-            the ranges that are paired.
-        RETURNS (list[tuple[FloatArray, FloatArray]]): For each Doc the logits of its spans as
-            `SpERTHeads.predict_spans` returns them, ``(n_tokens, max_size, 1 + n_entity_types)``, and
-            those of its pairs, ``(n_ranges, n_ranges, n_relation_types)``.
+        items (Sequence[tuple[Doc, tuple]]): Docs, each with the largest number of tokens of a span, and
+            the ranges that are paired; None for the entities that are predicted.
+        RETURNS (list[tuple[FloatArray, FloatArray, IntArray]]): For each Doc the logits of its spans as
+            `SpERTHeads.predict_spans` returns them, ``(n_tokens, max_size, 1 + n_entity_types)``; those
+            of its pairs, ``(n_ranges, n_ranges, n_relation_types)``; and the ranges with their predicted
+            types, ``(n_ranges, 3)``.
         """
         docs = self._split_into_texts([doc for doc, _ in items])
         encoded = self.model.predict(docs)
         heads = get_module(self.model, SpERTHeads)
         offsets = encoded.token_offsets
         max_size = max(size for _, (size, _) in items)
-        span_logits = heads.predict_spans(encoded, max_size).float().cpu().numpy()
-        counts = [len(ranges) for _, (_, ranges) in items]
-        first = np.cumsum([0, *counts])
-        spans = np.asarray(
-            [
-                (start + offset, end + offset)
-                for (_, (_, ranges)), offset in zip(items, offsets.tolist(), strict=False)
-                for start, end in ranges
-            ],
-            dtype=np.int64,
-        ).reshape(-1, 2)
-        pairs = np.concatenate(
-            [np.indices((n, n)).reshape(2, -1).T + i for n, i in zip(counts, first, strict=False)]
-        ).astype(np.int64)
-        types = np.full(len(spans), len(self.entity_labels), dtype=np.int64)
+        logits = heads.predict_spans(encoded, max_size).float()
+        span_logits = logits.cpu().numpy()
         if self._takes_entities:
             entities = self._entities_of_docs(docs, encoded)
-            type_of = dict(zip(map(tuple, entities.spans.tolist()), entities.types, strict=True))
-            types[:] = [type_of.get(tuple(span), types[i]) for i, span in enumerate(spans.tolist())]
-        elif self.entity_labels:
-            sizes = spans[:, 1] - spans[:, 0]
-            short = sizes <= max_size
-            logits = span_logits[spans[short, 0], sizes[short] - 1, 1:]
-            types[short] = logits.argmax(axis=1)
-        arrays = (torch.from_numpy(array) for array in (spans, pairs, types))
+        else:
+            probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
+            entities = self._choose_entities(
+                docs, probabilities, encoded, self._reach(docs, encoded)
+            )
+        type_of = dict(
+            zip(map(tuple, entities.spans.tolist()), entities.types.tolist(), strict=True)
+        )
+        unknown = len(self.entity_labels)
+        rows: list[tuple[int, int, int]] = []
+        counts = []
+        for i, (_, (_, ranges)) in enumerate(items):
+            first = int(offsets[i])
+            if ranges is None:
+                spans = sorted(set(map(tuple, entities.spans[entities.docs == i].tolist())))
+            else:
+                spans = [(start + first, end + first) for start, end in ranges]
+            for start, end in spans:
+                kind = type_of.get((start, end), unknown)
+                if kind == unknown and unknown and end - start <= max_size:
+                    kind = int(span_logits[start, end - start - 1, 1:].argmax())
+                rows.append((start, end, kind))
+            counts.append(len(spans))
+        table = np.asarray(rows, dtype=np.int64).reshape(-1, 3)
+        firsts = np.cumsum([0, *counts])
+        pairs = np.concatenate(
+            [np.indices((n, n)).reshape(2, -1).T + i for n, i in zip(counts, firsts, strict=False)]
+        ).astype(np.int64)
+        arrays = (torch.from_numpy(array) for array in (table[:, :2], pairs, table[:, 2]))
         pair_logits = heads.predict_pairs(encoded, *arrays).float().cpu().numpy()
         borders = np.cumsum([0, *(n * n for n in counts)])
+        n_relations = len(self.relation_labels)
         return [
             (
                 span_logits[offsets[i] : offsets[i + 1], : items[i][1][0]],
-                pair_logits[borders[i] : borders[i + 1]].reshape(n, n, -1)
-                if n
-                else np.zeros((0, 0, len(self.relation_labels)), dtype=np.float32),
+                pair_logits[borders[i] : borders[i + 1]].reshape(n, n, n_relations),
+                table[firsts[i] : firsts[i + 1]] - [offsets[i], offsets[i], 0],
             )
             for i, n in enumerate(counts)
         ]
@@ -838,6 +880,10 @@ class SpanRelation(TorchPipe):
             doc = example.predicted
             doc_reach = reach.of_doc(start, start + len(doc))
             start += len(doc)
+            if is_unlabelled(example):
+                part, _ = self._targets_of_doc(doc, self._teachers_gold(doc, doc_reach), doc_reach)
+                parts.append(without_weight(part))
+                continue
             gold = read_gold(example, self.cfg)
             gold.relations = unreachable.take_out_relations(gold.relations, doc, doc_reach)
             if not self._takes_entities:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -244,6 +244,19 @@ def join_targets(
         span_targets,
         span_weights,
         pair_weights,
+    )
+
+
+def without_weight(targets: Targets) -> Targets:
+    """Return targets that say nothing: their spans and pairs are a teacher's to classify.
+
+    targets (Targets): The targets.
+    RETURNS (Targets): The same with weights of 0.
+    """
+    return replace(
+        targets,
+        span_weights=np.zeros(targets.span_labels.shape, dtype=np.float32),
+        pair_weights=np.zeros(targets.pair_targets.shape, dtype=np.float32),
     )
 
 

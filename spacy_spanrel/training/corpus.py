@@ -25,6 +25,18 @@ from ..reading import ConversionError, Place
 
 ENTS = "ents"
 SENTS = "sents"
+# Key in the `user_data` of a gold Doc from which only a teacher's predictions are learned.
+UNLABELLED = "spanrel_unlabelled"
+
+
+def is_unlabelled(example: Example) -> bool:
+    """Tell whether only a teacher's predictions are learned from an Example, because nobody has annotated
+    its text.
+
+    example (Example): The Example.
+    RETURNS (bool): Whether its gold Doc is marked so.
+    """
+    return bool(example.reference.user_data.get(UNLABELLED))
 
 
 @registry.readers("spacy-spanrel.Corpus.v1")
@@ -33,6 +45,7 @@ def create_corpus_reader(
     inputs: list[str] = [],  # noqa: B006 (confection wants a plain default; never changed)
     limit: int = 0,
     augmenter: Optional[Callable[..., Any]] = None,  # noqa: UP045
+    unlabelled: Optional[Union[str, Path]] = None,  # noqa: UP007, UP045
 ) -> Callable[[Language], Iterable[Example]]:
     """Read Docs like "spacy.Corpus.v1", and copy some gold annotation to the predicted Docs.
 
@@ -45,11 +58,13 @@ def create_corpus_reader(
     limit (int), augmenter (Callable | None): As in "spacy.Corpus.v1". Its `max_length` and
         `gold_preproc` are left out on purpose: they split Docs with `Span.as_doc`, which loses span
         groups and with them relations. The components read Docs of any length.
+    unlabelled (str | Path | None): Texts, in such files, from which the component learns what its teacher
+        predicts. Their annotation is not learned.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
     """
     if path is None:
         raise ValueError(Errors.E502)
-    return InputCorpus(path, inputs=inputs, limit=limit, augmenter=augmenter)
+    return InputCorpus(path, inputs=inputs, limit=limit, augmenter=augmenter, unlabelled=unlabelled)
 
 
 @registry.readers("spacy-spanrel.QuestionCorpus.v1")
@@ -57,6 +72,7 @@ def create_question_reader(
     path: Optional[Union[str, Path]],  # noqa: UP007, UP045 (resolved at run time)
     qa_key: str = QA_KEY,
     limit: int = 0,
+    unlabelled: Optional[Union[str, Path]] = None,  # noqa: UP007, UP045
 ) -> Callable[[Language], Iterable[Example]]:
     """Read Docs to train question answering with: one Example for each question.
 
@@ -66,22 +82,49 @@ def create_question_reader(
     path (str | Path): A .spacy file, or a folder of such files.
     qa_key (str): The span group of questions and answers.
     limit (int): Most Docs to read, as in "spacy.Corpus.v1"; 0 for all.
+    unlabelled (str | Path | None): Texts with questions, in such files, from which the component learns what
+        its teacher answers. Their own answers are not learned.
     RETURNS (Callable[[Language], Iterable[Example]]): The reader.
     """
     if path is None:
         raise ValueError(Errors.E502)
-    return QuestionCorpus(path, qa_key=qa_key, limit=limit)
+    return QuestionCorpus(path, qa_key=qa_key, limit=limit, unlabelled=unlabelled)
 
 
-class QuestionCorpus(Corpus):
+class _TaughtCorpus(Corpus):
+    """A `spacy.training.Corpus` with further texts, which are marked as unlabelled.
+
+    path (str | Path), settings: As in `spacy.training.Corpus`.
+    unlabelled (str | Path | None): A .spacy file of these texts, or a folder of such files.
+    """
+
+    def __init__(self, path: str | Path, *, unlabelled: str | Path | None = None, **settings: Any):
+        super().__init__(path, **settings)
+        self._unlabelled = None if unlabelled is None else Corpus(unlabelled)
+
+    def __call__(self, nlp: Language) -> Iterator[Example]:
+        yield from super().__call__(nlp)
+        for example in () if self._unlabelled is None else self._unlabelled(nlp):
+            example.reference.user_data[UNLABELLED] = True
+            yield example
+
+
+class QuestionCorpus(_TaughtCorpus):
     """A `spacy.training.Corpus` that yields an Example for each question of a Doc.
 
     path (str | Path): A .spacy file, or a folder of such files.
-    qa_key (str), limit (int): As in `create_question_reader`.
+    qa_key (str), limit (int), unlabelled (str | Path | None): As in `create_question_reader`.
     """
 
-    def __init__(self, path: str | Path, *, qa_key: str = QA_KEY, limit: int = 0):
-        super().__init__(path, limit=limit)
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        qa_key: str = QA_KEY,
+        limit: int = 0,
+        unlabelled: str | Path | None = None,
+    ):
+        super().__init__(path, limit=limit, unlabelled=unlabelled)
         self.qa_key = qa_key
 
     def __call__(self, nlp: Language) -> Iterator[Example]:
@@ -93,11 +136,11 @@ class QuestionCorpus(Corpus):
                 yield Example(predicted, example.reference)
 
 
-class InputCorpus(Corpus):
+class InputCorpus(_TaughtCorpus):
     """A `spacy.training.Corpus` whose predicted Docs hold some annotation of the gold Docs.
 
     path (str | Path): A .spacy file, or a folder of such files.
-    inputs (list[str]): As in `create_corpus_reader`.
+    inputs (list[str]), unlabelled (str | Path | None): As in `create_corpus_reader`.
     limit (int), augmenter (Callable | None): As in `spacy.training.Corpus`.
     """
 
@@ -108,8 +151,9 @@ class InputCorpus(Corpus):
         inputs: Iterable[str] = (),
         limit: int = 0,
         augmenter: Callable[..., Any] | None = None,
+        unlabelled: str | Path | None = None,
     ):
-        super().__init__(path, limit=limit, augmenter=augmenter)
+        super().__init__(path, limit=limit, augmenter=augmenter, unlabelled=unlabelled)
         self.inputs = list(inputs)
 
     def __call__(self, nlp: Language) -> Iterator[Example]:

@@ -27,6 +27,7 @@ from ..annotations.answers import join_questions
 from ..annotations.clusters import numbered_prefix
 from ..annotations.relations import SCORES_ATTR, WEIGHTS_ATTR
 from ..settings import check_settings, number, whole_number
+from .corpus import is_unlabelled
 
 Batcher = Callable[[Iterable[Example]], Iterable[Sequence[Example]]]
 
@@ -142,11 +143,13 @@ class TextJoiner:
         return random.randint(self.min_texts, self.max_texts)
 
     def _that_fit(self, examples: list[Example]) -> list[Example]:
-        """Return the first text, and those after it that do not make it too long."""
+        """Return the first text, and those after it that do not make it too long. Unlabelled texts stay
+        alone."""
         n_tokens = len(examples[0].reference)
         for n_texts, example in enumerate(examples[1:], start=1):
             n_tokens += len(example.reference)
-            if n_tokens > self.max_tokens:
+            alone = is_unlabelled(example) or is_unlabelled(examples[0])
+            if alone or n_tokens > self.max_tokens:
                 return examples[:n_texts]
         return examples
 

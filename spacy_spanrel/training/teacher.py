@@ -169,6 +169,19 @@ def teacher_of(student: TorchPipe) -> Teacher | None:
     return teacher
 
 
+def teacher_for(student: TorchPipe) -> Teacher:
+    """Return the teacher of a component that learns from unlabelled texts.
+
+    student (TorchPipe): The component.
+    RETURNS (Teacher): Its teacher.
+    RAISES (ValueError): If it has none.
+    """
+    teacher = teacher_of(student)
+    if teacher is None:
+        raise ValueError(Errors.E514.format(name=student.name))
+    return teacher
+
+
 def _description(student: TorchPipe) -> str:
     """Describe what a teacher depends on."""
     keys = ("teacher", *student.label_kinds.values(), *student.same_as_teacher)

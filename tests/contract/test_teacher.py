@@ -11,9 +11,15 @@ import pytest
 import spacy
 import torch
 from spacy.language import Language
+from spacy.tokens import DocBin
 from spacy.util import fix_random_seed
 
 from spacy_spanrel.encoding.shim import torch_shims
+from spacy_spanrel.training.corpus import (
+    create_corpus_reader,
+    create_question_reader,
+    is_unlabelled,
+)
 from spacy_spanrel.training.optimizer import create_adamw
 from spacy_spanrel.training.teacher import Teacher, teacher_of
 
@@ -83,6 +89,39 @@ def test_learns_what_the_teacher_says(folder: Path, component: str, trained: Tra
     assert not computed
     assert distance(nlp, trained.nlp, component) < 0.4 * before
     assert predictions(trained.nlp) == trained.predictions
+
+
+def test_learns_from_unlabelled_texts(
+    folder: Path, component: str, trained: Trained, tmp_path: Path
+) -> None:
+    """Of texts that nobody has annotated, the teacher's predictions are learned, and nothing else: the gold
+    loss of a batch is that of the other texts."""
+    nlp = student(folder, component, trained, weight=1.0, temperature=1.0)
+    pipe: Any = nlp.get_pipe(component)
+    examples = make_examples(nlp)
+    bare = [example.predicted for example in examples]
+    DocBin(docs=bare, store_user_data=True).to_disk(tmp_path / "bare.spacy")
+    gold = [example.reference for example in examples]
+    DocBin(docs=gold[:1], store_user_data=True).to_disk(tmp_path / "gold.spacy")
+    make = create_question_reader if component == "extractive_qa" else create_corpus_reader
+    inputs = {} if component == "extractive_qa" else {"inputs": ["ents"]}
+    read = make(tmp_path / "gold.spacy", unlabelled=tmp_path / "bare.spacy", **inputs)
+    batch = list(read(nlp))
+    assert sum(map(is_unlabelled, batch)) >= len(bare) > 0
+    assert not is_unlabelled(batch[0])
+    before = distance(nlp, trained.nlp, component)
+    optimizer = create_adamw(learn_rate=3e-3, weight_decay=0.0)
+    for _ in range(60):
+        pipe.update(batch, sgd=optimizer)
+    assert distance(nlp, trained.nlp, component) < 0.5 * before
+
+    pipe.cfg["teacher"] = {**pipe.cfg["teacher"], "weight": 0.0}
+    unlabelled = [example for example in batch if is_unlabelled(example)]
+    assert pipe.update(unlabelled)[component] == 0.0
+    assert pipe.update(batch)[component] > 0.0
+    pipe.cfg["teacher"] = None
+    with pytest.raises(ValueError, match="E_SR514"):
+        pipe.update(unlabelled)
 
 
 def test_the_student_does_not_need_the_teacher(

@@ -26,7 +26,7 @@ from spacy_spanrel.annotations.relations import (
     set_entities,
     set_relations,
 )
-from spacy_spanrel.training.corpus import create_corpus_reader
+from spacy_spanrel.training.corpus import UNLABELLED, create_corpus_reader, is_unlabelled
 from spacy_spanrel.training.joining import (
     TextJoiner,
     create_joining_batcher,
@@ -218,3 +218,20 @@ def test_the_corpus_copies_inputs_to_joined_texts(tmp_path):
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match="level"):
         create_text_joiner(level=2)
+
+
+def test_unlabelled_texts_stay_alone():
+    """Or all that is not annotated in them would be negative."""
+    examples = []
+    for number in range(6):
+        doc = NLP.make_doc(f"Text {number}.")
+        if number % 2:
+            doc.user_data[UNLABELLED] = True
+        examples.append(Example(NLP.make_doc(doc.text), doc))
+    random.seed(0)
+    joined = list(TextJoiner(1.0, 2, 4, 200).join_all(examples))
+    alone = [example for example in joined if is_unlabelled(example)]
+    assert {id(example) for example in alone} == {id(example) for example in examples[1::2]}
+    assert sum(len(example.reference) for example in joined) == sum(
+        len(example.reference) for example in examples
+    )
