@@ -712,9 +712,10 @@ class SpanRelation(TorchPipe):
         answers = teacher.logits(asked)
         span_logits = np.full((n_spans, 1 + len(self.entity_labels)), np.nan, dtype=np.float32)
         classes = np.concatenate([[0], teacher.columns["entity"] + 1])
-        for row, (i, (start, end)) in enumerate(zip(owner.tolist(), local, strict=True)):
-            if end - start <= max_size:
-                span_logits[row] = answers[i][0][start, end - start - 1, classes]
+        sizes = spans[:, 1] - spans[:, 0]
+        for i, (of_spans, _, _) in enumerate(answers):
+            rows = np.flatnonzero((owner == i) & (sizes <= max_size))
+            span_logits[rows] = of_spans[spans[rows, 0] - offsets[i], sizes[rows] - 1][:, classes]
         # Pairs with spans that are no entities (`hard_negatives`) are not the teacher's.
         pair_logits = np.full((n_pairs, len(self.relation_labels)), np.nan, dtype=np.float32)
         columns = teacher.columns["relation"]
