@@ -22,7 +22,7 @@ The strategy `start` is the pipeline that the corrections start from. Every proc
 its row is not wanted.
 
 `unseen` and `described_speed` are described in unseen.py, `calibration` and `thresholds` in
-calibration.py.
+calibration.py, `without_data` in without_data.py.
 
 Each section is a function that yields rows; they are appended to `--output` as JSON Lines. Several
 processes can write to one file; `--seeds`, `--strategies`, `--unseen`, `--choices` and `--methods` divide the
@@ -45,6 +45,7 @@ import calibration
 import spacy
 import torch
 import unseen
+import without_data
 from conll04 import CONFIG, PIPE, VARIANTS
 from recipes import device_name, fit, write_docs
 from spacy.language import Language
@@ -311,6 +312,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], Iterator[Row]]] = {
     "described_speed": unseen.speed,
     "calibration": calibration.calibration,
     "thresholds": calibration.thresholds,
+    "without_data": without_data.without_data,
 }
 
 
@@ -335,6 +337,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     unseen.add_arguments(parser)
     calibration.add_arguments(parser)
+    without_data.add_arguments(parser)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--output", type=Path, default=ROOT / "docs/results/few_shot.jsonl")
     args = parser.parse_args()
