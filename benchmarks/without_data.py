@@ -6,6 +6,7 @@ relation allows is not asked about. Three ways tell which of the other pairs are
 - `types`: all of them.
 - `described`: `relation_classifier` with described labels, trained on the relations of KBP37. In each
   sentence that has a relation, one of its arguments is also paired with another name, as a pair that is not
+  related; `--joined` adds texts of two sentences, in which the head of one and the tail of the other are not
   related. Then the relations of CoNLL04 are added with their descriptions.
 - `questions`: `pre-annotate --questions`, with a reader that was trained on a part of SQuAD 2.0.
 - `both`: the mean of the two scores, where a question without an answer has the score 0.
@@ -129,13 +130,55 @@ def add_other_names(doc: Doc, rng: random.Random) -> None:
         set_relations(doc, [relation, Relation(*pair, NEGATIVE)])
 
 
+def join(first: Doc, second: Doc, rng: random.Random) -> Doc:
+    """Join two sentences with a relation each to one; the head of one and the tail of the other, whose
+    types may be right, are not related."""
+    between = rng.choice([[";"], [","], ["."], ["and"], [",", "and"], [",", "while"]])
+    words = [[token.text for token in doc] for doc in (first, second)]
+    joined = Doc(first.vocab, words=[*words[0], *between, *words[1]])
+    (one,), (other,) = get_relations(first), get_relations(second)
+    behind = len(first) + len(between)
+    heads, tails = (
+        [joined[a.start : a.end], joined[behind + b.start : behind + b.end]]
+        for a, b in ((one.head, other.head), (one.tail, other.tail))
+    )
+    relations = [
+        Relation(heads[0], tails[0], one.label),
+        Relation(heads[1], tails[1], other.label),
+        Relation(heads[0], tails[1], NEGATIVE),
+        Relation(heads[1], tails[0], NEGATIVE),
+    ]
+    set_relations(joined, relations)
+    return joined
+
+
+def join_some(docs: Sequence[Doc], n: int, rng: random.Random) -> list[Doc]:
+    """Join short sentences by twos, most of them of one relation."""
+    by_label: dict[str, list[Doc]] = {}
+    for doc in docs:
+        (relation,) = get_relations(doc)
+        if relation.label != NEGATIVE and len(doc) <= 45:
+            by_label.setdefault(relation.label, []).append(doc)
+    every = [doc for some in by_label.values() for doc in some]
+    joined = []
+    for _ in range(n):
+        first = rng.choice(every)
+        label = get_relations(first)[0].label
+        second = rng.choice(by_label[label] if rng.random() < 0.7 else every)
+        joined.append(join(first, second, rng))
+    return joined
+
+
 def train_described(seed: int, args: argparse.Namespace) -> Language:
     docs = read(args.data / "kbp37" / "train.json")
     rng = random.Random(seed)
     rng.shuffle(docs)
     docs = docs[: args.sentences]
+    joined = join_some(docs, args.joined, rng)
     for doc in docs:
         add_other_names(doc, rng)
+    docs += joined
+    rng.shuffle(docs)
     nlp = make_nlp(
         "relation_classifier_described.cfg",
         args,
@@ -265,6 +308,8 @@ def without_data(args: argparse.Namespace) -> Iterator[Row]:
                     "what": WHAT,
                     "encoder": ENCODERS.get(encoder, encoder),
                     "seed": seed,
+                    "sentences": args.sentences,
+                    "joined": args.joined,
                     **row,
                     "seconds": round(time.perf_counter() - start),
                     "device": device_name(args.device),
@@ -345,5 +390,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entities", choices=["gold", "trained"], default="gold")
     parser.add_argument(
         "--reader", choices=list(squad.VARIANTS), default="made questions, then 6 epochs"
+    )
+    parser.add_argument(
+        "--joined", type=int, default=0, help="sentences of two, besides --sentences"
     )
     parser.add_argument("--keep", type=Path, help="without_data: folder for pairs and scores")
