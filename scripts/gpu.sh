@@ -21,20 +21,12 @@ step() {
     timeout "$left" "$@" || echo "Failed, or out of time: $*"
 }
 
-train() {  # CONFIG FORMAT DATA STEPS
-    for part in train dev; do
-        step "$python" -m spacy spanrel convert "$2" "$3/$part.json" "$out/$2_$part.spacy"
-    done
-    step "$python" -m spacy train "configs/$1" --output "$out/$2" --paths.train "$out/$2_train.spacy" \
-        --paths.dev "$out/$2_dev.spacy" --paths.encoder "$checkpoint" --schedule.total_steps "$4" \
-        --schedule.epochs 0 --training.max_steps "$4" --training.eval_frequency "$4"
-    step "$python" -m spacy spanrel evaluate "$out/$2/model-last" "$out/$2_dev.spacy" --output "$out/$2.json"
-}
-
 step "$python" -m pytest -q tests/test_devices.py tests/contract/test_settings.py
 step "$python" benchmarks/gpu.py --device "$device" --precisions bfloat16 --limit "$limit" --rounds 3 \
     --output "$out/gpu.jsonl"
 if [[ -n $data && -n $checkpoint ]]; then
-    train span_relation_bert.cfg spert "$data/conll04" 1200
-    train relation_classifier_spanbert_base.cfg tacred "$data/kbp37" 1000
+    for benchmark in conll04 kbp37; do
+        step "$python" "benchmarks/$benchmark.py" --data "$data/$benchmark" --variants "base size" --seeds 1 \
+            --epochs 3 --checkpoint "$checkpoint" --device "$device" --output "$out/$benchmark.jsonl"
+    done
 fi

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 import torch
+from thinc.api import CupyOps
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
@@ -166,6 +167,7 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedCuda]:
     properties = SimpleNamespace(major=9, minor=0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device=None: properties)
     monkeypatch.setattr(torch.cuda, "_lazy_init", lambda: None)
+    monkeypatch.setattr(CupyOps, "xp", None)  # or spaCy decides about the device
     # A torch built for CUDA would ask the driver whether a graph is being captured.
     if hasattr(torch, "accelerator"):
         monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_, **__: None)
