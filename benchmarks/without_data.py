@@ -9,11 +9,11 @@ relation allows is not asked about. Three ways tell which of the other pairs are
   related; `--joined` adds texts of two sentences, in which the head of one and the tail of the other are not
   related. Then the relations of CoNLL04 are added with their descriptions.
 - `questions`: `pre-annotate --questions`, with a reader that was trained on a part of SQuAD 2.0.
-- `both`: the mean of the two scores, where a question without an answer has the score 0.
+- `both`: the mean of the two scores; an answer that the reader would not give has its low score.
 
 Precision, recall and F1 are given at the thresholds that were learned without a sentence about these
-relations (threshold: "learned"; for `both`: 0.5), and at the threshold with the best F1 on the sample corpus
-(assets/sample, all three parts), which was written for this project.
+relations (threshold: "learned"; for `both`: a mean of 0.5), and at the threshold with the best F1 on the
+sample corpus (assets/sample, all three parts), which was written for this project.
 
 With `--entities trained`, the entities are those of a `span_relation` that was trained on the entities of
 CoNLL04 train, without its relations, and relations are scored strictly: with boundaries and types.
@@ -244,8 +244,10 @@ def score_described(nlp: Language, docs: Sequence[Doc]) -> dict[Key, float]:
     return scores
 
 
-def score_questions(nlp: Language, docs: Sequence[Doc], folder: Path) -> dict[Key, float]:
-    """Return the scores of the answers."""
+def score_questions(
+    nlp: Language, docs: Sequence[Doc], folder: Path, doubtful: bool
+) -> dict[Key, float]:
+    """Return the scores of the answers; with `doubtful`, of those that the reader would not give, too."""
     relations = {
         label: {"head": TYPES[label][0], "tail": TYPES[label][1], "questions": questions}
         for label, questions in QUESTIONS.items()
@@ -253,7 +255,11 @@ def score_questions(nlp: Language, docs: Sequence[Doc], folder: Path) -> dict[Ke
     (folder / "relations.json").write_text(json.dumps(relations))
     write_docs(folder / "asked.spacy", docs)
     pre_annotate(
-        nlp, folder / "asked.spacy", folder / "found.spacy", questions=folder / "relations.json"
+        nlp,
+        folder / "asked.spacy",
+        folder / "found.spacy",
+        questions=folder / "relations.json",
+        doubtful=doubtful,
     )
     return {
         (i, r.head.start, r.head.end, r.tail.start, r.tail.end, r.label): float(r.score or 0)
@@ -288,7 +294,7 @@ def measure(keys: Iterable[Key], docs: Sequence[Doc]) -> Row:
 
 def best_threshold(scores: dict[Key, float], docs: Sequence[Doc]) -> float:
     """Return the threshold with the best F1."""
-    choices = sorted({round(score, 2) for score in scores.values()})
+    choices = sorted({round(score, 3) for score in scores.values()})
     return max(choices, key=lambda t: measure([k for k, s in scores.items() if s >= t], docs)["f1"])
 
 
@@ -343,7 +349,7 @@ def run(
                 new = score_described(nlp, docs)
             else:
                 assert nlp is not None
-                new = score_questions(nlp, docs, folder)
+                new = score_questions(nlp, docs, folder, doubtful=True)
             scores[way, name] = new
             if name == "sample":
                 tuned = best_threshold(new, sample)
@@ -351,18 +357,20 @@ def run(
                 args.keep.mkdir(parents=True, exist_ok=True)
                 path = args.keep / f"{way}_{name}_{seed}.json"
                 path.write_text(json.dumps([[*key, s] for key, s in new.items()]))
-            thresholds = {
-                "learned": {"described": 0.5, "both": 0.5}.get(way, 0.0),
-                "sample": tuned,
-            }
-            for kind in ("learned",) if way == "types" else thresholds:
-                keys = [key for key, s in new.items() if s >= thresholds[kind]]
+            learned = [key for key, score in new.items() if score >= 0.5]
+            if way == "questions":
+                assert nlp is not None
+                learned = list(score_questions(nlp, docs, folder, doubtful=False))
+            kinds = {"learned": learned}
+            if way != "types":
+                kinds["sample"] = [key for key, score in new.items() if score >= tuned]
+            for kind, keys in kinds.items():
                 yield {
                     "data": "sample" if name == "sample" else "conll04 dev",
                     "entities": "trained" if name == "trained" else "gold",
                     "way": way,
                     "threshold": kind,
-                    "value": thresholds[kind],
+                    **({"value": tuned} if kind == "sample" else {}),
                     **measure(keys, sample if name == "sample" else gold),
                 }
 

@@ -64,6 +64,12 @@ def pre_annotate_cli(
     threshold: Annotated[
         float, typer.Option("--threshold", min=0, max=1, help="Lowest score of a relation")
     ] = 0.0,
+    doubtful: Annotated[
+        bool,
+        typer.Option(
+            "--doubtful", help="Write the best answers to questions that have none, with low scores"
+        ),
+    ] = False,
     entities_key: Annotated[
         str,
         typer.Option(
@@ -84,7 +90,8 @@ def pre_annotate_cli(
       questions: [Who does {head} work for?, Who works for {tail}?]
 
     Docs need entities, of people or of any NER. They are written with the relations and their scores,
-    ready for `export --suggestions`, `find-threshold` and training.
+    ready for `export --suggestions`, `find-threshold` and training. A reader with little training says too
+    often that there is no answer; with --doubtful, its best guess counts, with the low score that it has.
 
     Examples:
 
@@ -99,6 +106,7 @@ def pre_annotate_cli(
             output,
             questions=questions,
             threshold=threshold,
+            doubtful=doubtful,
             entities_key=entities_key,
         )
     msg = Printer()
@@ -114,6 +122,7 @@ def pre_annotate(
     *,
     questions: str | Path,
     threshold: float = 0.0,
+    doubtful: bool = False,
     entities_key: str = ENTITIES_KEY,
 ) -> PreAnnotation:
     """Write Docs with the relations that the answers of a reader give.
@@ -123,6 +132,7 @@ def pre_annotate(
     output (str | Path): The `.spacy` file to write.
     questions (str | Path): The relations, as in `read_relations`.
     threshold (float): Lowest score of a relation.
+    doubtful (bool): Whether the best answers to questions that have none count, with their low scores.
     entities_key (str): Span group of entities. A Doc without it gives its `doc.ents`.
     RETURNS (PreAnnotation): The counts.
     RAISES (ConversionError): If a file is bad, there are no Docs, or the pipeline has no reader.
@@ -153,7 +163,7 @@ def pre_annotate(
         docs = nlp.pipe(ask(), as_tuples=True)
         for doc, (asked, own) in tqdm(docs, "Docs", unit=" docs", disable=None, delay=1.0):
             answers = get_answers(doc, key)
-            matched = list(relations_of_answers(doc, asked, answers, entities_key))
+            matched = list(relations_of_answers(doc, asked, answers, entities_key, doubtful))
             best = best_relations([r for r in matched if r is not None], threshold)
             set_relations(doc, best)
             del doc.spans[key]

@@ -141,6 +141,7 @@ def relations_of_answers(
     asked: Sequence[AskedQuestion],
     answers: Iterable[Answer],
     entities_key: str | None = "entities",
+    doubtful: bool = False,
 ) -> Iterator[Relation | None]:
     """Match answers with entities.
 
@@ -151,19 +152,20 @@ def relations_of_answers(
     asked (Sequence[AskedQuestion]): The questions.
     answers (Iterable[Answer]): The reader's answers to them, and perhaps to others.
     entities_key (str | None): As in `questions_about`.
+    doubtful (bool): Whether the alternatives of "no answer" count as answers, with their low scores.
     YIELDS (Relation | None): For each answer and each of its alternatives, the relation with the score of
-        the answer; None if no entity matches. Nothing for "no answer".
+        the answer; None if no entity matches. Nothing for "no answer", unless `doubtful`.
     """
     entities = get_entities(doc, entities_key)
     by_id = {item.question.id: item for item in asked}
     for answer in answers:
         item = by_id.get(answer.question.id)
-        if item is None or not answer:
+        if item is None or not (answer or doubtful):
             continue
         other: Side = "tail" if item.side == "head" else "head"
         types = item.relation.types(other)
         fitting = [span for span in entities if not types or span.label_ in types]
-        for candidate in (answer, *answer.alternatives):
+        for candidate in (*([answer] if answer else []), *answer.alternatives):
             span = _best_match(candidate.span, fitting, item.mentions)
             if span is None:
                 yield None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,12 @@ def test_answers_become_relations() -> None:
     assert relation_.to_triple() == ("Ann", "works", "New Acme Inc")
     assert relation_.head.start == 4  # the nearest Ann
     assert relation_.score == 0.8
+    # The best answer to a question without one counts only if doubtful ones are wanted.
+    unanswered = replace(answer(1, "", 0.7), alternatives=(answer(1, "Acme Inc", 0.1),))
+    assert not list(relations_of_answers(doc, asked, [unanswered]))
+    (doubtful,) = relations_of_answers(doc, asked, [unanswered], doubtful=True)
+    assert doubtful.to_triple() == ("Bo", "works", "New Acme Inc")
+    assert doubtful.score == 0.1
 
 
 def test_best_scores() -> None:
@@ -146,6 +153,8 @@ def test_pre_annotate(trained: Language, file: Path, tmp_path: Path) -> None:
     assert counts.docs == len(docs)
     assert counts.docs_without_entities == 1
     assert counts.relations == sum(map(len, triples))
+    more = pre_annotate(trained, source, output, questions=file, doubtful=True)
+    assert more.relations > counts.relations
     # Nothing reaches a threshold of 1.
     assert pre_annotate(trained, source, output, questions=file, threshold=1).relations == 0
 
