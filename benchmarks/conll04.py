@@ -17,7 +17,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from recipes import CONFIGS, Recipe, Row, fit, make_parser, percent, run_all, write_docs
+from recipes import (
+    CONFIGS,
+    NO_PAIRS,
+    PAIRS,
+    Recipe,
+    Row,
+    fit,
+    make_parser,
+    percent,
+    run_all,
+    write_docs,
+)
 from spacy.training import Corpus
 
 from spacy_spanrel.converters.spert import spert_to_docs
@@ -49,8 +60,8 @@ DECODING: dict[str, dict[str, Any]] = {
 }
 
 
-CASED = {f"{ARCH}.encoder.casing": True, f"{ARCH}.boundaries": True}
-UNCASED = {f"{ARCH}.encoder.casing": False, f"{ARCH}.boundaries": False}
+CASED = {f"{ARCH}.encoder.casing": True, f"{ARCH}.boundaries": True, **NO_PAIRS}
+UNCASED = {f"{ARCH}.encoder.casing": False, f"{ARCH}.boundaries": False, **NO_PAIRS}
 FLOAT32 = {**UNCASED, f"{ARCH}.encoder.precision": "float32"}
 
 VARIANTS = {
@@ -78,8 +89,11 @@ VARIANTS = {
         20, 8, 2e-4, 1e-3, {**UNCASED, f"{ARCH}.boundaries": True}
     ),
     # The settings of configs/span_relation_minilm.cfg, and of configs/span_relation_mpnet.cfg.
-    "best": Recipe(20, 8, 2e-4, 1e-3, CASED),
-    "base size": Recipe(20, 8, 5e-5, 1e-3, CASED),
+    "best": Recipe(20, 8, 2e-4, 1e-3, {**CASED, **PAIRS}),
+    "base size": Recipe(12, 8, 1e-4, 1e-3, {**CASED, **PAIRS}),
+    # Those of version 0.1.0, which other settings were added to one by one.
+    "without distance and types": Recipe(20, 8, 2e-4, 1e-3, CASED),
+    "base size, without distance and types": Recipe(12, 8, 1e-4, 1e-3, CASED),
     "batch 16, still higher rates": Recipe(20, 16, 4e-4, 2e-3, CASED),
 }
 for _n in (0, 2, 3, 4):

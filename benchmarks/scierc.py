@@ -26,6 +26,8 @@ from typing import Any, Literal
 import spacy
 from recipes import (
     CONFIGS,
+    NO_PAIRS,
+    PAIRS,
     Recipe,
     Row,
     fit,
@@ -62,17 +64,19 @@ class SentenceRecipe(Recipe):
 
 def abstracts(**settings: Any) -> SentenceRecipe:
     """Return a recipe that trains on abstracts."""
-    dotted = {f"{PIPE}.{name}": value for name, value in settings.items()}
+    dotted = {f"{PIPE}.{name}": value for name, value in settings.items()} | NO_PAIRS
     return SentenceRecipe(10, 2, 2e-4, 1e-3, dotted, unit="document")
 
 
 # An abstract has 5.3 sentences, and a step draws negatives for each Doc.
 FIVEFOLD = {"neg_entity_count": 530, "neg_relation_count": 530}
-SENTENCES = {f"{PIPE}.scope": "doc"}
+SENTENCES = {f"{PIPE}.scope": "doc", **NO_PAIRS}
 
 VARIANTS = {
-    "best": SentenceRecipe(20, 8, 2e-4, 1e-3, SENTENCES),
-    "base size": SentenceRecipe(20, 8, 5e-5, 1e-3, SENTENCES),
+    "best": SentenceRecipe(12, 8, 2e-4, 1e-3, {**SENTENCES, **PAIRS}),
+    "base size": SentenceRecipe(8, 8, 1e-4, 1e-3, {**SENTENCES, **PAIRS}),
+    "without distance and types": SentenceRecipe(12, 8, 2e-4, 1e-3, SENTENCES),
+    "base size, without distance and types": SentenceRecipe(8, 8, 5e-5, 1e-3, SENTENCES),
     "sentences": SentenceRecipe(10, 11, 2e-4, 1e-3, SENTENCES),
     "sentences with context": abstracts(scope="sentence", context=64),
     "abstracts": abstracts(scope="doc", max_distance=30, **FIVEFOLD),
