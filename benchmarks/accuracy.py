@@ -251,7 +251,7 @@ def ablation(name: str) -> str:
         groups = groups_of(rows, "variant")
         if all(not row["settings"] for row in rows):
             continue
-        base = groups.get((benchmark.base or benchmark.best,), [])
+        base = groups.get((benchmark.base,)) or groups.get((benchmark.best,), [])
         for (variant,), group in groups.items():
             settings = ", ".join(
                 f"`{setting.split('.', 2)[-1]} = {value}`"
@@ -286,7 +286,6 @@ def summary() -> str:
         for row in read_benchmark("conll04")
         if row["scored_on"] == "test"
         and row["variant"] in (benchmark.best, *benchmark.recipes)
-        and "without" not in row["variant"]
     ]
     for (_, variant), group in groups_of(rows, "encoder", "variant").items():
         score = mean_and_spread(group, "rel_strict_f")

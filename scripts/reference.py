@@ -447,6 +447,8 @@ def fill(markdown: str) -> str:
             return results_section(given)
         return "\n".join(command_section(*item) for item in commands().items())
 
+    # The tables of benchmarks/accuracy.py are in the page already.
+    markdown = re.sub(r"<!-- (accuracy: |end of )[^>]* -->", "", markdown)
     return _MARKER.sub(replace, markdown)
 
 
