@@ -284,8 +284,7 @@ def summary() -> str:
     rows = [
         row
         for row in read_benchmark("conll04")
-        if row["scored_on"] == "test"
-        and row["variant"] in (benchmark.best, *benchmark.recipes)
+        if row["scored_on"] == "test" and row["variant"] in (benchmark.best, *benchmark.recipes)
     ]
     for (_, variant), group in groups_of(rows, "encoder", "variant").items():
         score = mean_and_spread(group, "rel_strict_f")
