@@ -5,15 +5,15 @@ relation allows is not asked about. Three ways tell which of the other pairs are
 
 - `types`: all of them.
 - `described`: `relation_classifier` with described labels, trained on the relations of KBP37. In each
-  sentence that has a relation, one of its arguments is also paired with another name, as a pair that is not
-  related; `--joined` adds texts of two sentences, in which the head of one and the tail of the other are not
-  related. Then the relations of CoNLL04 are added with their descriptions.
+  sentence that has a relation, up to three pairs of other names are added as pairs that are not related.
+  Then the relations of CoNLL04 are added with their descriptions.
 - `questions`: `pre-annotate --questions`, with a reader that was trained on a part of SQuAD 2.0.
 - `both`: the mean of the two scores; an answer that the reader would not give has its low score.
 
 Precision, recall and F1 are given at the thresholds that were learned without a sentence about these
 relations (threshold: "learned"; for `both`: a mean of 0.5), and at the threshold with the best F1 on the
-sample corpus (assets/sample, all three parts), which was written for this project.
+sample corpus (assets/sample, all three parts), which was written for this project. With the rules
+"at most one tail for each head, and one head for each tail" (see docs/evaluation.md), precision is higher.
 
 With `--entities trained`, the entities are those of a `span_relation` that was trained on the entities of
 CoNLL04 train, without its relations, and relations are scored strictly: with boundaries and types.
@@ -32,6 +32,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import conll04
+import numpy as np
 import spacy
 import squad
 from recipes import ENCODERS, Row, device_name, fit, write_docs
@@ -42,6 +43,7 @@ from unseen import BATCH, DESCRIPTIONS, NEGATIVE, SYMMETRIC, make_nlp, pipe_of, 
 from spacy_spanrel import Relation, get_relations, set_relations
 from spacy_spanrel.cli import pre_annotate
 from spacy_spanrel.converters import spert_to_docs, squad_to_docs
+from spacy_spanrel.rules import apply_rules, read_rules
 
 ROOT = Path(__file__).resolve().parent.parent
 WHAT = "without data"
@@ -91,6 +93,8 @@ QUESTIONS = {
     "Located_In": ["Where is {head}?", "What state or country is {head} located in?"],
     "Kill": ["Who did {head} kill?", "Who killed {tail}?"],
 }
+# Pairs of other names that are added to a sentence.
+OTHER_PAIRS = 3
 # Doc, head and tail in tokens, label.
 Key = tuple[int, int, int, int, int, str]
 
@@ -109,11 +113,13 @@ def candidates(docs: Sequence[Doc]) -> list[tuple[Key, Span, Span]]:
 
 
 def add_other_names(doc: Doc, rng: random.Random) -> None:
-    """Pair an argument of the relation of a sentence with another name in it, as not related."""
+    """Pair other names of a sentence with each other and with the arguments of its relation, as not
+    related. Names are words with a capital letter."""
     (relation,) = get_relations(doc)
     if relation.label == NEGATIVE:
         return
-    taken = {token.i for span in (relation.head, relation.tail) for token in span}
+    arguments = [relation.head, relation.tail]
+    taken = {token.i for span in arguments for token in span}
     names: list[Span] = []
     start = None
     for i in range(len(doc) + 1):
@@ -124,49 +130,13 @@ def add_other_names(doc: Doc, rng: random.Random) -> None:
             if start:  # the first word of a sentence is seldom a name
                 names.append(doc[start:i])
             start = None
-    if names:
-        pair = [rng.choice(names), rng.choice([relation.head, relation.tail])]
+    pairs: dict[tuple[int, int], Relation] = {}
+    for _ in range(OTHER_PAIRS if names else 0):
+        name = rng.choice(names)
+        pair = [name, rng.choice([s for s in [*arguments, *names] if s.start != name.start])]
         rng.shuffle(pair)
-        set_relations(doc, [relation, Relation(*pair, NEGATIVE)])
-
-
-def join(first: Doc, second: Doc, rng: random.Random) -> Doc:
-    """Join two sentences with a relation each to one; the head of one and the tail of the other, whose
-    types may be right, are not related."""
-    between = rng.choice([[";"], [","], ["."], ["and"], [",", "and"], [",", "while"]])
-    words = [[token.text for token in doc] for doc in (first, second)]
-    joined = Doc(first.vocab, words=[*words[0], *between, *words[1]])
-    (one,), (other,) = get_relations(first), get_relations(second)
-    behind = len(first) + len(between)
-    heads, tails = (
-        [joined[a.start : a.end], joined[behind + b.start : behind + b.end]]
-        for a, b in ((one.head, other.head), (one.tail, other.tail))
-    )
-    relations = [
-        Relation(heads[0], tails[0], one.label),
-        Relation(heads[1], tails[1], other.label),
-        Relation(heads[0], tails[1], NEGATIVE),
-        Relation(heads[1], tails[0], NEGATIVE),
-    ]
-    set_relations(joined, relations)
-    return joined
-
-
-def join_some(docs: Sequence[Doc], n: int, rng: random.Random) -> list[Doc]:
-    """Join short sentences by twos, most of them of one relation."""
-    by_label: dict[str, list[Doc]] = {}
-    for doc in docs:
-        (relation,) = get_relations(doc)
-        if relation.label != NEGATIVE and len(doc) <= 45:
-            by_label.setdefault(relation.label, []).append(doc)
-    every = [doc for some in by_label.values() for doc in some]
-    joined = []
-    for _ in range(n):
-        first = rng.choice(every)
-        label = get_relations(first)[0].label
-        second = rng.choice(by_label[label] if rng.random() < 0.7 else every)
-        joined.append(join(first, second, rng))
-    return joined
+        pairs.setdefault((pair[0].start, pair[1].start), Relation(*pair, NEGATIVE))
+    set_relations(doc, [relation, *pairs.values()])
 
 
 def train_described(seed: int, args: argparse.Namespace) -> Language:
@@ -174,11 +144,8 @@ def train_described(seed: int, args: argparse.Namespace) -> Language:
     rng = random.Random(seed)
     rng.shuffle(docs)
     docs = docs[: args.sentences]
-    joined = join_some(docs, args.joined, rng)
     for doc in docs:
         add_other_names(doc, rng)
-    docs += joined
-    rng.shuffle(docs)
     nlp = make_nlp(
         "relation_classifier_described.cfg",
         args,
@@ -292,6 +259,30 @@ def measure(keys: Iterable[Key], docs: Sequence[Doc]) -> Row:
     return row
 
 
+def obey(keys: Iterable[Key], scores: dict[Key, float]) -> list[Key]:
+    """Return the predictions with the best scores of which no two with one label share a head or a tail."""
+    labels = list(TYPES)
+    setting = [[kind, label, 1] for kind in ("max_tails", "max_heads") for label in labels]
+    rules = read_rules(setting, labels)
+    assert rules is not None
+    rows = list(keys)
+    # Entities are Doc and tokens.
+    entities = [((i, a, b), (i, c, d)) for i, a, b, c, d, _ in rows]
+    spans = sorted({span for pair in entities for span in pair})
+    numbers = {span: n for n, span in enumerate(spans)}
+    pairs = [[numbers[head], numbers[tail]] for head, tail in entities]
+    chosen = apply_rules(
+        rules,
+        np.asarray(pairs, dtype=np.int64).reshape(-1, 2),
+        np.asarray([labels.index(k[-1]) for k in rows], dtype=np.int64),
+        np.asarray([scores.get(k, 0.0) for k in rows], dtype=np.float32),
+    )
+    return [
+        (*spans[head], *spans[tail][1:], labels[label])
+        for (head, tail), label in zip(chosen[0].tolist(), chosen[1].tolist(), strict=True)
+    ]
+
+
 def best_threshold(scores: dict[Key, float], docs: Sequence[Doc]) -> float:
     """Return the threshold with the best F1."""
     choices = sorted({round(score, 3) for score in scores.values()})
@@ -315,7 +306,6 @@ def without_data(args: argparse.Namespace) -> Iterator[Row]:
                     "encoder": ENCODERS.get(encoder, encoder),
                     "seed": seed,
                     "sentences": args.sentences,
-                    "joined": args.joined,
                     **row,
                     "seconds": round(time.perf_counter() - start),
                     "device": device_name(args.device),
@@ -364,12 +354,14 @@ def run(
             kinds = {"learned": learned}
             if way != "types":
                 kinds["sample"] = [key for key, score in new.items() if score >= tuned]
-            for kind, keys in kinds.items():
+            for kind, rules in ((kind, rules) for kind in kinds for rules in (False, True)):
+                keys = obey(kinds[kind], new) if rules else kinds[kind]
                 yield {
                     "data": "sample" if name == "sample" else "conll04 dev",
                     "entities": "trained" if name == "trained" else "gold",
                     "way": way,
                     "threshold": kind,
+                    "rules": rules,
                     **({"value": tuned} if kind == "sample" else {}),
                     **measure(keys, sample if name == "sample" else gold),
                 }
@@ -398,8 +390,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entities", choices=["gold", "trained"], default="gold")
     parser.add_argument(
         "--reader", choices=list(squad.VARIANTS), default="made questions, then 6 epochs"
-    )
-    parser.add_argument(
-        "--joined", type=int, default=0, help="sentences of two, besides --sentences"
     )
     parser.add_argument("--keep", type=Path, help="without_data: folder for pairs and scores")
