@@ -7,8 +7,9 @@ those of any other network, with one copy in memory: ONNX Runtime reads them whe
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from thinc.api import Model
@@ -20,6 +21,9 @@ from .pieces import PieceTokenizer
 
 # Name of the graph among the files of a network.
 GRAPH_FILE = "network.onnx"
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 # Sessions of processes from which this one was forked. To delete one would wait for its threads, which
 # do not exist here.
@@ -53,9 +57,8 @@ class GraphModule(PieceNetwork):
         # The graph, and, if it is not None, the inputs of all batches that were computed.
         self.data = graph
         self.seen: list[dict[str, Any]] | None = None
-        self._session: Any = None
-        # The process and the number of threads for which there is a session.
-        self._session_key: tuple[int, int] | None = None
+        # Sessions by process and number of threads.
+        self._sessions: dict[tuple[int, int], Any] = {}
         for name, (dtype, shape) in settings["weights"].items():
             weight = torch.empty(shape, dtype=getattr(torch, dtype))
             self.register_parameter(name, nn.Parameter(weight, requires_grad=False))
@@ -92,18 +95,39 @@ class GraphModule(PieceNetwork):
         outputs = zip(names, session.run(None, inputs), strict=True)
         return {name: torch.from_numpy(array).to(ids.device) for name, array in outputs}
 
+    def map(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Call a function that runs the graph for each of several items, in as many threads as torch has.
+
+        ONNX Runtime divides some operations among its threads; this divides all of them. In the meantime
+        torch computes in one thread: its threads wait for work by spinning, for milliseconds, and would
+        take the cores from those that have work.
+
+        function (Callable): Called with an item, without recording gradients.
+        items (Iterable): The items.
+        RETURNS (list): The results, in order.
+        """
+        items, n_threads = list(items), torch.get_num_threads()
+        if n_threads == 1 or len(items) == 1 or self.seen is not None:
+            return [function(item) for item in items]
+        torch.set_num_threads(1)
+        try:
+            self.session  # noqa: B018 (made before there are threads)
+            with ThreadPoolExecutor(min(n_threads, len(items))) as pool:
+                return list(pool.map(torch.no_grad()(function), items))
+        finally:
+            torch.set_num_threads(n_threads)
+
     @property
     def session(self) -> Any:
-        """The session that computes, with as many threads as torch has. A forked process makes one of
-        its own: threads do not survive a fork."""
+        """The session that computes, with as many threads as torch has. A forked process makes sessions
+        of its own: threads do not survive a fork."""
         key = (os.getpid(), torch.get_num_threads())
-        if key != self._session_key:
-            if self._session_key is not None and self._session_key[0] != key[0]:
-                _INHERITED.append(self._session)
+        if key not in self._sessions:
+            for other in [other for other in self._sessions if other[0] != key[0]]:
+                _INHERITED.append(self._sessions.pop(other))
             weights = {name: weight.detach().numpy() for name, weight in self.named_parameters()}
-            self._session = make_session(self.data, weights, key[1])
-            self._session_key = key
-        return self._session
+            self._sessions[key] = make_session(self.data, weights, key[1])
+        return self._sessions[key]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> GraphModule:
         # The weights stay where ONNX Runtime reads them, and in the precision of the graph.

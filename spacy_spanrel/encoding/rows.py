@@ -18,6 +18,7 @@ from ..arrays import IntArray
 from ..errors import Errors
 from .batching import padded_batches
 from .checkpoint import HFModule, Kind, load_checkpoint
+from .graph import GraphModule
 from .network import PieceNetwork
 from .shim import get_shim
 from .transfer import to_device
@@ -109,25 +110,28 @@ def run_batches(
     _, *names = columns
     (encoder,) = (module for module in network.modules() if isinstance(module, PieceNetwork))
     budget = model.attrs["batch_pieces"]
-    outputs = []
     slow_attention = is_train and shim.device.type == "cpu" and shim.dtype != torch.float32
     attention = _Float32Attention() if slow_attention else contextlib.nullcontext()
+
+    def run(item: tuple[IntArray, list[Tensor]]) -> tuple[IntArray, Tensor]:
+        batch, (ids, mask, *others) = item
+        arguments = dict(zip(names, others, strict=True))
+        for name, values in (features or {}).items():
+            arguments[name] = to_device(torch.from_numpy(values[batch]), shim.device)
+        with contextlib.ExitStack() as stack:
+            if kept is not None:
+                assert isinstance(encoder, HFModule)
+                hidden = pad_sequence([kept[i] for i in batch], True)
+                stack.enter_context(encoder.above(hidden))
+            return batch, network(ids, mask, **arguments)
+
     # One autocast context for all batches: it casts the weights once.
     with torch.set_grad_enabled(is_train), shim.autocast(), attention:
         kept = frozen_rows(encoder, columns, budget, shim.device) if is_train else None
         network.train(is_train)
-        for batch, (ids, mask, *others) in padded_batches(
-            list(columns.values()), budget, shim.device
-        ):
-            arguments = dict(zip(names, others, strict=True))
-            for name, values in (features or {}).items():
-                arguments[name] = to_device(torch.from_numpy(values[batch]), shim.device)
-            with contextlib.ExitStack() as stack:
-                if kept is not None:
-                    assert isinstance(encoder, HFModule)
-                    hidden = pad_sequence([kept[i] for i in batch], True)
-                    stack.enter_context(encoder.above(hidden))
-                outputs.append((batch, network(ids, mask, **arguments)))
+        batches = padded_batches(list(columns.values()), budget, shim.device)
+        apply = encoder.map if isinstance(encoder, GraphModule) else map
+        outputs = list(apply(run, batches))
     network.eval()
     return outputs
 

@@ -80,7 +80,7 @@ def test_difference_is_refused(
         graph = next(m for m in shim.module.modules() if isinstance(m, export.GraphModule))
         for weight in graph.parameters():
             weight.data += 0.01
-        graph._session_key = None
+        graph._sessions.clear()
 
     monkeypatch.setattr(export, "convert", convert_badly)
     assert_fails(run(trained, tmp_path / "model", "-t", corpus), "E_SR948", "Nothing written")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -160,7 +161,7 @@ def test_rows_that_depend_on_others_are_noticed(
         def run(self, names: Any, inputs: dict[str, Any]) -> list[Any]:
             return [output + self.noise * len(inputs["ids"]) for output in run(names, inputs)]
 
-    graph._session = Session()
+    graph._sessions = dict.fromkeys(graph._sessions, Session())
     with pytest.raises(ValueError, match=f"E_SR958.*'{component}'"):
         quantize.check_rows(graph, batches, component)
     Session.noise = np.nan
@@ -184,6 +185,34 @@ def test_session_follows_the_number_of_threads(component: str, converted: Langua
         assert graph.session.get_session_options().intra_op_num_threads == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_batches_are_divided_among_threads(component: str, quantized: Language) -> None:
+    graph, before = graph_of(quantized, component), torch.get_num_threads()
+    for node in quantized.get_pipe(component).model.walk():
+        if "batch_pieces" in node.attrs:
+            node.attrs["batch_pieces"] = 1  # each row is a batch
+    found, threads = [], []
+    outputs = graph.outputs
+
+    def noted(*inputs: Any) -> Any:
+        threads.append((get_ident(), torch.get_num_threads(), torch.is_grad_enabled()))
+        return outputs(*inputs)
+
+    graph.outputs = noted  # type: ignore[method-assign]
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            found.append(predictions(quantized))
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    assert_same(*found)
+    here = get_ident()
+    assert {ident for ident, *_ in threads[: len(threads) // 2]} == {here}
+    elsewhere = {(ident, *rest) for ident, *rest in threads if ident != here}
+    assert len(elsewhere) > 1
+    assert {tuple(rest) for _, *rest in elsewhere} == {(1, False)}
 
 
 def test_weights_stay_in_place(component: str, converted: Language) -> None:
