@@ -74,9 +74,8 @@ SENTENCES = {f"{PIPE}.scope": "doc", **NO_PAIRS}
 
 VARIANTS = {
     "best": SentenceRecipe(12, 8, 2e-4, 1e-3, {**SENTENCES, **PAIRS}),
-    "base size": SentenceRecipe(8, 8, 1e-4, 1e-3, {**SENTENCES, **PAIRS}),
+    "base size": SentenceRecipe(8, 8, 5e-5, 1e-3, SENTENCES),
     "without distance and types": SentenceRecipe(12, 8, 2e-4, 1e-3, SENTENCES),
-    "base size, without distance and types": SentenceRecipe(8, 8, 5e-5, 1e-3, SENTENCES),
     "sentences": SentenceRecipe(10, 11, 2e-4, 1e-3, SENTENCES),
     "sentences with context": abstracts(scope="sentence", context=64),
     "abstracts": abstracts(scope="doc", max_distance=30, **FIVEFOLD),
