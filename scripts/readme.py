@@ -36,8 +36,9 @@ TRAINED = "training"
 # Appended to commands that take long.
 SHORT = {
     "python -m spacy train": (
-        "--schedule.total_steps 24 --schedule.warmup_steps 3 "
-        "--training.max_steps 24 --training.eval_frequency 12"
+        # Enough for a pipeline that finds relations, which the commands after it need.
+        "--schedule.total_steps 72 --schedule.warmup_steps 8 "
+        "--training.max_steps 72 --training.eval_frequency 24"
     ),
 }
 # The reader's own data: an export of an annotation tool.
