@@ -60,7 +60,7 @@ from ..training.corpus import is_unlabelled
 from ..training.losses import Taught, class_loss, further_losses, pair_loss
 from ..training.teacher import TEACHER, teacher_for, teacher_of
 from .candidates import all_spans, sample_negative_spans
-from .decoding import best_spans, likely_relations, likely_spans
+from .decoding import Entities, best_spans, likely_relations, likely_spans
 from .gold import Gold, read_gold, relation_text
 from .model import SpERT, SpERTModel, begin_update_heads
 from .network import SpERTHeads
@@ -75,6 +75,7 @@ from .targets import (
     smooth_labels,
     without_weight,
 )
+from .teaching import answer_requests, taught_batch, teachers_gold
 
 logger = logging.getLogger(__name__)
 
@@ -239,25 +240,6 @@ Language.factory(
         "rel_per_type": None,
     },
 )
-
-
-@dataclass(frozen=True)
-class Entities:
-    """The entities of a batch of Docs, in the order of the Docs.
-
-    spans (int64 array, (n, 2)): Token ranges, numbered through the batch.
-    types (int64 array, (n,)): Entity types; the number of types stands for an unknown one.
-    scores (float32 array, (n,)): Probabilities.
-    docs (int64 array, (n,)): The Doc of each entity.
-    overlapped (int64 array, (n_docs,)): Number of likely entities of each Doc that were left out for
-        a better one.
-    """
-
-    spans: IntArray
-    types: IntArray
-    scores: FloatArray
-    docs: IntArray
-    overlapped: IntArray
 
 
 @dataclass(frozen=True)
@@ -426,8 +408,7 @@ class SpanRelation(TorchPipe):
             entities = self._entities_of_docs(docs, encoded)
         else:
             logits = heads.predict_spans(encoded, self.cfg["max_span_size"])
-            probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
-            entities = self._choose_entities(docs, probabilities, encoded, reach)
+            entities = self._choose_entities(docs, logits, encoded, reach)
         pairs, left_out = entity_pairs(
             entities.spans,
             entities.docs,
@@ -476,9 +457,10 @@ class SpanRelation(TorchPipe):
         return Reach(span_ends, pair_ends, self.cfg["max_distance"])
 
     def _choose_entities(
-        self, docs: list[Doc], probabilities: FloatArray, encoded: EncodedDocs, reach: Reach
+        self, docs: list[Doc], logits: Tensor, encoded: EncodedDocs, reach: Reach
     ) -> Entities:
-        """Choose entities by the probabilities of all spans, (n_tokens, max_size, 1 + n_types)."""
+        """Choose entities by the logits of all spans, (n_tokens, max_size, 1 + n_types)."""
+        probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
         pieces = encoded.token_pieces.cpu().numpy()
         # Some tokenizers have pieces for white space.
         usable = (pieces[:, 1] > pieces[:, 0]) & _solid_tokens(docs)
@@ -673,8 +655,12 @@ class SpanRelation(TorchPipe):
         logits, backprop_heads = begin_update_heads(
             self.model, encoded, targets.spans, targets.pairs, targets.types
         )
-        taught = self._ask_teacher(examples, targets, n_passes, logits[0].device)
-        losses, gradients = self.get_losses(targets, *logits, *taught)
+        taught: tuple[Taught | None, Taught | None] = (None, None)
+        teacher = teacher_of(self)
+        if teacher is not None:
+            device = logits[0].device
+            taught = taught_batch(teacher, examples, targets, self.cfg, n_passes, device)
+        losses, gradients = self.get_losses(targets, *logits, taught)
         cast(EncoderBackprop, backprop)(*backprop_heads(gradients))
         return (sum(losses), *losses)
 
@@ -686,151 +672,41 @@ class SpanRelation(TorchPipe):
             raise ValueError(Errors.E314.format(name=self.name, encoder=encoder, **self.cfg))
         return 2
 
-    def _ask_teacher(
-        self, examples: Sequence[Example], targets: Targets, n_passes: int, device: torch.device
-    ) -> tuple[Taught | None, Taught | None]:
-        """Return the teacher's logits of the spans and pairs of a batch, as often as they are in it."""
-        teacher = teacher_of(self)
-        if teacher is None:
-            return None, None
-        docs = [example.predicted for example in examples]
-        n_spans, n_pairs = len(targets.spans) // n_passes, len(targets.pairs) // n_passes
-        spans, pairs = targets.spans[:n_spans], targets.pairs[:n_pairs]
-        is_entity = targets.span_labels[:n_spans] > 0
-        if self._takes_entities:
-            is_entity[:] = True
-        offsets = np.cumsum([0, *map(len, docs)])
-        owner = np.searchsorted(offsets, spans[:, 0], side="right") - 1
-        local = (spans - offsets[owner][:, None]).tolist()
-        max_size = self.cfg["max_span_size"]
-        asked: list[tuple[Doc, Any]] = []
-        for i, doc in enumerate(docs):
-            ranges = {
-                tuple(local[row]) for row in np.flatnonzero(is_entity & (owner == i)).tolist()
-            }
-            asked.append((doc, (max_size, None if is_unlabelled(examples[i]) else sorted(ranges))))
-        answers = teacher.logits(asked)
-        span_logits = np.full((n_spans, 1 + len(self.entity_labels)), np.nan, dtype=np.float32)
-        classes = np.concatenate([[0], teacher.columns["entity"] + 1])
-        sizes = spans[:, 1] - spans[:, 0]
-        for i, (of_spans, _, _) in enumerate(answers):
-            rows = np.flatnonzero((owner == i) & (sizes <= max_size))
-            span_logits[rows] = of_spans[spans[rows, 0] - offsets[i], sizes[rows] - 1][:, classes]
-        # Pairs with spans that are no entities (`hard_negatives`) are not the teacher's.
-        pair_logits = np.full((n_pairs, len(self.relation_labels)), np.nan, dtype=np.float32)
-        columns = teacher.columns["relation"]
-        places = [
-            {(start, end): n for n, (start, end, _) in enumerate(entities.tolist())}
-            for *_, entities in answers
-        ]
-        for row, pair in enumerate(pairs.tolist()):
-            i = owner[pair[0]]
-            head, tail = (places[i].get(tuple(local[span])) for span in pair)
-            if head is not None and tail is not None:
-                pair_logits[row] = answers[i][1][head, tail, columns]
-        taught_spans = teacher.taught(np.tile(span_logits, (n_passes, 1)), device)
-        return taught_spans, teacher.taught(np.tile(pair_logits, (n_passes, 1)), device)
-
-    def _teachers_gold(self, doc: Doc, reach: Reach) -> Gold:
-        """Return what the teacher predicts for an unlabelled Doc, as far as it can be predicted here."""
-        teacher = teacher_for(self)
-        item = (doc, (self.cfg["max_span_size"], None))
-        ((_, pair_logits, entities),) = teacher.logits([item])
-        label_of = dict(zip(teacher.columns["entity"].tolist(), self.entity_labels, strict=True))
-        gold = Gold(
-            [
-                (start, end, label_of[kind])
-                for start, end, kind in entities.tolist()
-                if kind in label_of
-            ]
-        )
-        ranges = [(start, end) for start, end, _ in entities.tolist()]
-        kept = set(ranges if self._takes_entities else [entity[:2] for entity in gold.entities])
-        holds = pair_logits[:, :, teacher.columns["relation"]] > 0
-        for i, j, column in np.argwhere(holds).tolist():
-            head, tail = ranges[i], ranges[j]
-            if i != j and head in kept and tail in kept:
-                gold.relations.append((head, tail, self.relation_labels[column]))
-        unreachable = Unreachable()
-        gold.relations = unreachable.take_out_relations(gold.relations, doc, reach)
-        if not self._takes_entities:
-            gold.entities = unreachable.take_out_entities(gold.entities, doc, reach)
-        return gold
-
     def class_logits(self, items: Sequence[tuple[Doc, Any]]) -> list[tuple[AnyArray, ...]]:
         """Compute the logits of all spans of Docs, and of all pairs of some of them.
 
-        items (Sequence[tuple[Doc, tuple]]): Docs, each with the largest number of tokens of a span, and
-            the ranges that are paired; None for the entities that are predicted.
+        items (Sequence[tuple[Doc, Request]]): Docs, each with the largest number of tokens of a span, and
+            the ranges that are paired, in ascending order; None for the entities that are predicted.
         RETURNS (list[tuple[FloatArray, FloatArray, IntArray]]): For each Doc the logits of its spans as
             `SpERTHeads.predict_spans` returns them, ``(n_tokens, max_size, 1 + n_entity_types)``; those
             of its pairs, ``(n_ranges, n_ranges, n_relation_types)``; and the ranges with their predicted
             types, ``(n_ranges, 3)``.
         """
         docs = self._split_into_texts([doc for doc, _ in items])
+        requests = [request for _, request in items]
         encoded = self.model.predict(docs)
         heads = get_module(self.model, SpERTHeads)
-        offsets = encoded.token_offsets
-        max_size = max(size for _, (size, _) in items)
-        logits = heads.predict_spans(encoded, max_size).float()
-        span_logits = logits.cpu().numpy()
+        logits = heads.predict_spans(encoded, max(size for size, _ in requests)).float()
         if self._takes_entities:
             entities = self._entities_of_docs(docs, encoded)
         else:
-            probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
-            entities = self._choose_entities(
-                docs, probabilities, encoded, self._reach(docs, encoded)
-            )
-        type_of = dict(
-            zip(map(tuple, entities.spans.tolist()), entities.types.tolist(), strict=True)
-        )
-        unknown = len(self.entity_labels)
-        rows: list[tuple[int, int, int]] = []
-        counts = []
-        for i, (_, (_, ranges)) in enumerate(items):
-            first = int(offsets[i])
-            if ranges is None:
-                spans = sorted(set(map(tuple, entities.spans[entities.docs == i].tolist())))
-            else:
-                spans = [(start + first, end + first) for start, end in ranges]
-            for start, end in spans:
-                kind = type_of.get((start, end), unknown)
-                if kind == unknown and unknown and end - start <= max_size:
-                    kind = int(span_logits[start, end - start - 1, 1:].argmax())
-                rows.append((start, end, kind))
-            counts.append(len(spans))
-        table = np.asarray(rows, dtype=np.int64).reshape(-1, 3)
-        firsts = np.cumsum([0, *counts])
-        pairs = np.concatenate(
-            [np.indices((n, n)).reshape(2, -1).T + i for n, i in zip(counts, firsts, strict=False)]
-        ).astype(np.int64)
-        arrays = (torch.from_numpy(array) for array in (table[:, :2], pairs, table[:, 2]))
-        pair_logits = heads.predict_pairs(encoded, *arrays).float().cpu().numpy()
-        borders = np.cumsum([0, *(n * n for n in counts)])
-        n_relations = len(self.relation_labels)
-        return [
-            (
-                span_logits[offsets[i] : offsets[i + 1], : items[i][1][0]],
-                pair_logits[borders[i] : borders[i + 1]].reshape(n, n, n_relations),
-                table[firsts[i] : firsts[i + 1]] - [offsets[i], offsets[i], 0],
-            )
-            for i, n in enumerate(counts)
-        ]
+            entities = self._choose_entities(docs, logits, encoded, self._reach(docs, encoded))
+        n_labels = len(self.entity_labels), len(self.relation_labels)
+        return answer_requests(heads, encoded, logits, entities, requests, *n_labels)
 
     def get_losses(
         self,
         targets: Targets,
         span_logits: Tensor,
         pair_logits: Tensor,
-        taught_spans: Taught | None = None,
-        taught_pairs: Taught | None = None,
+        taught: tuple[Taught | None, Taught | None] = (None, None),
     ) -> tuple[list[float], tuple[Tensor, Tensor]]:
         """Compute the losses, each averaged over its spans or pairs, and their gradients.
 
         targets (Targets): From `make_targets`.
         span_logits (Tensor): *Shape:* ``(n_spans, 1 + n_entity_types)``
         pair_logits (Tensor): *Shape:* ``(n_pairs, n_relation_types)``
-        taught_spans, taught_pairs (Taught | None): A teacher's logits of both.
+        taught (tuple[Taught | None, Taught | None]): A teacher's logits of both.
         RETURNS (tuple[list[float], tuple[Tensor, Tensor]]): The loss of spans (where entities are
             predicted) and that of pairs; and the gradients of their sum with respect to span logits
             and pair logits.
@@ -846,7 +722,7 @@ class SpanRelation(TorchPipe):
                 class_loss(span_logits, labels, weights),
                 span_logits,
                 r_drop=self.cfg["r_drop"],
-                taught=taught_spans,
+                taught=taught[0],
             )
             losses.append(loss)
         holds = to_device(torch.from_numpy(targets.pair_targets), pair_logits.device)
@@ -855,7 +731,7 @@ class SpanRelation(TorchPipe):
             pair_loss(pair_logits, holds, weights),
             pair_logits,
             r_drop=self.cfg["r_drop"],
-            taught=taught_pairs,
+            taught=taught[1],
             binary=True,
         )
         return [*losses, loss], (d_spans, d_pairs)
@@ -882,7 +758,8 @@ class SpanRelation(TorchPipe):
             doc_reach = reach.of_doc(start, start + len(doc))
             start += len(doc)
             if is_unlabelled(example):
-                part, _ = self._targets_of_doc(doc, self._teachers_gold(doc, doc_reach), doc_reach)
+                gold = teachers_gold(teacher_for(self), doc, doc_reach, self.cfg)
+                part, _ = self._targets_of_doc(doc, gold, doc_reach)
                 parts.append(without_weight(part))
                 continue
             gold = read_gold(example, self.cfg)

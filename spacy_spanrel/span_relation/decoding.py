@@ -2,9 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from ..arrays import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class Entities:
+    """The entities of a batch of Docs, in the order of the Docs.
+
+    spans (int64 array, (n, 2)): Token ranges, numbered through the batch.
+    types (int64 array, (n,)): Entity types; the number of types stands for an unknown one.
+    scores (float32 array, (n,)): Probabilities.
+    docs (int64 array, (n,)): The Doc of each entity.
+    overlapped (int64 array, (n_docs,)): Number of likely entities of each Doc that were left out for
+        a better one.
+    """
+
+    spans: IntArray
+    types: IntArray
+    scores: FloatArray
+    docs: IntArray
+    overlapped: IntArray
 
 
 def best_spans(spans: IntArray, scores: FloatArray) -> BoolArray:
