@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Optional, Union, cast
 
 import numpy as np
 import torch
-from spacy.attrs import IS_SPACE
 from spacy.language import Language
 from spacy.tokens import Doc, Span
 from spacy.training import Example
@@ -27,7 +25,7 @@ from ..annotations import (
     set_relations,
     set_report,
 )
-from ..arrays import AnyArray, BoolArray, FloatArray, IntArray
+from ..arrays import AnyArray, FloatArray, IntArray
 from ..encoding.batching import chunks_by_size
 from ..encoding.encoder import HF_ENCODER, EncodedDocs, EncoderBackprop, HFEncoder, SplitDocs
 from ..encoding.listening import check_training
@@ -38,7 +36,6 @@ from ..pairing import (
     THRESHOLDS,
     TYPE_CONSTRAINTS,
     allowed_mask,
-    check_gold_label,
     check_label_settings,
     entity_pairs,
     label_thresholds,
@@ -59,22 +56,13 @@ from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole
 from ..training.corpus import is_unlabelled
 from ..training.losses import Taught, class_loss, further_losses, pair_loss
 from ..training.teacher import TEACHER, teacher_for, teacher_of
-from .candidates import all_spans, sample_negative_spans
 from .decoding import Entities, best_spans, likely_relations, likely_spans
-from .gold import Gold, read_gold, relation_text
+from .gold import Gold, read_gold
 from .model import SpERT, SpERTModel, begin_update_heads
 from .network import SpERTHeads
-from .reach import Reach, Unreachable
+from .reach import Reach, solid_tokens
 from .survey import Survey
-from .targets import (
-    Targets,
-    join_targets,
-    look_up_relations,
-    sample_pairs,
-    sample_wrong_pairs,
-    smooth_labels,
-    without_weight,
-)
+from .targets import Targets, join_targets, make_targets
 from .teaching import answer_requests, taught_batch, teachers_gold
 
 logger = logging.getLogger(__name__)
@@ -463,7 +451,7 @@ class SpanRelation(TorchPipe):
         probabilities = torch.softmax(logits, dim=-1).cpu().numpy()
         pieces = encoded.token_pieces.cpu().numpy()
         # Some tokenizers have pieces for white space.
-        usable = (pieces[:, 1] > pieces[:, 0]) & _solid_tokens(docs)
+        usable = (pieces[:, 1] > pieces[:, 0]) & solid_tokens(docs)
         spans, types, scores = likely_spans(probabilities, reach.span_ends, usable)
         owner = np.searchsorted(encoded.token_offsets, spans[:, 0], side="right") - 1
         keep = np.ones(len(spans), dtype=bool)
@@ -739,134 +727,26 @@ class SpanRelation(TorchPipe):
     def make_targets(self, examples: Sequence[Example], reach: Reach) -> Targets:
         """Sample spans and pairs of a batch, and label them with the truth.
 
-        Spans are all gold entities and `neg_entity_count` others for each Doc (or sentence, if that is
-        the scope); pairs are all related gold entities and `neg_relation_count` others likewise. Where
-        the entities are those of the predicted Docs, pairs are made of them, and the gold relations are
-        looked up among them. Whatever cannot be predicted is left out.
-
         examples (Sequence[Example]): The batch.
         reach (Reach): What can be predicted.
         RETURNS (Targets): The targets.
         RAISES (ValueError): If the gold data has labels that the component does not have.
         """
-        unreachable = Unreachable()
-        without_entities: list[str] = []
-        parts = []
-        start = 0
-        for example in examples:
-            doc = example.predicted
-            doc_reach = reach.of_doc(start, start + len(doc))
-            start += len(doc)
-            if is_unlabelled(example):
-                gold = teachers_gold(teacher_for(self), doc, doc_reach, self.cfg)
-                part, _ = self._targets_of_doc(doc, gold, doc_reach)
-                parts.append(without_weight(part))
-                continue
-            gold = read_gold(example, self.cfg)
-            gold.relations = unreachable.take_out_relations(gold.relations, doc, doc_reach)
-            if not self._takes_entities:
-                gold.entities = unreachable.take_out_entities(gold.entities, doc, doc_reach)
-            part, lost = self._targets_of_doc(doc, gold, doc_reach)
-            parts.append(part)
-            without_entities += lost
-            self.skipped.update(
-                misaligned_spans=len(gold.misaligned), negative_relations=len(gold.negative)
-            )
-        self.skipped.update(
-            relations_without_entities=len(without_entities),
-            relations_out_of_scope=unreachable.out_of_scope,
-            relations_beyond_max_distance=unreachable.too_far,
-            entities_across_sentences=len(unreachable.entities),
-        )
-        self.warn_once(Warnings.W105, without_entities)
-        unreachable.warn(self.warn_once, self.cfg)
-        lengths = [len(example.predicted) for example in examples]
-        return join_targets(parts, lengths, len(self.relation_labels))
 
-    def _targets_of_doc(self, doc: Doc, gold: Gold, reach: Reach) -> tuple[Targets, list[str]]:
-        """Return the targets of a Doc, and the relations whose arguments are not entities."""
-        columns = {label: i for i, label in enumerate(self.relation_labels)}
-        for head, _, label in gold.relations:
-            check_gold_label(self.name, "a relation", label, columns, doc[head[0] : head[1]].text)
-        class_of = {label: i + 1 for i, label in enumerate(self.entity_labels)}
-        if self._takes_entities:
-            label_of = {(span.start, span.end): span.label_ for span in self._entities_of(doc)}
-            ranges = sorted(label_of)
-            entities = []
-            classes = [class_of.get(label_of[span], 0) for span in ranges]
-        else:
-            entities = sorted(set(gold.entities))
-            for start, end, label in entities:
-                check_gold_label(self.name, "an entity type", label, class_of, doc[start:end].text)
-            ranges = [(start, end) for start, end, _ in entities]
-            classes = [class_of[label] for _, _, label in entities]
-        spans = np.asarray(ranges, dtype=np.int64).reshape(-1, 2)
-        row_of_span = {span: row for row, span in enumerate(ranges)}
-        related = look_up_relations(
-            gold.relations, row_of_span, columns, self.cfg["symmetric"], gold.relation_weights
+        def predicted_gold(doc: Doc, reach: Reach) -> Gold:
+            return teachers_gold(teacher_for(self), doc, reach, self.cfg)
+
+        targets, left_out = make_targets(
+            self.name, self.cfg, examples, reach, self._entities_of, predicted_gold, self._rng
         )
-        # Or the entities of long Docs would hardly be told from other spans.
-        n_texts = len(np.unique(reach.span_ends))
-        # Class 0, "no entity", becomes the unknown type.
-        types = (np.asarray(classes, dtype=np.int64) - 1) % (1 + len(class_of))
-        hard = self.cfg["hard_negatives"]
-        rows, count = list(row_of_span.values()), self.cfg["neg_relation_count"] * n_texts
-        negative = sample_pairs(
-            spans, rows, related.not_negative, count, reach, self._rng, hard, types
-        )
-        labels = np.zeros(len(spans), dtype=np.int64)
-        smooth = None
-        if not self._takes_entities:
-            # No entity begins or ends with a whitespace token.
-            candidates = all_spans(reach.span_ends, self.cfg["max_span_size"])
-            solid = _solid_tokens([doc])
-            candidates = candidates[solid[candidates[:, 0]] & solid[candidates[:, 1] - 1]]
-            smoothing = self.cfg["boundary_smoothing"]
-            others = sample_negative_spans(
-                candidates,
-                spans,
-                self.cfg["neg_entity_count"] * n_texts,
-                self._rng,
-                hard,
-                bool(smoothing),
-            )
-            spans = np.concatenate([spans, others])
-            labels = np.pad(classes, (0, len(others))).astype(np.int64)
-            types = np.pad(types, (0, len(others)), constant_values=len(class_of))
-            if smoothing:
-                smooth = smooth_labels(spans, labels, 1 + len(class_of), smoothing)
-            if hard:
-                n_pairs = len(related.pairs) + len(negative)
-                n_wrong = min(count, math.ceil(hard * max(n_pairs, len(rows))))
-                wrong = sample_wrong_pairs(
-                    spans, rows, len(classes), n_wrong, reach, self._rng, types
-                )
-                negative = np.concatenate([negative, wrong])
-        weights = np.ones(len(spans), dtype=np.float32)
-        weights[: len(entities)] = [gold.entity_weights.get(entity, 1.0) for entity in entities]
-        targets = Targets(
-            spans,
-            np.concatenate([related.pairs, negative]),
-            labels,
-            np.pad(related.targets, ((0, len(negative)), (0, 0))),
-            types,
-            smooth,
-            weights if gold.entity_weights else None,
-            np.pad(related.weights, ((0, len(negative)), (0, 0)), constant_values=1)
-            if gold.relation_weights
-            else None,
-        )
-        return targets, [relation_text(relation, doc) for relation in related.without_entities]
+        self.skipped.update(left_out.skipped)
+        self.warn_once(Warnings.W105, left_out.without_entities)
+        left_out.unreachable.warn(self.warn_once, self.cfg)
+        return targets
 
 
 def _to_tensor(weights: FloatArray | None, device: torch.device) -> Tensor | None:
     return None if weights is None else to_device(torch.from_numpy(weights), device)
-
-
-def _solid_tokens(docs: Sequence[Doc]) -> BoolArray:
-    """Tell which tokens of a batch are not whitespace tokens, (n_tokens,)."""
-    spaces = [doc.to_array(IS_SPACE).astype(bool) for doc in docs]
-    return ~np.concatenate([np.zeros(0, dtype=bool), *spaces])
 
 
 def _reports(
@@ -878,7 +758,7 @@ def _reports(
 ) -> list[Record]:
     """Make the records of the Docs of a batch; pairs and those left out come from `entity_pairs`."""
     pieces = encoded.token_pieces.cpu().numpy()
-    bare = np.flatnonzero((pieces[:, 0] == pieces[:, 1]) & _solid_tokens(docs))
+    bare = np.flatnonzero((pieces[:, 0] == pieces[:, 1]) & solid_tokens(docs))
     doc_of_bare = np.searchsorted(encoded.token_offsets, bare, side="right") - 1
     left_out_of = {row[0]: row[1:] for row in left_out.tolist()}
     settings = ("scope", "max_distance", "max_pairs")

@@ -3,16 +3,17 @@ annotation that cannot: it is left out of training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
 from typing import Any, Literal
 
 import numpy as np
+from spacy.attrs import IS_SPACE
 from spacy.tokens import Doc
 from spacy.training import Example
 
-from ..arrays import IntArray
+from ..arrays import BoolArray, IntArray
 from ..errors import Warnings
 from ..pairing import (
     distances,
@@ -66,6 +67,16 @@ class Reach:
         if self.max_distance is not None and distances(spans, pair)[0] > self.max_distance:
             return "max_distance"
         return None
+
+
+def solid_tokens(docs: Sequence[Doc]) -> BoolArray:
+    """Tell which tokens are not whitespace tokens: no entity begins or ends with one.
+
+    docs (Sequence[Doc]): The Docs of a batch.
+    RETURNS (bool array, (n_tokens,)): Whether each token, numbered through the batch, is solid.
+    """
+    spaces = [doc.to_array(IS_SPACE).astype(bool) for doc in docs]
+    return ~np.concatenate([np.zeros(0, dtype=bool), *spaces])
 
 
 def reach_before_encoding(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+import math
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
+from spacy.tokens import Doc, Span
+from spacy.training import Example
 
 from ..arrays import FloatArray, IntArray
-from ..pairing import pairs_of_doc
-from .candidates import overlaps, sample_negative_pairs
-from .gold import GoldRelation
-from .reach import Reach
+from ..pairing import check_gold_label, pairs_of_doc
+from ..training.corpus import is_unlabelled
+from .candidates import all_spans, overlaps, sample_negative_pairs, sample_negative_spans
+from .gold import Gold, GoldEntity, GoldRelation, read_gold, relation_text
+from .reach import Reach, Unreachable, solid_tokens
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,166 @@ class RelatedPairs:
     weights: FloatArray
     not_negative: IntArray
     without_entities: list[GoldRelation]
+
+
+@dataclass
+class LeftOut:
+    """Gold annotation of a batch that is not learned.
+
+    unreachable (Unreachable): Entities and relations that cannot be predicted.
+    without_entities (list[str]): Relations whose arguments are not entities.
+    skipped (Counter[str]): Numbers of what is left out, by reason.
+    """
+
+    unreachable: Unreachable = field(default_factory=Unreachable)
+    without_entities: list[str] = field(default_factory=list)
+    skipped: Counter[str] = field(default_factory=Counter)
+
+
+def make_targets(
+    name: str,
+    cfg: Mapping[str, Any],
+    examples: Sequence[Example],
+    reach: Reach,
+    entities_of: Callable[[Doc], Sequence[Span]],
+    predicted_gold: Callable[[Doc, Reach], Gold],
+    rng: np.random.Generator,
+) -> tuple[Targets, LeftOut]:
+    """Sample spans and pairs of a batch, and label them with the truth.
+
+    Spans are all gold entities and `neg_entity_count` others for each Doc (or sentence, if that is
+    the scope); pairs are all related gold entities and `neg_relation_count` others likewise. Where
+    the entities are those of the predicted Docs, pairs are made of them, and the gold relations are
+    looked up among them. Whatever cannot be predicted is left out. The spans and pairs of an unlabelled
+    Example have no weight.
+
+    name (str): Name of the component.
+    cfg (Mapping[str, Any]): Its settings.
+    examples (Sequence[Example]): The batch.
+    reach (Reach): What can be predicted.
+    entities_of (Callable[[Doc], Sequence[Span]]): Returns the entities that a predicted Doc has, if the
+        component takes these.
+    predicted_gold (Callable[[Doc, Reach], Gold]): Returns the predictions of a teacher in place of gold
+        annotation, for the predicted Doc of an unlabelled Example.
+    rng (Generator): Draws spans and pairs.
+    RETURNS (tuple[Targets, LeftOut]): The targets, and the annotation that is left out of them.
+    RAISES (ValueError): If the gold data has labels that the component does not have.
+    """
+    left_out = LeftOut()
+    unreachable = left_out.unreachable
+    takes_entities = cfg["entities"] == "doc"
+    parts = []
+    start = 0
+    for example in examples:
+        doc = example.predicted
+        doc_reach = reach.of_doc(start, start + len(doc))
+        start += len(doc)
+        given = entities_of(doc) if takes_entities else None
+        if is_unlabelled(example):
+            gold = predicted_gold(doc, doc_reach)
+            part, _ = targets_of_doc(name, cfg, doc, gold, doc_reach, given, rng)
+            parts.append(without_weight(part))
+            continue
+        gold = read_gold(example, cfg)
+        gold.relations = unreachable.take_out_relations(gold.relations, doc, doc_reach)
+        if not takes_entities:
+            gold.entities = unreachable.take_out_entities(gold.entities, doc, doc_reach)
+        part, without_entities = targets_of_doc(name, cfg, doc, gold, doc_reach, given, rng)
+        parts.append(part)
+        left_out.without_entities += [relation_text(r, doc) for r in without_entities]
+        left_out.skipped.update(
+            misaligned_spans=len(gold.misaligned), negative_relations=len(gold.negative)
+        )
+    left_out.skipped.update(
+        relations_without_entities=len(left_out.without_entities),
+        relations_out_of_scope=unreachable.out_of_scope,
+        relations_beyond_max_distance=unreachable.too_far,
+        entities_across_sentences=len(unreachable.entities),
+    )
+    lengths = [len(example.predicted) for example in examples]
+    return join_targets(parts, lengths, len(cfg["relation_labels"])), left_out
+
+
+def targets_of_doc(
+    name: str,
+    cfg: Mapping[str, Any],
+    doc: Doc,
+    gold: Gold,
+    reach: Reach,
+    given: Sequence[Span] | None,
+    rng: np.random.Generator,
+) -> tuple[Targets, list[GoldRelation]]:
+    """Sample spans and pairs of one Doc, and label them.
+
+    name, cfg, rng: As in `make_targets`.
+    doc (Doc): The predicted Doc.
+    gold (Gold): The annotation, as far as it can be predicted.
+    reach (Reach): Reach in the Doc.
+    given (Sequence[Span] | None): The entities, if they are not to be predicted.
+    RETURNS (tuple[Targets, list[GoldRelation]]): The targets, in tokens of the Doc, and the relations
+        whose arguments are not entities.
+    RAISES (ValueError): If the annotation has labels that the component does not have.
+    """
+    columns = {label: i for i, label in enumerate(cfg["relation_labels"])}
+    for head, _, label in gold.relations:
+        check_gold_label(name, "a relation", label, columns, doc[head[0] : head[1]].text)
+    class_of = {label: i + 1 for i, label in enumerate(cfg["entity_labels"])}
+    entities: list[GoldEntity] = []
+    if given is not None:
+        label_of = {(span.start, span.end): span.label_ for span in given}
+        ranges = sorted(label_of)
+        classes = [class_of.get(label_of[span], 0) for span in ranges]
+    else:
+        entities = sorted(set(gold.entities))
+        for start, end, label in entities:
+            check_gold_label(name, "an entity type", label, class_of, doc[start:end].text)
+        ranges = [(start, end) for start, end, _ in entities]
+        classes = [class_of[label] for _, _, label in entities]
+    spans = np.asarray(ranges, dtype=np.int64).reshape(-1, 2)
+    row_of_span = {span: row for row, span in enumerate(ranges)}
+    related = look_up_relations(
+        gold.relations, row_of_span, columns, cfg["symmetric"], gold.relation_weights
+    )
+    # Or the entities of long Docs would hardly be told from other spans.
+    n_texts = len(np.unique(reach.span_ends))
+    # Class 0, "no entity", becomes the unknown type.
+    types = (np.asarray(classes, dtype=np.int64) - 1) % (1 + len(class_of))
+    hard = cfg["hard_negatives"]
+    rows, count = list(row_of_span.values()), cfg["neg_relation_count"] * n_texts
+    negative = sample_pairs(spans, rows, related.not_negative, count, reach, rng, hard, types)
+    labels = np.zeros(len(spans), dtype=np.int64)
+    smooth = None
+    if given is None:
+        candidates = all_spans(reach.span_ends, cfg["max_span_size"])
+        solid = solid_tokens([doc])
+        candidates = candidates[solid[candidates[:, 0]] & solid[candidates[:, 1] - 1]]
+        smoothing = cfg["boundary_smoothing"]
+        n_spans = cfg["neg_entity_count"] * n_texts
+        others = sample_negative_spans(candidates, spans, n_spans, rng, hard, bool(smoothing))
+        spans = np.concatenate([spans, others])
+        labels = np.pad(classes, (0, len(others))).astype(np.int64)
+        types = np.pad(types, (0, len(others)), constant_values=len(class_of))
+        if smoothing:
+            smooth = smooth_labels(spans, labels, 1 + len(class_of), smoothing)
+        if hard:
+            n_pairs = len(related.pairs) + len(negative)
+            n_wrong = min(count, math.ceil(hard * max(n_pairs, len(rows))))
+            wrong = sample_wrong_pairs(spans, rows, len(classes), n_wrong, reach, rng, types)
+            negative = np.concatenate([negative, wrong])
+    weights = np.ones(len(spans), dtype=np.float32)
+    weights[: len(entities)] = [gold.entity_weights.get(entity, 1.0) for entity in entities]
+    not_related = ((0, len(negative)), (0, 0))
+    targets = Targets(
+        spans,
+        np.concatenate([related.pairs, negative]),
+        labels,
+        np.pad(related.targets, not_related),
+        types,
+        smooth,
+        weights if gold.entity_weights else None,
+        np.pad(related.weights, not_related, constant_values=1) if gold.relation_weights else None,
+    )
+    return targets, related.without_entities
 
 
 def look_up_relations(
