@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recipes import Row, groups_of, mean_and_spread, read_rows
+from recipes import Row, groups_of, mean, mean_and_spread, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results"
@@ -75,29 +75,32 @@ PFN = "github.com/Coopercoppers/PFN"
 EDGEXTRACT = "github.com/raphaelmansuy/edgextract, specs/0001-implementation/14-evaluation.md"
 
 
-def joint(
-    system: str, encoder: str, data: str, source: str, ner: str, boundaries: str, strict: str
-) -> Published:
-    scores = dict(zip(JOINT, (ner, boundaries, strict), strict=True))
-    return Published(system, encoder, data, source, scores)
+def published(columns: Iterable[str], *rows: tuple[str, ...]) -> list[Published]:
+    """Return published figures.
+
+    columns (Iterable[str]): Headings of the scores.
+    *rows (tuple[str, ...]): System, encoder, data and source, then the scores; "" for one that is not
+        reported.
+    RETURNS (list[Published]): The figures.
+    """
+    return [Published(*row[:4], dict(zip(columns, row[4:], strict=True))) for row in rows]
 
 
 BENCHMARKS = {
     "conll04": Benchmark(
         "span_relation",
         JOINT,
-        [
-            joint("SpERT", "BERT base (110 M)", "train+dev, test", SPERT, "88.94", "", "71.47"),
-            joint("SpERT", "BERT base (110 M)", "test", EZNLP, "88.93", "", "70.82"),
-            joint("SpERT + LSTM", "BERT base (110 M)", "test", EZNLP, "89.86", "", "72.51"),
-            joint("SpERT + LSTM", "RoBERTa base (125 M)", "test", EZNLP, "89.17", "", "75.03"),
-            joint("PFN", "ALBERT xxlarge (223 M)", "test", PFN, "89.6", "", "75.0"),
-            joint(
-                "edgextract, final", "GLiNER2.5 base", "none, test", EDGEXTRACT, "69.0", "", "38.8"
-            ),
-            joint("edgextract, first", "GLiNER2.5", "none, test", EDGEXTRACT, "65.8", "", "41.1"),
-            joint("Mistral Small", "", "none, test", EDGEXTRACT, "64.3", "", "33.0"),
-        ],
+        published(
+            JOINT,
+            ("SpERT", "BERT base (110 M)", "train+dev, test", SPERT, "88.94", "", "71.47"),
+            ("SpERT", "BERT base (110 M)", "test", EZNLP, "88.93", "", "70.82"),
+            ("SpERT + LSTM", "BERT base (110 M)", "test", EZNLP, "89.86", "", "72.51"),
+            ("SpERT + LSTM", "RoBERTa base (125 M)", "test", EZNLP, "89.17", "", "75.03"),
+            ("PFN", "ALBERT xxlarge (223 M)", "test", PFN, "89.6", "", "75.0"),
+            ("edgextract, final", "GLiNER2.5 base", "none, test", EDGEXTRACT, "69.0", "", "38.8"),
+            ("edgextract, first", "GLiNER2.5", "none, test", EDGEXTRACT, "65.8", "", "41.1"),
+            ("Mistral Small", "", "none, test", EDGEXTRACT, "64.3", "", "33.0"),
+        ),
         decoding="+ best overlap",
         recipes=(
             "base size",
@@ -110,12 +113,13 @@ BENCHMARKS = {
     "scierc": Benchmark(
         "span_relation",
         JOINT,
-        [
-            joint("SpERT", "SciBERT (110 M)", "train+dev, test", SPERT, "70.33", "50.84", ""),
-            joint("SpERT", "BERT base (110 M)", "train+dev, test", SPERT, "67.62", "46.44", ""),
-            joint("SpERT", "BERT base (110 M)", "test", EZNLP, "66.71", "46.07", "33.94"),
-            joint("SpERT", "RoBERTa base (125 M)", "test", EZNLP, "69.29", "48.93", "36.65"),
-            joint(
+        published(
+            JOINT,
+            ("SpERT", "SciBERT (110 M)", "train+dev, test", SPERT, "70.33", "50.84", ""),
+            ("SpERT", "BERT base (110 M)", "train+dev, test", SPERT, "67.62", "46.44", ""),
+            ("SpERT", "BERT base (110 M)", "test", EZNLP, "66.71", "46.07", "33.94"),
+            ("SpERT", "RoBERTa base (125 M)", "test", EZNLP, "69.29", "48.93", "36.65"),
+            (
                 "PURE, sentences",
                 "two SciBERT (220 M)",
                 "train, test",
@@ -124,11 +128,9 @@ BENCHMARKS = {
                 "48.7",
                 "35.7",
             ),
-            joint(
-                "PURE, context", "two SciBERT (220 M)", "train, test", PURE, "69.5", "51.5", "37.7"
-            ),
-            joint("PFN", "SciBERT (110 M)", "train, test", PFN, "66.8", "", "38.4"),
-        ],
+            ("PURE, context", "two SciBERT (220 M)", "train, test", PURE, "69.5", "51.5", "37.7"),
+            ("PFN", "SciBERT (110 M)", "train, test", PFN, "66.8", "", "38.4"),
+        ),
         recipes=(
             "base size",
             "without distance and types",
@@ -137,31 +139,24 @@ BENCHMARKS = {
     "kbp37": Benchmark(
         "relation_classifier",
         PAIRS,
-        [
-            Published(
-                "entity markers", "BERT large (340 M)", f"train, {split}", MTB, {"macro F1": f1}
-            )
-            for split, f1 in (("dev", "69.5"), ("test", "68.3"))
-        ]
-        + [
-            Published(
-                "the same + MTB", "BERT large (340 M)", f"train, {split}", MTB, {"macro F1": f1}
-            )
-            for split, f1 in (("dev", "70.3"), ("test", "69.3"))
-        ],
+        published(
+            ["macro F1"],
+            ("entity markers", "BERT large (340 M)", "train, dev", MTB, "69.5"),
+            ("entity markers", "BERT large (340 M)", "train, test", MTB, "68.3"),
+            ("the same + MTB", "BERT large (340 M)", "train, dev", MTB, "70.3"),
+            ("the same + MTB", "BERT large (340 M)", "train, test", MTB, "69.3"),
+        ),
         best="typed_markers",
     ),
     "semeval": Benchmark(
         "relation_classifier",
         {"micro F1": "rel_f", "official macro F1": "rel_semeval_macro_f"},
-        [
-            Published(system, encoder, "8,000, test", source, {"official macro F1": f1})
-            for system, encoder, source, f1 in (
-                ("R-BERT", "BERT base (110 M)", "Wu and He 2019", "89.25"),
-                ("entity markers", "BERT large (340 M)", MTB, "89.2"),
-                ("the same + MTB", "BERT large (340 M)", MTB, "89.5"),
-            )
-        ],
+        published(
+            ["official macro F1"],
+            ("R-BERT", "BERT base (110 M)", "8,000, test", "Wu and He 2019", "89.25"),
+            ("entity markers", "BERT large (340 M)", "8,000, test", MTB, "89.2"),
+            ("the same + MTB", "BERT large (340 M)", "8,000, test", MTB, "89.5"),
+        ),
         best="typed_markers",
     ),
     "squad": Benchmark(
@@ -217,7 +212,7 @@ def statement(name: str) -> str:
     ]
     groups = groups_of(rows, "encoder", "variant", "epochs", "trained_on", "scored_on")
     for (_, variant, epochs, trained_on, scored_on), group in sorted(
-        groups.items(), key=lambda item: -mean(item[1], columns[-1])
+        groups.items(), key=lambda item: -(mean(item[1], columns[-1]) or 0.0)
     ):
         lines.append(
             [
@@ -232,11 +227,6 @@ def statement(name: str) -> str:
         )
     header = ["system", "encoder (parameters)", "trained on, scored on", "seeds"]
     return markdown([*header, *benchmark.columns, "minutes, on", "source"], lines)
-
-
-def mean(rows: Sequence[Row], column: str) -> float:
-    values = [row.get(column) for row in rows]
-    return 0.0 if None in values else statistics.mean(values)
 
 
 def ablation(name: str) -> str:
@@ -257,8 +247,9 @@ def ablation(name: str) -> str:
             )
             cells = [mean_and_spread(group, column) for column in columns]
             for i, column in enumerate(columns):
-                if group is not base and base and cells[i]:
-                    cells[i] += f" ({mean(group, column) - mean(base, column):+.2f})"
+                ours, other = mean(group, column), mean(base, column)
+                if group is not base and ours is not None and other is not None:
+                    cells[i] += f" ({ours - other:+.2f})"
             lines.append(
                 [variant, settings, *map(str, key), str(len(group)), *cells, minutes(group)]
             )

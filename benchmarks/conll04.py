@@ -140,14 +140,7 @@ def main() -> None:
     parser.add_argument("--tune", action="store_true", help="train on train, score on dev")
     args = parser.parse_args()
     args.trained_on, args.scored_on = ("train", "dev") if args.tune else ("train+dev", "test")
-    run_all(
-        args,
-        lambda recipe, folder: run(recipe, folder, args),
-        KEYS,
-        COLUMNS,
-        trained_on=args.trained_on,
-        scored_on=args.scored_on,
-    )
+    run_all(args, run, KEYS, COLUMNS, trained_on=args.trained_on, scored_on=args.scored_on)
 
 
 if __name__ == "__main__":

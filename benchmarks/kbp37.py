@@ -89,11 +89,10 @@ def main(
     args = parser.parse_args()
     run_all(
         args,
-        partial(run, args=args, read=read, suffix=suffix, settings=settings),
+        partial(run, read=read, suffix=suffix, settings=settings),
         KEYS,
         COLUMNS,
         trained_on=f"{args.sentences} of train" if args.sentences else "train",
-        scored_on="dev",
     )
 
 

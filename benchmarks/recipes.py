@@ -221,16 +221,21 @@ def device_name(device: str) -> str:
 
 def run_all(
     args: argparse.Namespace,
-    run: Callable[[Recipe, Path], list[Row]],
+    run: Callable[[Recipe, Path, argparse.Namespace], list[Row]],
     keys: Mapping[str, str],
     columns: Mapping[str, str],
+    *,
+    trained_on: str = "train",
+    scored_on: str = "dev",
     **common: Any,
 ) -> None:
     """Train all variants and seeds without rows in the output, and print the table after each.
 
     args (Namespace): From a parser of `make_parser`; `args.seed` is the current seed.
-    run (Callable[[Recipe, Path], list[Row]]): Trains by a recipe in a folder, and returns its scores.
+    run (Callable[[Recipe, Path, Namespace], list[Row]]): Trains by a recipe in a folder, and returns its
+        scores; it gets `args`.
     keys, columns (Mapping[str, str]): As in `seeds_table`.
+    trained_on, scored_on (str): Names of the data.
     **common (Any): Further columns that a row must have to count as done.
     """
     rows = [row for row in read_rows(args.output) if row.get("benchmark") == args.benchmark]
@@ -245,6 +250,8 @@ def run_all(
                 "encoder": ENCODERS.get(encoder, encoder),
                 "seed": seed,
                 "epochs": recipe.epochs,
+                "trained_on": trained_on,
+                "scored_on": scored_on,
                 **common,
             }
             if any(same.items() <= row.items() for row in rows):
@@ -255,7 +262,7 @@ def run_all(
                     folder = args.keep / f"{variant} {seed}".replace(",", "").replace(" ", "-")
                     folder.mkdir(parents=True, exist_ok=True)
                 start, cpu_start = time.perf_counter(), time.process_time()
-                scores = run(recipe, folder)
+                scores = run(recipe, folder, args)
             spent = {
                 "seconds": round(time.perf_counter() - start),
                 "cpu_seconds": round(time.process_time() - cpu_start),
@@ -305,11 +312,17 @@ def seeds_table(rows: Iterable[Row], keys: Mapping[str, str], columns: Mapping[s
     return "\n".join(lines)
 
 
+def mean(rows: Sequence[Row], column: str) -> float | None:
+    """Return the mean of a column; None if a row lacks the column, or there are no rows."""
+    values = [row.get(column) for row in rows]
+    return statistics.mean(values) if values and None not in values else None
+
+
 def mean_and_spread(rows: Sequence[Row], column: str) -> str:
     """Return the mean of a column, and its standard deviation if there are several rows; nothing if a row
     lacks the column."""
-    values = [row.get(column) for row in rows]
-    if None in values:
+    average = mean(rows, column)
+    if average is None:
         return ""
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.2f}{spread}"
+    spread = f" ± {statistics.stdev(row[column] for row in rows):.2f}" if len(rows) > 1 else ""
+    return f"{average:.2f}{spread}"

@@ -194,16 +194,8 @@ def main() -> None:
     parser.add_argument("--frozen", type=int, default=0, help="layers of the encoder to freeze")
     parser.add_argument("--start", type=Path, help="folder of a trained pipeline to continue from")
     args = parser.parse_args()
-    run_all(
-        args,
-        lambda recipe, folder: run(recipe, folder, args),
-        KEYS,
-        COLUMNS,
-        trained_on="train",
-        scored_on="dev",
-        frozen=args.frozen,
-        start=None if args.start is None else args.start.name,
-    )
+    start = None if args.start is None else args.start.name
+    run_all(args, run, KEYS, COLUMNS, frozen=args.frozen, start=start)
 
 
 if __name__ == "__main__":

@@ -122,15 +122,7 @@ def main() -> None:
         "--train", type=Path, help="SQuAD JSON (default: en-v2-train.json of --data)"
     )
     parser.add_argument("--dev", type=Path, help="SQuAD JSON (default: en-v2-dev.json of --data)")
-    args = parser.parse_args()
-    run_all(
-        args,
-        lambda recipe, folder: run(recipe, folder, args),
-        KEYS,
-        COLUMNS,
-        trained_on="train",
-        scored_on="dev",
-    )
+    run_all(parser.parse_args(), run, KEYS, COLUMNS)
 
 
 if __name__ == "__main__":
