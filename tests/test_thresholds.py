@@ -12,7 +12,8 @@ from spacy_spanrel.scoring.counts import LabelledCounts
 from spacy_spanrel.scoring.thresholds import ThresholdSweep
 
 # A relation is a key (label, position). A text has gold relations, and predictions with scores.
-KEYS = st.tuples(st.sampled_from("abc"), st.integers(0, 4))
+LABELS = ["a(e1,e2)", "a(e2,e1)", "b"]
+KEYS = st.tuples(st.sampled_from(LABELS), st.integers(0, 4))
 SCORES = st.sampled_from([0.0, 0.1, 0.25, 0.4, 0.7, 0.9, 1.0, math.inf]).map(
     lambda score: float(np.float32(score))
 )
@@ -28,11 +29,14 @@ def sweep_of(texts: list[Any]) -> ThresholdSweep:
     return sweep
 
 
-def count_at(texts: list[Any], threshold: float) -> LabelledCounts:
-    """Count as a scorer would if only relations with at least this score were predicted."""
+def count_at(texts: list[Any], threshold: float, by_relation: bool = False) -> LabelledCounts:
+    """Count as a scorer would if only relations with at least this score were predicted; the labels "a" in
+    both directions as one, if so asked."""
     counts = LabelledCounts()
     for gold, predicted in texts:
-        counts.add(gold, [key for key, score in predicted if score >= np.float32(threshold)])
+        kept = [key for key, score in predicted if score >= np.float32(threshold)]
+        sides = [[(k[0][0], *k) for k in keys] if by_relation else keys for keys in (gold, kept)]
+        counts.add(*sides)
     return counts
 
 
@@ -43,15 +47,16 @@ def test_counts_equal_those_of_a_scorer(texts: list[Any], threshold: float) -> N
     assert counts.per_label == expected.per_label
 
 
-@given(TEXTS, st.sampled_from(["micro", "macro"]))
+@given(TEXTS, st.sampled_from(["micro", "macro", "semeval"]))
 def test_no_threshold_beats_the_best(texts: list[Any], average: Any) -> None:
     sweep = sweep_of(texts)
     best = sweep.best(average)
     assert 0 <= best <= 1
     thresholds = [0.0, 0.05, 0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0]
     for threshold in thresholds:
-        counts = count_at(texts, threshold)
+        counts = count_at(texts, threshold, by_relation=average == "semeval")
         f1 = counts.micro.fscore if average == "micro" else counts.macro()["f"]
+        assert sweep.score(threshold, average) == pytest.approx(f1)
         assert sweep.score(best, average) >= f1 - 1e-9
 
 
@@ -113,7 +118,7 @@ def test_empty_sweep() -> None:
     assert sweep.counts(0.0).micro == sweep.counts(1.0).micro
 
 
-@given(TEXTS, st.sampled_from("abc"))
+@given(TEXTS, st.sampled_from(LABELS))
 def test_no_threshold_beats_the_best_of_a_label(texts: list[Any], label: str) -> None:
     sweep = sweep_of(texts)
     if label not in sweep.labels:
@@ -123,7 +128,7 @@ def test_no_threshold_beats_the_best_of_a_label(texts: list[Any], label: str) ->
     assert f1[best] >= max(f1.values()) - 1e-9
 
 
-@given(TEXTS, st.sampled_from([0.0, 0.3, 0.5, 0.75, 1.0]), st.sampled_from([None, "a", "b"]))
+@given(TEXTS, st.sampled_from([0.0, 0.3, 0.5, 0.75, 1.0]), st.sampled_from([None, *LABELS[1:]]))
 def test_precise_is_the_smallest(texts: list[Any], precision: float, label: str | None) -> None:
     sweep = sweep_of(texts)
 
@@ -147,7 +152,7 @@ def test_precise_is_the_smallest(texts: list[Any], precision: float, label: str 
         assert of_label[0] == of_label[1]
 
 
-@given(TEXTS, st.dictionaries(st.sampled_from("abc"), st.sampled_from([0.0, 0.2, 0.5, 1.0])))
+@given(TEXTS, st.dictionaries(st.sampled_from(LABELS), st.sampled_from([0.0, 0.2, 0.5, 1.0])))
 def test_counts_with_thresholds_of_labels(texts: list[Any], thresholds: dict[str, float]) -> None:
     expected = LabelledCounts()
     for gold, predicted in texts:

@@ -16,6 +16,7 @@ from spacy.training import Example
 
 from ..files import check_folder, save_whole
 from ..reading import argument_error
+from ..scoring.counts import without_direction
 from ..scoring.thresholds import Key
 
 OutputOption = Annotated[
@@ -80,13 +81,15 @@ class RelationComponent:
 
     name (str), pipe (Any): Its name and the component itself.
     setting (str): Name of the threshold in `cfg`.
-    metrics (tuple[str, ...]): Scores by which the threshold may be chosen, the default first.
+    metrics (tuple[str, ...]): Scores by which the threshold may be chosen.
+    metric (str): The one that has most weight in the training of the pipeline; of equal ones the first.
     """
 
     name: str
     pipe: Any
     setting: str
     metrics: tuple[str, ...]
+    metric: str
 
     def keys(self, doc: Doc, metric: str) -> ScoredKeys:
         """Return the relations of a Doc, as a metric compares them, with their scores."""
@@ -138,8 +141,15 @@ def relation_component(nlp: Language, name: str | None) -> RelationComponent:
         name = fitting[0]
     pipe = named_component(nlp, name)
     if isinstance(pipe, SpanRelation):
-        metrics = ("rel_strict_f", "rel_f", "rel_strict_macro_f", "rel_macro_f")
-        return RelationComponent(name, pipe, "relation_threshold", metrics)
-    if isinstance(pipe, RelationClassifier):
-        return RelationComponent(name, pipe, "threshold", ("rel_f", "rel_macro_f"))
-    raise argument_error("--component", repr(name), "a component that finds relations")
+        setting = "relation_threshold"
+        metrics = ["rel_strict_f", "rel_f", "rel_strict_macro_f", "rel_macro_f"]
+    elif isinstance(pipe, RelationClassifier):
+        setting = "threshold"
+        metrics = ["rel_f", "rel_macro_f"]
+        if any(label != without_direction(label) for label in pipe.labels):
+            metrics.append("rel_semeval_macro_f")
+    else:
+        raise argument_error("--component", repr(name), "a component that finds relations")
+    weights = nlp.config["training"]["score_weights"]
+    metric = max(metrics, key=lambda score: weights.get(score) or 0.0)
+    return RelationComponent(name, pipe, setting, tuple(metrics), metric)

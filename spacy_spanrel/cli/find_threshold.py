@@ -141,8 +141,9 @@ def find_threshold_cli(
         typer.Option(
             "--metric",
             "-m",
-            help="rel_f, rel_macro_f, and for span_relation also rel_strict_f (its default) or "
-            "rel_strict_macro_f",
+            help="rel_f, rel_macro_f; for span_relation also rel_strict_f or rel_strict_macro_f, for "
+            "relation_classifier with labels that name a direction also rel_semeval_macro_f (default: "
+            "the one with most weight in [training.score_weights])",
         ),
     ] = None,
     per_label: Annotated[
@@ -309,8 +310,9 @@ def find_threshold(
     model (str | Path): Folder or package name of the pipeline.
     corpus (str | Path): A `.spacy` file, or a folder of such files.
     component (str | None): Name of the component; None for the only one there is.
-    metric (str | None): Score to maximize; None for "rel_strict_f" of `span_relation` and "rel_f" of
-        `relation_classifier`. A threshold for a single label maximizes F1 of the label.
+    metric (str | None): Score to maximize; None for the one that has most weight in
+        `[training.score_weights]` of the pipeline's config: by default "rel_strict_f" of `span_relation`
+        and "rel_f" of `relation_classifier`. A threshold for a single label maximizes F1 of the label.
     per_label (bool): Find a threshold for each label: the setting `thresholds`. The common threshold
         stays as it is.
     precision (float | None): Find the smallest threshold whose precision on the corpus reaches this,
@@ -330,10 +332,12 @@ def find_threshold(
     folder = output_folder(model, corpus, output, overwrite)
     nlp = spacy.load(model)
     target = relation_component(nlp, component)
-    metric = metric or target.metrics[0]
+    metric = metric or target.metric
     if metric not in target.metrics:
         raise argument_error("--metric", repr(metric), "one of " + ", ".join(target.metrics))
     average: Average = "macro" if "_macro_" in metric else "micro"
+    if "_semeval_" in metric:
+        average = "semeval"
     cfg = target.pipe.cfg
     old, setting = float(cfg[target.setting]), cfg["thresholds"]
     old_table = threshold_table(setting)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 MAX_LOSS = 0.3
 # The shares of the products that may stay in float32, tried one after the other.
 SHARES = (0.0, 1 / 12, 1 / 6, 1 / 4, 1 / 3, 1 / 2)
-# The scores that must not fall, by the factory of a component.
+# The scores that must not fall, by the factory of a component; F1 scores with a weight in training are
+# added to them.
 GATED = {
     "span_relation": ("ents_f", "rel_strict_f"),
     "relation_classifier": ("rel_f",),
@@ -169,10 +170,12 @@ def score(
     if not our_components(nlp):
         return _weighted(nlp, nlp.evaluate(examples))
     evaluation = evaluate_examples(nlp, examples, corpus=corpus)
+    weights = nlp.config["training"]["score_weights"]
+    weighted = [name for name, weight in weights.items() if weight and name.endswith(("_f", "_f1"))]
     scores = {
         f"{component.name} {name}": 100 * component.scores[name]
         for component in evaluation.components
-        for name in GATED[component.factory]
+        for name in dict.fromkeys((*GATED[component.factory], *weighted))
         if component.scores.get(name) is not None
     }
     ours = {name for component in evaluation.components for name in component.scores}

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+
+# SemEval-2010 Task 8 and KBP37 name the direction in the label.
+_DIRECTION = re.compile(r"\((?:e1,e2|e2,e1)\)$")
+
+
+def without_direction(label: str) -> str:
+    """Return a label without the direction that it names.
+
+    label (str): The label, such as "Cause-Effect(e1,e2)".
+    RETURNS (str): "Cause-Effect", or the label itself if it names no direction.
+    """
+    return _DIRECTION.sub("", label)
 
 
 @dataclass
@@ -73,6 +86,21 @@ class LabelledCounts:
                 {annotation for annotation in gold_set if annotation[0] == label},
                 {annotation for annotation in predicted_set if annotation[0] == label},
             )
+
+    def without_directions(self) -> LabelledCounts:
+        """Count the labels that name the two directions of a relation together.
+
+        RETURNS (LabelledCounts): The counts of relations, each the sum of those of its labels. A
+            prediction is right if its direction is.
+        """
+        relations = LabelledCounts()
+        relations.micro = self.micro
+        for label, counts in self.per_label.items():
+            total = relations.per_label[without_direction(label)]
+            total.tp += counts.tp
+            total.fp += counts.fp
+            total.fn += counts.fn
+        return relations
 
     def macro(self) -> dict[str, float]:
         """Average precision, recall and F1 over the labels that occur in gold or predicted

@@ -10,7 +10,6 @@ borders, so gold and predicted Docs may be tokenized differently.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -21,14 +20,11 @@ from spacy.training import Example
 
 from ..annotations import ENTITIES_KEY, RELATIONS_KEY, Relation, get_entities, get_relations
 from ..encoding.alignment import non_space_offsets
-from .counts import LabelledCounts
+from .counts import LabelledCounts, without_direction
 
 # The borders of a span, as numbers of characters other than white space.
 Place = tuple[int, int]
 Pair = tuple[Place, Place]
-
-# SemEval-2010 Task 8 and KBP37 name the direction in the label.
-_DIRECTION = re.compile(r"\((?:e1,e2|e2,e1)\)$")
 
 
 @runtime_checkable  # spaCy checks it where a config says scorer = null
@@ -166,7 +162,7 @@ def score_pairs(
         label names a direction; and `rel_confusions`: how often each label was predicted instead of
         another one, most frequent first.
     """
-    counts, undirected = LabelledCounts(), LabelledCounts()
+    counts = LabelledCounts()
     confusions: Counter[tuple[str, str]] = Counter()
     for example in examples:
         gold, predicted = (
@@ -174,16 +170,10 @@ def score_pairs(
             for doc in (example.reference, example.predicted)
         )
         counts.add((r.plain for r in gold), (r.plain for r in predicted))
-        undirected.add(
-            *(
-                ((_DIRECTION.sub("", r.relation.label), *r.plain) for r in relations)
-                for relations in (gold, predicted)
-            )
-        )
         confusions.update(_confusions(gold, predicted, negative_label or "no_relation"))
     scores = counts.scores("rel")
-    if any(map(_DIRECTION.search, counts.per_label)):
-        semeval = undirected.scores("rel_semeval")
+    if any(label != without_direction(label) for label in counts.per_label):
+        semeval = counts.without_directions().scores("rel_semeval")
         scores |= {key: value for key, value in semeval.items() if "_macro_" in key}
     return {
         **scores,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from ..arrays import BoolArray, DoubleArray, FloatArray, IntArray
-from .counts import Counts, LabelledCounts
+from .counts import Counts, LabelledCounts, without_direction
 
 # Identifies a relation within a text, its label first.
 Key = tuple[Any, ...]
-Average = Literal["micro", "macro"]
+# F1 over all relations, or the mean of F1 over labels, or over relations whose two directions are two labels.
+Average = Literal["micro", "macro", "semeval"]
 
 
 @dataclass(frozen=True)
@@ -116,12 +117,15 @@ class ThresholdSweep:
     ) -> float:
         """Return F1 at a threshold, from 0 to 1; arguments as in `counts` and `best`."""
         counts = self.counts(threshold, thresholds)
-        return counts.micro.fscore if average == "micro" else counts.macro()["f"]
+        if average == "micro":
+            return counts.micro.fscore
+        return (counts.without_directions() if average == "semeval" else counts).macro()["f"]
 
     def best(self, average: Average = "micro", label: str | None = None) -> float:
         """Return the threshold from 0 to 1 that gives the best F1.
 
-        average ("micro" | "macro"): F1 over all relations, or the mean of F1 over labels.
+        average ("micro" | "macro" | "semeval"): F1 over all relations, the mean of F1 over labels, or the
+            mean over labels of which those that name the two directions of a relation count together.
         label (str | None): The label whose relations count; None for all.
         RETURNS (float): The middle of the widest range of best thresholds.
         """
@@ -172,19 +176,19 @@ class ThresholdSweep:
     def _f1(self, ranges: _Ranges, average: Average, label: str | None) -> DoubleArray:
         """Return F1 in each range. Shape: (n_ranges,)."""
         places, labels, correct = ranges.places, ranges.labels, ranges.correct
-        names: Sequence[str | None] = list(self._labels)
-        if average == "micro" or label is not None:
-            names = [label]
-        total, n_labels = np.zeros(len(places)), np.zeros(len(places))
-        for name in names:
-            counted = (
-                np.ones(len(labels), dtype=bool) if name is None else labels == self._labels[name]
-            )
-            gold = self.gold.total() if name is None else self.gold[name]
+        # The labels that are counted together.
+        groups: dict[str, list[str]] = {}
+        for name in self._labels if label is None else [label]:
+            group = {"micro": "", "macro": name, "semeval": without_direction(name)}[average]
+            groups.setdefault(group, []).append(name)
+        total, n_groups = np.zeros(len(places)), np.zeros(len(places))
+        for names in groups.values():
+            counted = np.isin(labels, [self._labels[name] for name in names])
+            gold = sum(self.gold[name] for name in names)
             n, tp = (np.append(0, np.cumsum(m))[places] for m in (counted, counted & correct))
             total += 2 * tp / np.maximum(n + gold, 1)
-            n_labels += n + gold > 0
-        return total / np.maximum(n_labels, 1)
+            n_groups += n + gold > 0
+        return total / np.maximum(n_groups, 1)
 
 
 def _middle_of_widest(good: BoolArray, lows: DoubleArray, highs: DoubleArray) -> float:

@@ -20,12 +20,14 @@ from spacy_spanrel import (
     Question,
     Relation,
     get_questions,
+    get_relations,
     set_answers,
     set_relations,
 )
 from spacy_spanrel.annotations import make_answer
 from spacy_spanrel.cli import find_null_threshold, find_threshold
 from spacy_spanrel.converters import ConversionError
+from spacy_spanrel.training.corpus import read_docs
 from tests.cli import util
 from tests.cli.util import assert_fails, one_line, snapshot
 from tests.span_relation import util as spans
@@ -83,6 +85,37 @@ def test_relation_classifier_equals_evaluation(
         assert scores[metric] == row.score
         assert [scores[f"rel_{x}"] for x in "prf"] == [row.precision, row.recall, row.f1]
         assert row.score <= outcome.after.score
+
+
+def test_both_directions_of_a_relation_count_together(
+    pair_model: Path, pair_corpus: Path, tmp_path: Path
+) -> None:
+    """The threshold is chosen by the score that has most weight in the config."""
+    names = {"based": "place(e1,e2)", "lives": "place(e2,e1)"}
+    nlp = spacy.load(pair_model)
+    cfg = nlp.get_pipe("relation_classifier").cfg
+    cfg["labels"] = [names.get(label, label) for label in cfg["labels"]]
+    weights = nlp.config["training"]["score_weights"]
+    weights.update(rel_f=0.0, rel_semeval_macro_f=1.0)
+    nlp.to_disk(tmp_path / "model")
+    docs = list(read_docs(pair_corpus, nlp.vocab))
+    for doc in docs:
+        relations = [
+            Relation(r.head, r.tail, names.get(r.label, r.label)) for r in get_relations(doc)
+        ]
+        set_relations(doc, relations)
+    corpus = write_docs(tmp_path / "dev.spacy", docs)
+    outcome = find_threshold(tmp_path / "model", corpus, output=tmp_path / "new")
+    assert outcome.metric == "rel_semeval_macro_f"
+    scores = evaluate(str(tmp_path / "new"), corpus, silent=True)
+    assert scores[outcome.metric] == pytest.approx(outcome.after.score)
+    assert scores[outcome.metric] != pytest.approx(scores["rel_macro_f"])
+    for row in (outcome.before, outcome.after, *outcome.others):
+        scores = evaluate_with(nlp, corpus, outcome.setting, row.threshold)
+        assert scores[outcome.metric] == pytest.approx(row.score)
+        assert row.score <= outcome.after.score
+    labels = find_threshold(tmp_path / "model", corpus, per_label=True, min_examples=1).labels
+    assert {row.label for row in labels} >= set(names.values())
 
 
 def test_relations_of_other_components_stay(
@@ -265,6 +298,7 @@ def test_wrong_arguments(
         ([tmp_path / "empty", span_corpus], ["E_SR613", "--component", "0 components"]),
         ([pair_model, pair_corpus, "-m", "rel_strict_f"], ["E_SR613", "rel_f, rel_macro_f"]),
         ([span_model, span_corpus, "-m", "rel_p"], ["E_SR613", "'rel_p'"]),
+        ([pair_model, pair_corpus, "-m", "rel_semeval_macro_f"], ["E_SR613", "rel_macro_f"]),
         ([span_model, span_corpus, "-o", tmp_path], ["exists already"]),
         ([span_model, span_corpus, "-o", span_model / "new"], ["E_SR952", "lies inside"]),
         ([span_model, span_corpus, "-F", "-o", "x"], ["E_SR613", "one of the two"]),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import spacy
 from spacy.tokens import DocBin
+from spacy.training import Corpus
 
 from spacy_spanrel.cli import optimize
 from spacy_spanrel.conversion import runtime as conversion
@@ -142,6 +143,17 @@ def test_float32_can_be_scored(trained: Path, corpus: Path, tmp_path: Path) -> N
     assert result.scores["span_relation rel_strict_f"][0] > 0
     assert all(before == after for before, after in result.scores.values())
     assert result.products is None
+
+
+def test_f1_scores_with_a_weight_in_training_are_compared(trained: Path, corpus: Path) -> None:
+    nlp = spacy.load(trained)
+    names = conversion.score(nlp, list(Corpus(corpus)(nlp)), str(corpus)).keys()
+    assert "relation_classifier rel_f" in names
+    weights = nlp.config["training"]["score_weights"]
+    weights.update(rel_macro_f=0.5, rel_macro_p=0.5)
+    more = conversion.score(nlp, list(Corpus(corpus)(nlp)), str(corpus)).keys()
+    added = {f"{name} rel_macro_f" for name in ("span_relation", "relation_classifier")}
+    assert more == names | added
 
 
 @pytest.mark.parametrize("what", ["loss", "batch"])
