@@ -1,5 +1,7 @@
-"""Scores, single outcomes and confusion matrices of a pipeline, and a report of them."""
+"""Scores, single outcomes and confusion matrices of a pipeline, a report of them, and settings chosen by
+them."""
 
+from .calibration import MIN_PREDICTIONS, Calibration, ComponentCalibration, tune_temperatures
 from .confusion import Confusion, cells_of, confuse
 from .evaluate import (
     ComponentEvaluation,
@@ -22,15 +24,30 @@ from .outcomes import (
 from .reliability import Reliability, reliability
 from .report import render_report
 from .tables import Table, component_tables, other_scores
+from .thresholds import (
+    MIN_EXAMPLES,
+    NULL_THRESHOLD,
+    NullThreshold,
+    RelationThreshold,
+    tune_null_threshold,
+    tune_threshold,
+)
 
 __all__ = [
+    "MIN_EXAMPLES",
+    "MIN_PREDICTIONS",
+    "NULL_THRESHOLD",
     "Annotation",
     "AnswerScore",
+    "Calibration",
+    "ComponentCalibration",
     "ComponentEvaluation",
     "Confusion",
     "Evaluation",
     "Mention",
+    "NullThreshold",
     "Outcome",
+    "RelationThreshold",
     "Reliability",
     "Source",
     "Table",
@@ -47,4 +64,7 @@ __all__ = [
     "relation_outcomes",
     "reliability",
     "render_report",
+    "tune_null_threshold",
+    "tune_temperatures",
+    "tune_threshold",
 ]

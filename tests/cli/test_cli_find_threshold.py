@@ -27,6 +27,7 @@ from spacy_spanrel import (
 from spacy_spanrel.annotations import make_answer
 from spacy_spanrel.cli import find_null_threshold, find_threshold
 from spacy_spanrel.converters import ConversionError
+from spacy_spanrel.evaluation import tune_threshold
 from spacy_spanrel.training.corpus import read_docs
 from tests.cli import util
 from tests.cli.util import assert_fails, one_line, snapshot
@@ -284,6 +285,21 @@ def test_label_that_is_no_key_of_a_config(pair_model: Path, tmp_path: Path) -> N
     config = {"components.relation_classifier.thresholds": rows}
     for again in (spacy.load(tmp_path / "model"), spacy.load(pair_model, config=config)):
         assert again.get_pipe("relation_classifier").cfg["thresholds"] == rows
+
+
+def test_pipeline_that_is_loaded(span_model: Path, span_corpus: Path, tmp_path: Path) -> None:
+    plain = write_docs(tmp_path / "plain.spacy", [spacy.blank("en")("Nothing here.")])
+    nlp = spacy.load(span_model)
+    cfg = nlp.get_pipe("span_relation").cfg
+    before = dict(cfg)
+    with pytest.raises(ValueError, match="E_SR942"):
+        tune_threshold(nlp, plain)
+    assert cfg == before
+    outcome = tune_threshold(nlp, span_corpus)
+    assert outcome == find_threshold(span_model, span_corpus)
+    assert cfg == {**before, "relation_threshold": outcome.after.threshold}
+    config = nlp.config["components"]["span_relation"]
+    assert config["relation_threshold"] == outcome.after.threshold
 
 
 def test_wrong_arguments(
