@@ -104,6 +104,7 @@ def print_report(report: DataReport) -> None:
     msg.divider("Data")
     rows: list[tuple[str, list[int]]] = [
         ("Docs", [c.docs for c in corpora]),
+        ("Unlabelled Docs", [c.unlabelled_docs for c in corpora]),
         ("Tokens", [sum(v * n for v, n in c.tokens.counts.items()) for c in corpora]),
         ("Entities", [c.entities.total() for c in corpora]),
         ("Docs without entities", [c.docs_without_entities for c in corpora]),

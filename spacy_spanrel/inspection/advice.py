@@ -230,6 +230,11 @@ def _in_training(view: View) -> bool:
     return view.name == "train" and view.findings.readings.configured
 
 
+def _all_taught(view: View) -> bool:
+    teachers = [reading.cfg["teacher"] for reading in view.findings.readings.components]
+    return all(teacher is not None and teacher.get("path") is not None for teacher in teachers)
+
+
 def _has_classifier(view: View) -> bool:
     return bool(view.findings.readings.of(PairReading))
 
@@ -252,6 +257,13 @@ DATA_RULES: tuple[Rule, ...] = (
          "{share} Docs in {name} are not annotated at all: no entities, relations or questions. "
          "Components learn from them that such text contains none.",
          lambda v: v.corpus.bare_docs, _DOCS),
+    Rule("info", "Data",
+         "Further {n} Docs in {name} are unlabelled: a teacher's predictions are learned from them.",
+         lambda v: v.corpus.unlabelled_docs),
+    Rule("error", "Data",
+         "{n} Docs in {name} are unlabelled, but not every component has a teacher.",
+         lambda v: v.corpus.unlabelled_docs,
+         when=lambda v: _in_training(v) and not _all_taught(v)),
     Rule("info", "Data",
          "{share} Docs in {name} are tokenized differently by the pipeline.",
          lambda v: v.corpus.retokenized, _DOCS),

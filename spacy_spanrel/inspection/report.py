@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from spacy.tokens import Doc
 from spacy.util import load_config
+from spacy.vocab import Vocab
 from tqdm import tqdm
 
-from ..training.corpus import read_docs
+from ..training.corpus import UNLABELLED, read_docs
 from .advice import Advice, Findings, advise
-from .settings import Readings, make_readings
+from .settings import Readings, make_readings, unlabelled_texts
 from .statistics import CorpusStatistics, collect
 
 
@@ -52,7 +55,8 @@ def inspect_data(
     overrides: dict[str, Any] | None = None,
     encoder: str | None = None,
 ) -> DataReport:
-    """Check training data, reading it as the components would.
+    """Check training data, reading it as the components would. The unlabelled texts that a config names are
+    counted with it.
 
     train (str | Path), dev (str | Path | None): `.spacy` files, or folders of such files.
     config (str | Path | None): Config of the training; None for this package's components with their
@@ -70,10 +74,21 @@ def inspect_data(
     settings = None if config is None else load_config(config, overrides=overrides or {})
     readings = make_readings(settings, encoder)
 
-    def collect_from(path: str | Path) -> CorpusStatistics:
-        docs = read_docs(path, readings.nlp.vocab)
+    vocab = readings.nlp.vocab
+
+    def collect_from(path: str | Path, unlabelled: str | None = None) -> CorpusStatistics:
+        docs = chain(read_docs(path, vocab), _read_unlabelled(unlabelled, vocab))
         bar = tqdm(docs, Path(path).name, unit="docs", disable=None, delay=1.0)
         return collect(bar, readings)
 
-    findings = Findings(collect_from(train), None if dev is None else collect_from(dev), readings)
+    unlabelled = None if settings is None else unlabelled_texts(settings)
+    findings = Findings(
+        collect_from(train, unlabelled), None if dev is None else collect_from(dev), readings
+    )
     return DataReport(findings.train, findings.dev, advise(findings), readings)
+
+
+def _read_unlabelled(path: str | None, vocab: Vocab) -> Iterator[Doc]:
+    for doc in () if path is None else read_docs(path, vocab):
+        doc.user_data[UNLABELLED] = True
+        yield doc

@@ -13,7 +13,7 @@ from typing import Any
 import spacy
 import torch
 from spacy.language import Language
-from spacy.util import load_model_from_config
+from spacy.util import dot_to_object, load_model_from_config
 from thinc.api import Config
 
 from ..annotations import ENTITIES_KEY, QA_KEY, RELATIONS_KEY
@@ -126,6 +126,20 @@ class Readings:
     def negative_label(self) -> str | None:
         """The label for "no relation", if a component has one."""
         return next((reading.cfg["negative_label"] for reading in self.of(PairReading)), None)
+
+
+def unlabelled_texts(config: Config) -> str | None:
+    """Return the unlabelled texts that a config trains on.
+
+    config (Config): Config of a training.
+    RETURNS (str | None): The `unlabelled` of the reader of its training data; None if there are none.
+    """
+    values = config.interpolate()
+    try:
+        reader = dot_to_object(values, values["training"]["train_corpus"])
+    except (KeyError, TypeError):  # a config without this section
+        return None
+    return reader.get("unlabelled") if isinstance(reader, Mapping) else None
 
 
 def make_readings(config: Config | None = None, encoder: str | None = None) -> Readings:

@@ -30,6 +30,7 @@ from ..pairing import entity_pairs, sentence_of_tokens
 from ..relation_classifier.model import pair_ranges
 from ..relation_classifier.pairs import TypedPair, distance
 from ..span_relation.reach import reach_before_encoding
+from ..training.corpus import UNLABELLED
 from .settings import ANY_TYPE, PairReading, QuestionReading, Readings, SpanReading
 
 # Number of cases to show of each finding.
@@ -181,6 +182,8 @@ class CorpusStatistics:
     """Numbers about the Docs of a corpus.
 
     docs (int), tokens (Distribution): Number of Docs, and of tokens in each.
+    unlabelled_docs (int): Further Docs, from which only a teacher's predictions are learned. Nothing else
+        counts them.
     texts (Counter[bytes]): Number of Docs with the same text, by its hash (`text_hash`).
     empty_docs (int): Docs without tokens, which spaCy's readers leave out.
     bare_docs (int): Docs without any annotation.
@@ -225,6 +228,7 @@ class CorpusStatistics:
     """
 
     docs: int = 0
+    unlabelled_docs: int = 0
     tokens: Distribution = field(default_factory=Distribution)
     texts: Counter[bytes] = field(default_factory=Counter)
     empty_docs: int = 0
@@ -317,6 +321,9 @@ def text_hash(text: str) -> bytes:
 
 
 def _add_doc(statistics: CorpusStatistics, doc: Doc, number: int, readings: Readings) -> None:
+    if doc.user_data.get(UNLABELLED):
+        statistics.unlabelled_docs += 1
+        return
     statistics.docs += 1
     statistics.tokens.add(len(doc))
     if not len(doc):

@@ -95,6 +95,22 @@ def test_config(data: tuple[Path, Path], bert_checkpoint: Path, name: str) -> No
         assert "max_span_size = 1" in words(result.stdout)
 
 
+def test_unlabelled_texts_of_a_config(
+    data: tuple[Path, Path], bert_checkpoint: Path, tmp_path: Path
+) -> None:
+    nlp = spacy.blank("en")
+    texts = write_docs(tmp_path / "texts.spacy", [nlp("One text."), nlp("Another one.")])
+    config = ["-c", CONFIGS / "span_relation.cfg", "--paths.encoder", bert_checkpoint]
+    config += ["--corpora.train.unlabelled", texts]
+    result = run(data[0], "-d", data[1], *config)
+    assert result.exit_code == 1
+    text = words(result.stdout)
+    assert "Docs 5 2 Unlabelled Docs 2 0" in text
+    assert "2 Docs in train are unlabelled, but not every component has a teacher" in text
+    taught = ["--components.span_relation.teacher", '{"path": "teacher"}']
+    assert "a teacher's predictions are learned" in words(succeed(data[0], *config, *taught).stdout)
+
+
 def test_errors_in_the_data(bert_checkpoint: Path, tmp_path: Path) -> None:
     plain = write_docs(tmp_path / "plain.spacy", [spacy.blank("en")("Nothing here.")])
     config = ["-c", CONFIGS / "extractive_qa.cfg", "--paths.encoder", bert_checkpoint]

@@ -35,6 +35,7 @@ from spacy_spanrel.inspection.statistics import (
 )
 from spacy_spanrel.relation_classifier.model import PairInput, marked_rows
 from spacy_spanrel.relation_classifier.pairs import TypedPair
+from spacy_spanrel.training.corpus import UNLABELLED
 
 from ..extractive_qa.util import make_nlp as make_qa_nlp
 from ..extractive_qa.util import qa_checkpoint
@@ -162,6 +163,16 @@ def test_docs_without_annotation(defaults: Readings) -> None:
     found = collect([Doc(vocab, words=["a"]), nothing_there, Doc(vocab)], defaults)
     assert (found.docs, found.empty_docs, found.bare_docs) == (3, 1, 1)
     assert found.docs_without_entities == found.docs_without_relations == 2
+
+
+def test_unlabelled_docs_are_counted_apart(defaults: Readings) -> None:
+    vocab = defaults.nlp.vocab
+    unlabelled = make_doc(vocab, "a b", [(0, 1, "A")])
+    unlabelled.user_data[UNLABELLED] = True
+    annotated = make_doc(vocab, "a b", [(0, 1, "A")])
+    found = collect([unlabelled, annotated, unlabelled], defaults)
+    assert (found.unlabelled_docs, found.docs, found.docs_without_relations) == (2, 1, 1)
+    assert found.to_dict() == {**collect([annotated], defaults).to_dict(), "unlabelled_docs": 2}
 
 
 def test_broken_annotation_is_named(defaults: Readings) -> None:
