@@ -716,6 +716,7 @@ class Errors:
         "[E_SR971] This needs Ray, which is not installed. Install it with: "
         "pip install 'spacy-spanrel[ray]'"
     )
+    E972 = "[E_SR972] '{address}' cannot be read or written. The storage says: {error}"
 
     # Scoring answers.
     E851 = (

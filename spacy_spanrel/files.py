@@ -105,7 +105,16 @@ def check_folder(folder: str | Path, *inputs: str | Path | None, force: bool = T
         raise FileExistsError(Errors.E953.format(path=folder, found="file", expected="folder"))
     if not force:
         raise FileExistsError(Errors.E954.format(path=folder))
-    foreign = _foreign_entries(target)
+    refuse_foreign(folder, _foreign_entries(target))
+
+
+def refuse_foreign(folder: object, foreign: Sequence[str]) -> None:
+    """Refuse to replace a folder that holds something that no command of ours put there.
+
+    folder (object): The folder's path or address.
+    foreign (Sequence[str]): The names of what others put there; () for nothing.
+    RAISES (FileExistsError): If there is any.
+    """
     if foreign:
         more = f" and {len(foreign) - _SHOWN} more" if len(foreign) > _SHOWN else ""
         raise FileExistsError(
@@ -120,7 +129,9 @@ def check_folder(folder: str | Path, *inputs: str | Path | None, force: bool = T
 
 def _foreign_entries(folder: Path) -> list[str]:
     """List the entries of a folder that no command of ours put there."""
-    ours = _marked_entries(folder)
+    ours = None
+    with suppress(OSError):
+        ours = marked_entries((folder / MARKER).read_bytes())
     if ours is not None:
         return sorted(_entries(folder) - ours - {MARKER})
     return sorted(set(os.listdir(folder)) - _pipeline_entries(folder))
@@ -130,12 +141,15 @@ def _entries(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*")}
 
 
-def _marked_entries(folder: Path) -> set[str] | None:
-    """Return the entries that the marker file lists; None if there is no marker of ours."""
+def marked_entries(data: bytes) -> set[str] | None:
+    """Return the entries that a marker file lists; None if it is no marker of ours.
+
+    data (bytes): The content of the file.
+    """
     try:
-        marker = json.loads((folder / MARKER).read_bytes())
+        marker = json.loads(data)
         return set(marker["files"]) if marker["made_by"] == "spacy-spanrel" else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 

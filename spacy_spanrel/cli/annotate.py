@@ -33,7 +33,8 @@ def annotate_cli(
         str | None,
         typer.Argument(
             metavar="OUTPUT",
-            help="File to write (.jsonl, .jsonl.gz, .parquet, .spacy), or folder ('found/': Parquet)",
+            help="File to write (.jsonl, .jsonl.gz, .parquet, .spacy), folder ('found/': Parquet), or "
+            "address of one",
         ),
     ] = None,
     input_format: Annotated[
@@ -128,6 +129,15 @@ def annotate_cli(
         bool,
         typer.Option("--restart", help="Drop an unfinished run, and replace a complete OUTPUT"),
     ] = False,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            "--work",
+            metavar="FOLDER",
+            help="OUTPUT at an address: where the unfinished run is kept (if not given, the working "
+            "directory)",
+        ),
+    ] = None,
     shard: Annotated[
         str | None,
         typer.Option(
@@ -143,7 +153,7 @@ def annotate_cli(
         ),
     ] = "rows",
     merge: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--merge",
             metavar="FOLDER",
@@ -196,6 +206,9 @@ def annotate_cli(
     the same as without the stop. Until a run is complete, all that it writes is in the folder
     OUTPUT.unfinished. Rows that fail are counted and written to OUTPUT.errors.jsonl.
 
+    For an OUTPUT at an address (s3://bucket/found.jsonl), that folder is on this machine, in --work, and
+    what is complete is uploaded. If the upload is broken off, the same command repeats it.
+
     INPUT: text (.txt; each line is a text or, with --unit file, each file), jsonl (objects with the
     text or "tokens", and perhaps "id" and "questions"; other keys are kept), csv (with a header),
     parquet (columns are such keys), json (a list of texts, lists of tokens and objects, as for SpERT),
@@ -210,7 +223,7 @@ def annotate_cli(
 
     --shard divides the work among machines that share nothing but the folder OUTPUT. A share that is
     complete is not annotated again, so the same command can be given until all are. --merge puts the
-    rows in the order of the input.
+    rows in the order of the input. With --output-format jsonl.gz, shares and merged file are compressed.
 
     --devices and --engine ray use several processes that load MODEL by its name, while this one reads
     and writes. All machines of a Ray cluster must see MODEL. A worker that Ray loses is started again.
@@ -233,10 +246,11 @@ def annotate_cli(
     $ python -m spacy spanrel annotate model texts.jsonl found.jsonl --entities
     $ python -m spacy spanrel annotate model texts.jsonl found --shard 3/16
     $ python -m spacy spanrel annotate --merge found
+    $ python -m spacy spanrel annotate model s3://bucket/texts s3://bucket/found/ --work /scratch
     $ python -m spacy spanrel annotate model texts.jsonl reviewed --review 0.3 0.9
     """
     if merge is not None:
-        _merge(merge, (model, source, output), force, strict, quiet)
+        _merge(merge, (model, source, output), force, work, strict, quiet)
         return
     if model is None or source is None or output is None:
         raise typer.BadParameter("MODEL, INPUT and OUTPUT are needed, or --merge FOLDER")
@@ -261,6 +275,7 @@ def annotate_cli(
             max_errors=max_errors,
             force=force,
             restart=restart,
+            work=work,
             shard=shard,
             shard_by=cast(ShardBy, shard_by),
             devices=_names(devices),
@@ -275,7 +290,7 @@ def annotate_cli(
         warn("Stopped. What is done is kept: the same command continues there.")
         raise typer.Exit(130) from None
     except (OSError, ValueError, ImportError) as error:
-        title = "{} is not complete" if unfinished(output, shard) else "Nothing written to {}"
+        title = "{} is not complete" if unfinished(output, shard, work) else "Nothing written to {}"
         fail(title.format(output), error)
     _finish(report, strict, quiet)
 
@@ -292,12 +307,17 @@ def _finish(report: AnnotationReport, strict: bool, quiet: bool) -> None:
 
 
 def _merge(
-    folder: Path, arguments: tuple[str | None, ...], force: bool, strict: bool, quiet: bool
+    folder: str,
+    arguments: tuple[str | None, ...],
+    force: bool,
+    work: Path | None,
+    strict: bool,
+    quiet: bool,
 ) -> None:
     if any(arguments):
         raise typer.BadParameter("--merge takes no MODEL, INPUT and OUTPUT")
     with failing_with("Nothing merged"):
-        report = merge_shards(folder, force=force)
+        report = merge_shards(folder, force=force, work=work or ".")
     _finish(report, strict, quiet)
 
 

@@ -4,13 +4,15 @@ A chunk of rows is read, annotated, written and committed; then comes the next. 
 recorded in the folder OUTPUT.unfinished (see `progress`), last of all, so a run that was killed at any
 moment continues behind the last chunk, and drops whatever was written after it. Chunks are counted
 from the beginning of the input, and batches from the beginning of their chunk: where a run was
-resumed changes nothing in the output.
+resumed changes nothing in the output. The folder of a run whose output lies in a storage is on this
+machine, and what is complete is uploaded (see `storage`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,32 +28,34 @@ from tqdm import tqdm
 from ..about import __version__
 from ..errors import Errors, Warnings, warn
 from ..files import check_folder, check_output
-from ..reading import argument_error
+from ..reading import ConversionError, argument_error
 from . import shards
 from .annotator import Render, RenderedRow, RowAnnotator, choose_components, enable_only
 from .arrow import ArrowAnnotator, find_pipeline
 from .engines import Devices, RayWorkers, import_ray, make_pipelines
-from .inputs import is_address, is_pattern, pattern_root
+from .inputs import is_pattern, pattern_root
 from .progress import (
     COMPLETE,
     COUNTS,
-    ENDING,
     MERGED,
+    PROGRESS,
+    UPLOADING,
     WRITING,
     AppendFile,
     Progress,
     Workplace,
-    beside,
     difference,
     model_fingerprint,
     refuse_old_run,
+    unfinished_path,
 )
 from .readers import ReadSettings, Source, Unit, find_source
 from .records import ResultKeys
 from .review import REPORT, ReviewSettings, lower_thresholds
 from .rows import ERROR_KEYS, BadRow, Row
 from .schema import import_pyarrow
-from .shards import Shard, ShardBy, save_counts, shard_path
+from .shards import ERRORS_ENDING, Shard, ShardBy, save_counts, shard_path
+from .storage import Address, Output, beside, is_address, local_path
 from .workers import Batch, Engine, Processes
 from .writers import SUFFIXES, ReviewWriter, Writer, check_output_format, is_folder, make_writer
 
@@ -60,7 +64,6 @@ ENGINES = get_args(EngineName)
 CHUNK_SIZE = 1000
 # A chunk whose rows have so many bytes is full, however few they are: Docs need some 20 times as much.
 CHUNK_BYTES = 1 << 23
-ERRORS_ENDING = ".errors.jsonl"
 # If so many rows fail one after the other, and none succeeds, the texts are hardly to blame.
 _SUSPICIOUS = 100
 # A row of more bytes is not even read: no text of `max_chars` characters needs so many, however it is
@@ -73,8 +76,8 @@ _BYTES_PER_CHAR = 16
 class AnnotationReport:
     """The result of a run.
 
-    output (Path): The output, complete.
-    errors (Path | None): The file of failed rows; None if no row failed.
+    output (Output): The output, complete: a path, or in a storage an `Address`; `str` makes either text.
+    errors (Output | None): The file of failed rows; None if no row failed.
     rows (int): How many rows the input has.
     annotated, failed (int): How many of them are in the output, and how many failed.
     entities, relations, answers (int): How many the output holds; answers without questions that have
@@ -84,8 +87,8 @@ class AnnotationReport:
     review (dict[str, int] | None): The counts of a review, see `ReviewCounts`.
     """
 
-    output: Path
-    errors: Path | None
+    output: Output
+    errors: Output | None
     rows: int
     annotated: int
     failed: int
@@ -117,6 +120,7 @@ def annotate(
     max_errors: int | None = None,
     force: bool = False,
     restart: bool = False,
+    work: str | Path | None = None,
     shard: str | None = None,
     shard_by: ShardBy = "rows",
     devices: Sequence[str] = (),
@@ -134,7 +138,8 @@ def annotate(
         "texts/*.jsonl.gz", or an address that fsspec knows, such as "s3://bucket/texts"; see `inputs`.
     output (str | Path): The file to write, or the folder for shards of Docs or, with a slash at the end
         of its name, for files of Parquet; see `records` and `writers`. JSON lines may end in .gz or
-        .zst. Failed rows are written to OUTPUT.errors.jsonl.
+        .zst. Failed rows are written to OUTPUT.errors.jsonl. Or an address that fsspec knows; what is
+        complete is uploaded there.
     input_format (str | None): One of `INPUT_FORMATS`; None to tell by the suffix.
     output_format (str | None): One of `OUTPUT_FORMATS`; None to tell by the suffix.
     text_key (str): Key or column of the text.
@@ -153,6 +158,8 @@ def annotate(
         chunk have (of at least 100 rows, or of the only one).
     force (bool): Replace a complete output once the new one is complete.
     restart (bool): Drop an unfinished run, and replace a complete output.
+    work (str | Path | None): For an output at an address, the folder of this machine that holds the
+        unfinished run; None for the working directory.
     shard (str | None): Annotate a share of the input, such as "3/16", and write it into the folder
         OUTPUT, see `shards`; a share that is complete there is not annotated again.
     shard_by ("rows" | "files"): What is divided among the shards.
@@ -172,13 +179,13 @@ def annotate(
     RAISES (ValueError): If the output is the input; if an unfinished run was begun with other input,
         pipeline or settings; if another run has the output; if too many rows fail; or if a worker
         process was killed. The committed rows are kept.
-    RAISES (ImportError): If a format needs a package that is not installed.
+    RAISES (OSError): If a storage refuses.
+    RAISES (ImportError): If a format or a storage needs a package that is not installed.
     """
-    if is_address(output):
-        raise argument_error("OUTPUT", f"'{output}'", "a file or folder of this machine")
-    named, output = output, Path(output)
-    if output.is_symlink():
-        output = Path(os.path.realpath(output))
+    source, named = local_path(source), output
+    target = _place(output)
+    if work is not None and isinstance(target, Path):
+        raise argument_error("--work", f"'{work}'", "nothing, unless OUTPUT is an address")
     for name, number in (
         ("--batch-size", batch_size),
         ("--chunk-size", chunk_size),
@@ -193,22 +200,25 @@ def annotate(
         raise argument_error("--unit", repr(unit), "'line' or 'file'")
     _check_engine(model, n_process, devices, engine, workers, gpus_per_worker, address)
     if review is not None:
-        _check_review(output, output_format, bool(shard), bool(devices) or engine == "ray")
+        _check_review(target, output_format, bool(shard), bool(devices) or engine == "ray")
         output_format = "spacy"
     files = find_source(source, input_format)
     share = Shard() if shard is None else Shard.parse(shard, shard_by)
     if shard is None:
         output_format = check_output_format(named, output_format)
-        errors_path = beside(output, ERRORS_ENDING)
+        errors_path = beside(target, ERRORS_ENDING)
     else:
-        output, output_format = _shard_output(output, share, output_format)
-        errors_path = shards.errors_path(output)
-    folder = is_folder(output if shard else named, output_format)
-    _check_output(source, files, output, folder, None if isinstance(model, Language) else model)
-    refuse_old_run(output)
+        target, output_format = _shard_output(target, share, output_format)
+        errors_path = shards.errors_path(target)
+    folder = shard is None and is_folder(named, output_format)
+    if isinstance(target, Path):
+        _check_output(source, files, target, folder, None if isinstance(model, Language) else model)
+        refuse_old_run(target)
+    else:
+        _check_address(source, files, target, folder)
     if files.format == "parquet":
         import_pyarrow()  # before anything is begun
-    with Workplace(output) as workplace:
+    with Workplace(target, Path(work or ".")) as workplace:
         nlp = None
         writer: Writer
         if review is None:
@@ -220,10 +230,14 @@ def annotate(
         if restart:
             workplace.clear()
         saved = Progress.load(workplace.progress_path)
-        done = saved is not None and saved.stage == MERGED and writer.published
-        complete = None if shard is None or saved else shards.load_counts(output)
-        if output.exists() and not (force or restart or done or complete):
-            raise FileExistsError(Errors.E920.format(output=output))
+        done = saved is not None and (
+            saved.stage == UPLOADING or (saved.stage == MERGED and writer.published)
+        )
+        complete = None if shard is None or saved else shards.load_counts(target)
+        if not (force or restart or done or complete) and target.exists():
+            raise FileExistsError(Errors.E920.format(output=target))
+        if isinstance(target, Address):
+            target.probe()
 
         nlp = nlp or _load(model)
         low = None if review is None else review.low
@@ -252,12 +266,12 @@ def annotate(
             }
             if complete and not (force or restart):
                 if complete["fingerprint"] != fingerprint:
-                    raise FileExistsError(Errors.E920.format(output=output))
-                return _complete_shard(output, errors_path, complete)
+                    raise FileExistsError(Errors.E920.format(output=target))
+                return _complete_shard(target, errors_path, complete)
             if saved and (changed := difference(saved.fingerprint, fingerprint)):
                 if saved.rows:
                     raise ValueError(
-                        Errors.E921.format(output=output, rows=saved.rows, changed=changed)
+                        Errors.E921.format(output=target, rows=saved.rows, changed=changed)
                     )
                 saved = None
             reading = ReadSettings(
@@ -308,15 +322,23 @@ def annotate(
             return run(quiet)
 
 
-def _shard_output(output: Path, share: Shard, output_format: str | None) -> tuple[Path, str]:
+def _place(output: str | Path) -> Output:
+    """Return the path or address of an output."""
+    output = local_path(output)
+    if is_address(output):
+        return Address.parse(str(output))
+    return Path(os.path.realpath(output)) if Path(output).is_symlink() else Path(output)
+
+
+def _shard_output(output: Output, share: Shard, output_format: str | None) -> tuple[Output, str]:
     """Return the output of a shard, and its format: JSON lines if none is given."""
     if output.suffix in SUFFIXES or output.is_file():
         raise argument_error("OUTPUT", f"'{output}'", "with --shard, a folder for all shards")
-    output_format = check_output_format(output, output_format or "jsonl")
+    output_format = check_output_format(output.name, output_format or "jsonl")
     return shard_path(output, share, output_format), output_format
 
 
-def _complete_shard(output: Path, errors: Path, counts: dict[str, Any]) -> AnnotationReport:
+def _complete_shard(output: Output, errors: Output, counts: dict[str, Any]) -> AnnotationReport:
     """Return the report of a shard that an earlier run has completed."""
     return AnnotationReport(
         output=output,
@@ -326,23 +348,32 @@ def _complete_shard(output: Path, errors: Path, counts: dict[str, Any]) -> Annot
     )
 
 
-def merge_shards(folder: str | Path, *, force: bool = False) -> AnnotationReport:
+def merge_shards(
+    folder: str | Path, *, force: bool = False, work: str | Path = "."
+) -> AnnotationReport:
     """Put the outputs of all shards of a folder together; arguments and errors as of `shards.merge`.
 
     RETURNS (AnnotationReport): The counts of all shards.
     """
-    output, counts = shards.merge(folder, force=force)
+    output, counts = shards.merge(folder, force=force, work=work)
     errors = beside(output, ERRORS_ENDING) if counts["failed"] else None
     return AnnotationReport(output=output, errors=errors, **counts)
 
 
-def unfinished(output: str | Path, shard: str | None = None) -> bool:
-    """Tell whether a run has left something to continue beside an output, or for a shard in it."""
+def unfinished(
+    output: str | Path, shard: str | None = None, work: str | Path | None = None
+) -> bool:
+    """Tell whether a run has left something to continue of an output, or of a shard of it."""
+    try:
+        target = _place(output)
+    except ConversionError:
+        return False
     if shard is not None:
         index, _, count = shard.partition("/")
-        names = Path(output).glob(f"{index:0>5}-of-{count:0>5}.*{ENDING}")
-        return any(Workplace(path.with_suffix("")).begun for path in names)
-    return Workplace(Path(os.path.realpath(output))).begun
+        target = target / f"{index:0>5}-of-{count:0>5}.*"
+    path = unfinished_path(target, Path(work or "."))
+    paths = [path] if shard is None else path.parent.glob(path.name)
+    return any((path / PROGRESS).exists() for path in paths)
 
 
 @dataclass
@@ -352,7 +383,7 @@ class _Run:
     nlp: Language
     files: Source
     shard: Shard | None
-    errors_path: Path
+    errors_path: Output
     reading: ReadSettings
     workplace: Workplace
     writer: Writer
@@ -372,7 +403,7 @@ class _Run:
         with ExitStack() as stack:
             stack.callback(self.errors.close)
             stack.callback(self.writer.close)
-            if done.stage != MERGED:
+            if done.stage in (WRITING, COMPLETE):
                 self._check_number_of_errors()
                 self.errors.open(done.error_bytes)
                 self.writer.start(done.output)
@@ -391,7 +422,7 @@ class _Run:
             errors=self.errors_path if done.failed else None,
             resumed_at=resumed_at,
             first_error=self.first_error,
-            review=json.loads((self.workplace.output / REPORT).read_text())
+            review=json.loads((self.workplace.output / REPORT).read_bytes())
             if isinstance(self.writer, ReviewWriter)
             else None,
             **{name: getattr(done, name) for name in COUNTS},
@@ -404,9 +435,13 @@ class _Run:
 
     def _publish(self) -> None:
         """Give all files their names, and remove the folder of the run; can be repeated."""
-        output = self.workplace.output
-        if output.exists() and not self.replace and not self.writer.published:
+        output, done = self.workplace.output, self.progress
+        ours = self.replace or self.writer.published or done.stage == UPLOADING
+        if not ours and output.exists():
             raise FileExistsError(Errors.E920.format(output=output))  # it came while we worked
+        if isinstance(output, Address):
+            done.stage = UPLOADING
+            self._save()
         self._publish_errors()
         if self.shard is not None:
             save_counts(output, self.shard, self.progress)
@@ -419,7 +454,10 @@ class _Run:
         _check_errors_file(self.errors_path)
         path = self.errors.path
         if path.exists() and path.stat().st_size:
-            os.replace(path, self.errors_path)
+            if isinstance(self.errors_path, Path):
+                os.replace(path, self.errors_path)
+            else:
+                self.errors_path.write(path)
         elif not self.progress.failed:
             self.errors_path.unlink(missing_ok=True)
 
@@ -601,7 +639,7 @@ def _set_up(
 # Checks
 
 
-def _check_review(output: Path, output_format: str | None, sharded: bool, remote: bool) -> None:
+def _check_review(output: Output, output_format: str | None, sharded: bool, remote: bool) -> None:
     """Check that the other options fit a review."""
     expected = "with --review, "
     if sharded or remote:
@@ -660,10 +698,30 @@ def _check_output(
         raise FileExistsError(Errors.E953.format(path=output, found=found, expected="file"))
 
 
-def _check_errors_file(path: Path) -> None:
+def _check_address(source: str | Path, files: Source, output: Address, as_folder: bool) -> None:
+    """Refuse an address that would take the place of something else."""
+    address = output.canonical
+    for file in files.files:
+        if file.path == address:
+            raise ValueError(Errors.E951.format(output=output, input=file.path))
+        if file.path.startswith(f"{address}/"):
+            raise ValueError(Errors.E952.format(output=output, where="holds", input=file.path))
+    if is_address(source):
+        folder = Address(re.split(r"/[^/]*\*\*", str(source))[0].rstrip("/"))
+        if address.startswith(f"{folder.canonical}/") and folder.is_dir():
+            raise argument_error(
+                "OUTPUT", f"'{output}'", f"a place outside of the input '{source}'"
+            )
+    if as_folder:
+        output.check_folder()
+    elif output.is_dir():
+        raise FileExistsError(Errors.E953.format(path=output, found="folder", expected="file"))
+
+
+def _check_errors_file(path: Output) -> None:
     """Refuse to replace a file that has the name of our file of errors, but is none."""
     try:
-        if path.is_symlink():
+        if isinstance(path, Path) and path.is_symlink():
             raise ValueError("a symbolic link")
         with path.open("rb") as file:
             line = file.readline()

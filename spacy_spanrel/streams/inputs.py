@@ -20,6 +20,7 @@ from typing import Any, BinaryIO, cast
 from ..errors import Errors
 from ..reading import Place, argument_error
 from .schema import import_pyarrow
+from .storage import is_address
 
 SUFFIXES = {
     ".txt": "text",
@@ -83,17 +84,17 @@ class InputFile:
             opener = io.open if self.system is None else self.system.open
             raw: BinaryIO = stack.enter_context(opener(self.path, "rb"))
             data = raw
+            if self.system is not None:
+                # Many files of fsspec have no `readline` with a limit.
+                data = cast(
+                    BinaryIO, stack.enter_context(io.BufferedReader(cast(io.RawIOBase, raw)))
+                )
             if self.compression == ".gz":
                 data = cast(BinaryIO, stack.enter_context(gzip.open(raw, "rb")))
             elif self.compression == ".zst":
                 stream = import_pyarrow().CompressedInputStream(raw, "zstd")
                 data = cast(BinaryIO, stack.enter_context(io.BufferedReader(stream)))
             yield raw, data
-
-
-def is_address(source: str | Path) -> bool:
-    """Tell whether an input or output is an address, such as ``s3://bucket/texts``."""
-    return "://" in str(source)
 
 
 def is_pattern(source: str | Path) -> bool:

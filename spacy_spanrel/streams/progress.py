@@ -1,7 +1,7 @@
 """What a run leaves on the disk until it is complete, so that a kill at any moment loses nothing.
 
-All of it is in one folder beside the output, OUTPUT.unfinished, which a run makes, locks, and removes
-when it is done::
+All of it is in one folder beside the output, OUTPUT.unfinished, or, for an output in a storage, in a folder
+of this machine. A run makes it, locks it, and removes it when it is done::
 
     spacy-spanrel.lock   marks the folder as ours, and locks other runs out
     progress.json        how far the run is (`Progress`); written last, after each chunk
@@ -30,16 +30,17 @@ from spacy.language import Language
 
 from ..errors import Errors
 from ..files import MARKER, sync_folder, write_whole
+from .storage import ENDING, Output, beside
 
 try:
     import fcntl
 except ImportError:  # Windows: nothing keeps two runs apart there
     fcntl = None  # type: ignore[assignment]
 
-ENDING = ".unfinished"
+PROGRESS = "progress.json"
 _LOCK = "spacy-spanrel.lock"
 _MARK = b"An unfinished run of 'spanrel annotate'. Give the same command again to continue it.\n"
-_FILES = frozenset({_LOCK, "progress.json", "rows.jsonl", "errors.jsonl", "output"})
+_FILES = frozenset({_LOCK, PROGRESS, "rows.jsonl", "errors.jsonl", "output"})
 _FOLDERS = frozenset({"parts", "old", "review"})
 _PART = re.compile(rf"\d{{6,}}\.(parquet|spacy)|{re.escape(MARKER)}")
 # A file that was being written when a run was killed.
@@ -48,14 +49,22 @@ _TEMPORARY = re.compile(r"\.spanrel-[0-9a-f]+\.tmp")
 _HELD: set[str] = set()
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 
-# The stages of a run: adding rows; all rows are there; the parts are put together.
-WRITING, COMPLETE, MERGED = "writing", "complete", "merged"
+# The stages of a run: adding rows; all rows are there; the parts are put together; their upload has begun.
+WRITING, COMPLETE, MERGED, UPLOADING = "writing", "complete", "merged", "uploading"
 _SAMPLE = 1 << 16
 
 
-def beside(path: Path, ending: str) -> Path:
-    """Return the path with an ending appended to its name."""
-    return path.with_name(path.name + ending)
+def unfinished_path(output: Output, work: Path = Path()) -> Path:
+    """Return the folder of an unfinished run.
+
+    output (Output): The output of the run.
+    work (Path): Where the folder is, for an output in a storage.
+    RETURNS (Path): The folder; outputs of one name in other folders of a storage have others.
+    """
+    if isinstance(output, Path):
+        return output.with_name(output.name + ENDING)
+    digest = hashlib.blake2b(str(output.parent).encode(), digest_size=4).hexdigest()
+    return work / f"{output.name}.{digest}{ENDING}"
 
 
 class Workplace:
@@ -63,13 +72,14 @@ class Workplace:
 
     On leaving, the folder is removed if no progress was saved in it.
 
-    output (Path): The output of the run.
+    output (Output): The output of the run.
+    work (Path): Where the folder is, for an output in a storage.
     """
 
-    def __init__(self, output: Path):
+    def __init__(self, output: Output, work: Path = Path()):
         self.output = output
-        self.path = beside(output, ENDING)
-        self.progress_path = self.path / "progress.json"
+        self.path = unfinished_path(output, work)
+        self.progress_path = self.path / PROGRESS
         self.errors_path = self.path / "errors.jsonl"
         self.rows_path = self.path / "rows.jsonl"
         self.parts_path = self.path / "parts"
@@ -93,7 +103,7 @@ class Workplace:
         name = os.path.realpath(self.path)
         if name in _HELD:
             raise ValueError(Errors.E923.format(output=self.output))
-        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         while True:
             try:
                 self._take_folder()
@@ -169,7 +179,7 @@ class Workplace:
         """Remove all that a run has left, but the lock."""
         # First of all the progress, so that nothing half-removed is ever continued.
         self.progress_path.unlink(missing_ok=True)
-        if self.old_path.exists() and not self.output.exists():
+        if self.old_path.exists() and isinstance(self.output, Path) and not self.output.exists():
             os.replace(self.old_path, self.output)  # killed while the new one took its place
         for path in self.path.iterdir():
             if path.is_dir():
@@ -268,7 +278,7 @@ class Progress(RowCounts):
     """How far a run is: what is counted is committed.
 
     fingerprint (dict[str, Any]): Fingerprint of the input, the pipeline and the settings.
-    stage (str): WRITING, COMPLETE or MERGED.
+    stage (str): WRITING, COMPLETE, MERGED or UPLOADING.
     output (dict[str, int]): How much of the output is committed, as its writer says.
     error_bytes (int): How many bytes of the file of errors are committed.
     """

@@ -2,7 +2,7 @@
 
 Each run is a shard: number 3 of 16, say. All of them write into one folder::
 
-    00003-of-00016.jsonl            the output of the shard, once it is complete
+    00003-of-00016.jsonl            the output of the shard, once it is complete (or .jsonl.gz, .parquet ...)
     _00003-of-00016.json            its counts, and the fingerprint of input, pipeline and settings
     _00003-of-00016.errors.jsonl    its failed rows, if there are any
 
@@ -18,20 +18,26 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from ..errors import Errors
 from ..files import check_output, open_whole, write_whole
 from ..reading import argument_error
 from .inputs import InputFile
-from .progress import COUNTS, Progress, beside
+from .progress import COUNTS, Progress
 from .schema import import_pyarrow
+from .storage import ENDING, Address, Output, beside, is_address, local_path
+from .writers import compress, compression
 
 ShardBy = Literal["rows", "files"]
+ERRORS_ENDING = ".errors.jsonl"
 
 _NAME = re.compile(r"_(\d{5})-of-(\d{5})\.json")
-# The rows of a shard that are held at once when Parquet is merged.
+# The rows of a shard that are held at once when Parquet is merged, and of a block of merged lines.
 _BATCH_ROWS = 1000
 
 
@@ -85,17 +91,23 @@ class Shard:
         return range(start + done * step, start + (done + n_rows) * step, step)
 
 
-def shard_path(folder: Path, shard: Shard, output_format: str) -> Path:
+def shard_path(folder: Output, shard: Shard, output_format: str) -> Output:
     """Return the output of a shard."""
     return folder / f"{shard.index:05d}-of-{shard.count:05d}.{output_format}"
 
 
-def errors_path(output: Path) -> Path:
+def errors_path(output: Output) -> Output:
     """Return the file of failed rows of a shard's output."""
-    return output.with_name(f"_{output.stem}.errors.jsonl")
+    return output.with_name(f"_{_stem(output.name)[0]}{ERRORS_ENDING}")
 
 
-def save_counts(output: Path, shard: Shard, progress: Progress) -> None:
+def _stem(name: str) -> tuple[str, str]:
+    """Divide the name of a shard's output into that of the shard and the suffix, such as ".jsonl.gz"."""
+    stem, dot, suffix = name.partition(".")
+    return stem, dot + suffix
+
+
+def save_counts(output: Output, shard: Shard, progress: Progress) -> None:
     """Write the counts and the fingerprint of a shard beside its output, durably."""
     data = {
         "output": output.name,
@@ -103,61 +115,99 @@ def save_counts(output: Path, shard: Shard, progress: Progress) -> None:
         **{name: getattr(progress, name) for name in COUNTS},
         "fingerprint": progress.fingerprint,
     }
-    write_whole(_counts_path(output), json.dumps(data, indent=1).encode())
+    path, content = _counts_path(output), json.dumps(data, indent=1).encode()
+    if isinstance(path, Path):
+        write_whole(path, content)
+    else:
+        path.write(content)
 
 
-def load_counts(output: Path) -> dict[str, Any] | None:
+def load_counts(output: Output) -> dict[str, Any] | None:
     """Return what `save_counts` wrote; None if it wrote nothing, or the output is gone."""
     try:
         data = json.loads(_counts_path(output).read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return data if output.is_file() and isinstance(data, dict) else None
 
 
-def _counts_path(output: Path) -> Path:
-    return output.with_name(f"_{output.stem}.json")
+def _counts_path(output: Output) -> Output:
+    return output.with_name(f"_{_stem(output.name)[0]}.json")
 
 
-def merge(folder: str | Path, *, force: bool = False) -> tuple[Path, dict[str, Any]]:
+def merge(
+    folder: str | Path, *, force: bool = False, work: str | Path = "."
+) -> tuple[Output, dict[str, Any]]:
     """Put the outputs of all shards of a folder into one file, in the order of the input.
 
-    The file is FOLDER.jsonl or FOLDER.parquet; failed rows are in FOLDER.jsonl.errors.jsonl. Rows
-    have the numbers that one run over the whole input would have given them.
+    The file is FOLDER.jsonl (.gz, .zst) or FOLDER.parquet; failed rows are in FOLDER.jsonl.errors.jsonl.
+    Rows have the numbers that one run over the whole input would have given them.
 
-    folder (str | Path): The folder of the shards. It stays as it is.
+    folder (str | Path): The folder of the shards, or its address. It stays as it is.
     force (bool): Replace a file that exists.
-    RETURNS (tuple[Path, dict[str, Any]]): The file, and the counts of all shards together.
+    work (str | Path): For an address, the folder of this machine in which there is room for a copy of
+        the shards and for the merged file.
+    RETURNS (tuple[Output, dict[str, Any]]): The file, and the counts of all shards together.
     RAISES (ValueError): If a shard is missing, or some have another input, pipeline or settings.
     RAISES (FileExistsError): If the file exists.
     """
-    folder = Path(folder)
-    shards = _find_shards(folder)
-    outputs = [folder / str(shard["output"]) for shard in shards]
-    suffix = outputs[0].suffix
-    if suffix not in (".jsonl", ".parquet"):
-        raise _not_merged(folder, f"{suffix} files, which spaCy reads as one corpus as they are")
-    target = folder.resolve().with_name(folder.resolve().name + suffix)
-    check_output(target, *outputs)
+    folder = local_path(folder)
+    place: Output = Address.parse(str(folder)) if is_address(folder) else Path(folder).resolve()
+    shards = _find_shards(place)
+    suffix = _stem(shards[0]["output"])[1]
+    if suffix == ".spacy":
+        raise _not_merged(place, ".spacy files, which spaCy reads as one corpus as they are")
+    target = beside(place, suffix)
+    if isinstance(target, Path):
+        check_output(target, str(place))
     if target.exists() and not force:
         raise FileExistsError(Errors.E920.format(output=target))
+    if isinstance(place, Path):
+        _merge_files(shards, place, beside(place, suffix))
+    else:
+        _merge_copies(shards, place, beside(place, suffix), Path(work))
+    return target, {name: sum(shard[name] for shard in shards) for name in COUNTS}
+
+
+def _merge_copies(
+    shards: Sequence[dict[str, Any]], folder: Address, target: Address, work: Path
+) -> None:
+    """Merge the shards of a storage: copy them, and upload what was merged."""
+    names = [shard["output"] for shard in shards]
+    failed = [errors_path(folder / shard["output"]).name for shard in shards if shard["failed"]]
+    work.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=work, prefix=".spanrel-") as temporary:
+        copies, merged = Path(temporary, "shards"), Path(temporary, target.name)
+        folder.fetch([*names, *failed], copies)
+        _merge_files(shards, copies, merged)
+        if failed:
+            beside(target, ERRORS_ENDING).write(beside(merged, ERRORS_ENDING))
+        target.write(merged)
+
+
+def _merge_files(shards: Sequence[dict[str, Any]], folder: Path, target: Path) -> None:
+    """Merge the shards that are in a folder of this machine.
+
+    shards (Sequence[dict[str, Any]]): The counts of all shards, in order.
+    folder, target (Path): The folder, and the file to be written.
+    """
+    outputs = [folder / str(shard["output"]) for shard in shards]
     # By files, the rows of a shard are counted from its own beginning.
     before, offsets = 0, []
     for shard in shards:
         offsets.append(before if shard["by"] == "files" else 0)
         before += shard["rows"]
     if any(shard["failed"] for shard in shards):
-        failed = [errors_path(path) for path in outputs]
+        failed = [folder / errors_path(path).name for path in outputs]
         _merge_lines(
             [(path, n) for path, n in zip(failed, offsets, strict=True) if path.exists()],
-            beside(target, ".errors.jsonl"),
+            beside(target, ERRORS_ENDING),
         )
     pairs = list(zip(outputs, offsets, strict=True))
-    (_merge_lines if suffix == ".jsonl" else _merge_parquet)(pairs, target)
-    return target, {name: sum(shard[name] for shard in shards) for name in COUNTS}
+    (_merge_parquet if target.suffix == ".parquet" else _merge_lines)(pairs, target)
 
 
-def _find_shards(folder: Path) -> list[dict[str, Any]]:
+def _find_shards(folder: Output) -> list[dict[str, Any]]:
     """Return the counts of all shards of a folder, in order."""
     names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
     counts = {int(match[2]) for match in map(_NAME.fullmatch, names) if match}
@@ -168,8 +218,8 @@ def _find_shards(folder: Path) -> list[dict[str, Any]]:
     shards, missing = [], []
     for index in range(1, count + 1):
         stem = f"{index:05d}-of-{count:05d}"
-        paths = [path for path in folder.glob(f"{stem}.*") if path.is_file()]
-        shard = load_counts(paths[0]) if len(paths) == 1 else None
+        outputs = [n for n in names if _stem(n)[0] == stem and not n.endswith(ENDING)]
+        shard = load_counts(folder / outputs[0]) if len(outputs) == 1 else None
         if shard is None:
             missing.append(str(index))
         else:
@@ -189,20 +239,22 @@ def _common(shard: dict[str, Any]) -> dict[str, Any]:
     return {**fingerprint, **settings, "by": shard["by"]}
 
 
-def _not_merged(folder: Path, found: str) -> ValueError:
+def _not_merged(folder: Output, found: str) -> ValueError:
     return ValueError(Errors.E968.format(folder=folder, found=found))
 
 
 def _merge_lines(sources: Sequence[tuple[Path, int]], target: Path) -> None:
     """Merge files of JSON lines that begin with the number of their row."""
+    merged = heapq.merge(*(_lines(*source) for source in sources))
+    lines = (f'{{"row": {number}{rest}' for number, rest in merged)
     with open_whole(target) as file:
-        for number, rest in heapq.merge(*(_lines(*source) for source in sources)):
-            file.write(f'{{"row": {number}{rest}')
+        while block := "".join(islice(lines, _BATCH_ROWS)):
+            file.buffer.write(compress(block.encode(), compression(target)))
 
 
 def _lines(path: Path, offset: int) -> Iterator[tuple[int, str]]:
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for line in file:
+    with InputFile(str(path), path.name, 0, "").open() as (_, data):
+        for line in TextIOWrapper(data, encoding="utf-8", newline="\n"):
             number, comma, rest = line.removeprefix('{"row": ').partition(",")
             yield int(number) + offset, comma + rest
 

@@ -27,9 +27,10 @@ from .records import make_record
 from .review import ReviewSettings, review
 from .rows import META_KEY, Row
 from .schema import import_pyarrow, result_fields
+from .storage import Address
 
 SUFFIXES = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".spacy": "spacy"}
-OUTPUT_FORMATS = ("jsonl", "parquet", "spacy")
+OUTPUT_FORMATS = ("jsonl", "jsonl.gz", "jsonl.zst", "parquet", "spacy")
 # A single `.spacy` file is put together in memory, and whoever reads it holds it whole: at this size
 # that takes about a gigabyte and a half.
 MAX_TOKENS_IN_FILE = 10_000_000
@@ -86,7 +87,9 @@ class Writer:
 
     def publish(self) -> None:
         """Give the output its name, with the permissions of an old one; can be repeated."""
-        if not self.published:
+        if isinstance(self.output, Address):
+            self.output.write(self.ready)
+        elif not self.published:
             if self.output.exists():
                 shutil.copymode(self.output, self.ready)
             os.replace(self.ready, self.output)
@@ -108,8 +111,8 @@ def make_writer(
     RETURNS (Writer): The writer; nothing is touched yet.
     RAISES (ImportError): If the format needs a package that is not installed.
     """
-    if output_format == "jsonl":
-        return JsonLinesWriter(workplace)
+    if output_format not in ("parquet", "spacy"):
+        return JsonLinesWriter(workplace, compression(output_format))
     if output_format == "parquet":
         return (ParquetFolderWriter if folder else ParquetWriter)(workplace, entities)
     return ShardsWriter(workplace) if folder else DocBinWriter(workplace)
@@ -166,17 +169,33 @@ def compression(output: str | Path) -> str:
     return suffix if suffix in COMPRESSIONS else ""
 
 
+def compress(data: bytes, suffix: str) -> bytes:
+    """Return data as a gzip member or a Zstandard frame.
+
+    data (bytes): The data; nothing stays nothing.
+    suffix (str): The suffix of the compression; "" for none.
+    """
+    if data and suffix == ".gz":
+        return gzip.compress(data, mtime=0)
+    if data and suffix == ".zst":
+        return bytes(import_pyarrow().compress(data, "zstd", asbytes=True))
+    return data
+
+
 class JsonLinesWriter(Writer):
     """JSON lines: one file that grows, and is cut back to what was committed.
 
     In a compressed file, the rows of each chunk are a gzip member or a Zstandard frame of their own.
     Programs read several of them as one file.
+
+    workplace (Workplace): The folder of the run.
+    compressed (str): The suffix of a compression; "" for the one that the name of the output tells.
     """
 
-    def __init__(self, workplace: Workplace):
+    def __init__(self, workplace: Workplace, compressed: str = ""):
         super().__init__(workplace)
         self.ready = workplace.rows_path
-        self.compression = compression(self.output)
+        self.compression = compressed or compression(self.output.name)
         if self.compression == ".zst":
             import_pyarrow()
         self._file = AppendFile(self.ready)
@@ -189,12 +208,7 @@ class JsonLinesWriter(Writer):
         return f"{to_json(make_record(number, row, results))}\n".encode()
 
     def commit(self, rows: Sequence[Any]) -> dict[str, int]:
-        data = b"".join(rows)
-        if data and self.compression == ".gz":
-            data = gzip.compress(data, mtime=0)
-        elif data and self.compression == ".zst":
-            data = import_pyarrow().compress(data, "zstd", asbytes=True)
-        return {"bytes": self._file.append(data)}
+        return {"bytes": self._file.append(compress(b"".join(rows), self.compression))}
 
     def build(self) -> None:
         self.close()  # Windows renames no open file
@@ -248,7 +262,9 @@ class _FolderWriter(_PartsWriter):
         mark_folder(self.ready)
 
     def publish(self) -> None:
-        if not self.published:
+        if isinstance(self.output, Address):
+            self.output.write_folder(self.ready)
+        elif not self.published:
             if self.output.exists():
                 check_folder(self.output)  # something may have been put there meanwhile
                 old = self.workplace.old_path

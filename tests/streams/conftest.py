@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 import spacy
 from spacy.language import Language
@@ -12,6 +14,16 @@ from ..span_relation.util import make_examples
 from ..span_relation.util import model_config as relation_config
 from ..util import initialize
 from .util import PATTERNS, rules
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """Return the address of an empty folder in fsspec's storage in memory."""
+    system = fsspec.filesystem("memory")
+    folder = "/spanrel-tests"
+    system.mkdir(folder)
+    yield f"memory://{folder}"
+    system.rm(folder, recursive=True)
 
 
 @pytest.fixture(scope="session")

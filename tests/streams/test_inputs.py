@@ -27,16 +27,6 @@ def texts(source, **settings) -> list[str]:
     return [row.text for row in read_all(source, **settings)]
 
 
-@pytest.fixture
-def memory():
-    """Return an empty folder in fsspec's storage in memory."""
-    system = fsspec.filesystem("memory")
-    folder = "/spanrel-tests"
-    system.mkdir(folder)
-    yield f"memory://{folder}"
-    system.rm(folder, recursive=True)
-
-
 def put(address: str, data: bytes) -> None:
     with fsspec.open(address, "wb") as file:
         file.write(data)
@@ -143,8 +133,3 @@ def test_changed_files_behind_an_address(memory):
     assert find_source(memory, None).fingerprint() == before
     put(f"{memory}/x.txt", b"Mary")
     assert find_source(memory, None).fingerprint() != before
-
-
-def test_no_output_behind_an_address(ruler, tmp_path):
-    with pytest.raises(ConversionError, match="'s3://x/y.jsonl'.*of this machine"):
-        annotate(ruler, write_source(tmp_path / "in.jsonl", ROWS), "s3://x/y.jsonl")

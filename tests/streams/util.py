@@ -109,12 +109,21 @@ def read_all(path: Path, input_format: str | None = None, **settings: Any) -> li
     return list(find_source(path, input_format).read(ReadSettings(VOCAB, **settings)))
 
 
-def killed(run: Callable[[], object], at: int, tear: bool = False) -> bool:
+CHANGES = tuple((os, name) for name in ("fsync", "replace", "unlink", "rmdir"))
+
+
+def killed(
+    run: Callable[[], object],
+    at: int,
+    tear: bool = False,
+    changes: Sequence[tuple[Any, str]] = CHANGES,
+) -> bool:
     """Run a function in a process that is killed just before its `at`-th lasting change of files.
 
     run (Callable): The function.
     at (int): The number of the change, from 0: a file is flushed, renamed or removed.
     tear (bool): Let the file that is being flushed lose its last bytes, as if half-written.
+    changes (Sequence[tuple[Any, str]]): The functions that are counted: their owners and names.
     RETURNS (bool): Whether the process was killed; False if the function returned before.
     """
     child = os.fork()
@@ -128,8 +137,8 @@ def killed(run: Callable[[], object], at: int, tear: bool = False) -> bool:
     try:
         steps = 0
 
-        def counting(name: str) -> None:
-            step = getattr(os, name)
+        def counting(owner: Any, name: str) -> None:
+            step = getattr(owner, name)
 
             def stepped(*args: Any, **kwargs: Any) -> Any:
                 nonlocal steps
@@ -141,10 +150,10 @@ def killed(run: Callable[[], object], at: int, tear: bool = False) -> bool:
                 steps += 1
                 return step(*args, **kwargs)
 
-            setattr(os, name, stepped)
+            setattr(owner, name, stepped)
 
-        for name in ("fsync", "replace", "unlink", "rmdir"):
-            counting(name)
+        for change in changes:
+            counting(*change)
         run()
     except BaseException:
         traceback.print_exc()
