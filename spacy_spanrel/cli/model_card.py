@@ -32,6 +32,7 @@ RESULTS: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
             ("entities", "ents_f"),
             ("relations: label and both spans", "rel_f"),
             ("and both entity types", "rel_strict_f"),
+            ("mean over relations, both directions of a label together", "rel_semeval_macro_f"),
             ("relations between entities", "rel_entity_f"),
         ),
     ),

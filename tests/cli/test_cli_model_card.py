@@ -77,6 +77,15 @@ def test_card(saved: Path) -> None:
     assert meta["performance"] == SCORES
 
 
+def test_card_with_the_score_of_semeval(saved: Path) -> None:
+    (saved / "scores.json").write_text(json.dumps({"rel_f": 0.75, "rel_semeval_macro_f": 0.5}))
+    succeed(saved / "model", "-m", f"test={saved / 'scores.json'}")
+    lines = (saved / "model" / "README.md").read_text().splitlines()
+    assert "| test | 75.00 | 50.00 |" in lines
+    (header,) = (line for line in lines if line.startswith("| data |"))
+    assert header.endswith("| mean over relations, both directions of a label together |")
+
+
 def test_card_without_scores_keeps_what_training_found(saved: Path) -> None:
     meta = srsly.read_json(saved / "model" / "meta.json")
     srsly.write_json(saved / "model" / "meta.json", {**meta, "performance": {"rel_f": 0.25}})
