@@ -85,10 +85,10 @@ class InputFile:
             raw: BinaryIO = stack.enter_context(opener(self.path, "rb"))
             data = raw
             if self.system is not None:
-                # Many files of fsspec have no `readline` with a limit.
-                data = cast(
-                    BinaryIO, stack.enter_context(io.BufferedReader(cast(io.RawIOBase, raw)))
-                )
+                from fsspec.spec import AbstractBufferedFile
+
+                if isinstance(raw, AbstractBufferedFile):  # its `readline` knows no limit
+                    data = cast(BinaryIO, stack.enter_context(io.BufferedReader(raw)))
             if self.compression == ".gz":
                 data = cast(BinaryIO, stack.enter_context(gzip.open(raw, "rb")))
             elif self.compression == ".zst":

@@ -5,7 +5,7 @@ of this machine (see `progress`), and uploads its output when that is complete. 
 looks complete:
 
 - A file gets its name when all of it is there. Object stores do so by themselves; elsewhere it is uploaded
-  as NAME.unfinished, and renamed.
+  as .NAME.spanrel, and renamed.
 - A folder is complete when it holds the marker file, which is uploaded last. Until then it holds a note,
   which lists the files that are ours, old ones and new ones, so that an upload that was broken off can be
   told from what others have put there.
@@ -27,7 +27,8 @@ from ..reading import argument_error
 
 ENDING = ".unfinished"
 _NOTE = ".spacy-spanrel.unfinished.json"
-_MARKERS = frozenset({MARKER, _NOTE, MARKER + ENDING, _NOTE + ENDING})
+_TEMPORARY = ".spanrel"
+_MARKERS = frozenset({MARKER, _NOTE, f".{MARKER}{_TEMPORARY}", f".{_NOTE}{_TEMPORARY}"})
 # Storages that show a file only when all of it is there.
 _OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 
@@ -103,6 +104,10 @@ class Address:
         """Return the address of another file of the same folder."""
         return self.parent / name
 
+    @property
+    def _in_object_store(self) -> bool:
+        return self.address.partition("://")[0] in _OBJECT_STORES
+
     @contextmanager
     def _storage(self) -> Iterator[tuple[Any, str]]:
         """Yield fsspec's file system, and the path in it."""
@@ -171,9 +176,10 @@ class Address:
 
     def probe(self) -> None:
         """Check that files can be written and removed here, before any work is done for them."""
-        probe = self.with_name(self.name + ENDING)
-        probe.write(b"")
-        probe.unlink()
+        with self._storage() as (system, path):
+            temporary = self._temporary(system, path)
+            system.pipe_file(temporary, b"")
+            system.rm_file(temporary)
 
     def write(self, content: bytes | Path) -> None:
         """Write the file, so that it is complete or as it was before.
@@ -181,11 +187,7 @@ class Address:
         content (bytes | Path): The content, or a file that has it.
         """
         with self._storage() as (system, path):
-            whole = self.address.partition("://")[0] in _OBJECT_STORES
-            target = path if whole else path + ENDING
-            folder = path.rpartition("/")[0]
-            if folder and not whole:  # object stores have no folders to be made
-                system.makedirs(folder, exist_ok=True)
+            target = path if self._in_object_store else self._temporary(system, path)
             if isinstance(content, bytes):
                 system.pipe_file(target, content)
             else:
@@ -193,10 +195,18 @@ class Address:
             if target != path:
                 system.mv(target, path)
 
+    def _temporary(self, system: Any, path: str) -> str:
+        """Return the path of an unfinished upload; its folder is made where a storage has folders."""
+        folder, _, name = path.rpartition("/")
+        if folder and not self._in_object_store:
+            system.makedirs(folder, exist_ok=True)
+        return f"{folder}/.{name}{_TEMPORARY}"
+
     def unlink(self, missing_ok: bool = True) -> None:
         """Remove the file, if there is one."""
-        with suppress(FileNotFoundError), self._storage() as (system, path):
-            system.rm_file(path)
+        if self.is_file():  # some storages have another error for a file that is not there
+            with self._storage() as (system, path):
+                system.rm_file(path)
 
     def check_folder(self) -> None:
         """Check that `write_folder` may take the place of what is here.
@@ -234,8 +244,12 @@ class Address:
         (self / _NOTE).write(json.dumps(note, indent=0).encode())
         (self / MARKER).unlink()
         with self._storage() as (system, path):
-            if old:
-                system.rm([f"{path}/{name}" for name in old])
+            paths = [f"{path}/{name}" for name in old]
+            if paths and self._in_object_store:
+                system.rm(paths)  # many at once
+            else:
+                for name in paths:
+                    system.rm_file(name)
             system.put(list(map(str, files.values())), [f"{path}/{name}" for name in files])
         (self / MARKER).write(folder / MARKER)
         (self / _NOTE).unlink()

@@ -124,6 +124,15 @@ def test_the_files_are_those_of_a_run_without_a_storage(source, tmp_path, memory
     assert (report.rows, report.failed) == (12, 1)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_rows(ruler, tmp_path, memory, work, name):
+    source = tmp_path / "in.txt"
+    source.write_text("\n")
+    annotate(ruler, source, f"{tmp_path}/out/{name}", **settings(name))
+    annotate(ruler, source, f"{memory}/{name}", work=work, **settings(name))
+    assert content(memory) == tree(tmp_path / "out")
+
+
 @pytest.mark.parametrize("kind", ["txt", "jsonl", "jsonl.gz", "csv", "parquet", "json", "spacy"])
 def test_inputs_that_are_fetched_in_blocks(ruler, tmp_path, kind):
     path = write_source(
@@ -348,7 +357,7 @@ def test_storages_that_refuse(source, tmp_path, work, monkeypatch):
     with pytest.raises(OSError, match=r"E_SR972.*sps://b/x\.jsonl.*[Pp]rotocol"):
         annotate("no_such_pipeline", source, "sps://b/x.jsonl", work=work)
     monkeypatch.setattr(Disk, "begin", begin)
-    with pytest.raises(OSError, match=r"E_SR972.*Access Denied"):
+    with pytest.raises(OSError, match=r"E_SR972\] 'disk://.*/x\.jsonl'.*Access Denied"):
         annotate("no_such_pipeline", source, f"disk://{tmp_path}/x.jsonl", work=work)
     assert not work.exists() or names(work) == []
 
