@@ -138,7 +138,11 @@ def two_pipes(model: Path, source: Path) -> float:
     for process in processes:
         assert process.stdout is not None
         process.stdout.readline()
-    ends = [process.communicate("go\n")[0] for process in processes]
+    for process in processes:  # both at once
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ends = [process.communicate()[0] for process in processes]
     return max(float(end.splitlines()[-1]) for end in ends)
 
 

@@ -161,7 +161,10 @@ def train_described(seed: int, args: argparse.Namespace) -> Language:
     return nlp
 
 
-def train_reader(seed: int, args: argparse.Namespace, folder: Path) -> Language:
+def get_reader(seed: int, args: argparse.Namespace, folder: Path) -> Language:
+    """Load the reader of the command line, or train one."""
+    if args.reader_model is not None:
+        return spacy.load(args.reader_model)
     for name in ("train", "dev"):
         write_docs(
             folder / f"{name}.spacy", squad_to_docs(args.data / "squad" / f"en-v2-{name}.json")
@@ -324,7 +327,7 @@ def run(
         if way == "described":
             nlp = train_described(seed, args)
         elif way == "questions":
-            nlp = train_reader(seed, args, folder)
+            nlp = get_reader(seed, args, folder)
         tuned = 0.0
         for name in ("sample", "gold", "trained"):
             if name == "trained" and args.entities == "gold":
@@ -390,5 +393,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--entities", choices=["gold", "trained"], default="gold")
     parser.add_argument(
         "--reader", choices=list(squad.VARIANTS), default="made questions, then 6 epochs"
+    )
+    parser.add_argument(
+        "--reader-model",
+        type=Path,
+        help="a pipeline that `squad.py --keep` has kept, instead of training --reader",
     )
     parser.add_argument("--keep", type=Path, help="without_data: folder for pairs and scores")
