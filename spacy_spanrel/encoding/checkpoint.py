@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from ..errors import Errors, Warnings, warn
 from .bert import build_bert, read_bert_config
+from .embeddings import replace_large_embeddings
 from .frozen import FrozenLayers, keep_lowest_layers
 from .graph import GRAPH_FILE, GraphModule
 from .network import PieceNetwork
@@ -62,6 +63,7 @@ class HFModule(PieceNetwork):
         # No component uses the output of a pooler, so nothing would train one.
         if "add_pooling_layer" in inspect.signature(type(transformer).__init__).parameters:
             transformer.pooler = None  # type: ignore[assignment]
+        replace_large_embeddings(transformer)
         self.frozen = FrozenLayers(transformer, frozen_layers, name) if frozen_layers else None
         self._hidden: Tensor | None = None
         self._packed = pack_layers(transformer)
@@ -540,4 +542,5 @@ def resize_embeddings(module: HFModule, n_new: int) -> tuple[int, dict[str, byte
     first = int(network.get_input_embeddings().weight.shape[0])
     with quiet_transformers():
         network.resize_token_embeddings(first + n_new)
+    replace_large_embeddings(network)
     return first, _config_file(network)
