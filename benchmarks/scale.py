@@ -54,7 +54,7 @@ from timing import alternate, show, write_rows
 from spacy_spanrel.streams import annotate
 from spacy_spanrel.streams.annotate import merge_shards
 from spacy_spanrel.streams.arrow import ArrowAnnotator
-from spacy_spanrel.streams.progress import ENDING
+from spacy_spanrel.streams.storage import ENDING
 
 Row = dict[str, Any]
 HAVE_RAY = find_spec("ray") is not None

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, cast
 from ..errors import Errors
 from ..reading import Place, argument_error
 from .schema import import_pyarrow
-from .storage import is_address
+from .storage import Address, is_address
 
 SUFFIXES = {
     ".txt": "text",
@@ -110,6 +110,7 @@ def find_files(source: str | Path, input_format: str | None) -> tuple[str, list[
     input_format (str | None): One of INPUT_FORMATS; None to tell by the suffix.
     RETURNS (tuple[str, list[InputFile]]): The format, and at least one file.
     RAISES (ConversionError): If there is nothing to read, or the format is not known.
+    RAISES (OSError): If a storage refuses.
     RAISES (ImportError): If an address needs a package that is not installed.
     """
     if input_format is not None and input_format not in INPUT_FORMATS:
@@ -183,17 +184,15 @@ def pattern_root(pattern: Path) -> Path:
 
 
 def _find_remote(source: str) -> tuple[str, list[InputFile]]:
-    from fsspec.core import url_to_fs
-
-    system, root = url_to_fs(source)
-    if glob.has_magic(root) and not system.exists(root):
-        kind, infos = "pattern", system.glob(root, detail=True)
-        root = root[: glob.magic_check.search(root).start()].rpartition("/")[0]  # type: ignore[attr-defined]
-    elif system.isdir(root):
-        kind, infos = "folder", system.find(root, detail=True)
-    else:
-        kind, infos = "file", {root: system.info(root)} if system.exists(root) else {}
-        root = root.rpartition("/")[0]
+    with Address(source).storage() as (system, root):
+        if glob.has_magic(root) and not system.exists(root):
+            kind, infos = "pattern", system.glob(root, detail=True)
+            root = root[: glob.magic_check.search(root).start()].rpartition("/")[0]  # type: ignore[attr-defined]
+        elif system.isdir(root):
+            kind, infos = "folder", system.find(root, detail=True)
+        else:
+            kind, infos = "file", {root: system.info(root)} if system.exists(root) else {}
+            root = root.rpartition("/")[0]
     files = []
     for path, info in sorted(infos.items()):
         name = path.removeprefix(root).lstrip("/")

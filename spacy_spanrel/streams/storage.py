@@ -82,7 +82,7 @@ class Address:
     @property
     def canonical(self) -> str:
         """The address as the storage spells it."""
-        with self._storage() as (system, path):
+        with self.storage() as (system, path):
             return str(system.unstrip_protocol(path))
 
     @property
@@ -109,8 +109,8 @@ class Address:
         return self.address.partition("://")[0] in _OBJECT_STORES
 
     @contextmanager
-    def _storage(self) -> Iterator[tuple[Any, str]]:
-        """Yield fsspec's file system, and the path in it."""
+    def storage(self) -> Iterator[tuple[Any, str]]:
+        """Open the storage. YIELDS (tuple[Any, str]): fsspec's file system, and the path in it."""
         from fsspec.core import url_to_fs
 
         try:
@@ -126,7 +126,7 @@ class Address:
 
     def _type(self) -> str:
         """Return "file" or "directory"; "" if nothing is there."""
-        with suppress(FileNotFoundError), self._storage() as (system, path):
+        with suppress(FileNotFoundError), self.storage() as (system, path):
             system.invalidate_cache()  # what others did meanwhile counts
             return str(system.info(path)["type"])
         return ""
@@ -145,29 +145,29 @@ class Address:
 
     def iterdir(self) -> Iterator[Address]:
         """Yield what is in the folder."""
-        with self._storage() as (system, path):
+        with self.storage() as (system, path):
             names = [name.rstrip("/") for name in system.ls(path, detail=False)]
         for name in names:
             yield self / name.rpartition("/")[2]
 
     def open(self, mode: Literal["rb"]) -> BinaryIO:
         """Open the file to be read."""
-        with self._storage() as (system, path):
+        with self.storage() as (system, path):
             return cast(BinaryIO, system.open(path, mode))
 
     def read_bytes(self) -> bytes:
         """Return the content of the file."""
-        with self._storage() as (system, path):
+        with self.storage() as (system, path):
             return bytes(system.cat_file(path))
 
     def fetch(self, names: Iterable[str], folder: Path) -> None:
         """Download files of the folder into one of this machine."""
-        with self._storage() as (system, path):
+        with self.storage() as (system, path):
             system.get([f"{path}/{name}" for name in names], [str(folder / name) for name in names])
 
     def _entries(self) -> set[str]:
         """Return the names of all files in the folder and its subfolders."""
-        with suppress(FileNotFoundError), self._storage() as (system, path):
+        with suppress(FileNotFoundError), self.storage() as (system, path):
             system.invalidate_cache()
             return {name.removeprefix(path).lstrip("/") for name in system.find(path)} - {""}
         return set()
@@ -176,7 +176,7 @@ class Address:
 
     def probe(self) -> None:
         """Check that files can be written and removed here, before any work is done for them."""
-        with self._storage() as (system, path):
+        with self.storage() as (system, path):
             temporary = self._temporary(system, path)
             system.pipe_file(temporary, b"")
             system.rm_file(temporary)
@@ -186,7 +186,7 @@ class Address:
 
         content (bytes | Path): The content, or a file that has it.
         """
-        with self._storage() as (system, path):
+        with self.storage() as (system, path):
             target = path if self._in_object_store else self._temporary(system, path)
             if isinstance(content, bytes):
                 system.pipe_file(target, content)
@@ -205,7 +205,7 @@ class Address:
     def unlink(self, missing_ok: bool = True) -> None:
         """Remove the file, if there is one."""
         if self.is_file():  # some storages have another error for a file that is not there
-            with self._storage() as (system, path):
+            with self.storage() as (system, path):
                 system.rm_file(path)
 
     def check_folder(self) -> None:
@@ -243,7 +243,7 @@ class Address:
         note = {"made_by": "spacy-spanrel", "files": sorted({*files, *old})}
         (self / _NOTE).write(json.dumps(note, indent=0).encode())
         (self / MARKER).unlink()
-        with self._storage() as (system, path):
+        with self.storage() as (system, path):
             paths = [f"{path}/{name}" for name in old]
             if paths and self._in_object_store:
                 system.rm(paths)  # many at once

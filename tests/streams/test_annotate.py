@@ -20,7 +20,8 @@ from spacy_spanrel import get_answers, get_relations, set_entities, set_relation
 from spacy_spanrel.converters import ConversionError, get_orig_id
 from spacy_spanrel.files import MARKER
 from spacy_spanrel.streams import annotate, writers
-from spacy_spanrel.streams.progress import Progress, Workplace, beside, model_fingerprint
+from spacy_spanrel.streams.progress import Progress, Workplace, model_fingerprint
+from spacy_spanrel.streams.storage import beside
 
 from ..util import names, tree
 from .util import (

@@ -181,12 +181,14 @@ def test_a_kill_at_any_step_of_the_upload(source, tmp_path, work, name):
             there = tree(tmp_path / "storage") if (tmp_path / "storage").exists() else {}
             if name in there:  # a file is the old one or the new one
                 assert there[name] in (before.get(name), expected[name])
-            if f"x/{MARKER}" in there:  # a folder with its marker has all files of one run
-                for whole in (before, expected):
-                    if there[f"x/{MARKER}"] == whole.get(f"x/{MARKER}"):
-                        assert {k: there.get(k) for k in whole if "/" in k} == {
-                            k: v for k, v in whole.items() if "/" in k
-                        }
+            if marker := there.get(
+                f"x/{MARKER}"
+            ):  # a folder with its marker has all files of one run
+                (whole,) = (run for run in (before, expected) if run.get(f"x/{MARKER}") == marker)
+                visible = {file for file in there if "/." not in file} & {*old, *expected}
+                assert {f: there[f] for f in visible if "/" in f} == {
+                    f: data for f, data in whole.items() if "/" in f and "/." not in f
+                }
             # The same command again. If the run was killed when all was done, it says that OUTPUT exists.
             with suppress(FileExistsError):
                 upload()
@@ -347,7 +349,7 @@ def test_killed_shards_go_on(source, tmp_path, work):
 
 
 def test_storages_that_refuse(source, tmp_path, work, monkeypatch):
-    def begin(self: Disk) -> None:
+    def begin(self: Disk, *_: str) -> None:
         raise PermissionError("Access Denied")
 
     missing = {"class": "no_such_package.System", "err": "Install no_such_package"}
@@ -357,6 +359,9 @@ def test_storages_that_refuse(source, tmp_path, work, monkeypatch):
     with pytest.raises(OSError, match=r"E_SR972.*sps://b/x\.jsonl.*[Pp]rotocol"):
         annotate("no_such_pipeline", source, "sps://b/x.jsonl", work=work)
     monkeypatch.setattr(Disk, "begin", begin)
+    monkeypatch.setattr(Disk, "isdir", begin)
+    with pytest.raises(OSError, match=r"E_SR972\] 'disk:///in'.*Access Denied"):
+        annotate("no_such_pipeline", "disk:///in", tmp_path / "x.jsonl")
     with pytest.raises(OSError, match=r"E_SR972\] 'disk://.*/x\.jsonl'.*Access Denied"):
         annotate("no_such_pipeline", source, f"disk://{tmp_path}/x.jsonl", work=work)
     assert not work.exists() or names(work) == []
