@@ -703,7 +703,8 @@ class Errors:
     E968 = (
         "[E_SR968] The shards of '{folder}' cannot be merged. Found: {found}. Expected: the complete "
         "JSON lines or Parquet of every shard, all of one input, pipeline and settings. Run what is "
-        "missing with 'annotate ... --shard K/N' first; what is complete is not annotated again."
+        "missing with 'annotate ... --shard K/N' first; what is complete is not annotated again. "
+        "What differs can be replaced with --force."
     )
     E969 = (
         "[E_SR969] A worker of Ray could not be started, or was lost, and {n} more tries with its batch "

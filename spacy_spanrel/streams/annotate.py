@@ -52,9 +52,9 @@ from .progress import (
 from .readers import ReadSettings, Source, Unit, find_source
 from .records import ResultKeys
 from .review import REPORT, ReviewSettings, lower_thresholds
-from .rows import ERROR_KEYS, BadRow, Row
+from .rows import BadRow, Row
 from .schema import import_pyarrow
-from .shards import ERRORS_ENDING, Shard, ShardBy, save_counts, shard_path
+from .shards import ERRORS_ENDING, Shard, ShardBy, check_errors_file, save_counts, shard_path
 from .storage import Address, Output, beside, is_address, local_path
 from .workers import Batch, Engine, Processes
 from .writers import SUFFIXES, ReviewWriter, Writer, check_output_format, is_folder, make_writer
@@ -202,6 +202,8 @@ def annotate(
     if review is not None:
         _check_review(target, output_format, bool(shard), bool(devices) or engine == "ray")
         output_format = "spacy"
+    if shard is None and shard_by != "rows":
+        raise argument_error("--shard-by", repr(shard_by), "with it, --shard K/N")
     files = find_source(source, input_format)
     share = Shard() if shard is None else Shard.parse(shard, shard_by)
     if shard is None:
@@ -226,7 +228,7 @@ def annotate(
         else:
             nlp = _load(model)
             writer = ReviewWriter(workplace, review, ResultKeys.of(nlp).relations)
-        _check_errors_file(errors_path)
+        check_errors_file(errors_path)
         if restart:
             workplace.clear()
         saved = Progress.load(workplace.progress_path)
@@ -451,7 +453,7 @@ class _Run:
     def _publish_errors(self) -> None:
         """Give the file of errors its name, or remove that of an earlier run; can be repeated."""
         self.errors.close()
-        _check_errors_file(self.errors_path)
+        check_errors_file(self.errors_path)
         path = self.errors.path
         if path.exists() and path.stat().st_size:
             if isinstance(self.errors_path, Path):
@@ -716,18 +718,3 @@ def _check_address(source: str | Path, files: Source, output: Address, as_folder
         output.check_folder()
     elif output.is_dir():
         raise FileExistsError(Errors.E953.format(path=output, found="folder", expected="file"))
-
-
-def _check_errors_file(path: Output) -> None:
-    """Refuse to replace a file that has the name of our file of errors, but is none."""
-    try:
-        if isinstance(path, Path) and path.is_symlink():
-            raise ValueError("a symbolic link")
-        with path.open("rb") as file:
-            line = file.readline()
-        if line and not set(json.loads(line)) >= ERROR_KEYS:
-            raise ValueError("other lines")
-    except FileNotFoundError:
-        return
-    except (OSError, ValueError, TypeError) as error:
-        raise FileExistsError(Errors.E955.format(path=path, found=str(error))) from error

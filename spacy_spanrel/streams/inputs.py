@@ -122,7 +122,7 @@ def find_files(source: str | Path, input_format: str | None) -> tuple[str, list[
     kind, files = _find_remote(str(source)) if is_address(source) else _find_local(Path(source))
     if not files and kind == "file":
         raise Place(str(source)).error(
-            Errors.E601, found="no such file", expected="a file or folder"
+            Errors.E601, found="no such file or folder", expected="a file or folder"
         )
     if not files and kind == "pattern":
         raise argument_error("INPUT", f"'{source}', which fits no file", "a pattern of file names")
@@ -138,10 +138,11 @@ def find_files(source: str | Path, input_format: str | None) -> tuple[str, list[
             )
         return chosen, files
     if input_format is None and len(formats) != 1:
+        listed = f"files of {len(formats)} formats ({', '.join(formats)})"
+        listed = listed if formats else "no file of a known format"
         raise argument_error(
             "INPUT",
-            found=f"the {kind} '{source}' with files of {len(formats)} known formats "
-            f"({', '.join(formats) or 'none'})",
+            found=f"the {kind} '{source}' with {listed}",
             expected="files of one format, or --input-format",
         )
     chosen = input_format or formats[0]

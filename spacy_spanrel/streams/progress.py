@@ -357,8 +357,8 @@ def _samples(folder: Path) -> Iterator[bytes]:
                     yield file.read(_SAMPLE)
 
 
-def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Say in words how two fingerprints differ; "" if they do not."""
+def difference(old: dict[str, Any], new: dict[str, Any], where: str = "now") -> str:
+    """Say in words how two fingerprints differ; "" if they do not. where (str): Word for the new one."""
     changes = []
     if old.get("input") != new["input"]:
         before, now = (
@@ -367,11 +367,11 @@ def difference(old: dict[str, Any], new: dict[str, Any]) -> str:
         )
         if before == now:
             now = "as much, but changed since"
-        changes.append(f"the input ({before}; now {now})")
+        changes.append(f"the input ({before}; {where} {now})")
     if old.get("model") != new["model"]:
         changes.append("the pipeline")
     settings = old.get("settings") or {}
     for name, value in new["settings"].items():
         if settings.get(name) != value:
-            changes.append(f"{name} = {settings.get(name)!r} (now {value!r})")
+            changes.append(f"{name} = {settings.get(name)!r} ({where} {value!r})")
     return ", ".join(changes)

@@ -28,7 +28,8 @@ from ..errors import Errors
 from ..files import check_output, open_whole, write_whole
 from ..reading import argument_error
 from .inputs import InputFile
-from .progress import COUNTS, Progress
+from .progress import COUNTS, Progress, difference
+from .rows import ERROR_KEYS
 from .schema import import_pyarrow
 from .storage import ENDING, Address, Output, beside, is_address, local_path
 from .writers import compress, compression
@@ -101,6 +102,24 @@ def errors_path(output: Output) -> Output:
     return output.with_name(f"_{_stem(output.name)[0]}{ERRORS_ENDING}")
 
 
+def check_errors_file(path: Output) -> None:
+    """Refuse to replace a file that has the name of our file of errors, but is none.
+
+    RAISES (FileExistsError): If it is something else.
+    """
+    try:
+        if isinstance(path, Path) and path.is_symlink():
+            raise ValueError("a symbolic link")
+        with path.open("rb") as file:
+            line = file.readline()
+        if line and not set(json.loads(line)) >= ERROR_KEYS:
+            raise ValueError("other lines")
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError) as error:
+        raise FileExistsError(Errors.E955.format(path=path, found=str(error))) from error
+
+
 def _stem(name: str) -> tuple[str, str]:
     """Divide the name of a shard's output into that of the shard and the suffix, such as ".jsonl.gz"."""
     stem, dot, suffix = name.partition(".")
@@ -149,7 +168,7 @@ def merge(
         the shards and for the merged file.
     RETURNS (tuple[Output, dict[str, Any]]): The file, and the counts of all shards together.
     RAISES (ValueError): If a shard is missing, or some have another input, pipeline or settings.
-    RAISES (FileExistsError): If the file exists.
+    RAISES (FileExistsError): If the file exists, or its file of failed rows is something else.
     """
     folder = local_path(folder)
     place: Output = Address.parse(str(folder)) if is_address(folder) else Path(folder).resolve()
@@ -162,11 +181,15 @@ def merge(
         check_output(target, str(place))
     if target.exists() and not force:
         raise FileExistsError(Errors.E920.format(output=target))
+    check_errors_file(beside(target, ERRORS_ENDING))
     if isinstance(place, Path):
         _merge_files(shards, place, beside(place, suffix))
     else:
         _merge_copies(shards, place, beside(place, suffix), Path(work))
-    return target, {name: sum(shard[name] for shard in shards) for name in COUNTS}
+    counts = {name: sum(shard[name] for shard in shards) for name in COUNTS}
+    if not counts["failed"]:
+        beside(target, ERRORS_ENDING).unlink(missing_ok=True)  # of an earlier merge
+    return target, counts
 
 
 def _merge_copies(
@@ -209,34 +232,42 @@ def _merge_files(shards: Sequence[dict[str, Any]], folder: Path, target: Path) -
 
 def _find_shards(folder: Output) -> list[dict[str, Any]]:
     """Return the counts of all shards of a folder, in order."""
-    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if not folder.is_dir():
+        raise _not_merged(folder, "a file" if folder.exists() else "no such folder")
+    names = sorted(path.name for path in folder.iterdir())
     counts = {int(match[2]) for match in map(_NAME.fullmatch, names) if match}
     if len(counts) != 1:
-        what = f"shards of {sorted(counts)} in all" if counts else "no complete shard"
+        divisions = " and ".join(f"K/{count}" for count in sorted(counts))
+        what = f"shards {divisions}" if counts else "no complete shard"
         raise _not_merged(folder, what)
     (count,) = counts
     shards, missing = [], []
     for index in range(1, count + 1):
         stem = f"{index:05d}-of-{count:05d}"
         outputs = [n for n in names if _stem(n)[0] == stem and not n.endswith(ENDING)]
-        shard = load_counts(folder / outputs[0]) if len(outputs) == 1 else None
-        if shard is None:
+        found = [load_counts(folder / output) for output in outputs]
+        # An output of another format may be left of an earlier run: the counts name theirs.
+        complete = [
+            shard for shard, n in zip(found, outputs, strict=True) if shard and shard["output"] == n
+        ]
+        shards += complete
+        if not complete:
             missing.append(str(index))
-        else:
-            shards.append(shard)
     if missing:
         more = ", ..." if len(missing) > 10 else ""
         raise _not_merged(folder, f"no complete shard {', '.join(missing[:10])}{more} of {count}")
-    kinds = {json.dumps(_common(shard), sort_keys=True) for shard in shards}
-    if len(kinds) > 1:
-        raise _not_merged(folder, "shards with another input, pipeline or settings than others")
+    first = _common(shards[0])
+    for index, shard in enumerate(shards[1:], start=2):
+        if changed := difference(first, _common(shard), f"in shard {index}"):
+            raise _not_merged(folder, f"in shard 1, {changed}")
     return shards
 
 
 def _common(shard: dict[str, Any]) -> dict[str, Any]:
-    fingerprint = dict(shard["fingerprint"])
-    settings = {k: v for k, v in fingerprint.pop("settings").items() if k != "shard"}
-    return {**fingerprint, **settings, "by": shard["by"]}
+    """Return the fingerprint of a shard without its number."""
+    settings = {**shard["fingerprint"]["settings"], "shard-by": shard["by"]}
+    del settings["shard"]
+    return {**shard["fingerprint"], "settings": settings}
 
 
 def _not_merged(folder: Output, found: str) -> ValueError:

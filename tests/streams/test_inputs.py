@@ -84,7 +84,7 @@ def test_patterns(tmp_path, monkeypatch):
     assert names == ["a/1.txt", "b/1.txt"]
     with pytest.raises(ConversionError, match=r"\*\.csv', which fits no file"):
         find_source("*.csv", None)
-    with pytest.raises(ConversionError, match="pattern.*formats"):
+    with pytest.raises(ConversionError, match="pattern.*no file of a known format"):
         find_source("b/*.log", None)
     # A name that only looks like a pattern is the file.
     Path("[ab].txt").write_text("brackets")

@@ -138,23 +138,51 @@ def test_what_cannot_be_merged(source, tmp_path, ruler):
     def shard(k, n, **settings):
         annotate(ruler, source, tmp_path / "out", shard=f"{k}/{n}", **settings)
 
-    for folder in (tmp_path / "nowhere", source):
-        with pytest.raises(ValueError, match="E_SR968.*no complete shard"):
+    for folder, found in (
+        (tmp_path / "nowhere", "no such folder"),
+        (source / "a.jsonl", "a file"),
+        (source, "no complete shard"),
+    ):
+        with pytest.raises(ValueError, match=f"E_SR968.*Found: {found}"):
             merge_shards(folder)
     shard(2, 3)
     with pytest.raises(ValueError, match="no complete shard 1, 3 of 3"):
         merge_shards(tmp_path / "out")
     shard(1, 3, max_chars=1000)
     shard(3, 3)
-    with pytest.raises(ValueError, match="another input, pipeline or settings"):
+    with pytest.raises(ValueError, match=r"in shard 1, max-chars = 1000 \(in shard 2 1000000\)"):
         merge_shards(tmp_path / "out")
     shard(1, 2)
-    with pytest.raises(ValueError, match=r"shards of \[2, 3\]"):
+    with pytest.raises(ValueError, match="Found: shards K/2 and K/3"):
         merge_shards(tmp_path / "out")
     annotate(ruler, source, tmp_path / "docs", shard="1/1", output_format="spacy")
     assert len(read_docs(tmp_path / "docs" / "00001-of-00001.spacy")) == 40
     with pytest.raises(ValueError, match=r"\.spacy files, which spaCy reads"):
         merge_shards(tmp_path / "docs")
+
+
+def test_an_output_of_another_format_is_passed_by(source, tmp_path, ruler):
+    for kind in ("parquet", "jsonl"):
+        annotate(ruler, source, tmp_path / "out", shard="2/2", output_format=kind)
+    annotate(ruler, source, tmp_path / "out", shard="1/2", output_format="parquet")
+    with pytest.raises(ValueError, match=r"output-format = 'parquet' \(in shard 2 'jsonl'\)"):
+        merge_shards(tmp_path / "out")
+    annotate(ruler, source, tmp_path / "out", shard="1/2")
+    assert merge_shards(tmp_path / "out").output == tmp_path / "out.jsonl"
+
+
+def test_merging_removes_the_failed_rows_of_an_earlier_merge(source, tmp_path, ruler):
+    annotate(rules("raise_on_boom"), source, tmp_path / "out", shard="1/1")
+    errors = merge_shards(tmp_path / "out").errors
+    annotate(ruler, source, tmp_path / "out", shard="1/1", force=True)
+    content = errors.read_bytes()
+    errors.write_text("notes\n")
+    with pytest.raises(FileExistsError, match="E_SR955"):
+        merge_shards(tmp_path / "out", force=True)
+    assert errors.read_text() == "notes\n"
+    errors.write_bytes(content)
+    assert merge_shards(tmp_path / "out", force=True).errors is None
+    assert names(tmp_path) == ["in", "out", "out.jsonl"]
 
 
 @pytest.mark.parametrize("text", ["3", "0/2", "3/2", "a/b", "-1/2", "1/2/3", ""])
@@ -169,8 +197,9 @@ def test_wrong_places_for_shards(ruler, source, tmp_path):
     for output in (tmp_path / "x.jsonl", tmp_path / "file"):
         with pytest.raises(ConversionError, match="a folder for all shards"):
             annotate(ruler, source, output, shard="1/2")
-    with pytest.raises(ConversionError, match="--shard-by"):
-        annotate(ruler, source, tmp_path / "out", shard="1/2", shard_by="hash")
+    for shard, by in (("1/2", "hash"), (None, "files")):
+        with pytest.raises(ConversionError, match="--shard-by"):
+            annotate(ruler, source, tmp_path / "out", shard=shard, shard_by=by)
 
 
 def test_more_shards_than_files(ruler, source, tmp_path):
