@@ -603,15 +603,16 @@ def main() -> None:
         pipe_job(model, source, int(part))
         return
     torch.set_num_threads(1)
+    plugin = tempfile.TemporaryDirectory()  # Spark's workers outlive a section
+    add_plugin(Path(plugin.name))
     for section in args.sections:
         with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            add_plugin(folder / "plugin")
-            for row in SECTIONS[section](args, folder):
+            for row in SECTIONS[section](args, Path(name)):
                 row = {"section": section, "processor": processor(), **row}
                 show(row)
                 if args.append:
                     write_rows(args.append, [row], "a")
+    plugin.cleanup()
 
 
 def add_plugin(folder: Path) -> None:
