@@ -42,17 +42,8 @@ def annotate_cli(
         typer.Option(
             "--input-format",
             "-i",
-            help="Needed if the suffix does not tell",
+            help="Format of INPUT, if the suffix does not tell",
             **one_of(INPUT_FORMATS),
-        ),
-    ] = None,
-    output_format: Annotated[
-        str | None,
-        typer.Option(
-            "--output-format",
-            "-o",
-            help="Needed if the suffix does not tell",
-            **one_of(OUTPUT_FORMATS),
         ),
     ] = None,
     text_key: Annotated[
@@ -71,27 +62,15 @@ def annotate_cli(
         str | None,
         typer.Option("--delimiter", "-d", help="CSV: delimiter of fields (comma; tab in .tsv)"),
     ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option("--batch-size", "-b", min=1, help="Texts that are annotated together"),
-    ] = None,
-    chunk_size: Annotated[
-        int,
+    output_format: Annotated[
+        str | None,
         typer.Option(
-            "--chunk-size", "-c", min=1, help="Most rows committed together; most Docs in a shard"
+            "--output-format",
+            "-o",
+            help="Format of OUTPUT, if the suffix does not tell",
+            **one_of(OUTPUT_FORMATS),
         ),
-    ] = CHUNK_SIZE,
-    n_process: Annotated[
-        int,
-        typer.Option("--n-process", "-n", help="Processes that annotate; -1: one for each core"),
-    ] = 1,
-    gpu_id: GpuId = -1,
-    components: Annotated[
-        str, typer.Option("--components", help="Run only these components, separated by commas")
-    ] = "",
-    disable: Annotated[
-        str, typer.Option("--disable", help="Do not run these components, separated by commas")
-    ] = "",
+    ] = None,
     entities: Annotated[
         bool,
         typer.Option(
@@ -100,6 +79,12 @@ def annotate_cli(
             help="Also write relations between entities, named by the best mentions of their clusters",
         ),
     ] = False,
+    components: Annotated[
+        str, typer.Option("--components", help="Run only these components, separated by commas")
+    ] = "",
+    disable: Annotated[
+        str, typer.Option("--disable", help="Do not run these components, separated by commas")
+    ] = "",
     max_chars: Annotated[
         int | None,
         typer.Option(
@@ -108,12 +93,59 @@ def annotate_cli(
             help="Longer texts are failed rows (if not given, the pipeline's max_length)",
         ),
     ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option("--batch-size", "-b", min=1, help="Texts that are annotated together"),
+    ] = None,
+    chunk_size: Annotated[
+        int,
+        typer.Option(
+            "--chunk-size",
+            "-c",
+            min=1,
+            help="Most rows saved at once, and most in each file of a folder",
+        ),
+    ] = CHUNK_SIZE,
+    n_process: Annotated[
+        int,
+        typer.Option(
+            "--n-process",
+            "-n",
+            help="Processes of this machine that annotate; -1: one for each core",
+        ),
+    ] = 1,
+    gpu_id: GpuId = -1,
+    devices: Annotated[
+        str,
+        typer.Option(
+            "--devices", help="One process for each of these devices, such as cuda:0,cuda:1"
+        ),
+    ] = "",
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="Processes of this machine, or Ray", **one_of(ENGINES)),
+    ] = "local",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", min=1, help="Workers of Ray (if not given, as many as it has room for)"
+        ),
+    ] = None,
+    gpus_per_worker: Annotated[
+        float, typer.Option("--gpus-per-worker", min=0, help="GPUs of each worker of Ray")
+    ] = 0,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            "--address", help="Ray cluster (if not given, the one running here, or a new one)"
+        ),
+    ] = None,
     max_errors: Annotated[
         int | None,
         typer.Option(
             "--max-errors",
             min=0,
-            help="Stop when more rows have failed (if not given, when a whole chunk has)",
+            help="Stop when more rows than this have failed (if not given, when all of a chunk have)",
         ),
     ] = None,
     strict: Annotated[
@@ -148,7 +180,7 @@ def annotate_cli(
         str,
         typer.Option(
             "--shard-by",
-            help="Shares are of rows (each run reads everything), or of whole files",
+            help="Divide rows (each run reads the whole input), or whole files",
             **one_of(get_args(ShardBy)),
         ),
     ] = "rows",
@@ -157,32 +189,8 @@ def annotate_cli(
         typer.Option(
             "--merge",
             metavar="FOLDER",
-            help="Put the shares in a folder together in FOLDER.jsonl or FOLDER.parquet; no arguments",
-        ),
-    ] = None,
-    devices: Annotated[
-        str,
-        typer.Option(
-            "--devices", help="One process for each of these devices, such as cuda:0,cuda:1"
-        ),
-    ] = "",
-    engine: Annotated[
-        str,
-        typer.Option("--engine", help="Processes of this machine, or Ray", **one_of(ENGINES)),
-    ] = "local",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", min=1, help="Workers of Ray (if not given, as many as it has room for)"
-        ),
-    ] = None,
-    gpus_per_worker: Annotated[
-        float, typer.Option("--gpus-per-worker", min=0, help="GPUs of each worker of Ray")
-    ] = 0,
-    address: Annotated[
-        str | None,
-        typer.Option(
-            "--address", help="Ray cluster (if not given, the one running here, or a new one)"
+            help="Put the shares in FOLDER together in FOLDER.jsonl or FOLDER.parquet; without MODEL, "
+            "INPUT and OUTPUT",
         ),
     ] = None,
     review: Annotated[
@@ -190,13 +198,13 @@ def annotate_cli(
         typer.Option(
             "--review",
             metavar="LOW HIGH",
-            help="Divide by the scores of relations: kept from HIGH on, dropped below LOW, else to be "
-            "corrected",
+            help="Divide texts for correction by the scores of relations: kept from HIGH on, dropped "
+            "below LOW, doubtful between",
         ),
     ] = None,
     review_size: Annotated[
         int,
-        typer.Option("--review-size", min=1, help="Most texts that --review puts in order"),
+        typer.Option("--review-size", min=1, help="Most texts in doubtful.spacy of --review"),
     ] = REVIEW_SIZE,
     quiet: Quiet = False,
 ) -> None:
@@ -212,11 +220,13 @@ def annotate_cli(
     INPUT: text (.txt; each line is a text or, with --unit file, each file), jsonl (objects with the
     text or "tokens", and perhaps "id" and "questions"; other keys are kept), csv (with a header),
     parquet (columns are such keys), json (a list of texts, lists of tokens and objects, as for SpERT),
-    spacy (Docs; each file is loaded as a whole). OUTPUT: jsonl (perhaps with .gz or .zst behind it),
+    spacy (Docs; each file is loaded as a whole).
+
+    OUTPUT: jsonl (perhaps with .gz or .zst behind it),
     parquet (other keys are JSON in "meta"; for a name that ends with a slash, a folder of files with
     --chunk-size rows each, which programs read as one data set), spacy (one .spacy file, put together in
     memory, up to 10 million tokens; or, for a name without suffix and --output-format spacy, a folder of
-    shards).
+    files).
 
     Several files are one input, in the order of their names. Files that end in .gz or .zst are
     decompressed while they are read. Addresses belong to fsspec; it says which package a storage needs.

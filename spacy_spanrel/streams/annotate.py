@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import spacy
+import torch
 from spacy.language import Language
 from tqdm import tqdm
 
@@ -673,6 +674,15 @@ def _check_engine(
     if sum((n_process != 1, bool(devices), engine == "ray")) > 1:
         found = "more than one of them"
         raise argument_error("--n-process, --devices, --engine ray", found, "one of them")
+    for device in devices:
+        try:
+            kind = torch.device(device)
+        except RuntimeError:
+            kind = None
+        n_gpus = torch.cuda.device_count()
+        if kind is None or (kind.type == "cuda" and (kind.index or 0) >= n_gpus):
+            expected = f"devices of torch, such as cpu or cuda:0 (this machine has {n_gpus} GPUs)"
+            raise argument_error("--devices", repr(device), expected)
     if devices or engine == "ray":
         find_pipeline(model)  # type: ignore[arg-type]
     if engine == "ray":

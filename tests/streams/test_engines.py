@@ -77,6 +77,8 @@ def test_work_is_submitted_behind_the_chunk_that_is_waited_for(path, tmp_path, m
         ({"gpus_per_worker": 1}, "--engine.*'ray', to which"),
         ({"address": "auto"}, "--engine.*'ray', to which"),
         ({"devices": ["cpu"], "n_process": 2}, "one of them"),
+        ({"devices": ["cpu", "gpu"]}, "--devices.*'gpu'"),
+        ({"devices": ["cuda:99"]}, "--devices.*'cuda:99'"),
         ({"devices": ["cpu"], "engine": "ray"}, "one of them"),
         ({"engine": "ray", "workers": 0}, "--workers.*greater than 0"),
     ],
