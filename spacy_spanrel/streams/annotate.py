@@ -237,7 +237,7 @@ def annotate(
             saved.stage == UPLOADING or (saved.stage == MERGED and writer.published)
         )
         complete = None if shard is None or saved else shards.load_counts(target)
-        if not (force or restart or done or complete) and target.exists():
+        if not (force or restart or done or complete) and writer.taken:
             raise FileExistsError(Errors.E920.format(output=target))
         if isinstance(target, Address):
             target.probe()
@@ -440,7 +440,7 @@ class _Run:
         """Give all files their names, and remove the folder of the run; can be repeated."""
         output, done = self.workplace.output, self.progress
         ours = self.replace or self.writer.published or done.stage == UPLOADING
-        if not ours and output.exists():
+        if not ours and self.writer.taken:
             raise FileExistsError(Errors.E920.format(output=output))  # it came while we worked
         if isinstance(output, Address):
             done.stage = UPLOADING

@@ -81,6 +81,11 @@ class Writer:
         """Put the output together in the folder of the run; can be repeated."""
 
     @property
+    def taken(self) -> bool:
+        """Whether there is something where the output is to be."""
+        return self.output.exists()
+
+    @property
     def published(self) -> bool:
         """Whether the output that was built has its name already."""
         return not self.ready.exists()
@@ -257,6 +262,12 @@ class _FolderWriter(_PartsWriter):
     def __init__(self, *settings: Any):
         super().__init__(*settings)
         self.ready = self.workplace.parts_path
+
+    @property
+    def taken(self) -> bool:
+        if isinstance(self.output, Path) and self.output.is_dir():
+            return any(self.output.iterdir())  # an empty folder may have been made for the output
+        return super().taken
 
     def build(self) -> None:
         mark_folder(self.ready)

@@ -498,6 +498,15 @@ def test_folders_of_shards_are_replaced_whole(ruler, tmp_path, out, kind):
     assert (out / "x" / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.parametrize("kind", ["spacy", "parquet"])
+def test_an_empty_folder_is_no_output_yet(ruler, tmp_path, out, kind):
+    source = write_jsonl(tmp_path / "in.jsonl", numbered(2))
+    (out / "x").mkdir()
+    annotate(ruler, source, f"{out}/x/", output_format=kind)
+    assert names(out / "x") == [MARKER, f"000000.{kind}"]
+    assert names(out) == ["x"]
+
+
 @pytest.fixture
 def begun(ruler, tmp_path, out):
     """Return an input, and an output of which some rows are done."""
