@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import spacy
-import torch
 from spacy.language import Language
 from tqdm import tqdm
 
@@ -674,6 +673,18 @@ def _check_engine(
     if sum((n_process != 1, bool(devices), engine == "ray")) > 1:
         found = "more than one of them"
         raise argument_error("--n-process, --devices, --engine ray", found, "one of them")
+    if devices:
+        _check_devices(devices)
+    if devices or engine == "ray":
+        find_pipeline(model)  # type: ignore[arg-type]
+    if engine == "ray":
+        import_ray()
+
+
+def _check_devices(devices: Sequence[str]) -> None:
+    """Refuse devices that torch does not know, or that this machine does not have."""
+    import torch  # here, because the commands are imported without torch, too
+
     for device in devices:
         try:
             kind = torch.device(device)
@@ -683,10 +694,6 @@ def _check_engine(
         if kind is None or (kind.type == "cuda" and (kind.index or 0) >= n_gpus):
             expected = f"devices of torch, such as cpu or cuda:0 (this machine has {n_gpus} GPUs)"
             raise argument_error("--devices", repr(device), expected)
-    if devices or engine == "ray":
-        find_pipeline(model)  # type: ignore[arg-type]
-    if engine == "ray":
-        import_ray()
 
 
 def _check_output(

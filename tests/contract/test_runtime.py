@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from threading import get_ident
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -197,6 +198,7 @@ def test_batches_are_divided_among_threads(component: str, quantized: Language) 
 
     def noted(*inputs: Any) -> Any:
         threads.append((get_ident(), torch.get_num_threads(), torch.is_grad_enabled()))
+        sleep(0.05)  # so that one thread alone cannot do all
         return outputs(*inputs)
 
     graph.outputs = noted  # type: ignore[method-assign]

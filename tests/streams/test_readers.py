@@ -428,7 +428,7 @@ def test_format_by_name_or_option(save):
         ("x.md", [], None, r"x\.md"),
         ("x.md", ["x.md"], "xml", "'xml'.*jsonl"),
         ("in", ["in/a.txt", "in/b.jsonl"], None, "jsonl, text"),
-        ("in", ["in/a.md"], None, "none"),
+        ("in", ["in/a.md"], None, "no file of a known format"),
         ("in", ["in/a.txt"], "csv", "without 'csv' files"),
     ],
 )

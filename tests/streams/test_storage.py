@@ -320,7 +320,7 @@ def test_shards(source, tmp_path, memory, work, kind, by):
 
 
 def test_shards_that_are_missing_or_others(ruler, source, memory, work):
-    with pytest.raises(ValueError, match=f"E_SR968.*{memory}/x.*no complete shard"):
+    with pytest.raises(ValueError, match=f"E_SR968.*{memory}/x.*no such folder"):
         merge_shards(f"{memory}/x", work=work)
     annotate(ruler, source, f"{memory}/x", shard="2/2", work=work)
     with pytest.raises(ValueError, match="no complete shard 1 of 2"):
