@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -707,7 +706,7 @@ def _check_output(
     check_output(output, source, model, *(file.path for file in files.files if not file.system))
     folder = Path(source)
     if is_pattern(source) and "**" in str(source) and not is_address(source):
-        folder = pattern_root(folder)
+        folder = Path(pattern_root(str(source)))
     if folder.is_dir() and folder.resolve() in output.resolve().parents:
         raise argument_error("OUTPUT", f"'{output}'", f"a place outside of the input '{source}'")
     if as_folder:
@@ -726,7 +725,8 @@ def _check_address(source: str | Path, files: Source, output: Address, as_folder
         if file.path.startswith(f"{address}/"):
             raise ValueError(Errors.E952.format(output=output, where="holds", input=file.path))
     if is_address(source):
-        folder = Address(re.split(r"/[^/]*\*\*", str(source))[0].rstrip("/"))
+        root = pattern_root(str(source)) if "**" in str(source) else str(source)
+        folder = Address(root.rstrip("/"))
         if address.startswith(f"{folder.canonical}/") and folder.is_dir():
             raise argument_error(
                 "OUTPUT", f"'{output}'", f"a place outside of the input '{source}'"

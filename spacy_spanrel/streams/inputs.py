@@ -162,7 +162,7 @@ def find_files(source: str | Path, input_format: str | None) -> tuple[str, list[
 def _find_local(source: Path) -> tuple[str, list[InputFile]]:
     if is_pattern(source):
         matches = glob.glob(str(source), recursive=True)
-        paths, root = [Path(path) for path in matches], pattern_root(source)
+        paths, root = [Path(path) for path in matches], Path(pattern_root(str(source)))
         kind = "pattern"
     elif source.is_dir():
         paths, root, kind = list(source.rglob("*")), source, "folder"
@@ -177,18 +177,21 @@ def _find_local(source: Path) -> tuple[str, list[InputFile]]:
     return kind, files
 
 
-def pattern_root(pattern: Path) -> Path:
-    """Return the folder in front of the first part of a pattern that is no plain name."""
-    parts = pattern.parts
-    first = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return Path(*parts[:first])
+def pattern_root(pattern: str) -> str:
+    """Return the folder in front of the first part of a pattern that is no plain name.
+
+    pattern (str): Of paths, or of addresses.
+    RETURNS (str): The folder, with the slash that ends it; "" for the working directory.
+    """
+    plain: str = glob.magic_check.split(pattern, maxsplit=1)[0]  # type: ignore[attr-defined]
+    return plain[: 1 + max(plain.rfind(separator) for separator in {"/", os.sep})]
 
 
 def _find_remote(source: str) -> tuple[str, list[InputFile]]:
     with Address(source).storage() as (system, root):
         if glob.has_magic(root) and not system.exists(root):
             kind, infos = "pattern", system.glob(root, detail=True)
-            root = root[: glob.magic_check.search(root).start()].rpartition("/")[0]  # type: ignore[attr-defined]
+            root = pattern_root(root)
         elif system.isdir(root):
             kind, infos = "folder", system.find(root, detail=True)
         else:

@@ -384,6 +384,7 @@ def test_the_input_stays(ruler, source, tmp_path, memory, work):
         ("in/a/1.jsonl", "in/", "E_SR952.*holds"),
         ("in", "in/x.jsonl", "outside of the input"),
         ("in/**/*.jsonl", "in/b/x.jsonl", "outside of the input"),
+        ("in/*/**/1.jsonl", "in/b/x.jsonl", "outside of the input"),
     ):
         with pytest.raises(ValueError, match=part):
             annotate(ruler, f"{memory}/{given}", f"{memory}/{output}", force=True, work=work)
