@@ -55,6 +55,7 @@ TYPES = {
     "Located_In": ("Loc", "Loc"),
     "Kill": ("Peop", "Peop"),
 }
+ASKED: dict[str, tuple[dict[Key, float], list[Key]]] = {}  # what a reader of the command line answered
 DESCRIBED: dict[str, list[str]] = {
     "Work_For": [
         "{head:person} works for {tail:organization}.",
@@ -238,6 +239,21 @@ def score_questions(
     }
 
 
+def ask(
+    nlp: Language, docs: Sequence[Doc], folder: Path, args: argparse.Namespace, name: str
+) -> tuple[dict[Key, float], list[Key]]:
+    """Return the scores of all answers, and the pairs whose answers the reader gives. A reader that is the
+    same for all seeds is asked about the same entities once."""
+    keep = args.reader_model is not None and name != "trained"
+    if not keep or name not in ASKED:
+        scores = score_questions(nlp, docs, folder, doubtful=True)
+        given = list(score_questions(nlp, docs, folder, doubtful=False))
+        if not keep:
+            return scores, given
+        ASKED[name] = scores, given
+    return ASKED[name]
+
+
 def measure(keys: Iterable[Key], docs: Sequence[Doc]) -> Row:
     """Score predictions strictly, in percent: with boundaries and types."""
     gold = {
@@ -342,7 +358,7 @@ def run(
                 new = score_described(nlp, docs)
             else:
                 assert nlp is not None
-                new = score_questions(nlp, docs, folder, doubtful=True)
+                new, learned = ask(nlp, docs, folder, args, name)
             scores[way, name] = new
             if name == "sample":
                 tuned = best_threshold(new, sample)
@@ -350,10 +366,8 @@ def run(
                 args.keep.mkdir(parents=True, exist_ok=True)
                 path = args.keep / f"{way}_{name}_{seed}.json"
                 path.write_text(json.dumps([[*key, s] for key, s in new.items()]))
-            learned = [key for key, score in new.items() if score >= 0.5]
-            if way == "questions":
-                assert nlp is not None
-                learned = list(score_questions(nlp, docs, folder, doubtful=False))
+            if way != "questions":
+                learned = [key for key, score in new.items() if score >= 0.5]
             kinds = {"learned": learned}
             if way != "types":
                 kinds["sample"] = [key for key, score in new.items() if score >= tuned]
