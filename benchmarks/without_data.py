@@ -55,7 +55,8 @@ TYPES = {
     "Located_In": ("Loc", "Loc"),
     "Kill": ("Peop", "Peop"),
 }
-ASKED: dict[str, tuple[dict[Key, float], list[Key]]] = {}  # what a reader of the command line answered
+# What the reader of the command line answered, for each kind of entities.
+ASKED: dict[str, tuple[dict[Key, float], list[Key]]] = {}
 DESCRIBED: dict[str, list[str]] = {
     "Work_For": [
         "{head:person} works for {tail:organization}.",
@@ -174,10 +175,10 @@ def get_reader(seed: int, args: argparse.Namespace, folder: Path) -> Language:
     return squad.train_reader(recipe, folder, argparse.Namespace(**{**vars(args), "seed": seed}))
 
 
-def found_entities(gold: Sequence[Doc], seed: int, args: argparse.Namespace) -> list[Doc]:
-    """Return the sentences with the entities of a network that was trained on those of CoNLL04, without
-    its relations; they are read from the folder of --keep if they are there."""
-    path = None if args.keep is None else args.keep / f"entities_{seed}.spacy"
+def found_entities(gold: Sequence[Doc], args: argparse.Namespace) -> list[Doc]:
+    """Return the sentences with the entities of a network that was trained on those of CoNLL04 with the
+    first seed, without its relations; they are read from the folder of --keep if they are there."""
+    path = None if args.keep is None else args.keep / "entities.spacy"
     if path is not None and path.exists():
         return list(DocBin().from_disk(path).get_docs(spacy.blank("en").vocab))
     with tempfile.TemporaryDirectory() as name:
@@ -187,7 +188,7 @@ def found_entities(gold: Sequence[Doc], seed: int, args: argparse.Namespace) -> 
             for doc in docs:
                 set_relations(doc, [])
             n = write_docs(folder / f"{split}.spacy", docs)
-        of_seed = argparse.Namespace(**{**vars(args), "seed": seed})
+        of_seed = argparse.Namespace(**{**vars(args), "seed": args.seeds[0]})
         settings = {f"{conll04.PIPE}.scope": "doc"}
         nlp = fit(conll04.CONFIG, conll04.VARIANTS["best"], of_seed, folder, n, settings)
     words = [Doc(nlp.vocab, words=[token.text for token in doc]) for doc in gold]
@@ -244,13 +245,11 @@ def ask(
 ) -> tuple[dict[Key, float], list[Key]]:
     """Return the scores of all answers, and the pairs whose answers the reader gives. A reader that is the
     same for all seeds is asked about the same entities once."""
-    keep = args.reader_model is not None and name != "trained"
-    if not keep or name not in ASKED:
-        scores = score_questions(nlp, docs, folder, doubtful=True)
-        given = list(score_questions(nlp, docs, folder, doubtful=False))
-        if not keep:
-            return scores, given
-        ASKED[name] = scores, given
+    if args.reader_model is None or name not in ASKED:
+        ASKED[name] = (
+            score_questions(nlp, docs, folder, doubtful=True),
+            list(score_questions(nlp, docs, folder, doubtful=False)),
+        )
     return ASKED[name]
 
 
@@ -315,6 +314,9 @@ def without_data(args: argparse.Namespace) -> Iterator[Row]:
         for doc in spert_to_docs(ROOT / "assets" / "sample" / f"{name}.json")
     ]
     gold = list(spert_to_docs(args.data / "conll04" / "dev.json"))
+    entities: dict[str, Sequence[Doc]] = {"sample": sample, "gold": gold}
+    if args.entities == "trained":
+        entities["trained"] = found_entities(gold, args)
     encoder = Path(args.checkpoint).name
     for seed in args.seeds:
         start = time.perf_counter()
@@ -329,14 +331,14 @@ def without_data(args: argparse.Namespace) -> Iterator[Row]:
                     "seconds": round(time.perf_counter() - start),
                     "device": device_name(args.device),
                 }
-                for row in run(sample, gold, seed, args, Path(name))
+                for row in run(entities, seed, args, Path(name))
             )
 
 
 def run(
-    sample: Sequence[Doc], gold: Sequence[Doc], seed: int, args: argparse.Namespace, folder: Path
+    entities: dict[str, Sequence[Doc]], seed: int, args: argparse.Namespace, folder: Path
 ) -> Iterator[Row]:
-    """Score the ways with one seed."""
+    """Score the ways with one seed, on sentences with entities of each kind."""
     scores: dict[tuple[str, str], dict[Key, float]] = {}
     for way in args.ways:
         nlp = None
@@ -345,10 +347,7 @@ def run(
         elif way == "questions":
             nlp = get_reader(seed, args, folder)
         tuned = 0.0
-        for name in ("sample", "gold", "trained"):
-            if name == "trained" and args.entities == "gold":
-                continue
-            docs = {"sample": sample, "gold": gold}.get(name) or found_entities(gold, seed, args)
+        for name, docs in entities.items():
             if way == "types":
                 new = dict.fromkeys((key for key, *_ in candidates(docs)), 1.0)
             elif way == "both":
@@ -361,7 +360,7 @@ def run(
                 new, learned = ask(nlp, docs, folder, args, name)
             scores[way, name] = new
             if name == "sample":
-                tuned = best_threshold(new, sample)
+                tuned = best_threshold(new, docs)
             if args.keep is not None:
                 args.keep.mkdir(parents=True, exist_ok=True)
                 path = args.keep / f"{way}_{name}_{seed}.json"
@@ -380,7 +379,7 @@ def run(
                     "threshold": kind,
                     "rules": rules,
                     **({"value": tuned} if kind == "sample" else {}),
-                    **measure(keys, sample if name == "sample" else gold),
+                    **measure(keys, entities["sample" if name == "sample" else "gold"]),
                 }
 
 
