@@ -674,7 +674,7 @@ class Errors:
     E957 = (
         "[E_SR957] One of {n} worker processes was ended from outside, often because memory ran out. "
         "The committed rows are kept: the same command continues behind them. Fewer processes "
-        "(--n-process) or smaller batches (--batch-size) need less memory."
+        "(--n-process, --devices) or smaller batches (--batch-size) need less memory."
     )
 
     # Annotating Arrow tables

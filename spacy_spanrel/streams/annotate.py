@@ -402,6 +402,7 @@ class _Run:
         resumed_at = done.rows
         self.errors = AppendFile(self.workplace.errors_path)
         with ExitStack() as stack:
+            stack.callback(self._drop_if_empty)
             stack.callback(self.errors.close)
             stack.callback(self.writer.close)
             if done.stage in (WRITING, COMPLETE):
@@ -431,6 +432,11 @@ class _Run:
 
     def _save(self) -> None:
         self.progress.save(self.workplace.progress_path)
+
+    def _drop_if_empty(self) -> None:
+        """Leave nothing to continue if no row is done."""
+        if self.progress.stage == WRITING and not self.progress.rows:
+            self.workplace.clear()
 
     # The end
 

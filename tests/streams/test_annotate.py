@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import multiprocessing
 import os
@@ -411,6 +412,14 @@ def test_stop_after_too_many(tmp_path, out):
     report = annotate(nlp, source, out / "x.jsonl", chunk_size=2, max_errors=3)
     assert (report.resumed_at, report.rows, report.failed) == (7, 7, 3)
     assert names(out) == ["x.jsonl", "x.jsonl.errors.jsonl"]
+
+
+def test_an_error_before_the_first_row_leaves_nothing(ruler, tmp_path, out):
+    source = tmp_path / "in.jsonl.gz"
+    source.write_bytes(gzip.compress(b'{"text": "John"}\n' * 100)[:20])
+    with pytest.raises(ValueError, match="in.jsonl.gz"):
+        annotate(ruler, source, out / "x.jsonl")
+    assert names(out) == []
 
 
 @pytest.mark.parametrize("chunk_size", [2, 4, 5, 1000])
