@@ -161,10 +161,14 @@ def fit(
     recipe (Recipe): What differs from it.
     args (Namespace): The command line, of which device, checkpoint and seed count.
     folder (Path): A folder with `train.spacy` and `dev.spacy`.
-    n_items (int): Docs in `train.spacy`, or questions for `extractive_qa`.
+    n_items (int): Docs in `train.spacy`, or questions for `extractive_qa`; unlabelled texts of the recipe
+        are added.
     settings (Mapping[str, Any]): Settings of the benchmark, which those of the recipe replace.
     RETURNS (Language): The pipeline.
     """
+    texts = recipe.settings.get("corpora.train.unlabelled")
+    if texts is not None:
+        n_items += len(DocBin().from_disk(texts))
     schedule = linear_schedule(recipe.epochs, recipe.batch, n_items, recipe.rate, recipe.head_rate)
     values = {
         "paths.train": str(folder / "train.spacy"),
