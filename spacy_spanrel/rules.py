@@ -161,7 +161,9 @@ def apply_rules(
     """
     facts: dict[_Relation, float] = {}
     for i, (label, (head, tail)) in enumerate(zip(labels.tolist(), pairs.tolist(), strict=True)):
-        if is_self is not None and is_self[i] and label in rules.no_self:
+        # A relation that implies a forbidden one is forbidden, too.
+        implied = {label, rules.inverse.get(label, label)}
+        if is_self is not None and is_self[i] and not implied.isdisjoint(rules.no_self):
             continue
         fact = (label, head, tail)
         if rules.inverse.get(label, label) < label:

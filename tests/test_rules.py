@@ -33,6 +33,7 @@ RULES = st.lists(
             ["max_tails", "parent", 2],
             ["max_heads", "child", 1],
             ["no_self", "married"],
+            ["no_self", "parent"],
             ["no_self"],
         ]
     ),
@@ -108,7 +109,7 @@ def test_the_best_relations_that_obey(
     allowed = {
         r: s
         for (r, s), same in zip(rows.items(), is_self, strict=True)
-        if not (same and r[0] in rules.no_self)
+        if not (same and rules.no_self & {r[0], rules.inverse.get(r[0])})
     }
     # A fact is a relation with its inverse, and has the better score of the two.
     facts: dict[frozenset[tuple[int, int, int]], float] = {}
@@ -147,6 +148,15 @@ def test_exact_beats_greedy() -> None:
     pairs, _, scores = apply_rules(rules, *arrays(rows))
     assert pairs.tolist() == [[0, 2], [3, 1]]
     assert scores.tolist() == [0.75, 0.75]
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_no_relation_implies_one_that_is_forbidden(label: int) -> None:
+    rules = read_rules([["inverse", "parent", "child"], ["no_self", "parent"]], LABELS)
+    assert rules is not None
+    pairs, labels, scores = arrays({(label, 0, 1): 0.5, (label, 2, 3): 0.25})
+    pairs, *_ = apply_rules(rules, pairs, labels, scores, np.asarray([True, False]))
+    assert pairs.tolist() == [[2, 3], [3, 2]]
 
 
 def test_inverse_is_added_with_the_better_score() -> None:
