@@ -25,7 +25,7 @@ from spacy.training import Example
 
 from ..annotations.answers import join_questions
 from ..annotations.clusters import numbered_prefix
-from ..annotations.relations import SCORES_ATTR, WEIGHTS_ATTR
+from ..annotations.relations import ENTITIES_KEY, SCORES_ATTR, WEIGHTS_ATTR
 from ..settings import check_settings, number, whole_number
 from .corpus import is_unlabelled
 
@@ -174,8 +174,9 @@ def join_docs(docs: Sequence[Doc], borders: bool = True) -> Doc:
 
     All annotation of tokens goes along, and all span groups: those of the same name become one, with
     their scores, questions and answers, except that coreference clusters stay apart and are numbered
-    anew. Other attributes of a group go along if they are equal in all Docs. Extension data and
-    vectors of tokens are left out.
+    anew. Entities of Docs that have them in `doc.ents` alone join the group of entities of the others.
+    Other attributes of a group go along if they are equal in all Docs. Extension data and vectors of
+    tokens are left out.
 
     docs (Sequence[Doc]): The Docs, at least one, with the same vocabulary.
     borders (bool): Whether there are sentence borders between Docs that have none themselves.
@@ -184,12 +185,17 @@ def join_docs(docs: Sequence[Doc], borders: bool = True) -> Doc:
     joined = Doc.from_docs(list(docs), exclude=["spans", "user_data", "tensor"])  # type: ignore[call-arg]
     groups: dict[str, list[tuple[SpanGroup, Doc, int]]] = defaultdict(list)
     n_numbered: dict[str, int] = defaultdict(int)
+    has_entities = any(ENTITIES_KEY in doc.spans for doc in docs)
     start = 0
     for doc in docs:
         if start and len(doc) and not borders and not doc.has_annotation("SENT_START"):
             # spaCy takes the first token of any Doc for the start of a sentence.
             joined[start].is_sent_start = None
-        for key, group in doc.spans.items():
+        spans_of = dict(doc.spans)
+        if has_entities:
+            # A Doc without this group has its entities in `doc.ents`.
+            spans_of.setdefault(ENTITIES_KEY, SpanGroup(doc, spans=list(doc.ents)))
+        for key, group in spans_of.items():
             prefix = numbered_prefix(key)
             if prefix is not None and prefix.startswith(_COREF):
                 key = f"{prefix}_{n_numbered[prefix]}"
@@ -216,7 +222,8 @@ def join_docs(docs: Sequence[Doc], borders: bool = True) -> Doc:
 
 
 def _join_attrs(groups: Sequence[SpanGroup]) -> dict[str, Any]:
-    """Join the attributes of groups: scores and weights one after the other, others if they are equal."""
+    """Join the attributes of groups: scores and weights one after the other (None and 1 for groups that
+    have none), others if they are equal."""
     first, *others = [dict(group.attrs) for group in groups]
     attrs = {
         name: value
@@ -224,16 +231,15 @@ def _join_attrs(groups: Sequence[SpanGroup]) -> dict[str, Any]:
         if name not in (SCORES_ATTR, WEIGHTS_ATTR)
         and all(repr(other.get(name)) == repr(value) for other in others)
     }
-    scores = [list(group.attrs.get(SCORES_ATTR, ())) for group in groups]
-    if any(scores):
-        attrs[SCORES_ATTR] = sum(scores, [])
-    weighted = next((g for g in groups if g.attrs.get(WEIGHTS_ATTR)), None)
-    if weighted is not None:
-        # One for each span of entities, one for two spans of relations; none if all are 1.
-        spans_each = len(weighted) // len(weighted.attrs[WEIGHTS_ATTR])
-        attrs[WEIGHTS_ATTR] = [
-            weight
-            for g in groups
-            for weight in g.attrs.get(WEIGHTS_ATTR) or [1.0] * (len(g) // spans_each)
-        ]
+    defaults: dict[str, Any] = {SCORES_ATTR: None, WEIGHTS_ATTR: 1.0}
+    for name, default in defaults.items():
+        rows = [(len(group), list(group.attrs.get(name, ()))) for group in groups]
+        # One for each span of entities, one for two spans of relations. A group may store none.
+        spans_each = next((n_spans // len(values) for n_spans, values in rows if values), 0)
+        if spans_each:
+            attrs[name] = [
+                value
+                for n_spans, values in rows
+                for value in values or [default] * (n_spans // spans_each)
+            ]
     return attrs

@@ -116,6 +116,27 @@ def test_all_annotation_goes_along(parts):
         assert joined.text[answer.start_char : answer.end_char] == answer.text
 
 
+@pytest.mark.parametrize("without", [0, 1])
+def test_annotation_without_scores_or_without_a_group_of_entities(without):
+    """A text that people annotated, and one that a component did: the groups of the former have no scores,
+    and its entities may be in `doc.ents` alone."""
+    parts = []
+    for number in range(2):
+        doc = Doc(NLP.vocab, ["Ann", "knows", "Bo"])
+        doc.ents = [Span(doc, 0, 1, label="Per"), Span(doc, 2, 3, label="Per")]
+        set_relations(doc, [Relation(*doc.ents, "knows", 0.25)])
+        if number == without:
+            doc.spans["relations"].attrs = {}
+        else:
+            set_entities(doc, list(doc.ents), [0.5, 0.5])
+        parts.append(doc)
+    joined = join_docs(parts)
+    scores = [None, 0.25] if without == 0 else [0.25, None]
+    assert [relation.score for relation in get_relations(joined)] == scores
+    assert bounds(joined.spans["entities"]) == bounds(joined.ents)
+    assert Counter(get_entity_scores(joined)) == {None: 2, 0.5: 2}
+
+
 def test_questions_without_answers_go_along():
     parts = [Doc(NLP.vocab, ["a", "b"]), Doc(NLP.vocab, ["c"])]
     set_questions(parts[1], [("q1", "Who?")])
