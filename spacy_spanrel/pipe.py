@@ -174,6 +174,14 @@ class TorchPipe(TrainablePipe):
         """
         raise NotImplementedError
 
+    def annotation_read(self, doc: Doc) -> Sequence[Any]:
+        """Return the annotation on which `class_logits` depends, besides tokens and sentence borders.
+
+        doc (Doc): A Doc.
+        RETURNS (Sequence[Any]): The annotation, in plain data; nothing unless a component says otherwise.
+        """
+        return ()
+
     def update(
         self,
         examples: Iterable[Example],

@@ -682,6 +682,11 @@ class SpanRelation(TorchPipe):
         n_labels = len(self.entity_labels), len(self.relation_labels)
         return answer_requests(heads, encoded, logits, entities, requests, *n_labels)
 
+    def annotation_read(self, doc: Doc) -> Sequence[Any]:
+        """Return the entities of a Doc, if the component takes these; arguments as in `TorchPipe`."""
+        spans = self._entities_of(doc) if self._takes_entities else []
+        return [(span.start, span.end, span.label_) for span in spans]
+
     def get_losses(
         self,
         targets: Targets,

@@ -183,10 +183,10 @@ def answer_requests(
         else:
             spans = [(start + first, end + first) for start, end in ranges]
         for start, end in spans:
-            kind = type_of.get((start, end), n_entity_types)
-            if kind == n_entity_types and n_entity_types and end - start <= all_logits.shape[1]:
+            kind = type_of.get((start, end))
+            if kind is None and n_entity_types and end - start <= all_logits.shape[1]:
                 kind = int(all_logits[start, end - start - 1, 1:].argmax())
-            rows.append((start, end, kind))
+            rows.append((start, end, n_entity_types if kind is None else kind))
         counts.append(len(spans))
     table = np.asarray(rows, dtype=np.int64).reshape(-1, 3)
     firsts = np.cumsum([0, *counts])

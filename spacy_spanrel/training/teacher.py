@@ -116,10 +116,11 @@ class Teacher:
         """Return the logits of `class_logits` of the teacher, computed or kept.
 
         items (Sequence[tuple[Doc, Any]]): As the component takes them; they are kept by the tokens and
-            sentence borders of the Doc, and by the `repr` of the rest.
+            sentence borders of the Doc, by the annotation that the teacher reads, and by the `repr` of
+            the rest.
         RETURNS (list[tuple[AnyArray, ...]]): The arrays for each item, in float16.
         """
-        keys = [_key(doc, rest) for doc, rest in items]
+        keys = [_key(doc, rest, *self.pipe.annotation_read(doc)) for doc, rest in items]
         missing = {
             key: item for key, item in zip(keys, items, strict=True) if key not in self._kept
         }
@@ -188,9 +189,10 @@ def _description(student: TorchPipe) -> str:
     return repr([student.cfg[key] for key in keys])
 
 
-def _key(doc: Doc, rest: Any) -> bytes:
+def _key(doc: Doc, *asked: Any) -> bytes:
     tokens = doc.to_array([IDX, LENGTH, SENT_START])
-    return sha256(b"\0".join([doc.text.encode(), tokens.tobytes(), repr(rest).encode()])).digest()
+    values = (repr(value).encode() for value in asked)
+    return sha256(b"\0".join([doc.text.encode(), tokens.tobytes(), *values])).digest()
 
 
 class _File:

@@ -11,7 +11,7 @@ import pytest
 import spacy
 import torch
 from spacy.language import Language
-from spacy.tokens import DocBin
+from spacy.tokens import DocBin, Span
 from spacy.util import fix_random_seed
 
 from spacy_spanrel.encoding.shim import torch_shims
@@ -195,6 +195,27 @@ def test_teachers_that_cannot_teach(
         pipe.model.attrs["max_question_length"] = 3
         with pytest.raises(ValueError, match="E_SR513"):
             learn(nlp, 1)
+
+
+@pytest.mark.parametrize("component", ["span_relation"])
+def test_a_teacher_reads_the_entities_that_a_text_has_now(
+    folder: Path, component: str, tmp_path: Path
+) -> None:
+    """What an earlier component finds may change in training, so logits are kept for these entities; one
+    of a type that the teacher does not know is read as in prediction, without a type."""
+    settings = {component: {"entities": "doc"}}
+    make_pipeline(folder, [component], **settings).to_disk(tmp_path / "teacher")
+    nlp = make_pipeline(folder, [component], **settings)
+    pipe: Any = nlp.get_pipe(component)
+    pipe.cfg["teacher"] = {"path": str(tmp_path / "teacher"), "cache": str(tmp_path / "cache")}
+    teacher = Teacher(pipe)
+    doc = make_examples(nlp)[0].predicted
+    types = [*pipe.entity_labels, "New"]
+    for labels in (["Per", "Org", "Loc"], ["New", "Org"], []):
+        doc.ents = [Span(doc, 2 * i, 2 * i + 1, label=label) for i, label in enumerate(labels)]
+        ((_, pair_logits, entities),) = teacher.logits([(doc, (4, None))])
+        assert [types[kind] for *_, kind in entities.tolist()] == labels
+        assert pair_logits.shape[:2] == (len(labels), len(labels))
 
 
 @pytest.mark.parametrize("r_drop", [0.0, 1.0])
