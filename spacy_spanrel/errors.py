@@ -449,6 +449,10 @@ class Errors:
         "pretrained = true, nor a teacher."
     )
     E716 = "[E_SR716] Component '{name}' has no label '{label}'. Its labels: {labels}."
+    E717 = (
+        "[E_SR717] The label {label!r} of component '{name}': found {found}, expected {expected}. "
+        "Nothing was changed."
+    )
 
     # extractive_qa
     E801 = (

@@ -145,8 +145,8 @@ class TorchPipe(TrainablePipe):
             return 0
         if self.is_initialized:
             raise ValueError(Errors.E303.format(name=self.name, label=label))
+        self.vocab.strings.add(label)  # which refuses anything but a string
         labels.append(label)
-        self.vocab.strings.add(label)
         return 1
 
     # Training

@@ -45,6 +45,7 @@ from ..pairing import (
     warn_of_paragraphs,
 )
 from ..pipe import TorchPipe
+from ..reading import short
 from ..rules import RULE_ROWS, apply_rules, read_rules
 from ..scoring.relations import RelationScorer
 from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
@@ -56,6 +57,7 @@ from .described import (
     DESCRIPTIONS,
     LabelTexts,
     draw_texts,
+    is_example,
     label_texts,
     parse_description,
     read_descriptions,
@@ -365,13 +367,24 @@ class RelationClassifier(TorchPipe):
         labels = self.model.attrs.get("labels", "fixed")
         raise ValueError(Errors.E714.format(name=self.name, what=what, labels=labels))
 
+    def _wrong_label(self, label: object, found: str, expected: str) -> ValueError:
+        """Return the error about an argument of `add_label` or `remove_label`."""
+        return ValueError(
+            Errors.E717.format(name=self.name, label=label, found=found, expected=expected)
+        )
+
+    def _negative_label(self, label: str) -> ValueError:
+        """Return the error that the negative label has no texts and stays."""
+        expected = "a label of relations: the negative one has no descriptions, and is not removed"
+        return self._wrong_label(label, "the negative label", expected)
+
     def add_label(
         self,
         label: str,
         kind: str | None = None,
         *,
         description: str | Sequence[str] = (),
-        examples: Iterable[str | Relation | SpanPair] = (),
+        examples: str | Iterable[str | Relation | SpanPair] = (),
         types: Iterable[tuple[str, str]] = (),
     ) -> int:
         """Add a label before initialization or, if labels are described, at any time.
@@ -383,23 +396,39 @@ class RelationClassifier(TorchPipe):
         kind (str | None): "relation" or None.
         description (str | Sequence[str]): One or several descriptions, such as "{head:company} was founded
             by {tail:person}".
-        examples (Iterable[str | Relation | tuple[Span, Span]]): Pairs that have the label: relations or
-            spans of Docs, whose sentences are read, or texts such as
+        examples (str | Iterable[str | Relation | tuple[Span, Span]]): Pairs that have the label: relations
+            or spans of Docs, whose sentences are read, or texts such as
             "{tail:Ann Lee} started {head:Northwind} in 1990.".
         types (Iterable[tuple[str, str]]): Entity types of head and tail that the label may have; they are
             added to the setting `type_constraints` or, if that is "learned", to what was learned.
             Without any, the label may have all types.
         RETURNS (int): 1 if the label was added, 0 if the component had it already.
         RAISES (ValueError): If labels are not described and there are texts, or the network is
-            initialized already; or if a described label has no text, or a text lacks head or tail.
+            initialized already; or if a described label has no text, or a text lacks head or tail; or if
+            an argument is of the wrong kind.
         """
+        if not isinstance(label, str) or not label.strip():
+            raise self._wrong_label(label, repr(label), "a string that is not empty")
         descriptions = [description] if isinstance(description, str) else list(description)
+        examples = [examples] if isinstance(examples, str) else list(examples)
+        for example in examples:
+            if not is_example(example):
+                expected = "a text, or a relation or a pair of spans of one Doc, (doc.ents[0], doc.ents[1])"
+                raise self._wrong_label(label, f"the example {short(example)}", expected)
         texts = [read_example(example, self.cfg["context"]) for example in examples]
-        rows_of_types = [(label, *map(self._network_type, pair)) for pair in types]
+        pairs_of_types = list(types)
+        for pair in pairs_of_types:
+            is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+            if not is_pair or not all(isinstance(type_, str) for type_ in pair):
+                expected = 'pairs of types of head and tail, [("ORG", "PERSON")]'
+                raise self._wrong_label(label, f"types = {short(types)}", expected)
+        rows_of_types = [(label, *map(self._network_type, pair)) for pair in pairs_of_types]
         if not self.is_described:
             if descriptions or texts or rows_of_types:
                 self._refuse_fixed("a label with a description, examples or types")
             return super().add_label(label, kind)
+        if label == self.cfg["negative_label"] and (descriptions or texts or rows_of_types):
+            raise self._negative_label(label)
         for text in descriptions:
             parse_description(text)
         rows = [
@@ -441,10 +470,13 @@ class RelationClassifier(TorchPipe):
         """Remove a described label, and whatever the settings say of it.
 
         label (str): The label.
-        RAISES (ValueError): If labels are not described, or there is no such label.
+        RAISES (ValueError): If labels are not described, there is no such label, or it is the negative
+            one.
         """
         if not self.is_described:
             self._refuse_fixed(f"to remove the label {label!r}")
+        if label == self.cfg["negative_label"]:
+            raise self._negative_label(label)
         if label not in self.labels:
             raise ValueError(
                 Errors.E716.format(name=self.name, label=label, labels=list(self.labels))

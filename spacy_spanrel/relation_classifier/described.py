@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
+from spacy.tokens import Span
 
 from ..annotations import Relation
 from ..arrays import IntArray
@@ -124,6 +125,18 @@ DESCRIPTIONS = Rule(
     "'{head:person} is employed by {tail:company}'",
     _are_descriptions,
 )
+
+
+def is_example(value: object) -> bool:
+    """Tell whether a value is a text, or two different spans of one Doc, as `read_example` needs them."""
+    if isinstance(value, Relation):
+        value = (value.head, value.tail)
+    if not isinstance(value, tuple | list):
+        return isinstance(value, str)
+    if len(value) != 2 or not all(isinstance(span, Span) for span in value):
+        return False
+    head, tail = value
+    return head.doc is tail.doc and (head.start, head.end) != (tail.start, tail.end)
 
 
 def read_example(example: str | Relation | SpanPair, context: str) -> MarkedText:

@@ -235,6 +235,39 @@ def test_a_label_needs_a_text(nlp: Language) -> None:
         scores(nlp)
 
 
+def test_wrong_labels_change_nothing(nlp: Language) -> None:
+    pipe: Any = nlp.get_pipe("described")
+    doc, other = with_entities(nlp, ROWS[0]), with_entities(nlp, ROWS[0])
+    one, two = doc.ents[:2]
+    owns = "{head} owns {tail}"
+    before = nlp.to_bytes()
+    wrong: list[tuple[Any, dict[str, Any]]] = [
+        ("", {"description": owns}),
+        (" ", {"description": owns}),
+        (3, {"description": owns}),
+        ("owns", {"examples": [(one, one)]}),
+        ("owns", {"examples": [(one, other.ents[1])]}),
+        ("owns", {"examples": [doc]}),
+        ("owns", {"examples": (one, two)}),
+        ("owns", {"examples": [None]}),
+        ("owns", {"description": owns, "types": ["ORG"]}),
+        ("owns", {"description": owns, "types": ("ORG", "PER")}),
+        ("owns", {"description": owns, "types": [("ORG",)]}),
+        ("owns", {"description": owns, "types": [("ORG", None)]}),
+        (NEGATIVE, {"description": owns}),
+        (NEGATIVE, {"types": [("ORG", "PER")]}),
+    ]
+    for label, texts in wrong:
+        with pytest.raises(ValueError, match="E_SR717.*[Ee]xpected"):
+            pipe.add_label(label, **texts)
+    with pytest.raises(ValueError, match="E_SR717.*the negative label"):
+        pipe.remove_label(NEGATIVE)
+    assert nlp.to_bytes() == before
+    assert pipe.add_label(NEGATIVE) == 0
+    pipe.add_label("owns", examples="{head:Ann} owns {tail:Bo}")
+    assert pipe.cfg["label_examples"] == [["owns", "Ann owns Bo", [0, 3], [9, 11]]]
+
+
 def test_fixed_labels_have_no_texts(trained: Language, tmp_path: Path) -> None:
     nlp = spacy.blank("xx")
     with pytest.raises(ValueError, match=r"E_SR714.*descriptions"):
