@@ -542,7 +542,8 @@ def check_label_settings(name: str, cfg: Mapping[str, Any], labels: Sequence[str
     name (str): Name of the component.
     cfg (Mapping[str, Any]): Its settings; "symmetric", "thresholds", "rules" and "type_constraints"
         are checked.
-    labels (Sequence[str]): Its relation labels.
+    labels (Sequence[str]): Its labels. Rules must not name the negative one: by an inverse rule, it
+        would be predicted.
     RAISES (ValueError): If one of them names another label, or rules contradict each other.
     """
     check_rules(name, cfg["rules"], cfg["symmetric"])
@@ -554,10 +555,11 @@ def check_label_settings(name: str, cfg: Mapping[str, Any], labels: Sequence[str
     if not isinstance(cfg["type_constraints"], str):
         named["type_constraints"] = list(type_pair_table(cfg["type_constraints"]))
     for setting, names in named.items():
+        allowed = [x for x in labels if setting != "rules" or x != cfg.get("negative_label")]
         for label in names:
-            if label not in labels:
+            if label not in allowed:
                 raise ValueError(
                     Errors.E304.format(
-                        label=label, setting=setting, name=name, labels=", ".join(labels)
+                        label=label, setting=setting, name=name, labels=", ".join(allowed)
                     )
                 )

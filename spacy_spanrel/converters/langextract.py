@@ -78,7 +78,8 @@ def _read_extractions(record: JsonValue, links: str | None) -> tuple[list[Name],
         label = item["extraction_class"].as_name()
         attributes = item.get("attributes")
         if attributes is not None:
-            keys = next((keys for keys in ARGUMENTS if all(map(attributes.get, keys))), None)
+            fields = attributes.as_dict()
+            keys = next((keys for keys in ARGUMENTS if all(key in fields for key in keys)), None)
             if keys is not None:
                 head, tail = (_argument(attributes[key]) for key in keys)
                 named = next((v for key in LABELS if (v := attributes.get(key)) is not None), None)
@@ -97,7 +98,8 @@ def _read_extractions(record: JsonValue, links: str | None) -> tuple[list[Name],
 
 
 def _argument(value: JsonValue) -> Name:
-    return Name(value.as_str(), "", value)
+    """Read an argument; null is in no text."""
+    return Name("" if value.raw is None else value.as_str(), "", value)
 
 
 def _entity(item: JsonValue, label: str, attributes: JsonValue | None) -> Name:

@@ -10,7 +10,8 @@ finds any place decides:
 3. likewise, but beginning or ending inside of a token: at a sign, as "Oslo" in "Oslo/Bergen", never
    between two letters or digits. The place is then widened to whole tokens;
 4. with at most one edit for every five characters, between token borders. An edit changes, adds or
-   drops a character or swaps two neighbours (optimal string alignment, after Damerau 1964).
+   drops a character or swaps two neighbours (optimal string alignment, after Damerau 1964). The digits
+   must be the same: "1000 mg" is no typing error for "100 mg".
 
 The last step compares little: if a text holds a string with k edits, and the string is cut in 2k + 1
 pieces, then one of the pieces is in the text as it is, because an edit touches at most two (after Wu and
@@ -147,9 +148,12 @@ class StringFinder:
                     if start in self._starts:
                         ends = range(start + n - most, start + n + most + 1)
                         candidates.update((start, end) for end in ends if end in self._ends)
+        digits = _digits(folded)
         best = most + 1, 0
         spans: list[Tokens] = []
         for start, end in sorted(candidates):
+            if _digits(self._folded[start:end]) != digits:
+                continue
             distance = OSA.distance(folded, self._folded[start:end], score_cutoff=best[0])
             span = self._starts[start], self._ends[end]
             key = distance, span[1] - span[0]
@@ -185,6 +189,10 @@ class StringFinder:
                 if best is None or key < best[0]:
                     best = key, (head, tail)
         return best and best[1]
+
+
+def _digits(text: str) -> str:
+    return "".join(filter(str.isdigit, text))
 
 
 def _occurrences(string: str, text: str) -> Iterator[int]:

@@ -4,13 +4,13 @@ formats, and how they become entities and relations at places in a text."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spacy.tokens import Doc
 
 from ..reading import JsonValue, Place, short
 from .common import ENTITY, DocMaker, Edge, Entity
-from .placing import Grade, Places, StringFinder, Tokens, not_nested
+from .placing import Grade, Places, StringFinder, Tokens, fold, not_nested
 from .report import Finding
 
 # Keys of a record's id and of a weight; the first one that is there counts.
@@ -94,6 +94,11 @@ class Placer:
         triples (Sequence[Triple]): The relations.
         RETURNS (Doc): The same Doc.
         """
+        names = [self._checked(name) for name in names]
+        triples = [
+            replace(triple, head=self._checked(triple.head), tail=self._checked(triple.tail))
+            for triple in triples
+        ]
         arguments = [name for triple in triples for name in (triple.head, triple.tail)]
         places = {}
         for name in (*names, *arguments):
@@ -113,19 +118,24 @@ class Placer:
                 free[name.text] = not_nested(found, everywhere)
             return free[name.text]
 
-        entities: list[Entity] = []
+        # An entity that is listed may be an argument as well, and that of several relations.
+        weights: dict[Entity, float] = {}
+
+        def add(span: Tokens, label: str, weight: float) -> Entity:
+            entity = Entity(*span, label)
+            weights[entity] = max(weight, weights.get(entity, 0.0))
+            return entity
+
         for name in names:
-            entities.extend(
-                Entity(*span, name.label or ENTITY, 1.0 if name.weight is None else name.weight)
-                for span in spans_of(name)
-            )
+            for span in spans_of(name):
+                add(span, name.label or ENTITY, 1.0 if name.weight is None else name.weight)
         types: dict[Tokens, str] = {}
-        for entity in entities:
+        for entity in weights:
             types.setdefault((entity.start, entity.end), entity.label)
         typed = {
             name.text: name.label for name in (*reversed(arguments), *reversed(names)) if name.label
         }
-        edges: list[Edge] = []
+        relations: list[tuple[Entity, Entity, str, float]] = []
         for triple in triples:
             heads, tails = spans_of(triple.head), spans_of(triple.tail)
             if triple.head.chars is not None and triple.tail.chars is not None:
@@ -137,16 +147,45 @@ class Placer:
                 continue
             if len(heads) > 1 or len(tails) > 1:
                 self._report.notes["relations with several places, of which the nearest count"] += 1
-            for name, span in zip((triple.head, triple.tail), pair, strict=True):
-                label = name.label or types.get(span) or typed.get(name.text, ENTITY)
-                entities.append(Entity(*span, label, triple.weight))
-            edges.append(Edge(len(entities) - 2, len(entities) - 1, triple.label, triple.weight))
+            head, tail = (
+                add(
+                    span,
+                    name.label or types.get(span) or typed.get(name.text, ENTITY),
+                    triple.weight,
+                )
+                for name, span in zip((triple.head, triple.tail), pair, strict=True)
+            )
+            relations.append((head, tail, triple.label, triple.weight))
+        order = {entity: i for i, entity in enumerate(weights)}
+        entities = [replace(entity, weight=weight) for entity, weight in weights.items()]
+        edges = [Edge(order[h], order[t], label, weight) for h, t, label, weight in relations]
         return self._maker.annotate(self._doc, entities, edges, self._place)
+
+    def _checked(self, name: Name) -> Name:
+        """Return a name without its offsets if other words are there, and its own are elsewhere in the text.
+
+        Language models are poor at counting characters. Offsets of a longer or shorter form of the name
+        ("Lee" for "Ann Lee") are believed, and those of a name that is not in the text.
+        """
+        if name.chars is None:
+            return name
+        start, end = name.chars
+        text = self._doc.text[max(0, start) : max(0, end)]
+        there, words = fold(text), fold(name.text)
+        if not there or there in words or words in there:
+            return name
+        places = self._finder.find(name.text)
+        if places is None or places.grade == Grade.FUZZY:
+            taken = f"{short(name.text)} taken for {short(text)}, which is at its offsets"
+            self._report.similar.append(Finding(_line_of(name.where), taken))
+            return name
+        self._report.notes["offsets at which there are other words, not used"] += 1
+        return replace(name, chars=None)
 
     def _tokens_at(self, name: Name) -> Tokens:
         assert name.chars is not None
         entity = self._maker.trimmed_entity(
-            self._doc, self._doc.text, *name.chars, name.label, name.where
+            self._doc, self._doc.text, *name.chars, name.label or ENTITY, name.where
         )
         return entity.start, entity.end
 

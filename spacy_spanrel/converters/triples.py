@@ -93,8 +93,9 @@ def triples_to_docs(
       and `end` (in characters), and `confidence`.
     - `tokens` instead of `text` gives a pretokenized text.
     - Strings are found in the text exactly, else but for case, blanks, quotes and dashes, else with at
-      most one edit for five characters. Of several places, the one that is nearest to the other argument
-      counts. A string that is not found is listed with file and line, as are the relations that are lost
+      most one edit for five characters, and with the same digits. Of several places, the one that is
+      nearest to the other argument counts. Offsets at which there are other words are not used if the
+      string itself is in the text. A string that is not found is listed with file and line, as are the relations that are lost
       with it; strings found by edits are listed, too. An entity of the list `entities` is annotated
       wherever it occurs.
     - `weight` (or `confidence`, or `score`) of a relation is its share in the loss when a pipeline is
@@ -109,6 +110,8 @@ def triples_to_docs(
     maker = DocMaker(nlp, types, on_error, report)
 
     def to_doc(records: list[_Record]) -> Doc:
+        for key in (key for record in records for key in record.unread):
+            maker.report.notes[f"texts without relations whose key {key!r} is not read"] += 1
         first = records[0]
         if isinstance(first.text, tuple):
             doc = Doc(maker.nlp.vocab, words=list(first.text))
@@ -131,6 +134,8 @@ class _Record:
     text (str | tuple[str, ...]): The text, or its tokens.
     names (list[Name]), triples (list[Triple]): Entities and relations.
     is_row (bool): Whether it is one relation of its text, and not all of them.
+    unread (tuple[str, ...]): Of a text without relations, the keys of lists and tables that are not read:
+        perhaps they hold the relations.
     """
 
     where: JsonValue
@@ -138,6 +143,7 @@ class _Record:
     names: list[Name]
     triples: list[Triple]
     is_row: bool
+    unread: tuple[str, ...] = ()
 
     @property
     def key(self) -> tuple[str | RecordId | None, ...]:
@@ -155,14 +161,18 @@ def _read_record(record: JsonValue) -> _Record:
         text = tuple(record["tokens"].as_words(allow_empty=True))
     else:
         text = record["text"].as_str()
-    lists = [value for key in _TRIPLES if (value := record.get(key)) is not None]
     names = [*_read_names(record)]
-    if lists:
+    if any(key in record.raw for key in _TRIPLES):
+        lists = [value for key in _TRIPLES if (value := record.get(key)) is not None]
         triples = [triple for value in lists for triple in _read_triples(value)]
         return _Record(record, text, names, triples, False)
-    is_row = _first(record, _HEAD) is not None or _first(record, _TAIL) is not None
-    triples = [_read_triple(record, None)] if is_row else []
-    return _Record(record, text, names, triples, is_row)
+    if any(_first(record, keys) is not None for keys in (_HEAD, _TAIL, _LABEL[:2])):
+        return _Record(record, text, names, [_read_triple(record, None)], True)
+    values = (
+        (key, value.raw) for key, value in record.items() if key not in ("tokens", "entities")
+    )
+    unread = tuple(key for key, value in values if value and isinstance(value, dict | list))
+    return _Record(record, text, names, [], False, unread)
 
 
 def _read_names(record: JsonValue) -> Iterator[Name]:

@@ -413,7 +413,7 @@ class RelationClassifier(TorchPipe):
         examples = [examples] if isinstance(examples, str) else list(examples)
         for example in examples:
             if not is_example(example):
-                expected = "a text, or a relation or a pair of spans of one Doc, (doc.ents[0], doc.ents[1])"
+                expected = "a text, or a relation or two different spans of one Doc, (doc.ents[0], doc.ents[1])"
                 raise self._wrong_label(label, f"the example {short(example)}", expected)
         texts = [read_example(example, self.cfg["context"]) for example in examples]
         pairs_of_types = list(types)
@@ -474,7 +474,7 @@ class RelationClassifier(TorchPipe):
             one.
         """
         if not self.is_described:
-            self._refuse_fixed(f"to remove the label {label!r}")
+            self._refuse_fixed(f"a label to remove, {label!r}")
         if label == self.cfg["negative_label"]:
             raise self._negative_label(label)
         if label not in self.labels:

@@ -17,7 +17,7 @@ from spacy_spanrel.encoding.checkpoint import HFModule
 from spacy_spanrel.encoding.shim import torch_shims
 from spacy_spanrel.relation_classifier.pairs import EntityPairs
 
-from ..encoders.util import COMPONENTS, make_examples, make_pipeline, predictions
+from ..encoders.util import COMPONENTS, NEGATIVE, make_examples, make_pipeline, predictions
 from ..relation_classifier.util import tacred_checkpoint
 from .conftest import BERT, THRESHOLDS, Trained, uninitialized
 
@@ -469,6 +469,17 @@ def test_label_that_does_not_exist(
         value = [["maries", "Per", "Per"]]
     with pytest.raises(ValueError, match=error):
         spacy.load(trained.path, config={f"components.{component}.{setting}": value})
+
+
+@pytest.mark.parametrize("component", ["relation_classifier"])
+@pytest.mark.parametrize("rule", [["inverse", "lives", NEGATIVE], ["max_tails", NEGATIVE, 1]])
+def test_no_rule_names_the_negative_label(
+    component: str, rule: list[Any], trained: Trained
+) -> None:
+    """By an inverse rule it would be among the predicted relations."""
+    settings = {f"components.{component}.rules": [rule]}
+    with pytest.raises(ValueError, match=rf"E_SR304\] '{NEGATIVE}' in setting 'rules'"):
+        spacy.load(trained.path, config=settings)
 
 
 @pytest.mark.parametrize("component", ["span_relation", "relation_classifier"])

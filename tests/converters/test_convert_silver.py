@@ -156,6 +156,7 @@ def test_pretokenized_texts(write, nlp):
         ({"text": "x", "triples": [["x", "r"]]}, "604", "3 items"),
         ({"text": "x", "triples": [["x", "r", ["x"]]]}, "604", "a string"),
         ({"text": "x", "triples": [["x", "", "x"]]}, "604", "not empty"),
+        ({"text": "x", "relation": "r"}, "605", "'head'"),
         (
             {"text": "x", "head": "x", "relation": "r", "tail": "x", "weight": -1},
             "604",
@@ -174,6 +175,49 @@ def test_wrong_records(record, code, part, write, nlp, assert_skipped):
     path = write(lines(good, record, {**good, "id": 2}))
     _, docs, _ = assert_skipped(triples_to_docs, path, code, part, "line 2", nlp=nlp)
     assert len(docs) == 2
+
+
+def test_offsets_of_other_words(write, nlp, report):
+    """Language models are poor at counting characters."""
+
+    def at(words, start, end):
+        return {"text": words, "start": start, "end": end}
+
+    triples = [
+        {"head": at("Ann Lee", 1, 5), "relation": "a", "tail": at("Oslo", 8, 13)},
+        {"head": at("Ann Lee", 24, 27), "relation": "b", "tail": at("Miss Lee", 0, 7)},
+        {"head": at("The singer", 0, 7), "relation": "c", "tail": at("oslo", 34, 38)},
+        {"head": at("Lee", 4, 7), "relation": "d", "tail": "Oslo", "tail_start": 0, "tail_end": 3},
+    ]
+    entities = [at("Ann Lee", 8, 13)]
+    path = write(lines({"text": TEXT, "triples": triples, "entities": entities}))
+    (doc,) = triples_to_docs(path, nlp=nlp, report=report)
+    assert [(r.head.text, r.label, r.tail.text, r.tail.start) for r in get_relations(doc)] == [
+        ("Ann Lee", "a", "Oslo", 4),
+        ("Lee", "b", "Ann Lee", 0),
+        ("Ann Lee", "c", "Oslo", 8),
+        ("Lee", "d", "Oslo", 4),
+    ]
+    assert report.notes["offsets at which there are other words, not used"] == 3
+    assert [f.text for f in report.similar] == [
+        "'Miss Lee' taken for 'Ann Lee', which is at its offsets",
+        "'The singer' taken for 'Ann Lee', which is at its offsets",
+    ]
+    assert [f.text for f in report.misaligned] == ["'nn L' (ENTITY) widened to 'Ann Lee'"]
+    assert report.duplicate_entities == 0
+
+
+def test_lists_that_are_not_read_are_counted(write, nlp, report):
+    facts = {"text": TEXT, "facts": [["Ann Lee", "lives_in", "Oslo"]]}
+    records = (
+        facts,
+        {**facts, "triples": None},
+        {"text": TEXT, "tokens": ["x"], "note": "x"},
+        facts,
+    )
+    docs = list(triples_to_docs(write(lines(*records)), nlp=nlp, report=report))
+    assert len(docs) == 4
+    assert report.notes == {"texts without relations whose key 'facts' is not read": 2}
 
 
 @settings(max_examples=100, deadline=None)
@@ -222,13 +266,17 @@ def test_langextract(write, reload, nlp, report):
             extraction("lives_in", "lives in Oslo", 8, 21, head="Ann Lee", tail="Oslo", weight=0.5),
             extraction("x", "y", source="Lee", target="Oslo", type="likes"),
             extraction("city", "Lagos"),
+            extraction("lives_in", "lives in Oslo", head="Ann Lee", tail=None),
         ],
     }
     (doc,) = reload(langextract_to_docs(write(lines(record)), nlp=nlp, report=report))
     assert get_orig_id(doc) == "d"
     assert facts(doc)[1] == [(0, "lives_in", 4, 0.5), (6, "likes", 8, 1)]
     assert {e.label_ for e in get_entities(doc)} == {"person", "city", "ENTITY"}
-    assert [f.text for f in report.unplaced] == ["'Lagos'"]
+    assert [f.text for f in report.unplaced] == ["'Lagos'", "''"]
+    assert [f.text for f in report.lost_relations] == [
+        "'lives_in(Ann Lee, )': '' is not in the text"
+    ]
 
 
 def test_links_of_langextract(write, nlp):

@@ -45,6 +45,9 @@ def find(text: str | list[str], string: str) -> tuple[Grade, list[str]] | None:
         ("in Osslo , now", "Oslo", None, None),  # too short for an edit
         ("in Bergen , now", "Begren", Grade.FUZZY, ["Bergen"]),
         ("in Bergen , now", "Bergem", Grade.FUZZY, ["Bergen"]),
+        ("Give 100 mg now", "1000 mg", None, None),
+        ("on May 12, 1998", "May 12, 1989", None, None),
+        ("at Bergem 12", "Bergen 12", Grade.FUZZY, ["Bergem 12"]),
         ("the party", "art", None, None),
         ("Ann", "", None, None),
         ("Ann", "\u200b", None, None),
