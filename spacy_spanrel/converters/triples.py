@@ -95,9 +95,9 @@ def triples_to_docs(
     - Strings are found in the text exactly, else but for case, blanks, quotes and dashes, else with at
       most one edit for five characters, and with the same digits. Of several places, the one that is
       nearest to the other argument counts. Offsets at which there are other words are not used if the
-      string itself is in the text. A string that is not found is listed with file and line, as are the relations that are lost
-      with it; strings found by edits are listed, too. An entity of the list `entities` is annotated
-      wherever it occurs.
+      string itself is in the text. A string that is not found is listed with file and line, as are the
+      relations that are lost with it; strings found by edits are listed, too. An entity of the list
+      `entities` is annotated wherever it occurs.
     - `weight` (or `confidence`, or `score`) of a relation is its share in the loss when a pipeline is
       trained (see `Relation`); without one, it is the lower confidence of its arguments, else 1. The
       weight of an entity is its own or the highest one of its relations.
