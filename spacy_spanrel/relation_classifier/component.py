@@ -413,7 +413,9 @@ class RelationClassifier(TorchPipe):
         examples = [examples] if isinstance(examples, str) else list(examples)
         for example in examples:
             if not is_example(example):
-                expected = "a text, or a relation or two spans of one Doc, (doc.ents[0], doc.ents[1])"
+                expected = (
+                    "a text, or a relation or two spans of one Doc, (doc.ents[0], doc.ents[1])"
+                )
                 raise self._wrong_label(label, f"the example {short(example)}", expected)
         texts = [read_example(example, self.cfg["context"]) for example in examples]
         pairs_of_types = list(types)
