@@ -117,7 +117,7 @@ def find_threshold_cli(
         summary += f"; thresholds: {values}"
     summary += f" ({result.relations} gold relations in {result.docs} Docs)"
     if kept:
-        summary += "\nThreshold as before: " + ", ".join(kept)
+        summary += ". Threshold as before: " + ", ".join(kept)
     _print_result(
         ("", "threshold", "found", "P", "R", "F1", result.metric),
         [

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +16,14 @@ from spacy.language import Language
 from spacy.tokens import Doc, DocBin
 from tqdm import tqdm
 
-from ..annotations import ENTITIES_KEY, get_answers, get_entities, set_questions, set_relations
+from ..annotations import (
+    ENTITIES_KEY,
+    get_answers,
+    get_entities,
+    get_relations,
+    set_questions,
+    set_relations,
+)
 from ..errors import Errors
 from ..extractive_qa.asking import (
     AskedQuestion,
@@ -28,7 +35,7 @@ from ..extractive_qa.asking import (
 from ..files import check_output, write_whole
 from ..reading import Place, argument_error
 from ..training.corpus import read_docs
-from ._app import GpuId, Printer, SpacyOutput, app, failing_with
+from ._app import GpuId, Printer, SpacyOutput, app, failing_with, warn
 
 READER = "extractive_qa"
 
@@ -43,6 +50,9 @@ class PreAnnotation:
     unanswered (int): Those of them that have no answer.
     unmatched (int): Answers that are no entity of the wanted type.
     relations (int): Relations that were written.
+    replaced (int): Relations that the Docs had before, in whose place these were written.
+    missing_types (list[str]): Types of the questions that no entity has.
+    types (set[str]): The types that the entities have.
     """
 
     docs: int = 0
@@ -51,6 +61,9 @@ class PreAnnotation:
     unanswered: int = 0
     unmatched: int = 0
     relations: int = 0
+    replaced: int = 0
+    missing_types: list[str] = field(default_factory=list)
+    types: set[str] = field(default_factory=set)
 
 
 @app.command("pre-annotate", no_args_is_help=True)
@@ -87,10 +100,13 @@ def pre_annotate_cli(
     works_for:
       head: PERSON
       tail: ORG
-      questions: [Who does {head} work for?, Who works for {tail}?]
+      questions:
+        - Who does {head} work for?
+        - Who works for {tail}?
 
-    Docs need entities, of people or of any NER. They are written with the relations and their scores,
-    ready for `export --suggestions`, `find-threshold` and training. A reader with little training says too
+    Docs need entities, of people or of any NER. They are written with the relations and their scores, in
+    place of the relations that they have, ready for `export --suggestions`, `find-threshold` and
+    training. A reader with little training says too
     often that there is no answer; with --doubtful, its best guess counts, with the low score that it has.
 
     Examples:
@@ -111,8 +127,15 @@ def pre_annotate_cli(
         )
     msg = Printer()
     msg.good(f"{counts.relations} relations in {counts.docs} Docs written to {output}")
-    rows = [(name.replace("_", " ").capitalize(), n) for name, n in vars(counts).items()]
+    numbers = {name: n for name, n in vars(counts).items() if isinstance(n, int)}
+    if not counts.replaced:
+        del numbers["replaced"]
+    rows = [(name.replace("_", " ").capitalize(), n) for name, n in numbers.items()]
     msg.table(rows, aligns=("l", "r"))
+    if counts.missing_types:
+        types = ", ".join(sorted(counts.types)) or "none"
+        missing = ", ".join(counts.missing_types)
+        warn(f"No entity has these types of {questions}: {missing}. Types of the entities: {types}")
 
 
 def pre_annotate(
@@ -165,18 +188,23 @@ def pre_annotate(
             answers = get_answers(doc, key)
             matched = list(relations_of_answers(doc, asked, answers, entities_key, doubtful))
             best = best_relations([r for r in matched if r is not None], threshold)
+            counts.replaced += len(get_relations(doc))
             set_relations(doc, best)
             del doc.spans[key]
             if own is not None:
                 doc.spans[key] = own
             written.add(doc)
             counts.docs += 1
-            counts.docs_without_entities += not get_entities(doc, entities_key)
+            types = {span.label_ for span in get_entities(doc, entities_key)}
+            counts.types |= types
+            counts.docs_without_entities += not types
             counts.questions += len(asked)
             counts.unanswered += sum(not answer for answer in answers)
             counts.unmatched += matched.count(None)
             counts.relations += len(best)
     if not counts.docs:
         raise Place(str(corpus)).error(Errors.E609, found="no Docs", expected="Docs with entities")
+    wanted = set().union(*(relation.head | relation.tail for relation in relations))
+    counts.missing_types = sorted(wanted - counts.types)
     write_whole(Path(output), written.to_bytes())
     return counts

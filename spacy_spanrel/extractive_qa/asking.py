@@ -22,6 +22,8 @@ from ..reading import JsonValue, Place, read_text
 
 Side = Literal["head", "tail"]
 SIDES: tuple[Side, ...] = ("head", "tail")
+# The keys of a relation's table in a file; descriptions are for `relation_classifier`.
+_KEYS = (*SIDES, "questions", "question", "descriptions", "description")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ def read_relations(path: str | Path) -> list[RelationQuestions]:
             - Who works for {tail}?
         born_in: Where was {head} born?
 
+    A table may also have `descriptions` of the relation, which are not read here.
+
     path (str | Path): The file.
     RETURNS (list[RelationQuestions]): The relations, in the order of the file.
     RAISES (ConversionError): If the file is bad.
@@ -76,13 +80,21 @@ def read_relations(path: str | Path) -> list[RelationQuestions]:
 def _read_relation(label: Any, value: JsonValue) -> RelationQuestions:
     types: dict[str, frozenset[str]] = {}
     questions = value
+    if label is None or not str(label).strip():
+        expected = "the label of a relation in front of the colon"
+        raise value.error(Errors.E604, found=repr(label), expected=expected)
     if isinstance(value.raw, dict):
+        if unknown := [key for key in value.raw if key not in _KEYS]:
+            expected = "the keys " + ", ".join(_KEYS)
+            raise value.error(Errors.E604, found=f"the key {unknown[0]!r}", expected=expected)
         for side in SIDES:
             names = value.get(side)
             types[side] = frozenset(() if names is None else _names(names))
         key = "question" if "question" in value.raw else "questions"
         questions = value[key]
     texts = _names(questions)
+    if not texts:
+        raise questions.wrong_kind("at least one question")
     for text in texts:
         if sum(f"{{{side}}}" in text for side in SIDES) != 1:
             raise questions.error(

@@ -226,7 +226,12 @@ def annotate(
             writer = make_writer(workplace, output_format, folder, entities)
         else:
             nlp = _load(model)
-            writer = ReviewWriter(workplace, review, ResultKeys.of(nlp).relations)
+            keys = ResultKeys.of(nlp).relations
+            if not keys:
+                found = "a pipeline with " + (", ".join(nlp.pipe_names) or "nothing")
+                expected = "with --review, a pipeline that finds relations"
+                raise argument_error("MODEL", found, expected)
+            writer = ReviewWriter(workplace, review, keys)
         check_errors_file(errors_path)
         if restart:
             workplace.clear()

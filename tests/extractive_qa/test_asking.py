@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import spacy
@@ -13,6 +14,7 @@ from spacy.tokens import Doc, Span
 from spacy_spanrel import Relation, get_questions, get_relations, set_questions
 from spacy_spanrel.annotations import Question, make_answer
 from spacy_spanrel.cli import pre_annotate
+from spacy_spanrel.cli.pre_annotate import pre_annotate_cli
 from spacy_spanrel.extractive_qa.asking import (
     RelationQuestions,
     best_relations,
@@ -67,6 +69,10 @@ def test_relations_are_read(file: Path) -> None:
         ("a: who is {head} to {tail} ?", "{head} or {tail}"),
         ("a: {head: Per}", "questions"),
         ("a: {questions: 7}", "a string"),
+        ("a: {questions: []}", "at least one question"),
+        ("a: {heads: Per, question: 'who {head} ?'}", "'heads'. Expected: the keys head, tail,"),
+        ("'': who {head} ?", "the label of a relation"),
+        ("~: who {head} ?", "the label of a relation"),
     ],
 )
 def test_wrong_files(tmp_path: Path, text: str, part: str) -> None:
@@ -75,6 +81,14 @@ def test_wrong_files(tmp_path: Path, text: str, part: str) -> None:
     with pytest.raises(ConversionError, match="relations.yaml") as info:
         read_relations(path)
     assert part in str(info.value)
+
+
+def test_the_help_shows_a_file_that_can_be_read(tmp_path: Path) -> None:
+    text = (pre_annotate_cli.__doc__ or "").split("\b\n")[1].split("\n\n")[0]
+    path = tmp_path / "relations.yaml"
+    path.write_text(dedent(text))
+    (relation,) = read_relations(path)
+    assert len(relation.questions) == 2
 
 
 def doc_of(*entities: tuple[int, int, str]) -> Doc:
@@ -153,6 +167,8 @@ def test_pre_annotate(trained: Language, file: Path, tmp_path: Path) -> None:
     assert counts.docs == len(docs)
     assert counts.docs_without_entities == 1
     assert counts.relations == sum(map(len, triples))
+    assert counts.replaced == 0
+    assert pre_annotate(trained, output, source, questions=file).replaced == counts.relations
     more = pre_annotate(trained, source, output, questions=file, doubtful=True)
     assert more.relations > counts.relations
     # Nothing reaches a threshold of 1.
@@ -164,6 +180,9 @@ def test_on_the_command_line(trained_path: Path, file: Path, tmp_path: Path) -> 
     source, output = write_docs(tmp_path / "in.spacy", docs), tmp_path / "out.spacy"
     result = succeed("pre-annotate", trained_path, source, output, "--questions", file)
     assert "relations in 5 Docs" in " ".join(result.stdout.split())
+    warning = " ".join(result.stderr.split())
+    assert "No entity has these types" in warning
+    assert "relations.yaml: Gpe. Types of the entities: Loc, Org, Per" in warning
     tasks = tmp_path / "tasks.jsonl"
     succeed("export", "prodigy", output, tasks, "--suggestions")
     assert '"suggested"' in tasks.read_text()

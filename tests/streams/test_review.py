@@ -10,6 +10,7 @@ import pytest
 import spacy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from spacy.language import Language
 from spacy.tokens import Doc, DocBin, Span
 
 from spacy_spanrel import Relation, get_relations, set_relations
@@ -143,6 +144,14 @@ def test_review_on_the_command_line(full_path: Path, tmp_path: Path) -> None:
     tasks = tmp_path / "tasks.json"
     succeed("export", "labelstudio", output / "doubtful.spacy", tasks, "--suggestions")
     assert "predictions" in json.loads(tasks.read_text())[0]
+
+
+def test_a_pipeline_without_relations(ruler: Language, tmp_path: Path) -> None:
+    """Else all texts would be kept, as if they had no relations."""
+    (tmp_path / "in.txt").write_text("John\n")
+    with pytest.raises(ConversionError, match="MODEL.*entity_ruler.*--review"):
+        annotate(ruler, tmp_path / "in.txt", tmp_path / "out", review=ReviewSettings(0, 1))
+    assert not (tmp_path / "out").exists()
 
 
 def test_thresholds_are_lowered_and_never_raised() -> None:
