@@ -239,6 +239,15 @@ class TorchPipe(TrainablePipe):
 
     # Saving
 
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Change settings together with the config of the pipeline, so that later changes of `cfg` are not
+        taken for older than the config.
+
+        settings (Mapping[str, Any]): The new values, which the config has, too.
+        """
+        self._settings = {**self._settings, **settings}
+        self.cfg.update(settings)
+
     def to_bytes(self, *, exclude: Iterable[str] = ()) -> bytes:
         """Save to bytes. exclude (Iterable[str]): Fields to leave out."""
         with self._configured():

@@ -58,7 +58,7 @@ def store_settings(nlp: Language, component: str, settings: Mapping[str, Any]) -
     component (str): Name of the component.
     settings (Mapping[str, Any]): The new values.
     """
-    nlp.get_pipe(component).cfg.update(settings)  # type: ignore[attr-defined]
+    nlp.get_pipe(component).configure(settings)  # type: ignore[attr-defined]
     # So that config.cfg says the same, and training that continues from it starts with it.
     nlp.get_pipe_config(component).update(settings)
 

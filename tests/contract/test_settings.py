@@ -15,6 +15,7 @@ from spacy.util import load_model_from_config
 from spacy_spanrel import get_relations, set_relations
 from spacy_spanrel.encoding.checkpoint import HFModule
 from spacy_spanrel.encoding.shim import torch_shims
+from spacy_spanrel.evaluation.tuning import store_settings
 from spacy_spanrel.relation_classifier.pairs import EntityPairs
 
 from ..encoders.util import COMPONENTS, NEGATIVE, make_examples, make_pipeline, predictions
@@ -269,6 +270,18 @@ def test_changes_before_saving_are_kept_and_overrides_win(
     config = {f"components.{component}.{threshold}": 0.9}
     chosen = spacy.load(tmp_path, config=config).get_pipe(component)
     assert chosen.cfg == {**pipe.cfg, threshold: 0.9}
+
+
+def test_changes_after_tuning_are_kept(component: str, loaded: Language, tmp_path: Path) -> None:
+    """Commands that choose a threshold change the config as well."""
+    threshold, _ = THRESHOLDS[component]
+    for tuned, changed in ((0.25, 0.5), (0.75, 0.75)):
+        store_settings(loaded, component, {threshold: tuned})
+        loaded.get_pipe(component).cfg[threshold] = changed
+        loaded.to_disk(tmp_path)
+        nlp = spacy.load(tmp_path)
+        assert nlp.get_pipe(component).cfg[threshold] == changed
+        assert nlp.get_pipe_config(component)[threshold] == tuned
 
 
 @pytest.mark.parametrize("value", [i / 20 for i in range(21)])
