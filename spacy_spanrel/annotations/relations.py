@@ -39,6 +39,10 @@ PAIR_SCORES_SUFFIX = "_scores"
 LABELS_ATTR = "labels"
 # Attribute of the group of entities: the id of the record from which the Doc was made.
 ORIG_ID_ATTR = "orig_id"
+# The key of `doc.user_data` under which a Doc carries the keys of its row but for the text, and the key of
+# the id among them.
+META_KEY = "meta"
+ID_KEY = "id"
 
 RecordId = str | int
 
@@ -488,6 +492,9 @@ def register_extensions(prefix: str = "", relations_key: str = RELATIONS_KEY) ->
 
 
 def get_orig_id(doc: Doc) -> RecordId | None:
-    """Return the id of the record from which a gold Doc was made; None if it has none."""
+    """Return the id of the record or row from which a Doc was made; None if it has none."""
     orig_id = doc.spans[ENTITIES_KEY].attrs.get(ORIG_ID_ATTR) if ENTITIES_KEY in doc.spans else None
-    return orig_id if isinstance(orig_id, (str, int)) else None
+    meta = doc.user_data.get(META_KEY)
+    if orig_id is None and isinstance(meta, dict):
+        orig_id = meta.get(ID_KEY)
+    return orig_id if isinstance(orig_id, str | int) and not isinstance(orig_id, bool) else None

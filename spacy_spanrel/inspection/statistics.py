@@ -328,6 +328,8 @@ def _add_doc(statistics: CorpusStatistics, doc: Doc, number: int, readings: Read
     statistics.tokens.add(len(doc))
     if not len(doc):
         statistics.empty_docs += 1
+        statistics.docs_without_entities += 1
+        statistics.docs_without_relations += 1
         return
     statistics.texts[text_hash(doc.text)] += 1
     sentence = sentence_of_tokens(doc) if doc.has_annotation("SENT_START") else None

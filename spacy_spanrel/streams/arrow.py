@@ -25,11 +25,12 @@ from spacy.util import is_package
 from thinc.api import CupyOps
 
 from ..annotations import make_questions
+from ..annotations.relations import ID_KEY
 from ..errors import Errors
 from ..reading import Place
 from .annotator import RowAnnotator, choose_components, count_results, memory_zone
 from .progress import RowCounts
-from .rows import ID_KEY, QUESTIONS_KEY, BadRow, Row, parse_row
+from .rows import QUESTIONS_KEY, BadRow, Row, parse_row
 from .schema import column_values, import_pyarrow, result_fields
 
 ERROR_COLUMN = "error"

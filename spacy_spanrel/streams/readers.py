@@ -21,7 +21,7 @@ from typing import Any, BinaryIO, Literal
 
 from spacy.vocab import Vocab
 
-from ..annotations.relations import get_orig_id
+from ..annotations.relations import ID_KEY, META_KEY, get_orig_id
 from ..errors import Errors
 from ..reading import (
     ConversionError,
@@ -34,8 +34,6 @@ from ..reading import (
 from ..training.corpus import unpack_docs
 from .inputs import InputFile, find_files
 from .rows import (
-    ID_KEY,
-    META_KEY,
     RAW_BYTES,
     TOKENS_KEY,
     BadRow,

@@ -11,15 +11,12 @@ from spacy.language import Language
 from spacy.tokens import Doc
 
 from ..annotations import Question, make_questions, set_questions
-from ..annotations.relations import RecordId
+from ..annotations.relations import ID_KEY, RecordId
 from ..errors import Errors
 from ..reading import ConversionError, JsonValue, Place
 
-ID_KEY = "id"
 TOKENS_KEY = "tokens"
 QUESTIONS_KEY = "questions"
-# The key of `doc.user_data` under which a Doc carries the other keys of its row.
-META_KEY = "meta"
 # How much of a failed row is kept and shown.
 RAW_CHARS = 4000
 RAW_BYTES = 4 * RAW_CHARS + 4

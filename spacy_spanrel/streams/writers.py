@@ -17,7 +17,7 @@ from spacy.tokens import Doc, DocBin
 from spacy.vocab import Vocab
 
 from ..annotations import ENTITIES_KEY
-from ..annotations.relations import ORIG_ID_ATTR
+from ..annotations.relations import META_KEY, ORIG_ID_ATTR
 from ..errors import Errors
 from ..files import check_folder, mark_folder, sync_folder, to_json, to_plain, write_whole
 from ..reading import argument_error
@@ -25,7 +25,7 @@ from .inputs import COMPRESSIONS
 from .progress import AppendFile, Workplace
 from .records import make_record
 from .review import ReviewSettings, review
-from .rows import META_KEY, Row
+from .rows import Row
 from .schema import import_pyarrow, result_fields
 from .storage import Address
 

@@ -162,7 +162,7 @@ def test_docs_without_annotation(defaults: Readings) -> None:
     set_relations(nothing_there, [])
     found = collect([Doc(vocab, words=["a"]), nothing_there, Doc(vocab)], defaults)
     assert (found.docs, found.empty_docs, found.bare_docs) == (3, 1, 1)
-    assert found.docs_without_entities == found.docs_without_relations == 2
+    assert found.docs_without_entities == found.docs_without_relations == 3
 
 
 def test_unlabelled_docs_are_counted_apart(defaults: Readings) -> None:

@@ -208,11 +208,13 @@ def test_docs_take_integers_of_any_size(ruler, tmp_path):
     assert read_jsonl(tmp_path / "x.jsonl")[0]["n"] == rows[0]["n"]
 
 
-def test_ids_of_docs(tmp_path):
+@pytest.mark.parametrize(
+    "settings", [{"spans_key": "entities"}, {"spans_key": None, "annotate_ents": True}]
+)
+def test_ids_of_docs(tmp_path, settings):
+    """Also of Docs that have entities in `doc.ents` only, as from an NER."""
     nlp = spacy.blank("en")
-    nlp.add_pipe("span_ruler", config={"spans_key": "entities"}).add_patterns(
-        [{"label": "Per", "pattern": "John"}]
-    )
+    nlp.add_pipe("span_ruler", config=settings).add_patterns([{"label": "Per", "pattern": "John"}])
     source = write_jsonl(tmp_path / "in.jsonl", [{"id": "a", "text": "John"}])
     annotate(nlp, source, tmp_path / "x.spacy")
     assert [get_orig_id(doc) for doc in read_docs(tmp_path / "x.spacy")] == ["a"]
