@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from random import Random
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
@@ -18,6 +18,8 @@ from ..errors import Errors
 
 # Memory for the kept rows of one network, in bytes.
 ROWS_LIMIT = 512 * 1024**2
+
+Row = TypeVar("Row")
 
 
 class FrozenLayers:
@@ -31,7 +33,7 @@ class FrozenLayers:
 
     def __init__(self, network: nn.Module, n_layers: int, name: str):
         self.n_layers = n_layers
-        self.rows = KeptRows(ROWS_LIMIT)
+        self.rows: KeptRows[Tensor] = KeptRows(ROWS_LIMIT)
         self._parent, self._attribute = _find_layers(network, name)
         total = len(self._layers)
         if n_layers >= total:
@@ -132,33 +134,33 @@ def _find_layers(network: nn.Module, name: str) -> tuple[nn.Module, str]:
     raise ValueError(Errors.E223.format(name=name))
 
 
-class KeptRows:
-    """Tensors by key, in bounded memory.
+class KeptRows(Generic[Row]):
+    """Values by key, in bounded memory.
 
     Training comes back to all rows in turn, so the least recently used one would be dropped just
     before it is needed. When memory is full, rows drawn at random make room, which keeps a fair part
     of them even then.
 
-    limit (int): Largest total size of the tensors, in bytes.
+    limit (int): Largest total size of the values, in bytes.
     """
 
     def __init__(self, limit: int):
         self.limit = limit
         self.size = 0
         self._random = Random(0)
-        self._rows: dict[bytes, Tensor] = {}
+        self._rows: dict[bytes, tuple[Row, int]] = {}
         self._keys: list[bytes] = []
 
-    def get(self, key: bytes) -> Tensor | None:
-        """Return the tensor of a key, or None."""
-        return self._rows.get(key)
+    def get(self, key: bytes) -> Row | None:
+        """Return the value of a key, or None."""
+        return self._rows.get(key, (None, 0))[0]
 
-    def add(self, key: bytes, row: Tensor) -> None:
-        """Keep a tensor under a new key."""
-        self._rows[key] = row
+    def add(self, key: bytes, row: Row, size: int) -> None:
+        """Keep a value of so many bytes under a new key."""
+        self._rows[key] = (row, size)
         self._keys.append(key)
-        self.size += row.nbytes
+        self.size += size
         while self.size > self.limit:
             i = self._random.randrange(len(self._keys))
             self._keys[i], self._keys[-1] = self._keys[-1], self._keys[i]
-            self.size -= self._rows.pop(self._keys.pop()).nbytes
+            self.size -= self._rows.pop(self._keys.pop())[1]

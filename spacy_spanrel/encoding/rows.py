@@ -195,7 +195,7 @@ def frozen_rows(
                 # A copy, so that the padded batch does not stay in memory.
                 rows[key] = hidden[: len(inputs["ids"][0][numbers[i]])].clone()
     for key in missing:
-        encoder.frozen.rows.add(key, rows[key])
+        encoder.frozen.rows.add(key, rows[key], rows[key].nbytes)
     return [rows[key] for key in keys]
 
 

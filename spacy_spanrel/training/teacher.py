@@ -3,8 +3,8 @@ al. 2015, "Distilling the Knowledge in a Neural Network").
 
 A gold label says which class is right. The probabilities of a network say, too, how much the other classes
 look like it, and a second network learns more from them. Training comes back to the same texts in every
-epoch, so the teacher reads each text once: its logits are kept in memory in float16 and, if a file is
-named, on disk, where further trainings with the same teacher find them.
+epoch, so the teacher reads each text once: its logits are kept in memory in float16 (up to 2 GiB) and, if
+a file is named, on disk, where further trainings with the same teacher find them.
 
 The teacher is needed in training only. It is no part of the component that it teaches, and is not saved.
 """
@@ -25,11 +25,16 @@ from spacy.attrs import IDX, LENGTH, SENT_START
 from spacy.tokens import Doc
 
 from ..arrays import AnyArray, FloatArray, IntArray
+from ..encoding.frozen import KeptRows
 from ..encoding.transfer import to_device
 from ..errors import Errors
 from ..pipe import TorchPipe
 from ..settings import TEMPERATURE, Rule, number
 from .losses import Taught
+
+# Memory for the logits of one teacher, in bytes: those of some hundred thousand sentences. Joined texts,
+# which are new in each epoch, would fill any memory.
+LOGITS_LIMIT = 2 * 1024**3
 
 _DEFAULTS: dict[str, Any] = {"path": None, "weight": 0.5, "temperature": 2.0, "cache": None}
 _RULES = {"weight": number(0, 1), "temperature": TEMPERATURE}
@@ -107,7 +112,7 @@ class Teacher:
                 [labels.index(label) for label in wanted], dtype=np.int64
             )
         self.pipe = pipe
-        self._kept: dict[bytes, tuple[AnyArray, ...]] = {}
+        self._kept: KeptRows[tuple[AnyArray, ...]] = KeptRows(LOGITS_LIMIT)
         self._file: _File | None = None
         if values["cache"] is not None:
             self._file = _File(values["cache"], sha256(pipe.to_bytes(exclude=["vocab"])).digest())
@@ -121,23 +126,24 @@ class Teacher:
         RETURNS (list[tuple[AnyArray, ...]]): The arrays for each item, in float16.
         """
         keys = [_key(doc, rest, *self.pipe.annotation_read(doc)) for doc, rest in items]
-        missing = {
-            key: item for key, item in zip(keys, items, strict=True) if key not in self._kept
-        }
-        if self._file is not None and missing:
-            self._kept |= self._file.read(missing)
-            missing = {key: item for key, item in missing.items() if key not in self._kept}
-        if missing:
+        logits = {key: kept for key in keys if (kept := self._kept.get(key)) is not None}
+        missing = {key: item for key, item in zip(keys, items, strict=True) if key not in logits}
+        new = {} if self._file is None else self._file.read(missing)
+        unread = {key: item for key, item in missing.items() if key not in new}
+        if unread:
             computed = {
                 key: tuple(a.astype(np.float16) if a.dtype.kind == "f" else a for a in arrays)
                 for key, arrays in zip(
-                    missing, self.pipe.class_logits(list(missing.values())), strict=True
+                    unread, self.pipe.class_logits(list(unread.values())), strict=True
                 )
             }
-            self._kept |= computed
+            new |= computed
             if self._file is not None:
                 self._file.write(computed)
-        return [self._kept[key] for key in keys]
+        for key, arrays in new.items():
+            self._kept.add(key, arrays, sum(array.nbytes for array in arrays))
+        logits |= new
+        return [logits[key] for key in keys]
 
     def taught(self, logits: FloatArray, device: torch.device) -> Taught:
         """Put the teacher's logits for the rows of a batch where the student's are.

@@ -21,7 +21,7 @@ from spacy_spanrel.training.corpus import (
     is_unlabelled,
 )
 from spacy_spanrel.training.optimizer import create_adamw
-from spacy_spanrel.training.teacher import Teacher, teacher_of
+from spacy_spanrel.training.teacher import LOGITS_LIMIT, Teacher, teacher_of
 
 from ..encoders.util import COMPONENTS, make_examples, make_pipeline, predictions
 from .conftest import Trained
@@ -161,6 +161,25 @@ def test_logits_are_kept_on_disk(
     for path in (tmp_path / "text", tmp_path / "missing" / "logits"):
         with pytest.raises(OSError, match="E_SR512"):
             learn(student(folder, component, trained, cache=str(path)), 1)
+
+
+def test_memory_for_logits_is_bounded(
+    folder: Path, component: str, trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What had no room is computed again, and the same is learned."""
+    weights = []
+    for limit in (0, LOGITS_LIMIT):
+        monkeypatch.setattr("spacy_spanrel.training.teacher.LOGITS_LIMIT", limit)
+        nlp = student(folder, component, trained)
+        pipe = nlp.get_pipe(component)
+        fix_random_seed(0)
+        learn(nlp, 2)
+        teacher = teacher_of(pipe)
+        assert teacher is not None
+        assert (teacher._kept.size > 0) == (limit > 0)
+        shims = torch_shims(pipe.model)
+        weights.append([p.detach().clone() for s in shims for p in s.module.parameters()])
+    assert all(map(torch.equal, *weights))
 
 
 @pytest.mark.parametrize("component", ["span_relation", "relation_classifier"])

@@ -166,13 +166,13 @@ def test_full_memory_computes_again(bert: Path) -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 9)), max_size=40), st.integers(0, 60))
 def test_memory_of_kept_rows_is_bounded(rows: list[tuple[int, int]], limit: int) -> None:
-    kept = KeptRows(limit * 4)
+    kept: KeptRows[torch.Tensor] = KeptRows(limit * 4)
     tensors = {}
     for number, size in rows:
         key = bytes([number])
         if kept.get(key) is None:
             tensors[key] = torch.full((size,), float(number))
-            kept.add(key, tensors[key])
+            kept.add(key, tensors[key], tensors[key].nbytes)
         assert kept.size <= kept.limit
     held = [tensor for key in tensors if (tensor := kept.get(key)) is not None]
     assert kept.size == sum(tensor.nbytes for tensor in held)
