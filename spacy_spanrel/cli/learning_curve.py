@@ -136,6 +136,9 @@ def learning_curve(
     docs = list(read_docs(train))
     if not docs:
         raise argument_error("TRAIN", f"'{train}' without Docs", "training Docs")
+    if not any(True for _ in read_docs(dev)):
+        # Each share would be trained, and have the score 0.
+        raise argument_error("DEV", f"'{dev}' without Docs", "development Docs")
     points = []
     for draw in range(draws):
         order = list(range(len(docs)))

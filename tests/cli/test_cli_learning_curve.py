@@ -112,6 +112,12 @@ def test_on_the_command_line(data: tuple[Path, Path], tmp_path: Path) -> None:
 def test_wrong_arguments(data: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match="--percents"):
         learning_curve(CONFIG, *data, tmp_path / "x", percents=[0])
+    (tmp_path / "texts.jsonl").write_text('{"text": "x"}')
+    with pytest.raises(ConversionError, match=r"E_SR601.*texts.jsonl"):
+        learning_curve(CONFIG, data[0], tmp_path / "texts.jsonl", tmp_path / "x")
+    (tmp_path / "no_docs").mkdir()
+    with pytest.raises(ConversionError, match="no_docs"):
+        learning_curve(CONFIG, data[0], tmp_path / "no_docs", tmp_path / "x")
     config = tmp_path / "bad.cfg"
     config.write_text("[nlp]\nlang = 'en'\n")
     with pytest.raises(ConversionError, match="CONFIG"):
