@@ -135,6 +135,9 @@ class Placer:
         typed = {
             name.text: name.label for name in (*reversed(arguments), *reversed(names)) if name.label
         }
+        if large := sum(triple.weight > 1 for triple in triples):
+            # Perhaps percentages.
+            self._report.notes["weights greater than 1, kept"] += large
         relations: list[tuple[Entity, Entity, str, float]] = []
         for triple in triples:
             heads, tails = spans_of(triple.head), spans_of(triple.tail)

@@ -95,6 +95,14 @@ def test_types_and_weights(write, reload, nlp):
     assert get_entity_weights(doc) == [0.75, 0.75, 0.25, 0.25]
 
 
+def test_percentages_as_weights_are_counted(write, nlp, report):
+    row = {"text": TEXT, "head": "Ann Lee", "relation": "lives_in", "tail": "Oslo"}
+    path = write(lines({**row, "weight": 95}, {**row, "tail": "Lee", "weight": 1}))
+    (doc,) = triples_to_docs(path, nlp=nlp, report=report)
+    assert sorted(r.weight for r in get_relations(doc)) == [1, 95]
+    assert report.notes["weights greater than 1, kept"] == 1
+
+
 def test_listed_entities_are_annotated_everywhere(write, nlp):
     path = write(lines({"text": TEXT, "entities": {"CITY": ["Oslo"], "PER": ["Ann Lee", "Lee"]}}))
     (doc,) = triples_to_docs(path, nlp=nlp)
