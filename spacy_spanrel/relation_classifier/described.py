@@ -110,7 +110,9 @@ def _are_descriptions(setting: Any) -> bool:
             return False
     elif any(isinstance(row, str) or len(row) != 2 for row in setting):
         return False
-    for descriptions in read_descriptions(setting).values():
+    for label, descriptions in read_descriptions(setting).items():
+        if not isinstance(label, str) or not label.strip():
+            return False
         for description in descriptions:
             try:
                 parse_description(description)

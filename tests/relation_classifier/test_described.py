@@ -306,6 +306,8 @@ def test_labels_of_the_data_must_be_described(trained: Language, tmp_path: Path)
         [["works", "he works"]],
         {"works": "{head}"},
         {"a:b": "{head} {tail}"},
+        [["", "{head} {tail}"]],
+        {" ": "{head} {tail}"},
         [[1]],
     ],
 )
