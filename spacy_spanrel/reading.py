@@ -453,6 +453,7 @@ def parse_json(text: str, place: Place, line: int | None = None) -> Any:
     RETURNS (Any): The value.
     RAISES (ConversionError): If the text is no JSON.
     """
+    expected = "valid JSON" if line is None else "valid JSON, a whole record in each line"
     # The standard parser: srsly's says that something is wrong, but not where.
     try:
         return json.loads(text)
@@ -460,10 +461,10 @@ def parse_json(text: str, place: Place, line: int | None = None) -> Any:
         place = place.at(f"line {line or error.lineno}, column {error.colno}")
         found = f"{short(text[error.pos : error.pos + 30]) or 'nothing'} ({error.msg})"
         if error.pos >= len(text.rstrip()):
-            found = f"the end of the text ({error.msg})"
-        raise place.error(Errors.E603, found=found, expected="valid JSON") from error
+            found = f"the end of the {'text' if line is None else 'line'} ({error.msg})"
+        raise place.error(Errors.E603, found=found, expected=expected) from error
     except (ValueError, RecursionError) as error:
         # A number of too many digits, or too many brackets inside each other.
         if line is not None:
             place = place.at(f"line {line}")
-        raise place.error(Errors.E603, found=str(error), expected="valid JSON") from error
+        raise place.error(Errors.E603, found=str(error), expected=expected) from error

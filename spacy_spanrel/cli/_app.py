@@ -107,6 +107,16 @@ def parse_settings(text: str) -> dict[str, Any]:
     return JsonValue(parse_json(text, place), place).as_dict()
 
 
+def check_suffix(output: Path) -> None:
+    """Refuse an output of Docs with another name: spaCy's corpus readers do not see such files.
+
+    output (Path): The file.
+    RAISES (ConversionError): If its name does not end in .spacy.
+    """
+    if output.suffix != ".spacy":
+        raise argument_error("OUTPUT", repr(str(output)), "a file name that ends in .spacy")
+
+
 def blank_pipeline(lang: str) -> Language:
     """Return the blank pipeline of a language; a ConversionError if spaCy does not know the code."""
     try:

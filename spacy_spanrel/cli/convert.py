@@ -29,6 +29,7 @@ from ._app import (
     SpacyOutput,
     app,
     blank_pipeline,
+    check_suffix,
     echo,
     failing_with,
     one_of,
@@ -41,7 +42,6 @@ CONVERTERS: dict[str, Callable[..., Iterator[Doc]]] = {
     for name in converters.__all__
     if name.endswith("_to_docs")
 }
-SUFFIX = ".spacy"
 
 
 @app.command("convert", no_args_is_help=True)
@@ -223,9 +223,7 @@ def convert(
     output = Path(output)
     if data_format not in CONVERTERS:
         raise argument_error("FORMAT", repr(data_format), "one of " + ", ".join(CONVERTERS))
-    if output.suffix != SUFFIX:
-        # Other files are not seen by spaCy's corpus readers.
-        raise argument_error("OUTPUT", repr(str(output)), f"a file name that ends in {SUFFIX}")
+    check_suffix(output)
     if not inputs:
         raise argument_error("INPUT", "no file", "one or more files")
     check_output(output, *inputs, types)

@@ -35,7 +35,7 @@ from ..extractive_qa.asking import (
 from ..files import check_output, write_whole
 from ..reading import Place, argument_error
 from ..training.corpus import read_docs
-from ._app import GpuId, Printer, SpacyOutput, app, failing_with, warn
+from ._app import GpuId, Printer, SpacyOutput, app, check_suffix, failing_with, warn
 
 READER = "extractive_qa"
 
@@ -160,6 +160,7 @@ def pre_annotate(
     RETURNS (PreAnnotation): The counts.
     RAISES (ConversionError): If a file is bad, there are no Docs, or the pipeline has no reader.
     """
+    check_suffix(Path(output))
     check_output(output, corpus, questions)
     relations = read_relations(questions)
     nlp = reader if isinstance(reader, Language) else spacy.load(reader)

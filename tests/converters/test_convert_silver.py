@@ -19,6 +19,7 @@ from spacy_spanrel.converters import (
     langextract_to_docs,
     triples_to_docs,
 )
+from spacy_spanrel.reading import ConversionError
 from tests.converters.texts import NLP, TEXTS, gold_docs
 
 TEXT = "Ann Lee lives in Oslo . Lee likes Oslo ."
@@ -226,6 +227,13 @@ def test_lists_that_are_not_read_are_counted(write, nlp, report):
     docs = list(triples_to_docs(write(lines(*records)), nlp=nlp, report=report))
     assert len(docs) == 4
     assert report.notes == {"texts without relations whose key 'facts' is not read": 2}
+
+
+def test_a_record_of_several_lines(write, nlp):
+    """As language models write it; the error says that a record is one line."""
+    path = write(json.dumps({"text": "Ann", "triples": []}, indent=1))
+    with pytest.raises(ConversionError, match="line 1.*the end of the line.*record in each line"):
+        list(triples_to_docs(path, nlp=nlp))
 
 
 @settings(max_examples=100, deadline=None)

@@ -192,3 +192,5 @@ def test_a_pipeline_without_a_reader(file: Path, tmp_path: Path) -> None:
     source = write_docs(tmp_path / "in.spacy", [NLP.make_doc("x")])
     with pytest.raises(ConversionError, match="extractive_qa"):
         pre_annotate(NLP, source, tmp_path / "out.spacy", questions=file)
+    with pytest.raises(ConversionError, match="OUTPUT.*ends in .spacy"):
+        pre_annotate(NLP, source, tmp_path / "out.jsonl", questions=file)
