@@ -93,7 +93,7 @@ def review(
     `review.json`, the counts.
 
     docs (Iterable[Doc]): Predicted Docs.
-    folder (Path): An empty folder.
+    folder (Path): An empty folder, or one that does not exist yet.
     settings (ReviewSettings): The borders.
     relations_keys (Iterable[str]): The span groups of relations.
     RETURNS (ReviewCounts): The counts.
@@ -231,7 +231,7 @@ class _DocsFolder:
 
     def _write_if(self, full: bool) -> None:
         if full:
-            self.folder.mkdir(exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.folder / f"{self.n_files:06d}.spacy", self.docs.to_bytes())
             self.n_files += 1
             self.docs = DocBin(store_user_data=True)

@@ -79,6 +79,12 @@ def test_texts_are_divided(tmp_path: Path) -> None:
     }
 
 
+def test_the_folder_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spacy_spanrel.streams.review._IN_FILE", 1)
+    review([predicted("kept entirely", 0.9)], tmp_path / "new", ReviewSettings(0.2, 0.9))
+    assert read(tmp_path / "new" / "kept") == [("kept entirely", [0.9])]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(SCORES, max_size=12), st.integers(1, 5))
 def test_every_text_goes_to_one_place(
