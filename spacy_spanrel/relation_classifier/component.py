@@ -634,6 +634,7 @@ class RelationClassifier(TorchPipe):
                 pretrained=pretrained,
             ),
         )
+        self.cfg["sentences_seen"] = [0, 0]  # by the new network
         # spaCy seeds numpy's global generator from [training] seed.
         self._rng = np.random.default_rng(np.random.randint(2**31))
         survey.warn(self.name, self.labels)

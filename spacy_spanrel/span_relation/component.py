@@ -368,6 +368,7 @@ class SpanRelation(TorchPipe):
         self.model.set_dim("n_entity_types", len(entity_labels), force=True)
         self.model.set_dim("n_relation_types", len(relation_labels), force=True)
         self.model.initialize()
+        self.cfg["sentences_seen"] = [0, 0]  # by the new network
         # spaCy seeds numpy's global generator from [training] seed.
         self._rng = np.random.default_rng(np.random.randint(2**31))
         survey.warn(self.name, bool(relation_labels), self.warn_once)

@@ -180,6 +180,17 @@ def test_labels_before_and_after_initialization(component: str, folder: Path) ->
 
 
 @pytest.mark.parametrize("component", LABELLED)
+def test_a_new_network_has_read_nothing(folder: Path, component: str) -> None:
+    """The warning of paragraphs is about the texts of the training that a network has had."""
+    nlp = make_pipeline(folder, [component])
+    pipe: Any = nlp.get_pipe(component)
+    pipe.update(make_examples(nlp))
+    assert pipe.cfg["sentences_seen"] != [0, 0]
+    nlp.initialize(lambda: make_examples(nlp))
+    assert pipe.cfg["sentences_seen"] == [0, 0]
+
+
+@pytest.mark.parametrize("component", LABELLED)
 def test_label_data_stand_for_data(component: str, folder: Path) -> None:
     """What `spacy init labels` writes makes the same component."""
     first = make_pipeline(folder, [component]).get_pipe(component)
