@@ -15,7 +15,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 import spacy
@@ -26,6 +26,7 @@ from spacy.tokens import Doc
 
 from ..arrays import AnyArray, FloatArray, IntArray
 from ..encoding.frozen import KeptRows
+from ..encoding.shim import torch_shims
 from ..encoding.transfer import to_device
 from ..errors import Errors
 from ..pipe import TorchPipe
@@ -71,7 +72,8 @@ class Teacher:
     """
 
     def __init__(self, student: TorchPipe):
-        self.described_by = _description(student)
+        self._description = _description(student)
+        self._networks = [ref(shim.module) for shim in torch_shims(student.model)]
         values = {**_DEFAULTS, **student.cfg["teacher"]}
         self._weight, self._temperature = float(values["weight"]), float(values["temperature"])
         path = values["path"]
@@ -117,6 +119,17 @@ class Teacher:
         if values["cache"] is not None:
             self._file = _File(values["cache"], sha256(pipe.to_bytes(exclude=["vocab"])).digest())
 
+    def fits(self, student: TorchPipe) -> bool:
+        """Tell whether the student still has the settings and the network that it had. A network that is
+        initialized or loaded later is taught by the teacher as it is on disk then.
+
+        student (TorchPipe): The component that was given to the constructor.
+        RETURNS (bool): Whether it has them.
+        """
+        networks = [shim.module for shim in torch_shims(student.model)]
+        same = [network() for network in self._networks] == networks
+        return same and self._description == _description(student)
+
     def logits(self, items: Sequence[tuple[Doc, Any]]) -> list[tuple[AnyArray, ...]]:
         """Return the logits of `class_logits` of the teacher, computed or kept.
 
@@ -161,7 +174,7 @@ _TEACHERS: WeakKeyDictionary[TorchPipe, Teacher] = WeakKeyDictionary()
 
 
 def teacher_of(student: TorchPipe) -> Teacher | None:
-    """Return the teacher of a component, loaded when it is first needed.
+    """Return the teacher of a component, loaded when it is first needed in a training.
 
     student (TorchPipe): The component.
     RETURNS (Teacher | None): Its teacher; None if the setting `teacher`, or its path, is null.
@@ -171,7 +184,7 @@ def teacher_of(student: TorchPipe) -> Teacher | None:
     if setting is None or setting.get("path") is None:
         return None
     teacher = _TEACHERS.get(student)
-    if teacher is None or teacher.described_by != _description(student):
+    if teacher is None or not teacher.fits(student):
         teacher = _TEACHERS[student] = Teacher(student)
     return teacher
 
@@ -190,7 +203,7 @@ def teacher_for(student: TorchPipe) -> Teacher:
 
 
 def _description(student: TorchPipe) -> str:
-    """Describe what a teacher depends on."""
+    """Describe the settings on which a teacher depends."""
     keys = ("teacher", *student.label_kinds.values(), *student.same_as_teacher)
     return repr([student.cfg[key] for key in keys])
 

@@ -66,6 +66,11 @@ def distance(nlp: Language, other: Language, component: str) -> float:
     return float(np.mean([np.abs(a - b).mean() for a, b in pairs]))
 
 
+def weights_of(pipe: Any) -> list[torch.Tensor]:
+    shims = torch_shims(pipe.model)
+    return [p.detach().clone() for shim in shims for p in shim.module.parameters()]
+
+
 def learn(nlp: Language, steps: int) -> None:
     optimizer = create_adamw(learn_rate=3e-3, weight_decay=0.0)
     for _ in range(steps):
@@ -144,6 +149,24 @@ def test_the_student_does_not_need_the_teacher(
     learn(loaded, 1)
 
 
+def test_a_new_network_gets_the_teacher_that_is_there_now(
+    folder: Path, component: str, trained: Trained, tmp_path: Path
+) -> None:
+    """Each generation of a pipeline may be the teacher of the next one, at the same path."""
+    path = tmp_path / "teacher"
+    shutil.copytree(trained.path, path)
+    nlp = student(folder, component, trained, path=str(path))
+    learn(nlp, 1)
+    nlp.to_disk(path)
+    pipe = nlp.get_pipe(component)
+    saved = weights_of(pipe)
+    nlp.initialize(lambda: make_examples(nlp))
+    learn(nlp, 1)
+    teacher = teacher_of(pipe)
+    assert teacher is not None
+    assert all(map(torch.equal, weights_of(teacher.pipe), saved))
+
+
 def test_logits_are_kept_on_disk(
     folder: Path, component: str, trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,8 +176,7 @@ def test_logits_are_kept_on_disk(
         nlp = student(folder, component, trained, cache=str(tmp_path / "logits"))
         fix_random_seed(0)
         learn(nlp, 2)
-        shims = torch_shims(nlp.get_pipe(component).model)
-        weights.append([p.detach().clone() for s in shims for p in s.module.parameters()])
+        weights.append(weights_of(nlp.get_pipe(component)))
         monkeypatch.setattr(type(nlp.get_pipe(component)), "class_logits", None)
     assert all(map(torch.equal, *weights))
     (tmp_path / "text").write_text("This is no file of logits. " * 100)
@@ -177,8 +199,7 @@ def test_memory_for_logits_is_bounded(
         teacher = teacher_of(pipe)
         assert teacher is not None
         assert (teacher._kept.size > 0) == (limit > 0)
-        shims = torch_shims(pipe.model)
-        weights.append([p.detach().clone() for s in shims for p in s.module.parameters()])
+        weights.append(weights_of(pipe))
     assert all(map(torch.equal, *weights))
 
 
