@@ -617,7 +617,7 @@ class Errors:
     E609 = _at_a_place("E_SR609", "there is nothing to convert")
     E610 = _at_a_place("E_SR610", "a line has the wrong form")
     E611 = _at_a_place("E_SR611", "the text does not occur in the sentence")
-    E612 = _at_a_place("E_SR612", "no record could be converted", "The first error was: {first}")
+    E612 = _at_a_place("E_SR612", "no record could be converted", "{hint}")
     E613 = _at_a_place("E_SR613", "wrong argument")
     E614 = _at_a_place(
         "E_SR614", "an id is used more than once", "Give each question an id of its own."

@@ -268,13 +268,17 @@ def convert(
             doc_bin.add(doc)
             bar.update()
     if not report.docs:
-        notes = [f"{note}: {n}" for note, n in sorted(report.notes.items())]
+        found = [f"{note}: {n}" for note, n in sorted(report.notes.items())]
+        hint = "No record is wrong, but none is to be read."
+        if report.skipped:
+            found.insert(0, f"{len(report.skipped)} bad record(s)")
+            hint = f"The first error was: {report.skipped[0]}"
         raise ConversionError(
             Errors.E612,
             file=", ".join(map(str, inputs)),
-            found="; ".join([f"{len(report.skipped)} bad record(s)", *notes]),
+            found="; ".join(found) or "nothing",
             expected=f"records of the format {data_format!r}",
-            first=str(report.skipped[0]) if report.skipped else "none",
+            hint=hint,
         )
     write_whole(output, doc_bin.to_bytes())
     return report

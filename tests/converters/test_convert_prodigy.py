@@ -332,3 +332,6 @@ def test_command_tells_why_there_is_nothing(write, tmp_path):
     result = CliRunner().invoke(app, ["convert", "prodigy", str(source), str(tmp_path / "x.spacy")])
     assert result.exit_code == 1
     assert "records with the answer reject, left out: 1" in result.stderr
+    # Nothing is wrong, and no error was the first.
+    assert "bad record" not in result.stderr
+    assert "first error" not in result.stderr
