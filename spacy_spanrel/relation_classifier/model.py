@@ -29,6 +29,9 @@ from .markers import MarkedRow, Marker, Mode, Range, assign_markers
 from .network import DescribedHead, MarkerHead, PairNetwork
 from .pairs import TypedPair
 
+# Number of texts of described labels whose vectors are kept, also when the labels have changed.
+_MOST_TEXTS = 4096
+
 
 @dataclass(frozen=True)
 class Scheme:
@@ -261,7 +264,8 @@ def run_marked_rows(model: PairModel, rows: MarkedRows, is_train: bool) -> Tenso
 def label_vectors(model: PairModel, labels: LabelTexts, is_train: bool) -> tuple[Tensor, Tensor]:
     """Return the vectors of labels: the means of the vectors of their texts.
 
-    The vectors of texts are kept until the weights change, so prediction reads each text once.
+    The vectors of texts are kept until the weights change, so prediction reads each text once. Those of
+    labels that are gone are forgotten when there are too many.
 
     model (Model): An initialized model with a `DescribedHead`.
     labels (LabelTexts): The texts.
@@ -274,8 +278,12 @@ def label_vectors(model: PairModel, labels: LabelTexts, is_train: bool) -> tuple
     device = get_shim(model).device
     kept = {} if is_train else network.head.kept_vectors(network.encoder, device)
     groups = [*labels.texts, *labels.inverses]
-    if labels not in kept:
+    of_labels, vectors = kept.get(None, (None, None))
+    if of_labels != labels:
         texts = dict.fromkeys(chain.from_iterable(groups))
+        if len(kept) > _MOST_TEXTS:
+            for text in kept.keys() - texts.keys():
+                del kept[text]
         new = [text for text in texts if text not in kept]
         if new:
             rows = text_rows(model, new)
@@ -285,8 +293,8 @@ def label_vectors(model: PairModel, labels: LabelTexts, is_train: bool) -> tuple
             torch.stack([kept[text] for text in texts]).mean(dim=0) if texts else zero
             for texts in groups
         ]
-        kept[labels] = F.normalize(torch.stack([*means, zero])[:-1], dim=-1)
-    vectors = kept[labels]
+        vectors = F.normalize(torch.stack([*means, zero])[:-1], dim=-1)
+        kept[None] = labels, vectors
     return vectors[: len(labels.texts)], vectors[len(labels.texts) :]
 
 

@@ -65,15 +65,16 @@ class DescribedHead(nn.Module):
         self.weights = nn.Parameter(torch.zeros(3))
         self.log_scale = nn.Parameter(torch.tensor([math.log(14.0)]))
         self.threshold = nn.Parameter(torch.tensor([0.5]))
-        self._kept: dict[Any, Tensor] = {}
+        self._kept: dict[Any, Any] = {}
         self._kept_for: tuple[Any, ...] = ()
 
-    def kept_vectors(self, encoder: PieceNetwork, device: torch.device) -> dict[Any, Tensor]:
+    def kept_vectors(self, encoder: PieceNetwork, device: torch.device) -> dict[Any, Any]:
         """Return the vectors of texts that were kept; none if the network has changed since.
 
         encoder (PieceNetwork): The encoder that reads the texts.
         device (device): The device of the vectors.
-        RETURNS (dict[Any, Tensor]): The vectors by text, to which new ones may be added.
+        RETURNS (dict[Any, Any]): The vectors by text, and those of the labels under None; to be changed
+            in place.
         """
         state = (encoder, device, steps_of(self.log_scale))
         if self._kept_for != state:

@@ -340,6 +340,24 @@ def test_texts_are_read_once(nlp: Language) -> None:
     assert sum(rows) == first
 
 
+def test_texts_of_labels_that_are_gone_are_forgotten(
+    nlp: Language, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spacy_spanrel.relation_classifier.model._MOST_TEXTS", 20)
+    pipe: Any = nlp.get_pipe("described")
+    kept = get_shim(pipe.model).module.head.kept_vectors
+    before = scores(nlp)
+    sizes = []
+    for number in range(30):
+        pipe.add_label("new", description=f"{{head}} is number {number} of {{tail}}")
+        scores(nlp)
+        pipe.remove_label("new")
+        for label, of_label in scores(nlp).items():
+            np.testing.assert_allclose(of_label, before[label], atol=1e-6)
+        sizes.append(len(kept(get_shim(pipe.model).module.encoder, get_shim(pipe.model).device)))
+    assert max(sizes[15:]) <= max(sizes[:15]) <= 24
+
+
 def test_direction(nlp: Language) -> None:
     """A pair with its inverse is no pair: the inverse of a label counts as none of the labels."""
     pipe: Any = nlp.get_pipe("described")
