@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
@@ -37,10 +37,11 @@ class Trainable(Protocol):
     def is_initialized(self) -> bool: ...
 
 
-# Moments live as long as the thinc optimizer: a new training starts afresh, as with thinc's own.
+# Moments live as long as the thinc optimizer: a new training starts afresh, as with thinc's own, and a
+# pipeline that is trained does not hold them.
 # The key is an object and not its id, because a later object may get the same id.
 _STATES: WeakKeyDictionary[
-    Trainable, tuple[Optimizer, list[ref[nn.Module]], torch.optim.Optimizer]
+    Trainable, tuple[Callable[[], Optimizer | None], list[ref[nn.Module]], torch.optim.Optimizer]
 ] = WeakKeyDictionary()
 
 
@@ -166,8 +167,10 @@ def _torch_optimizer(shims: list[Trainable], optimizer: Optimizer) -> torch.opti
     # Another optimizer, or networks that were loaded or initialized again, start with new moments and
     # averages.
     state = _STATES.get(shims[0])
-    if state is not None and state[0] is optimizer and [module() for module in state[1]] == modules:
-        return state[2]
+    if state is not None:
+        source, networks, torch_optimizer = state
+        if source() is optimizer and [network() for network in networks] == modules:
+            return torch_optimizer
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for shim in shims:
         for name, parameter in shim.module.named_parameters():
@@ -184,8 +187,18 @@ def _torch_optimizer(shims: list[Trainable], optimizer: Optimizer) -> torch.opti
         torch_optimizer = torch.optim.AdamW(specs, lr=1e-3, fused=True)
     except RuntimeError:  # this torch has no fused kernel for this device
         torch_optimizer = torch.optim.AdamW(specs, lr=1e-3, foreach=True)
-    _STATES[shims[0]] = (optimizer, [ref(module) for module in modules], torch_optimizer)
+    source = _reference(optimizer, torch_optimizer.state.clear)
+    _STATES[shims[0]] = (source, [ref(module) for module in modules], torch_optimizer)
     return torch_optimizer
+
+
+def _reference(
+    optimizer: Optimizer, when_gone: Callable[[], None]
+) -> Callable[[], Optimizer | None]:
+    try:
+        return ref(optimizer, lambda _: when_gone())
+    except TypeError:  # thinc's own class has no weak references
+        return lambda: optimizer
 
 
 def _is_head(shim: Trainable, name: str) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from thinc.schedules import warmup_linear
 from torch import nn
 
 from spacy_spanrel.encoding.shim import TorchShim
-from spacy_spanrel.encoding.step import HEAD, step
+from spacy_spanrel.encoding.step import _STATES, HEAD, current_rates, step
 from spacy_spanrel.training.optimizer import AdamW, create_adamw
 from tests.util import plain_adamw, tiny_encoder
 
@@ -321,6 +322,19 @@ def test_moments_last_as_long_as_the_optimizer():
             torch.testing.assert_close(new, expected)
         shim.module.load_state_dict(start)
         del fresh
+
+
+def test_moments_do_not_outlive_the_optimizer():
+    """They are twice as large as the weights."""
+    shim, optimizer = net_shim(), create_adamw(0.01)
+    backward(shim.module)
+    step([shim], optimizer)
+    rows = _STATES[shim][2].state.values()
+    moments = [ref(tensor) for row in rows for tensor in row.values()]
+    assert all(moment() is not None for moment in moments)
+    del optimizer, rows
+    assert all(moment() is None for moment in moments)
+    assert current_rates([shim]) == {"encoder": 0.01}
 
 
 def test_step_trains_the_loaded_module():
