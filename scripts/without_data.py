@@ -153,6 +153,10 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="also train on all sentences")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
+    try:
+        reader = spacy.load(args.reader)
+    except OSError as error:
+        parser.error(f"no reader: {error} `make demo` trains one, and --reader names another.")
     gold = {
         name: list(spert_to_docs(SAMPLE / f"{name}.json", types=SAMPLE / "types.json"))
         for name in ("train", "test")
@@ -163,7 +167,6 @@ def main() -> None:
         print(f"{step:34}  {corrections:>11}  {score(predicted, gold['test'])}", flush=True)
 
     say("all pairs of the right types", [of_right_types(doc) for doc in gold["test"]])
-    reader = spacy.load(args.reader)
     say("answers of the reader", ask(reader, gold["test"], "test", doubtful=False))
     suggested = ask(reader, gold["train"], "texts", doubtful=True)
     by_text = {doc.text: doc for doc in gold["train"]}

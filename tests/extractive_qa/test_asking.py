@@ -27,7 +27,7 @@ from spacy_spanrel.training.corpus import read_docs
 
 from ..cli.util import succeed
 from ..span_relation.util import ROWS
-from ..util import make_doc, write_docs
+from ..util import load_script, make_doc, write_docs
 
 NLP = spacy.blank("en")
 RELATIONS = """\
@@ -194,3 +194,12 @@ def test_a_pipeline_without_a_reader(file: Path, tmp_path: Path) -> None:
         pre_annotate(NLP, source, tmp_path / "out.spacy", questions=file)
     with pytest.raises(ConversionError, match="OUTPUT.*ends in .spacy"):
         pre_annotate(NLP, source, tmp_path / "out.jsonl", questions=file)
+
+
+def test_the_demonstration_needs_a_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["without_data.py", "--reader", str(tmp_path / "none")])
+    with pytest.raises(SystemExit):
+        load_script("without_data").main()
+    assert "`make demo` trains one" in capsys.readouterr().err
