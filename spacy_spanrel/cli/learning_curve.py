@@ -230,5 +230,6 @@ def _contents(path: str | Path) -> Iterator[bytes]:
 def _score_name(settings: dict[str, Any]) -> str:
     """Describe the score by which a training chooses its best pipeline."""
     weights = settings.get("training", {}).get("score_weights", {})
-    named = [f"{w:g} {name}" for name, w in weights.items() if isinstance(w, int | float) and w]
+    used = {name: w for name, w in weights.items() if isinstance(w, int | float) and w}
+    named = list(used) if len(used) == 1 else [f"{w:g} {name}" for name, w in used.items()]
     return " + ".join(named) or "the score of the training"

@@ -87,6 +87,11 @@ class LearningCurve:
         largest = self.means[-1][0]
         if len(self.means) < 2:
             return "One share of the data says nothing about more data."
+        if not any(score for _, score in self.means):
+            return (
+                "Nothing was learned: all scores are 0. Train for more steps, and see whether `debug-data` "
+                "finds a fault in the data."
+            )
         if self.doubling is None:
             return (
                 "The score does not rise with the data. More data of this kind will hardly help; look at "

@@ -14,7 +14,7 @@ from spacy.tokens import DocBin
 from spacy.vocab import Vocab
 
 from spacy_spanrel.cli import learning_curve
-from spacy_spanrel.cli.learning_curve import CURVE, PAGE, _schedule
+from spacy_spanrel.cli.learning_curve import CURVE, PAGE, _schedule, _score_name
 from spacy_spanrel.evaluation.learning import LearningCurve, LearningPoint, render_curve
 from spacy_spanrel.reading import ConversionError
 from tests.cli.util import succeed
@@ -45,7 +45,10 @@ def test_power_law_is_read_off() -> None:
 def test_nothing_is_promised_without_a_rise(scores: tuple[float, ...]) -> None:
     curve = curve_of(*scores)
     assert curve.doubling is None
-    assert ("One share" if len(scores) == 1 else "does not rise") in curve.verdict
+    expected = (
+        "One share" if len(scores) == 1 else "does not rise" if any(scores) else "all scores are 0"
+    )
+    assert expected in curve.verdict
     ElementTree.fromstring(render_curve(curve).split("<!DOCTYPE html>")[1])
 
 
@@ -134,3 +137,12 @@ def test_schedule_fits_the_share() -> None:
     }
     assert _schedule({"schedule": schedule}, 20, 25)["schedule.total_steps"] == 3 * 40
     assert _schedule({}, 20, 25) == {}
+
+
+def test_name_of_the_score() -> None:
+    def name(**weights: float | None) -> str:
+        return _score_name({"training": {"score_weights": weights}})
+
+    assert name(rel_f=1.0, rel_p=0.0, rel_per_type=None) == "rel_f"
+    assert name(rel_f=0.5, ents_f=0.5) == "0.5 rel_f + 0.5 ents_f"
+    assert name() == "the score of the training"
