@@ -19,7 +19,10 @@ from ._tuning import OutputOption, OverwriteOption, output_folder
 def calibrate_cli(
     model: Model,
     corpus: Annotated[
-        Path, typer.Argument(help="The .spacy file with gold relations or questions and answers")
+        Path,
+        typer.Argument(
+            metavar="CORPUS", help="The .spacy file with gold relations or questions and answers"
+        ),
     ],
     component: Annotated[
         str | None,

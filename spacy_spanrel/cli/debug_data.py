@@ -29,7 +29,8 @@ _MAX_ROWS = 30
 def debug_data_cli(
     ctx: typer.Context,
     train: Annotated[
-        Path, typer.Argument(help="Training data: a .spacy file, or a folder of them")
+        Path,
+        typer.Argument(metavar="TRAIN", help="Training data: a .spacy file, or a folder of them"),
     ],
     dev: Annotated[Path | None, typer.Option("--dev", "-d", help="Development data")] = None,
     config: Annotated[

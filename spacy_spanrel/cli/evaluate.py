@@ -34,7 +34,10 @@ _WIDEST_COLUMN = 60
 def evaluate_cli(
     model: Model,
     corpus: Annotated[
-        Path, typer.Argument(help="The .spacy file with gold Docs, or a folder of such files")
+        Path,
+        typer.Argument(
+            metavar="CORPUS", help="The .spacy file with gold Docs, or a folder of such files"
+        ),
     ],
     output: Annotated[
         Path | None,

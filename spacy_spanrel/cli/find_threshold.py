@@ -30,7 +30,9 @@ from ._tuning import OutputOption, OverwriteOption, output_folder
 @app.command("find-threshold", no_args_is_help=True)
 def find_threshold_cli(
     model: Model,
-    corpus: Annotated[Path, typer.Argument(help="The .spacy file with gold relations")],
+    corpus: Annotated[
+        Path, typer.Argument(metavar="CORPUS", help="The .spacy file with gold relations")
+    ],
     component: Annotated[
         str | None,
         typer.Option("--component", "-c", help="Name of the component; needed if there are two"),
@@ -138,7 +140,10 @@ def find_threshold_cli(
 @app.command("find-null-threshold", no_args_is_help=True)
 def find_null_threshold_cli(
     model: Model,
-    corpus: Annotated[Path, typer.Argument(help="The .spacy file with gold questions and answers")],
+    corpus: Annotated[
+        Path,
+        typer.Argument(metavar="CORPUS", help="The .spacy file with gold questions and answers"),
+    ],
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
     component: Annotated[

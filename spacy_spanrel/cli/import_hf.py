@@ -23,7 +23,10 @@ TASKS = ("relation_classifier", "extractive_qa")
 @app.command("import-hf", no_args_is_help=True)
 def import_hf_cli(
     checkpoint: Annotated[
-        str, typer.Argument(help="Folder, hub name or Python package of the checkpoint")
+        str,
+        typer.Argument(
+            metavar="CHECKPOINT", help="Folder, hub name or Python package of the checkpoint"
+        ),
     ],
     output: PipelineOutput,
     task: Annotated[

@@ -28,7 +28,10 @@ ORIGINAL_SETTINGS: dict[str, Any] = {
 def import_spert_cli(
     checkpoint: Annotated[
         Path,
-        typer.Argument(help="Folder of the checkpoint, with config.json, weights and tokenizer"),
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="Folder of the checkpoint, with config.json, weights and tokenizer",
+        ),
     ],
     output: PipelineOutput,
     types: Annotated[

@@ -13,7 +13,9 @@ from ._app import Force, PipelineOutput, app, done, failing_with, warn
 
 @app.command("import-transformer", no_args_is_help=True)
 def import_transformer_cli(
-    pipeline: Annotated[str, typer.Argument(help="Folder or package name of the pipeline")],
+    pipeline: Annotated[
+        str, typer.Argument(metavar="PIPELINE", help="Folder or package name of the pipeline")
+    ],
     output: PipelineOutput,
     texts: Annotated[
         Path | None,

@@ -36,9 +36,13 @@ _EVALUATIONS = 10
 )
 def learning_curve_cli(
     ctx: typer.Context,
-    config: Annotated[Path, typer.Argument(help="Config of the training")],
-    train: Annotated[Path, typer.Argument(help="Training Docs: .spacy file, or folder of such")],
-    dev: Annotated[Path, typer.Argument(help="Development Docs, on which all are scored")],
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Config of the training")],
+    train: Annotated[
+        Path, typer.Argument(metavar="TRAIN", help="Training Docs: .spacy file, or folder of such")
+    ],
+    dev: Annotated[
+        Path, typer.Argument(metavar="DEV", help="Development Docs, on which all are scored")
+    ],
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the curve and of all trainings")
     ] = Path("learning_curve"),

@@ -94,7 +94,7 @@ _LINE_START = re.compile(r"^(?:[#+=>-]|\d+[.)])")
 
 @app.command("model-card", no_args_is_help=True)
 def model_card_cli(
-    model: Annotated[Path, typer.Argument(help="Folder of a saved pipeline")],
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="Folder of a saved pipeline")],
     metrics: Annotated[
         list[str] | None,
         typer.Option(

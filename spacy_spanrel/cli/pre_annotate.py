@@ -68,8 +68,12 @@ class PreAnnotation:
 
 @app.command("pre-annotate", no_args_is_help=True)
 def pre_annotate_cli(
-    reader: Annotated[str, typer.Argument(help="Pipeline with extractive_qa: folder or package")],
-    corpus: Annotated[Path, typer.Argument(help="Docs with entities: .spacy file or folder")],
+    reader: Annotated[
+        str, typer.Argument(metavar="READER", help="Pipeline with extractive_qa: folder or package")
+    ],
+    corpus: Annotated[
+        Path, typer.Argument(metavar="CORPUS", help="Docs with entities: .spacy file or folder")
+    ],
     output: SpacyOutput,
     questions: Annotated[
         Path, typer.Option("--questions", help="YAML file of relations and their questions")

@@ -31,7 +31,9 @@ STYLES: tuple[Style, ...] = get_args(Style)
 @app.command("visualize", no_args_is_help=True)
 def visualize_cli(
     model: Model,
-    text: Annotated[str, typer.Argument(help="A text, a text file, or - for standard input")],
+    text: Annotated[
+        str, typer.Argument(metavar="TEXT", help="A text, a text file, or - for standard input")
+    ],
     question: Annotated[
         list[str] | None,
         typer.Option("--question", "-q", metavar="Q", help="A question to ask; may be repeated"),

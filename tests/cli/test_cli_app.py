@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import typer
 
 from spacy_spanrel.cli import app
 from spacy_spanrel.cli._app import Printer, echo, failing_with, printable
@@ -17,6 +18,15 @@ def test_every_command_has_examples(command):
     result = run(command, "--help")
     assert result.exit_code == 0
     assert f"$ python -m spacy spanrel {command} " in result.stdout
+
+
+def test_arguments_have_the_names_of_the_texts():
+    """Which say CORPUS; newer versions of typer would show `corpus`."""
+    for name, command in typer.main.get_command(app).commands.items():
+        for parameter in command.params:
+            if parameter.param_type_name == "argument":
+                shown = parameter.metavar or parameter.name
+                assert shown == shown.upper(), (name, shown)
 
 
 def test_ordinary_text_is_shown_as_it_is():
