@@ -313,7 +313,12 @@ class TorchPipe(TrainablePipe):
             node.attrs.update(configured)
         saved = self.cfg.pop("configured", {})
         for setting, value in self._settings.items():
-            if setting in saved and srsly.json_dumps(value) != srsly.json_dumps(saved[setting]):
+            if setting not in saved:
+                continue
+            values = (value, saved[setting], self.cfg[setting])
+            now, before, kept = map(srsly.json_dumps, values)
+            # JSON rounds numbers; the config has all their digits.
+            if now != before or now == kept:
                 self.cfg[setting] = value
         apply_runtime(self.model)
         self.check_loaded()

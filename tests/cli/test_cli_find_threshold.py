@@ -344,6 +344,9 @@ class StubQA:
     def __call__(self, doc: Doc) -> Doc:
         return doc
 
+    def configure(self, settings: dict[str, Any]) -> None:
+        self.cfg.update(settings)
+
     def answer_gold(self, examples: Iterable[Example]) -> Iterator[Example]:
         for example in examples:
             doc = example.predicted.copy()
