@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from spacy.language import Language
 from spacy.tokens import Doc
@@ -79,7 +80,7 @@ def _read_extractions(record: JsonValue, links: str | None) -> tuple[list[Name],
         attributes = item.get("attributes")
         if attributes is not None:
             fields = attributes.as_dict()
-            keys = next((keys for keys in ARGUMENTS if all(key in fields for key in keys)), None)
+            keys = next((keys for keys in ARGUMENTS if _has_arguments(fields, keys)), None)
             if keys is not None:
                 head, tail = (_argument(attributes[key]) for key in keys)
                 named = next((v for key in LABELS if (v := attributes.get(key)) is not None), None)
@@ -95,6 +96,11 @@ def _read_extractions(record: JsonValue, links: str | None) -> tuple[list[Name],
             weight = 1.0 if tail.weight is None else tail.weight
             triples.append(Triple(head, tail, tail.label, weight))
     return names, triples
+
+
+def _has_arguments(fields: dict[str, Any], keys: tuple[str, str]) -> bool:
+    """Tell whether attributes name two arguments. One may be null; if both are, they only fill a schema."""
+    return all(key in fields for key in keys) and any(fields[key] is not None for key in keys)
 
 
 def _argument(value: JsonValue) -> Name:

@@ -283,6 +283,7 @@ def test_langextract(write, reload, nlp, report):
             extraction("x", "y", source="Lee", target="Oslo", type="likes"),
             extraction("city", "Lagos"),
             extraction("lives_in", "lives in Oslo", head="Ann Lee", tail=None),
+            extraction("city", "Oslo", head=None, tail=None),
         ],
     }
     (doc,) = reload(langextract_to_docs(write(lines(record)), nlp=nlp, report=report))
