@@ -73,7 +73,16 @@ from .entity_types import (
 )
 from .gold import read_gold
 from .markers import HEAD, MARKER_TABLE, MODES, TAIL, Mode, marker_names, uses_types
-from .model import Backprop, PairClassifier, PairInput, PairModel, Scheme, initialize, make_marker
+from .model import (
+    Backprop,
+    PairClassifier,
+    PairInput,
+    PairModel,
+    Scheme,
+    initialize,
+    make_marker,
+    text_rows,
+)
 from .network import DescribedHead, PairNetwork
 from .pairs import (
     DocPairs,
@@ -404,8 +413,8 @@ class RelationClassifier(TorchPipe):
             Without any, the label may have all types.
         RETURNS (int): 1 if the label was added, 0 if the component had it already.
         RAISES (ValueError): If labels are not described and there are texts, or the network is
-            initialized already; or if a described label has no text, or a text lacks head or tail; or if
-            an argument is of the wrong kind.
+            initialized already; or if a described label has no text, or a text lacks head or tail, or
+            these are longer than a row; or if an argument is of the wrong kind.
         """
         if not isinstance(label, str) or not label.strip():
             raise self._wrong_label(label, repr(label), "a string that is not empty")
@@ -431,8 +440,9 @@ class RelationClassifier(TorchPipe):
             return super().add_label(label, kind)
         if label == self.cfg["negative_label"] and (descriptions or texts or rows_of_types):
             raise self._negative_label(label)
-        for text in descriptions:
-            parse_description(text)
+        marked = [*map(parse_description, descriptions), *texts]
+        if marked and self.is_initialized:
+            text_rows(self.model, marked)  # refuses those that no row can hold
         rows = [
             [key, text]
             for key, lines in read_descriptions(self.cfg["descriptions"]).items()

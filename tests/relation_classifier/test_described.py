@@ -230,7 +230,7 @@ def test_a_label_needs_a_text(nlp: Language) -> None:
         pipe.add_label("met", description="{head} met somebody")
     pipe.add_label("met", examples=["{head:Ann} met {tail:Bo}"])
     long = " ".join(["word"] * 100)
-    pipe.add_label("met", description=f"{{head:{long}}} met {{tail}}")
+    pipe.cfg["descriptions"] = [*pipe.cfg["descriptions"], ["met", f"{{head:{long}}} met {{tail}}"]]
     with pytest.raises(ValueError, match="E_SR713"):
         scores(nlp)
 
@@ -322,6 +322,17 @@ def test_descriptions_may_be_changed_on_loading(trained: Language, tmp_path: Pat
     nlp = spacy.load(tmp_path, config={"components.described.descriptions": rows})
     assert nlp.get_pipe("described").labels == (*trained.get_pipe("described").labels, "owns")
     assert list(scores(nlp)) == list(nlp.get_pipe("described").labels)
+
+
+def test_a_text_that_no_row_can_hold_changes_nothing(nlp: Language) -> None:
+    pipe: Any = nlp.get_pipe("described")
+    before = {**pipe.cfg}
+    text = f"{{head:{'very ' * 80}old}} knows {{tail}}"
+    for arguments in ({"description": text}, {"examples": [text]}):
+        with pytest.raises(ValueError, match="E_SR713"):
+            pipe.add_label("knows", **arguments)
+    assert pipe.cfg == before
+    assert list(scores(nlp)) == list(pipe.labels)
 
 
 def test_texts_are_read_once(nlp: Language) -> None:
