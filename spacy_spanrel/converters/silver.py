@@ -86,9 +86,9 @@ class Placer:
         """Write entities and relations on the Doc, count them, and return the Doc.
 
         A name that is no argument stands for all its places. Of an argument, the place that is nearest
-        to the other argument counts (`StringFinder.nearest_pair`). Its type is the one that it has
-        itself, else that of an entity at this place, else that of the first entity or argument with the
-        same words, else ENTITY.
+        to the other argument counts (`StringFinder.nearest_pair`). The type of either is the one that it
+        has itself, else (of an argument) that of an entity at this place, else that of the first entity
+        or argument with the same words, else ENTITY.
 
         names (Sequence[Name]): The entities.
         triples (Sequence[Triple]): The relations.
@@ -96,7 +96,9 @@ class Placer:
         """
         names = [self._checked(name) for name in names]
         triples = [
-            replace(triple, head=self._checked(triple.head), tail=self._checked(triple.tail))
+            triple
+            if triple.head.chars is triple.tail.chars is None
+            else replace(triple, head=self._checked(triple.head), tail=self._checked(triple.tail))
             for triple in triples
         ]
         arguments = [name for triple in triples for name in (triple.head, triple.tail)]
@@ -126,15 +128,16 @@ class Placer:
             weights[entity] = max(weight, weights.get(entity, 0.0))
             return entity
 
-        for name in names:
-            for span in spans_of(name):
-                add(span, name.label or ENTITY, 1.0 if name.weight is None else name.weight)
-        types: dict[Tokens, str] = {}
-        for entity in weights:
-            types.setdefault((entity.start, entity.end), entity.label)
         typed = {
             name.text: name.label for name in (*reversed(arguments), *reversed(names)) if name.label
         }
+        for name in names:
+            label = name.label or typed.get(name.text, ENTITY)
+            for span in spans_of(name):
+                add(span, label, 1.0 if name.weight is None else name.weight)
+        types: dict[Tokens, str] = {}
+        for entity in weights:
+            types.setdefault((entity.start, entity.end), entity.label)
         if large := sum(triple.weight > 1 for triple in triples):
             # Perhaps percentages.
             self._report.notes["weights greater than 1, kept"] += large
@@ -160,7 +163,7 @@ class Placer:
             )
             relations.append((head, tail, triple.label, triple.weight))
         order = {entity: i for i, entity in enumerate(weights)}
-        entities = [replace(entity, weight=weight) for entity, weight in weights.items()]
+        entities = [Entity(e.start, e.end, e.label, weight) for e, weight in weights.items()]
         edges = [Edge(order[h], order[t], label, weight) for h, t, label, weight in relations]
         return self._maker.annotate(self._doc, entities, edges, self._place)
 

@@ -96,6 +96,15 @@ def test_types_and_weights(write, reload, nlp):
     assert get_entity_weights(doc) == [0.75, 0.75, 0.25, 0.25]
 
 
+def test_an_entity_without_a_type_gets_that_of_an_argument(write, nlp):
+    """And is not annotated twice, with and without a type."""
+    head = {"text": "Ann Lee", "type": "PER"}
+    triples = [{"head": head, "relation": "a", "tail": "Oslo", "tail_type": "CITY"}]
+    path = write(lines({"text": TEXT, "entities": ["Ann Lee", "Oslo"], "triples": triples}))
+    (doc,) = triples_to_docs(path, nlp=nlp)
+    assert facts(doc)[0] == [("Ann Lee", "PER", 0), ("Oslo", "CITY", 4), ("Oslo", "CITY", 8)]
+
+
 def test_percentages_as_weights_are_counted(write, nlp, report):
     row = {"text": TEXT, "head": "Ann Lee", "relation": "lives_in", "tail": "Oslo"}
     path = write(lines({**row, "weight": 95}, {**row, "tail": "Lee", "weight": 1}))
