@@ -217,7 +217,7 @@ def make_relation_classifier(
     max_pairs (int): Largest number of pairs to classify in a Doc; the nearest are taken.
     all_scores (bool): Whether to write the probabilities of all labels to `doc._.relation_scores`.
     existing (str): Whether relations that the Doc has already are removed ("replace") or kept
-        ("extend"). If a relation is among both, the better score is kept.
+        ("extend"). If a relation is among both, the better score is kept; none at all is the best.
     train_pairs (str): Pairs that are learned: "gold", those of the gold relations, negative ones
         included; "predicted", those that `pairs` returns for the predicted Doc, where pairs without a
         gold relation are negative.
@@ -1097,7 +1097,12 @@ class RelationClassifier(TorchPipe):
 def _union(
     old: Sequence[Relation], new: Sequence[Relation], symmetric: Sequence[str]
 ) -> list[Relation]:
-    """Join two lists of relations; of equal ones the one with the better score stays."""
+    """Join two lists of relations; of equal ones the one with the better score stays. A relation without
+    a score is certain."""
+
+    def certainty(relation: Relation) -> float:
+        return 1.0 if relation.score is None else relation.score
+
     relations: dict[tuple[Any, ...], Relation] = {}
     for relation in (*old, *new):
         pair = pair_key((relation.head, relation.tail))
@@ -1105,6 +1110,6 @@ def _union(
             pair = min(pair, pair[2:] + pair[:2])
         key = (relation.label, *pair)
         other = relations.get(key)
-        if other is None or (other.score or 0.0) < (relation.score or 0.0):
+        if other is None or certainty(other) < certainty(relation):
             relations[key] = relation
     return list(relations.values())

@@ -738,12 +738,14 @@ def test_existing_relations(trained: Language, existing: str) -> None:
     assert len(doc._.relations) == (3 if existing == "extend" else 1)
 
 
-def test_existing_relation_with_the_better_score(trained: Language) -> None:
+@pytest.mark.parametrize("score", [1.0, None])
+def test_existing_relation_with_the_better_score(trained: Language, score: float | None) -> None:
+    """A relation without a score, which a person or a rule has stated, is certain."""
     the_pipe(trained).cfg["existing"] = "extend"
     doc = bare(trained, ROWS[1])
-    set_relations(doc, [Relation(*doc.ents, "lives", 1.0)])
+    set_relations(doc, [Relation(*doc.ents, "lives", score)])
     (relation,) = trained(doc)._.relations
-    assert relation.score == 1.0
+    assert relation.score == score
     # A second call does not add the relation again.
     assert len(trained(doc)._.relations) == 1
 
