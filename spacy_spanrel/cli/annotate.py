@@ -238,8 +238,8 @@ def annotate_cli(
     --devices and --engine ray use several processes that load MODEL by its name, while this one reads
     and writes. All machines of a Ray cluster must see MODEL. A worker that Ray loses is started again.
 
-    --review writes into folder OUTPUT: doubtful.spacy, the texts to correct, in the order in which
-    corrections teach most; later/, further doubtful texts; and kept/, all others.
+    --review writes into folder OUTPUT: doubtful.spacy, the texts to correct, most doubt and most variety
+    first; later/, further doubtful texts; and kept/, all others.
 
     --n-process, --gpu-id, --devices, --engine and its options, --max-errors, --strict, --force and
     --quiet may differ when a run is continued.

@@ -1,4 +1,4 @@
-"""Divide predicted Docs into those to keep and those to correct, and say which correction teaches most.
+"""Divide predicted Docs into those to keep and those to correct, in an order for people.
 
 A relation with a score from HIGH on is kept, one below LOW is dropped, and one in between is doubtful. A
 text with a doubtful relation is to be corrected, with all its relations that are not dropped; all other
