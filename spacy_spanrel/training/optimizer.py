@@ -116,9 +116,10 @@ def create_adamw(
         (`ner`, `tagger`) included; None for `learn_rate`.
     beta1, beta2 (float | Schedule): Decay rates of the moments.
     eps (float | Schedule): Added to the denominator.
-    weight_decay (float | Schedule): Not applied to biases and normalization weights.
+    weight_decay (float | Schedule): Not applied to biases and normalization weights. (Layers of spaCy
+        itself, such as those of a tok2vec, are left to thinc, where it is applied to all weights.)
     grad_clip (float | Schedule): Largest norm of the gradient of all weights of a component
-        together; 0 for no clipping.
+        together, in thinc's layers of each array; 0 for no clipping.
     correct_bias (bool): False leaves Adam's moments uncorrected, as the optimizer of BERT and the
         original SpERT program do: the first thousand steps or so are up to three times longer.
     average_decay (float): Decay of an average of the weights over the steps (0.99 to 0.999), which is
