@@ -91,6 +91,11 @@ class Relation:
     _source: _EntitySource | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
+    def certainty(self) -> float:
+        """The score; 1 if there is none, because people or rules have stated the relation."""
+        return 1.0 if self.score is None else self.score
+
+    @property
     def head_entity(self) -> Span:
         """The best mention of the cluster that the head belongs to: "Ada Bergstrom" for "she". The
         head itself if it belongs to none."""

@@ -1097,12 +1097,7 @@ class RelationClassifier(TorchPipe):
 def _union(
     old: Sequence[Relation], new: Sequence[Relation], symmetric: Sequence[str]
 ) -> list[Relation]:
-    """Join two lists of relations; of equal ones the one with the better score stays. A relation without
-    a score is certain."""
-
-    def certainty(relation: Relation) -> float:
-        return 1.0 if relation.score is None else relation.score
-
+    """Join two lists of relations; of equal ones the more certain one stays."""
     relations: dict[tuple[Any, ...], Relation] = {}
     for relation in (*old, *new):
         pair = pair_key((relation.head, relation.tail))
@@ -1110,6 +1105,6 @@ def _union(
             pair = min(pair, pair[2:] + pair[:2])
         key = (relation.label, *pair)
         other = relations.get(key)
-        if other is None or certainty(other) < certainty(relation):
+        if other is None or other.certainty < relation.certainty:
             relations[key] = relation
     return list(relations.values())

@@ -141,13 +141,8 @@ def _divide(
 ) -> Iterator[Relation]:
     """Drop relations of a Doc, count, and yield the doubtful ones."""
     relations = get_relations(doc, key)
-    scores = [1.0 if relation.score is None else relation.score for relation in relations]
-    rest = [r for r, score in zip(relations, scores, strict=True) if score >= settings.low]
-    doubtful = [
-        r
-        for r, score in zip(relations, scores, strict=True)
-        if settings.low <= score < settings.high
-    ]
+    rest = [r for r in relations if r.certainty >= settings.low]
+    doubtful = [r for r in rest if r.certainty < settings.high]
     if len(rest) < len(relations):
         set_relations(doc, rest, key)
     counts.dropped += len(relations) - len(rest)
