@@ -18,7 +18,15 @@ from ..extractive_qa.cloze import ENGLISH, QuestionWords, collect_mentions, make
 from ..files import check_output, write_whole
 from ..reading import Place, argument_error, read_json
 from ..training.corpus import read_docs
-from ._app import Printer, SpacyInputs, SpacyOutput, app, blank_pipeline, failing_with
+from ._app import (
+    Printer,
+    SpacyInputs,
+    SpacyOutput,
+    app,
+    blank_pipeline,
+    check_suffix,
+    failing_with,
+)
 
 PER_TEXT = 16
 # Most questions made for each one that people asked about a text: they asked more where a text has more
@@ -102,11 +110,13 @@ def make_questions(
     words (str | Path | None): JSON file with question words; None for English ones.
     seed (int): Seed of the random choices: the same seed gives the same questions.
     RETURNS (MadeQuestions): Counts.
-    RAISES (ConversionError): If a file does not hold Docs, or the question words are not such a table.
+    RAISES (ConversionError): If a file does not hold Docs, the question words are not such a table, or the
+        name of the output does not end in .spacy.
     RAISES (ValueError): If the output is one of the inputs.
     RAISES (OSError): If a file cannot be written.
     """
     paths = [inputs] if isinstance(inputs, (str, Path)) else list(inputs)
+    check_suffix(Path(output))
     check_output(output, *paths, words)
     asking = ENGLISH if words is None else _read_words(Path(words))
     nlp, docs = blank_pipeline(lang), []

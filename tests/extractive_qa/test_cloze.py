@@ -24,6 +24,7 @@ from spacy_spanrel.extractive_qa.cloze import (
     find_sentences,
     make_clozes,
 )
+from spacy_spanrel.reading import ConversionError
 from spacy_spanrel.training.corpus import create_question_reader
 
 NLP = spacy.blank("en")
@@ -207,6 +208,11 @@ def test_other_languages(texts: Path, tmp_path: Path) -> None:
     questions = [question.text for doc in written for question in get_questions(doc)]
     assert questions
     assert all(re.search("wann|wie viele|wer|was", question) for question in questions)
+
+
+def test_an_output_that_no_corpus_reader_sees(texts: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConversionError, match=r"E_SR613.*made\.jsonl.*ends in \.spacy"):
+        make_questions(texts, tmp_path / "made.jsonl")
 
 
 @pytest.mark.parametrize(
