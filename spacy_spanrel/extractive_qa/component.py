@@ -47,8 +47,8 @@ from ..settings import (
     whole_number,
 )
 from ..training.corpus import is_unlabelled
-from ..training.losses import Taught, ends_loss, further_losses
-from ..training.teacher import TEACHER, teacher_for, teacher_of
+from ..training.losses import ends_loss, further_losses
+from ..training.teacher import TEACHER, Teacher, first_teacher, teachers_mean, teachers_of
 from .decoding import Candidates, WindowLogits, best_candidates, probabilities
 from .model import Backprop, QAInput, QAModel, QAOutput, QARows, SpanQA, initialize
 from .targets import GoldPlace, find_gold, make_targets
@@ -138,7 +138,8 @@ def make_extractive_qa(
     teacher (dict | None): A trained pipeline with a component of this kind, whose logits are learned
         beside the gold labels (Hinton et al. 2015): a table with `path`, and as one likes `weight`, its
         share of the loss (0.5), `temperature` (2.0) and `cache`, a file that keeps the logits for further
-        trainings. It is needed in training only. null, or a path that is null: no teacher.
+        trainings. With a list of paths the mean of their logits is learned. Teachers are needed in
+        training only. null, or a path that is null: no teacher.
     scorer (Callable | None): The scoring method.
     """
     settings = dict(locals())
@@ -460,8 +461,13 @@ class ExtractiveQA(TorchPipe):
             d_all = torch.zeros_like(output.logits[learned])
             d_all[rows] = share * d_rows
             hard_loss = share * value, d_all
-        taught = self._ask_teacher(docs, texts, output)
-        if taught is not None:
+        taught = None
+        if teachers := teachers_of(self):
+            asked = [
+                (doc, text) for doc, of_doc in zip(docs, texts, strict=True) for text in of_doc
+            ]
+            logits = [self._ask_teacher(teacher, asked, output) for teacher in teachers]
+            taught = teachers_mean(self.cfg["teacher"], logits, device)
             taught = replace(taught, logits=taught.logits[learned])
         loss, d_learned = further_losses(
             hard_loss, output.logits[learned], r_drop=self.cfg["r_drop"], taught=taught, dim=1
@@ -472,13 +478,9 @@ class ExtractiveQA(TorchPipe):
         return (loss,)
 
     def _ask_teacher(
-        self, docs: Sequence[Doc], texts: Sequence[Sequence[str]], output: QAOutput
-    ) -> Taught | None:
-        """Return the teacher's logits of the rows of a batch."""
-        teacher = teacher_of(self)
-        if teacher is None:
-            return None
-        asked = [(doc, text) for doc, of_doc in zip(docs, texts, strict=True) for text in of_doc]
+        self, teacher: Teacher, asked: Sequence[tuple[Doc, str]], output: QAOutput
+    ) -> FloatArray:
+        """Return a teacher's logits of the rows of a batch."""
         answers = teacher.logits(asked)
         logits = np.full(output.logits.shape, -np.inf, dtype=np.float32)
         rows, numbers = output.rows.rows, output.rows.question % len(asked)
@@ -489,11 +491,10 @@ class ExtractiveQA(TorchPipe):
             start = 0 if is_first else start
             end = start + len(row.ids)
             if not np.array_equal(ids[start:end], row.ids):
-                path = self.cfg["teacher"]["path"]
-                raise ValueError(Errors.E513.format(name=self.name, path=path))
+                raise ValueError(Errors.E513.format(name=self.name, path=teacher.path))
             logits[i, : len(row.ids)] = answer[start:end]
             start = end
-        return teacher.taught(logits, output.logits.device)
+        return logits
 
     def class_logits(self, items: Sequence[tuple[Doc, Any]]) -> list[tuple[AnyArray, ...]]:
         """Compute the logits of questions.
@@ -521,7 +522,7 @@ class ExtractiveQA(TorchPipe):
     def _gold(self, example: Example) -> list[Answer]:
         """Return the gold answers to the questions that an Example asks."""
         if is_unlabelled(example):
-            teacher_for(self)
+            first_teacher(self)
             questions = get_questions(example.predicted, self.cfg["qa_key"])
             return [
                 Answer(question)

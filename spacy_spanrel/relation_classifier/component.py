@@ -51,7 +51,7 @@ from ..scoring.relations import RelationScorer
 from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
 from ..training.corpus import is_unlabelled
 from ..training.losses import class_loss, further_losses
-from ..training.teacher import TEACHER, teacher_for, teacher_of
+from ..training.teacher import TEACHER, first_teacher, teachers_mean, teachers_of
 from .decoding import NO_RELATION, best_labels, best_variants
 from .described import (
     DESCRIPTIONS,
@@ -231,7 +231,8 @@ def make_relation_classifier(
     teacher (dict | None): A trained pipeline with a component of this kind, whose logits are learned
         beside the gold labels (Hinton et al. 2015): a table with `path`, and as one likes `weight`, its
         share of the loss (0.5), `temperature` (2.0) and `cache`, a file that keeps the logits for further
-        trainings. It is needed in training only. null, or a path that is null: no teacher.
+        trainings. With a list of paths the mean of their logits is learned. Teachers are needed in
+        training only. null, or a path that is null: no teacher.
     scorer (Callable | None): The scoring method.
     RETURNS (RelationClassifier): The component.
     """
@@ -944,7 +945,7 @@ class RelationClassifier(TorchPipe):
         if not len(targets.labels):
             return ()
         if any(map(is_unlabelled, examples)):
-            teacher_for(self)
+            first_teacher(self)
         docs = [example.predicted for example in examples]
         note_sentences(self.cfg, docs)
         pairs, labels = targets.pairs, self._label_texts()
@@ -962,15 +963,17 @@ class RelationClassifier(TorchPipe):
         if targets.weights is not None:
             weights = to_device(torch.from_numpy(targets.weights[rows]), output.logits.device)
         taught = None
-        teacher = teacher_of(self)
-        if teacher is not None:
+        if teachers := teachers_of(self):
             asked = [
                 (doc, pair) for doc, listed in zip(docs, pairs, strict=True) for pair in listed
             ]
-            answers = np.stack([answer for (answer,) in teacher.logits(asked)])
-            taught = teacher.taught(
-                answers[rows][:, teacher.columns["relation"]], output.logits.device
-            )
+            answers = [
+                np.stack([answer for (answer,) in teacher.logits(asked)])[rows][
+                    :, teacher.columns["relation"]
+                ]
+                for teacher in teachers
+            ]
+            taught = teachers_mean(self.cfg["teacher"], answers, output.logits.device)
         loss, d_logits = further_losses(
             class_loss(output.logits, truth, weights),
             output.logits,

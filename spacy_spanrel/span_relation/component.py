@@ -55,7 +55,7 @@ from ..scoring.relations import RelationScorer
 from ..settings import TEMPERATURE, defaults_of, number, one_of, optional, whole_number
 from ..training.corpus import is_unlabelled
 from ..training.losses import Taught, class_loss, further_losses, pair_loss
-from ..training.teacher import TEACHER, teacher_for, teacher_of
+from ..training.teacher import TEACHER, first_teacher, teachers_of
 from .decoding import Entities, best_spans, likely_relations, likely_spans
 from .gold import Gold, read_gold
 from .model import SpERT, SpERTModel, begin_update_heads
@@ -187,7 +187,8 @@ def make_span_relation(
     teacher (dict | None): A trained pipeline with a component of this kind, whose logits are learned
         beside the gold labels (Hinton et al. 2015): a table with `path`, and as one likes `weight`, its
         share of the loss (0.5), `temperature` (2.0) and `cache`, a file that keeps the logits for further
-        trainings. It is needed in training only. null, or a path that is null: no teacher.
+        trainings. With a list of paths the mean of their logits is learned. Teachers are needed in
+        training only. null, or a path that is null: no teacher.
     scorer (Callable | None): The scoring method.
     RETURNS (SpanRelation): The component.
     """
@@ -645,10 +646,9 @@ class SpanRelation(TorchPipe):
             self.model, encoded, targets.spans, targets.pairs, targets.types
         )
         taught: tuple[Taught | None, Taught | None] = (None, None)
-        teacher = teacher_of(self)
-        if teacher is not None:
+        if teachers := teachers_of(self):
             device = logits[0].device
-            taught = taught_batch(teacher, examples, targets, self.cfg, n_passes, device)
+            taught = taught_batch(teachers, examples, targets, self.cfg, n_passes, device)
         losses, gradients = self.get_losses(targets, *logits, taught)
         cast(EncoderBackprop, backprop)(*backprop_heads(gradients))
         return (sum(losses), *losses)
@@ -740,7 +740,7 @@ class SpanRelation(TorchPipe):
         """
 
         def predicted_gold(doc: Doc, reach: Reach) -> Gold:
-            return teachers_gold(teacher_for(self), doc, reach, self.cfg)
+            return teachers_gold(first_teacher(self), doc, reach, self.cfg)
 
         targets, left_out = make_targets(
             self.name, self.cfg, examples, reach, self._entities_of, predicted_gold, self._rng

@@ -1,4 +1,4 @@
-"""A teacher's logits of spans and pairs: those that a batch needs, and their places in it.
+"""The logits of teachers for spans and pairs: those that a batch needs, and their places in it.
 
 A teacher reads each text once (`training.teacher`), while training draws other spans and pairs of it in
 every epoch. So the teacher gives the logits of all short spans of a text and of all pairs of its entities,
@@ -20,7 +20,7 @@ from ..arrays import AnyArray, FloatArray, IntArray
 from ..encoding.encoder import EncodedDocs
 from ..training.corpus import is_unlabelled
 from ..training.losses import Taught
-from ..training.teacher import Teacher
+from ..training.teacher import Teacher, teachers_mean
 from .decoding import Entities
 from .gold import Gold
 from .network import SpERTHeads
@@ -33,16 +33,17 @@ Request = tuple[int, list[tuple[int, int]] | None]
 
 
 def taught_batch(
-    teacher: Teacher,
+    teachers: Sequence[Teacher],
     examples: Sequence[Example],
     targets: Targets,
     cfg: Mapping[str, Any],
     n_passes: int,
     device: torch.device,
 ) -> tuple[Taught, Taught]:
-    """Return the teacher's logits of the spans and pairs of a batch.
+    """Return what the teachers say about the spans and pairs of a batch. In unlabelled texts the first one
+    says which spans are entities.
 
-    teacher (Teacher): The teacher.
+    teachers (Sequence[Teacher]): The teachers, one at least.
     examples (Sequence[Example]): The batch.
     targets (Targets): Its spans and pairs, once for each pass.
     cfg (Mapping[str, Any]): Settings of the student.
@@ -67,8 +68,18 @@ def taught_batch(
             of_doc = entities[borders[i] : borders[i + 1]] - offsets[i]
             ranges = sorted({(start, end) for start, end in of_doc.tolist()})
         requests.append((docs[i], (max_size, ranges)))
-    logits = pick_logits(teacher.logits(requests), spans, pairs, offsets, max_size, teacher.columns)
-    of_spans, of_pairs = (teacher.taught(np.tile(each, (n_passes, 1)), device) for each in logits)
+    logits = []
+    for teacher in teachers:
+        answers = teacher.logits(requests)
+        logits.append(pick_logits(answers, spans, pairs, offsets, max_size, teacher.columns))
+        requests = [
+            (doc, (size, list(map(tuple, said[:, :2].tolist())) if ranges is None else ranges))
+            for (doc, (size, ranges)), (_, _, said) in zip(requests, answers, strict=True)
+        ]
+    of_spans, of_pairs = (
+        teachers_mean(cfg["teacher"], [np.tile(each, (n_passes, 1)) for each in kind], device)
+        for kind in zip(*logits, strict=True)
+    )
     return of_spans, of_pairs
 
 

@@ -1,5 +1,5 @@
 """A teacher: a trained pipeline whose logits a smaller, or an equal, component learns to give (Hinton et
-al. 2015, "Distilling the Knowledge in a Neural Network").
+al. 2015, "Distilling the Knowledge in a Neural Network"). Of several, the mean of their logits is learned.
 
 A gold label says which class is right. The probabilities of a network say, too, how much the other classes
 look like it, and a second network learns more from them. Training comes back to the same texts in every
@@ -47,23 +47,27 @@ def _is_setting(setting: Any) -> bool:
     if not isinstance(setting, Mapping) or not set(setting) <= set(_DEFAULTS):
         return False
     values = {**_DEFAULTS, **setting}
-    texts = (values["path"], values["cache"])
-    return all(value is None or (isinstance(value, str) and value) for value in texts) and all(
-        rule.holds(values[name]) for name, rule in _RULES.items()
-    )
+    path, cache = values["path"], values["cache"]
+    texts = [*(path if isinstance(path, list | tuple) and path else [path]), cache]
+    optional = (path, cache)
+    return all(
+        (isinstance(text, str) and text) or (text is None and text in optional) for text in texts
+    ) and all(rule.holds(values[name]) for name, rule in _RULES.items())
 
 
 # The rule for the setting `teacher` of a component.
 TEACHER = Rule(
-    "null or a table with path and, as one likes, weight (0 to 1), temperature and cache (a file)",
+    "null or a table with path (one or a list) and, as one likes, weight (0 to 1), temperature and "
+    "cache (a file)",
     _is_setting,
 )
 
 
 class Teacher:
-    """The teacher of a component.
+    """A teacher of a component.
 
     student (TorchPipe): The component, with the setting `teacher` and its labels.
+    path (str): The trained pipeline.
     RAISES (OSError, ValueError): If there is no such pipeline, if it has no component of this kind, or if
         that component cannot teach the student.
 
@@ -71,12 +75,10 @@ class Teacher:
         student.
     """
 
-    def __init__(self, student: TorchPipe):
+    def __init__(self, student: TorchPipe, path: str):
+        self.path = path
         self._description = _description(student)
         self._networks = [ref(shim.module) for shim in torch_shims(student.model)]
-        values = {**_DEFAULTS, **student.cfg["teacher"]}
-        self._weight, self._temperature = float(values["weight"]), float(values["temperature"])
-        path = values["path"]
         nlp = spacy.load(path)
         pipes = dict(nlp.components)
         names = [name for name, pipe in pipes.items() if type(pipe) is type(student)]
@@ -116,8 +118,9 @@ class Teacher:
         self.pipe = pipe
         self._kept: KeptRows[tuple[AnyArray, ...]] = KeptRows(LOGITS_LIMIT)
         self._file: _File | None = None
-        if values["cache"] is not None:
-            self._file = _File(values["cache"], sha256(pipe.to_bytes(exclude=["vocab"])).digest())
+        cache = student.cfg["teacher"].get("cache")
+        if cache is not None:
+            self._file = _File(cache, sha256(pipe.to_bytes(exclude=["vocab"])).digest())
 
     def fits(self, student: TorchPipe) -> bool:
         """Tell whether the student still has the settings and the network that it had. A network that is
@@ -158,48 +161,55 @@ class Teacher:
         logits |= new
         return [logits[key] for key in keys]
 
-    def taught(self, logits: FloatArray, device: torch.device) -> Taught:
-        """Put the teacher's logits for the rows of a batch where the student's are.
 
-        logits (FloatArray): The logits, NaN in rows about which the teacher says nothing.
-        device (torch.device): The device.
-        RETURNS (Taught): The logits with the settings of the loss.
-        """
-        rows = torch.from_numpy(np.ascontiguousarray(logits, dtype=np.float32))
-        return Taught(to_device(rows, device), self._weight, self._temperature)
+def teachers_mean(
+    setting: Mapping[str, Any], logits: Sequence[FloatArray], device: torch.device
+) -> Taught:
+    """Put what the teachers say about the rows of a batch where the student's logits are.
+
+    setting (Mapping[str, Any]): The setting `teacher`.
+    logits (Sequence[FloatArray]): The logits of each teacher, NaN in rows about which it says nothing.
+    device (torch.device): The device.
+    RETURNS (Taught): Their mean with the settings of the loss.
+    """
+    values = {**_DEFAULTS, **setting}
+    rows = torch.from_numpy(np.mean(logits, axis=0, dtype=np.float32))
+    return Taught(to_device(rows, device), float(values["weight"]), float(values["temperature"]))
 
 
-# Not an attribute of the component, so that the teacher is neither saved with it nor sent to workers.
-_TEACHERS: WeakKeyDictionary[TorchPipe, Teacher] = WeakKeyDictionary()
+# Not an attribute of the component, so that no teacher is saved with it or sent to workers.
+_TEACHERS: WeakKeyDictionary[TorchPipe, list[Teacher]] = WeakKeyDictionary()
 
 
-def teacher_of(student: TorchPipe) -> Teacher | None:
-    """Return the teacher of a component, loaded when it is first needed in a training.
+def teachers_of(student: TorchPipe) -> list[Teacher]:
+    """Return the teachers of a component, loaded when they are first needed in a training.
 
     student (TorchPipe): The component.
-    RETURNS (Teacher | None): Its teacher; None if the setting `teacher`, or its path, is null.
+    RETURNS (list[Teacher]): Its teachers; none if the setting `teacher`, or its path, is null.
     RAISES (OSError, ValueError): As `Teacher` does.
     """
     setting = student.cfg["teacher"]
-    if setting is None or setting.get("path") is None:
-        return None
-    teacher = _TEACHERS.get(student)
-    if teacher is None or not teacher.fits(student):
-        teacher = _TEACHERS[student] = Teacher(student)
-    return teacher
+    path = None if setting is None else setting.get("path")
+    if path is None:
+        return []
+    teachers = _TEACHERS.get(student)
+    if teachers is None or not all(teacher.fits(student) for teacher in teachers):
+        paths = [path] if isinstance(path, str) else path
+        teachers = _TEACHERS[student] = [Teacher(student, each) for each in paths]
+    return teachers
 
 
-def teacher_for(student: TorchPipe) -> Teacher:
-    """Return the teacher of a component that learns from unlabelled texts.
+def first_teacher(student: TorchPipe) -> Teacher:
+    """Return the teacher that says what an unlabelled text has to be asked.
 
     student (TorchPipe): The component.
-    RETURNS (Teacher): Its teacher.
+    RETURNS (Teacher): Its only or first teacher.
     RAISES (ValueError): If it has none.
     """
-    teacher = teacher_of(student)
-    if teacher is None:
+    teachers = teachers_of(student)
+    if not teachers:
         raise ValueError(Errors.E514.format(name=student.name))
-    return teacher
+    return teachers[0]
 
 
 def _description(student: TorchPipe) -> str:

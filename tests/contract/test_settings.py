@@ -327,6 +327,8 @@ WRONG_VALUES: list[tuple[str, str, Any]] = [
             ("r_drop", -0.5),
             ("teacher", "folder"),
             ("teacher", {"path": 1}),
+            ("teacher", {"path": []}),
+            ("teacher", {"path": ["folder", None]}),
             ("teacher", {"path": "folder", "share": 0.5}),
             ("teacher", {"path": "folder", "weight": 1.5}),
             ("teacher", {"path": "folder", "temperature": 0}),

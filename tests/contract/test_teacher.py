@@ -21,7 +21,7 @@ from spacy_spanrel.training.corpus import (
     is_unlabelled,
 )
 from spacy_spanrel.training.optimizer import create_adamw
-from spacy_spanrel.training.teacher import LOGITS_LIMIT, Teacher, teacher_of
+from spacy_spanrel.training.teacher import LOGITS_LIMIT, Teacher, teachers_of
 
 from ..encoders.util import COMPONENTS, make_examples, make_pipeline, predictions
 from .conftest import Trained
@@ -66,9 +66,12 @@ def distance(nlp: Language, other: Language, component: str) -> float:
     return float(np.mean([np.abs(a - b).mean() for a, b in pairs]))
 
 
+def weights_of_pipe(pipe: Any) -> list[torch.nn.Parameter]:
+    return [p for shim in torch_shims(pipe.model) for p in shim.module.parameters()]
+
+
 def weights_of(pipe: Any) -> list[torch.Tensor]:
-    shims = torch_shims(pipe.model)
-    return [p.detach().clone() for shim in shims for p in shim.module.parameters()]
+    return [p.detach().clone() for p in weights_of_pipe(pipe)]
 
 
 def learn(nlp: Language, steps: int) -> None:
@@ -84,9 +87,8 @@ def test_learns_what_the_teacher_says(folder: Path, component: str, trained: Tra
     pipe = nlp.get_pipe(component)
     before = distance(nlp, trained.nlp, component)
     learn(nlp, 1)
-    teacher = teacher_of(pipe)
-    assert teacher is not None
-    assert teacher_of(pipe) is teacher
+    (teacher,) = teachers_of(pipe)
+    assert teachers_of(pipe)[0] is teacher
     computed: list[int] = []
     compute = teacher.pipe.class_logits
     teacher.pipe.class_logits = lambda items: computed.append(len(items)) or compute(items)
@@ -129,6 +131,33 @@ def test_learns_from_unlabelled_texts(
         pipe.update(unlabelled)
 
 
+@pytest.mark.parametrize("unlabelled", [False, True])
+def test_of_several_teachers_the_mean_is_learned(
+    folder: Path, component: str, trained: Trained, tmp_path: Path, unlabelled: bool
+) -> None:
+    """Two equal teachers are one; a different second one is heard. Their order matters in unlabelled texts
+    only, of which the first one says what there is to learn about."""
+    other = spacy.load(trained.path)
+    for weight in weights_of_pipe(other.get_pipe(component)):
+        weight.data.add_(0.1 * torch.randn_like(weight))
+    other.to_disk(tmp_path / "other")
+    one, two = str(trained.path), str(tmp_path / "other")
+    losses = []
+    for path in (one, [one, one], [one, two], [two, one]):
+        fix_random_seed(0)
+        nlp = student(folder, component, trained, path=path, weight=1.0)
+        pipe = nlp.get_pipe(component)
+        examples = make_examples(nlp)
+        for example in examples[::2] if unlabelled else []:
+            example.reference.user_data["spanrel_unlabelled"] = True
+        losses.append(pipe.update(examples)[component])
+        assert len(teachers_of(pipe)) == (1 if path == one else 2)
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert losses[2] != pytest.approx(losses[0], rel=1e-3)
+    if not unlabelled or component == "extractive_qa":
+        assert losses[3] == pytest.approx(losses[2], rel=1e-5)
+
+
 def test_the_student_does_not_need_the_teacher(
     folder: Path, component: str, trained: Trained, tmp_path: Path
 ) -> None:
@@ -162,8 +191,7 @@ def test_a_new_network_gets_the_teacher_that_is_there_now(
     saved = weights_of(pipe)
     nlp.initialize(lambda: make_examples(nlp))
     learn(nlp, 1)
-    teacher = teacher_of(pipe)
-    assert teacher is not None
+    (teacher,) = teachers_of(pipe)
     assert all(map(torch.equal, weights_of(teacher.pipe), saved))
 
 
@@ -196,8 +224,7 @@ def test_memory_for_logits_is_bounded(
         pipe = nlp.get_pipe(component)
         fix_random_seed(0)
         learn(nlp, 2)
-        teacher = teacher_of(pipe)
-        assert teacher is not None
+        (teacher,) = teachers_of(pipe)
         assert (teacher._kept.size > 0) == (limit > 0)
         weights.append(weights_of(pipe))
     assert all(map(torch.equal, *weights))
@@ -210,7 +237,7 @@ def test_labels_are_matched_by_name(folder: Path, component: str, trained: Train
     expected = {kind: list(pipe.cfg[key]) for kind, key in pipe.label_kinds.items()}
     for kind, key in pipe.label_kinds.items():
         pipe.cfg[key] = pipe.cfg[key][::-1][:-1]
-        columns = Teacher(pipe).columns[kind]
+        columns = Teacher(pipe, str(trained.path)).columns[kind]
         assert [expected[kind][i] for i in columns] == pipe.cfg[key]
         pipe.cfg[key] = [*expected[kind], "new"]
         with pytest.raises(ValueError, match=rf"E_SR509.*{kind} labels \['new'\]"):
@@ -248,7 +275,7 @@ def test_a_teacher_reads_the_entities_that_a_text_has_now(
     nlp = make_pipeline(folder, [component], **settings)
     pipe: Any = nlp.get_pipe(component)
     pipe.cfg["teacher"] = {"path": str(tmp_path / "teacher"), "cache": str(tmp_path / "cache")}
-    teacher = Teacher(pipe)
+    (teacher,) = teachers_of(pipe)
     doc = make_examples(nlp)[0].predicted
     types = [*pipe.entity_labels, "New"]
     for labels in (["Per", "Org", "Loc"], ["New", "Org"], []):
