@@ -1,12 +1,14 @@
 """Speed of `span_relation` relative to a bare encoder measured in the same run, and peak memory.
 
     python benchmarks/speed.py [--model PIPELINE] [--data FILE.json] [--threads 2] [--output FILE]
+    python benchmarks/speed.py --sections other --model PIPELINE --other PIPELINE [--processor-time]
 
 No pipeline can be faster than its encoder. For prediction, the baseline is the encoder's forward pass
 over the same texts, sorted by length, at the best batch size and in the same precision. For training, it
 is a step on the same batches that has only a forward pass, the backward pass of a mean, and fused AdamW
 with global clipping. For `context`, it is the same component without context, on sentences that are joined
-to paragraphs. Baseline and pipeline take turns; the ratio is the median over all rounds.
+to paragraphs. For `other`, a second pipeline is compared to the first. Baseline and pipeline take turns;
+the ratio is the median over all rounds.
 
 Without `--model`, a pipeline is first trained for a few epochs on the training file in the folder of the
 data, so that it predicts realistic numbers of entities and relations.
@@ -54,7 +56,7 @@ from spacy_spanrel.training.optimizer import create_adamw
 ROOT = Path(__file__).resolve().parent.parent
 # CoNLL04 test if it has been downloaded, else the sample corpus.
 DATA = (ROOT / "assets/conll04/conll04_test.json", ROOT / "assets/sample/test.json")
-SECTIONS = ["prediction", "context", "training", "memory"]
+SECTIONS = ["prediction", "other", "context", "training", "memory"]
 
 
 def fresh_docs(nlp: Language, docs: list[Doc]) -> list[Doc]:
@@ -116,6 +118,34 @@ def prediction(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str
             "words_per_s": round(words / ours),
             "ratio": round(ratio, 3),
         }
+
+
+def other(
+    nlp: Language, docs: list[Doc], rounds: int, path: Path | None
+) -> Iterator[dict[str, Any]]:
+    """Compare another pipeline, for example one with fewer layers."""
+    if path is None:
+        return
+    second = spacy.load(path)
+    words = sum(map(len, docs))
+    for precision in PRECISIONS:
+        for each in (nlp, second):
+            encoder_shim(each).precision_setting = precision
+        first_time, second_time = partial(pipe_time, nlp, docs), partial(pipe_time, second, docs)
+        first_time(), second_time()
+        baseline, seconds, ratio = alternate(first_time, second_time, rounds)
+        yield {
+            "what": f"prediction of another pipeline, {encoder_layers(second)} layers",
+            "precision": precision,
+            "baseline": f"prediction, {encoder_layers(nlp)} layers",
+            "baseline_words_per_s": round(words / baseline),
+            "words_per_s": round(words / seconds),
+            "ratio": round(ratio, 3),
+        }
+
+
+def encoder_layers(nlp: Language) -> int:
+    return int(encoder_module(nlp).transformer.config.num_hidden_layers)
 
 
 def paragraphs(nlp: Language, docs: list[Doc], size: int) -> list[Doc]:
@@ -288,6 +318,7 @@ def quick_pipeline(data: Path, folder: Path) -> Path:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--model", type=Path, help="a trained pipeline with span_relation")
+    parser.add_argument("--other", type=Path, help="another pipeline, to compare its prediction")
     parser.add_argument("--data", type=Path, help="SpERT JSON, default: CoNLL04 test or the sample")
     parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--rounds", type=int, default=7)
@@ -320,6 +351,7 @@ def main() -> None:
         rows = []
         sections = {
             "prediction": prediction(nlp, docs, args.rounds),
+            "other": other(nlp, docs, args.rounds, args.other),
             "context": context(nlp, docs, args.rounds),
             "training": training(nlp, docs, max(3, args.rounds // 2)),
             "memory": memory(model, data, args.threads),
