@@ -105,7 +105,10 @@ BENCHMARKS = {
         recipes=(
             "base size",
             "best, taught",
-            "best, taught, 3 layers",
+            "best, taught by three seeds",
+            "best, 3 layers",
+            "best, 3 layers, taught",
+            "best, 3 layers, taught by three seeds",
             "without distance and types",
         ),
         base="without distance and types",

@@ -90,7 +90,16 @@ CASES: dict[str, tuple[dict[str, Any], list[str], set[str]]] = {
         {"qa_f1", "qa_best_f1"},
     ),
 }
-COMMON = {"benchmark", "variant", "encoder", "seed", "trained_on", "scored_on", "device"}
+COMMON = {
+    "benchmark",
+    "variant",
+    "encoder",
+    "seed",
+    "trained_on",
+    "scored_on",
+    "device",
+    "precision",
+}
 
 
 @pytest.fixture(scope="module")
