@@ -48,11 +48,16 @@ def _is_setting(setting: Any) -> bool:
         return False
     values = {**_DEFAULTS, **setting}
     path, cache = values["path"], values["cache"]
-    texts = [*(path if isinstance(path, list | tuple) and path else [path]), cache]
-    optional = (path, cache)
-    return all(
-        (isinstance(text, str) and text) or (text is None and text in optional) for text in texts
-    ) and all(rule.holds(values[name]) for name, rule in _RULES.items())
+    paths = path if isinstance(path, list | tuple) else [path]
+    return (
+        (path is None or (len(paths) > 0 and all(map(_is_text, paths))))
+        and (cache is None or _is_text(cache))
+        and all(rule.holds(values[name]) for name, rule in _RULES.items())
+    )
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
 
 
 # The rule for the setting `teacher` of a component.
