@@ -285,10 +285,9 @@ def summary() -> str:
         if len(group) == 1:
             continue
         score = mean_and_spread(group, "rel_strict_f")
-        seeds = f"{len(group)} seed{'s' * (len(group) > 1)}"
         how = variant.removeprefix("best").removeprefix("base size").strip(", ")
         system = ", ".join(filter(None, ["`span_relation`", encoder_name(group[0]), how]))
-        measured = f"{seeds}, [results](docs/results.md)"
+        measured = f"{len(group)} seeds, [results](docs/results.md)"
         lines.append([f"**{system}**", "yes", f"**{score}**", measured])
     lines.append(
         [
