@@ -100,6 +100,21 @@ def pipe_time(nlp: Language, docs: list[Doc]) -> float:
     return clock(device) - start
 
 
+def row_of(
+    what: str, precision: str, baseline: str, words: int, times: tuple[float, float, float]
+) -> dict[str, Any]:
+    """Return the row of a comparison of predictions, from what `alternate` returns."""
+    baseline_seconds, seconds, ratio = times
+    return {
+        "what": what,
+        "precision": precision,
+        "baseline": baseline,
+        "baseline_words_per_s": round(words / baseline_seconds),
+        "words_per_s": round(words / seconds),
+        "ratio": round(ratio, 3),
+    }
+
+
 def prediction(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, Any]]:
     words = sum(map(len, docs))
     rows = sorted(rows_of(nlp, docs), key=len)
@@ -109,15 +124,8 @@ def prediction(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str
         best, bare_pass = best_bare_forward(
             encoder_module(nlp), rows, precision, encoder_shim(nlp).device
         )
-        bare, ours, ratio = alternate(bare_pass, partial(pipe_time, nlp, docs), rounds)
-        yield {
-            "what": "prediction",
-            "precision": precision,
-            "baseline": f"bare encoder, batch {best}",
-            "baseline_words_per_s": round(words / bare),
-            "words_per_s": round(words / ours),
-            "ratio": round(ratio, 3),
-        }
+        times = alternate(bare_pass, partial(pipe_time, nlp, docs), rounds)
+        yield row_of("prediction", precision, f"bare encoder, batch {best}", words, times)
 
 
 def other(
@@ -133,15 +141,10 @@ def other(
             encoder_shim(each).precision_setting = precision
         first_time, second_time = partial(pipe_time, nlp, docs), partial(pipe_time, second, docs)
         first_time(), second_time()
-        baseline, seconds, ratio = alternate(first_time, second_time, rounds)
-        yield {
-            "what": f"prediction of another pipeline, {encoder_layers(second)} layers",
-            "precision": precision,
-            "baseline": f"prediction, {encoder_layers(nlp)} layers",
-            "baseline_words_per_s": round(words / baseline),
-            "words_per_s": round(words / seconds),
-            "ratio": round(ratio, 3),
-        }
+        times = alternate(first_time, second_time, rounds)
+        what = f"prediction of another pipeline, {encoder_layers(second)} layers"
+        baseline = f"prediction, {encoder_layers(nlp)} layers"
+        yield row_of(what, precision, baseline, words, times)
 
 
 def encoder_layers(nlp: Language) -> int:
@@ -181,15 +184,9 @@ def context(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, A
             encoder_shim(nlp).precision_setting = precision
             without, around = (partial(context_time, nlp, docs, size, n) for n in (0, 64))
             without(), around()
-            bare, ours, ratio = alternate(without, around, rounds)
-            yield {
-                "what": f"context = 64, Docs of {size} sentences",
-                "precision": precision,
-                "baseline": "context = 0",
-                "baseline_words_per_s": round(words / bare),
-                "words_per_s": round(words / ours),
-                "ratio": round(ratio, 3),
-            }
+            times = alternate(without, around, rounds)
+            what = f"context = 64, Docs of {size} sentences"
+            yield row_of(what, precision, "context = 0", words, times)
     component(nlp).cfg = settings
 
 
