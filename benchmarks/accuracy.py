@@ -138,6 +138,7 @@ BENCHMARKS = {
             "base size",
             "without distance and types",
         ),
+        base="without distance and types",
     ),
     "kbp37": Benchmark(
         "relation_classifier",
