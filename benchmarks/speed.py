@@ -100,7 +100,7 @@ def pipe_time(nlp: Language, docs: list[Doc]) -> float:
     return clock(device) - start
 
 
-def row_of(
+def comparison(
     what: str, precision: str, baseline: str, words: int, times: tuple[float, float, float]
 ) -> dict[str, Any]:
     """Return the row of a comparison of predictions, from what `alternate` returns."""
@@ -125,7 +125,7 @@ def prediction(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str
             encoder_module(nlp), rows, precision, encoder_shim(nlp).device
         )
         times = alternate(bare_pass, partial(pipe_time, nlp, docs), rounds)
-        yield row_of("prediction", precision, f"bare encoder, batch {best}", words, times)
+        yield comparison("prediction", precision, f"bare encoder, batch {best}", words, times)
 
 
 def other(
@@ -144,7 +144,7 @@ def other(
         times = alternate(first_time, second_time, rounds)
         what = f"prediction of another pipeline, {encoder_layers(second)} layers"
         baseline = f"prediction, {encoder_layers(nlp)} layers"
-        yield row_of(what, precision, baseline, words, times)
+        yield comparison(what, precision, baseline, words, times)
 
 
 def encoder_layers(nlp: Language) -> int:
@@ -186,7 +186,7 @@ def context(nlp: Language, docs: list[Doc], rounds: int) -> Iterator[dict[str, A
             without(), around()
             times = alternate(without, around, rounds)
             what = f"context = 64, Docs of {size} sentences"
-            yield row_of(what, precision, "context = 0", words, times)
+            yield comparison(what, precision, "context = 0", words, times)
     component(nlp).cfg = settings
 
 
