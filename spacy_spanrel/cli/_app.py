@@ -92,13 +92,23 @@ GoldInputs = Annotated[
         "-i",
         metavar="NAME",
         help="Gold annotation that the pipeline is given: ents, sents, or a span group; may be "
-        "repeated",
+        "repeated (default: what its config gives it in training)",
     ),
+]
+NoInputs = Annotated[
+    bool, typer.Option("--no-inputs", help="Give the pipeline texts only, as spacy evaluate does")
 ]
 Lang = Annotated[str, typer.Option("--lang", "-l", help="Language of the tokenizer")]
 GpuId = Annotated[int, typer.Option("--gpu-id", "-g", help="Number of the GPU; -1 for CPU")]
 Force = Annotated[bool, typer.Option("--force", "-F", help="Replace OUTPUT if it exists")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors and warnings only")]
+
+
+def chosen_inputs(inputs: list[str] | None, no_inputs: bool) -> list[str] | None:
+    """Return what --inputs and --no-inputs give the pipeline; None for what its config gives it."""
+    if no_inputs and inputs:
+        raise argument_error("--no-inputs", f"--inputs {inputs[0]}", "one of the two")
+    return [] if no_inputs else inputs
 
 
 def parse_settings(text: str) -> dict[str, Any]:

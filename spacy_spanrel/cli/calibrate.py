@@ -11,7 +11,7 @@ import typer
 from ..evaluation import MIN_PREDICTIONS, Calibration, tune_temperatures
 from ..files import save_whole
 from ..scoring.calibration import COLDEST, HOTTEST
-from ._app import GoldInputs, Model, Printer, app, echo, failing_with
+from ._app import GoldInputs, Model, NoInputs, Printer, app, chosen_inputs, echo, failing_with
 from ._tuning import OutputOption, OverwriteOption, output_folder
 
 
@@ -35,6 +35,7 @@ def calibrate_cli(
         ),
     ] = MIN_PREDICTIONS,
     inputs: GoldInputs = None,
+    no_inputs: NoInputs = False,
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -59,7 +60,7 @@ def calibrate_cli(
             corpus,
             component=component,
             min_predictions=min_predictions,
-            inputs=inputs,
+            inputs=chosen_inputs(inputs, no_inputs),
             output=output,
             overwrite=overwrite,
         )

@@ -25,7 +25,18 @@ from ..files import check_output, write_whole
 from ..reading import argument_error
 from ..scoring.entities import CLUSTER_SOURCES, ClusterSource
 from ..training.corpus import read_examples
-from ._app import GoldInputs, GpuId, Model, Printer, app, echo, failing_with, one_of
+from ._app import (
+    GoldInputs,
+    GpuId,
+    Model,
+    NoInputs,
+    Printer,
+    app,
+    chosen_inputs,
+    echo,
+    failing_with,
+    one_of,
+)
 
 _WIDEST_COLUMN = 60
 
@@ -47,10 +58,7 @@ def evaluate_cli(
         Path | None, typer.Option("--report", "-r", help="HTML file to write every outcome to")
     ] = None,
     inputs: GoldInputs = None,
-    no_inputs: Annotated[
-        bool,
-        typer.Option("--no-inputs", help="Give the pipeline texts only, as spacy evaluate does"),
-    ] = False,
+    no_inputs: NoInputs = False,
     clusters: Annotated[
         str,
         typer.Option(
@@ -84,14 +92,12 @@ def evaluate_cli(
     """
     import_code(code)
     with failing_with("Not evaluated"):
-        if no_inputs and inputs:
-            raise argument_error("--no-inputs", f"--inputs {inputs[0]}", "one of the two")
         evaluation = evaluate(
             model,
             corpus,
             output=output,
             report=report,
-            inputs=[] if no_inputs else inputs,
+            inputs=chosen_inputs(inputs, no_inputs),
             clusters=cast(ClusterSource, clusters),
             max_rows=max_rows,
             gpu_id=gpu_id,

@@ -23,7 +23,7 @@ from ..evaluation import (
     tune_threshold,
 )
 from ..files import save_whole
-from ._app import GoldInputs, Model, Printer, app, failing_with
+from ._app import GoldInputs, Model, NoInputs, Printer, app, chosen_inputs, failing_with
 from ._tuning import OutputOption, OverwriteOption, output_folder
 
 
@@ -71,6 +71,7 @@ def find_threshold_cli(
         ),
     ] = MIN_EXAMPLES,
     inputs: GoldInputs = None,
+    no_inputs: NoInputs = False,
     output: OutputOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -79,8 +80,8 @@ def find_threshold_cli(
     The threshold is relation_threshold of span_relation or threshold of relation_classifier. Unlike
     `spacy find-threshold`, which predicts anew for each of some evenly spaced values and only prints,
     this command predicts once, tries every threshold that makes a difference, and can save the best
-    one: the middle of the widest range of best thresholds. `spacy evaluate` then gives the printed
-    score. Use development data as CORPUS. Without --output or --overwrite the threshold is only
+    one: the middle of the widest range of best thresholds. `spacy spanrel evaluate` then gives the
+    printed score. Use development data as CORPUS. Without --output or --overwrite the threshold is only
     printed.
 
     With --per-label each label gets a threshold of its own, which maximizes F1 of the label or, with
@@ -104,7 +105,7 @@ def find_threshold_cli(
             per_label=per_label,
             precision=precision,
             min_examples=min_examples,
-            inputs=inputs or (),
+            inputs=chosen_inputs(inputs, no_inputs),
             output=output,
             overwrite=overwrite,
         )

@@ -7,7 +7,7 @@ prediction.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from ..scoring.counts import Counts
 from ..scoring.thresholds import Average, Key, ThresholdSweep
 from ..settings import survives_as_table
 from ..training.corpus import read_examples
+from .evaluate import configured_inputs
 from .tuning import (
     RelationComponent,
     named_component,
@@ -130,7 +131,7 @@ def tune_threshold(
     per_label: bool = False,
     precision: float | None = None,
     min_examples: int = MIN_EXAMPLES,
-    inputs: Iterable[str] = (),
+    inputs: Sequence[str] | None = None,
 ) -> RelationThreshold:
     """Give a component that predicts relations the best threshold, or the best one for each label.
 
@@ -146,8 +147,9 @@ def tune_threshold(
         not the one with the best F1.
     min_examples (int): With `per_label`, the smallest number of gold relations of a label that gets a
         threshold of its own. Other labels keep the one that they have.
-    inputs (Iterable[str]): Gold annotation that the pipeline is given, as in
-        "spacy-spanrel.Corpus.v1".
+    inputs (Sequence[str] | None): Gold annotation that the pipeline is given, as in
+        "spacy-spanrel.Corpus.v1". None for the `inputs` of the reader that reads the development data
+        in training.
     RETURNS (RelationThreshold): The threshold, and the scores before and after.
     RAISES (ConversionError): If an argument does not fit.
     RAISES (ValueError): If the corpus has no gold relations, none of them is predicted, or no common
@@ -158,9 +160,10 @@ def tune_threshold(
     metric = metric or target.metric
     if metric not in target.metrics:
         raise argument_error("--metric", repr(metric), "one of " + ", ".join(target.metrics))
+    given = configured_inputs(nlp) if inputs is None else tuple(inputs)
     with restored(target.pipe.cfg):
         result = _find_threshold(
-            nlp, target, corpus, metric, per_label, precision, min_examples, tuple(inputs)
+            nlp, target, corpus, metric, per_label, precision, min_examples, given
         )
     settings: dict[str, Any] = {target.setting: result.after.threshold}
     if per_label:

@@ -166,6 +166,13 @@ def test_entities_come_from_the_corpus(
         find_threshold(tmp_path / "model", span_corpus, metric="rel_f")
     outcome = find_threshold(tmp_path / "model", span_corpus, metric="rel_f", inputs=["entities"])
     assert outcome.after.score > 0
+    # As evaluate does, the command gives a pipeline what its config gives it in training.
+    reader = {"@readers": "spacy-spanrel.Corpus.v1", "path": None, "inputs": ["entities"]}
+    nlp.config["corpora"]["dev"] = reader
+    nlp.to_disk(tmp_path / "configured")
+    assert find_threshold(tmp_path / "configured", span_corpus, metric="rel_f") == outcome
+    result = run(tmp_path / "configured", span_corpus, "--metric", "rel_f", "--no-inputs")
+    assert_fails(result, "E_SR943")
 
 
 def test_threshold_is_only_printed_by_default(span_model: Path, span_corpus: Path) -> None:
