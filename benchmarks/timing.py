@@ -19,10 +19,13 @@ import torch
 from spacy_spanrel.encoding.batching import pad_rows
 from spacy_spanrel.encoding.bert import Bert, BertForAnswers
 from spacy_spanrel.encoding.checkpoint import HFModule, build_transformer
+from spacy_spanrel.encoding.shim import computes_bfloat16
 from spacy_spanrel.encoding.transfer import to_device
 
-# What is measured; `gpu.py` can leave one out.
-PRECISIONS = ["float32", "bfloat16"]
+_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+# What is measured: bfloat16 only where it is native, because emulated it takes minutes and nobody would
+# use it. `gpu.py` has its own.
+PRECISIONS = ["float32", *(["bfloat16"] if computes_bfloat16(_DEVICE) else [])]
 BATCH_SIZES = {"cpu": (4, 8, 16, 32, 64), "cuda": (16, 32, 64, 128, 256, 512, 1024)}
 Rows = Sequence[Sequence[int]]
 
