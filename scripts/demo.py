@@ -104,6 +104,7 @@ MADE_QUESTIONS = Recipe(
     learn_rate=2e-4,
     head_learn_rate=1e-3,
     evaluations=1,
+    settings={"components.extractive_qa.model.frozen_layers": 2},
 )
 QUESTIONS = Recipe(
     "extractive_qa_continue.cfg",
