@@ -9,11 +9,17 @@ program, is scored on test with each of the decoding settings. With `--tune` it 
 scored on dev instead; the settings were chosen in this way. `--set` names a further variant and its
 settings on top of the best recipe (or of `--on`). Results are appended to `--output` as JSON lines, also
 by several processes at once; an interrupted run continues where it stopped.
+
+    python benchmarks/conll04.py --texts ../shared/data/kbp37/train.json --keep training
+
+writes a thousand sentences without labels to `training/texts.spacy`, for `corpora.train.unlabelled`.
 """
 
 from __future__ import annotations
 
 import argparse
+import random
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +35,10 @@ from recipes import (
     run_all,
     write_docs,
 )
+from spacy.tokens import Doc
 from spacy.training import Corpus
 
+from spacy_spanrel.converters import tacred_to_docs
 from spacy_spanrel.converters.spert import spert_to_docs
 
 CONFIG = CONFIGS / "span_relation_minilm.cfg"
@@ -120,6 +128,20 @@ def run(recipe: Recipe, folder: Path, args: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def write_texts(source: Path, output: Path) -> None:
+    """Write a thousand different sentences of a file in TACRED's format, without labels."""
+    docs = list(tacred_to_docs(source))
+    random.Random(0).shuffle(docs)
+    sentences = {tuple(token.text for token in doc): doc.vocab for doc in docs if len(doc) <= 60}
+    write_docs(
+        output,
+        (
+            Doc(vocab, words=list(words), sent_starts=[i == 0 for i in range(len(words))])
+            for words, vocab in islice(sentences.items(), 1000)
+        ),
+    )
+
+
 KEYS = {
     "scored on": "scored_on",
     "encoder": "encoder",
@@ -138,7 +160,11 @@ COLUMNS = {
 def main() -> None:
     parser = make_parser(__doc__, VARIANTS, "best", [1, 2, 3], "conll04")
     parser.add_argument("--tune", action="store_true", help="train on train, score on dev")
+    parser.add_argument("--texts", type=Path, help="write texts of this file to --keep, and stop")
     args = parser.parse_args()
+    if args.texts is not None:
+        write_texts(args.texts, (args.keep or Path()) / "texts.spacy")
+        return
     args.trained_on, args.scored_on = ("train", "dev") if args.tune else ("train+dev", "test")
     run_all(args, run, KEYS, COLUMNS, trained_on=args.trained_on, scored_on=args.scored_on)
 

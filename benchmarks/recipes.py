@@ -145,6 +145,7 @@ def chosen_recipes(args: argparse.Namespace) -> dict[str, tuple[Recipe, dict[str
 def write_docs(path: Path, docs: Iterable[Doc]) -> int:
     """Write a corpus, and return the number of its Docs."""
     corpus = DocBin(docs=docs)
+    path.parent.mkdir(parents=True, exist_ok=True)
     corpus.to_disk(path)
     return len(corpus)
 
