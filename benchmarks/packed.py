@@ -23,12 +23,11 @@ from typing import Any
 import spacy
 import torch
 from runtimes import measure, network_of, pipe_time, processor, read_rows, set_precision
-from timing import best_bare_forward, clock, show, use_processor_time
+from timing import best_bare_forward, clock, native_precisions, show, use_processor_time
 
 from spacy_spanrel.conversion.comparison import docs_to_compare
 from spacy_spanrel.encoding import packed
 from spacy_spanrel.encoding.checkpoint import HFModule
-from spacy_spanrel.encoding.shim import computes_bfloat16
 from spacy_spanrel.evaluation import our_components
 
 CPU = torch.device("cpu")
@@ -95,7 +94,7 @@ def main() -> None:
     set_precision(nlp, component, "float32")
     rows = read_rows(nlp, docs)
     batch, bare = best_bare_forward(module, rows, "float32", CPU)
-    precisions = ["float32", *(["bfloat16"] if computes_bfloat16(CPU) else [])]
+    precisions = native_precisions(CPU)
     programs: dict[str, Any] = {f"bare float32, batch {batch}": bare}
     for precision in precisions:
         for way in ("transformers", "packed"):

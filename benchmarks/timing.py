@@ -22,10 +22,14 @@ from spacy_spanrel.encoding.checkpoint import HFModule, build_transformer
 from spacy_spanrel.encoding.shim import computes_bfloat16
 from spacy_spanrel.encoding.transfer import to_device
 
-_DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-# What is measured: bfloat16 only where it is native, because emulated it takes minutes and nobody would
-# use it. `gpu.py` has its own.
-PRECISIONS = ["float32", *(["bfloat16"] if computes_bfloat16(_DEVICE) else [])]
+
+def native_precisions(device: torch.device) -> list[str]:
+    """Return what is measured on a device: emulated bfloat16 takes minutes, and nobody would use it."""
+    return ["float32", *(["bfloat16"] if computes_bfloat16(device) else [])]
+
+
+# `gpu.py` replaces its content.
+PRECISIONS = native_precisions(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 BATCH_SIZES = {"cpu": (4, 8, 16, 32, 64), "cuda": (16, 32, 64, 128, 256, 512, 1024)}
 Rows = Sequence[Sequence[int]]
 

@@ -15,8 +15,8 @@ from spacy.util import fix_random_seed
 from ..evaluation import (
     Evaluation,
     component_tables,
-    configured_inputs,
     evaluate_examples,
+    given_inputs,
     other_scores,
     render_report,
 )
@@ -152,7 +152,7 @@ def evaluate(
     fix_random_seed()
     setup_gpu(gpu_id, silent=True)
     nlp = spacy.load(model)
-    given = configured_inputs(nlp) if inputs is None else tuple(inputs)
+    given = given_inputs(nlp, inputs)
     examples = list(read_examples(corpus, nlp, given))
     evaluation = evaluate_examples(
         nlp,

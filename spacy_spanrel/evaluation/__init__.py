@@ -8,6 +8,7 @@ from .evaluate import (
     Evaluation,
     configured_inputs,
     evaluate_examples,
+    given_inputs,
     our_components,
 )
 from .outcomes import (
@@ -58,6 +59,7 @@ __all__ = [
     "configured_inputs",
     "confuse",
     "evaluate_examples",
+    "given_inputs",
     "other_scores",
     "our_components",
     "pair_outcomes",

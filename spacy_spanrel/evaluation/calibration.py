@@ -30,7 +30,7 @@ from ..scoring.calibration import (
 )
 from ..scoring.relations import ComparableDoc
 from ..training.corpus import read_examples
-from .evaluate import configured_inputs, our_components
+from .evaluate import given_inputs, our_components
 from .tuning import (
     RelationComponent,
     named_component,
@@ -128,7 +128,7 @@ def tune_temperatures(
     if not names or names[0] not in ours:
         found = repr(component) if component else f"none among {', '.join(nlp.pipe_names)}"
         raise argument_error("--component", found, "a component of this package")
-    given = configured_inputs(nlp) if inputs is None else tuple(inputs)
+    given = given_inputs(nlp, inputs)
     results: list[ComponentCalibration] = []
     notices: list[str] = []
     for name in names:

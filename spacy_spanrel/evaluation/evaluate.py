@@ -177,6 +177,11 @@ def configured_inputs(nlp: Language) -> tuple[str, ...]:
     return tuple(reader.get("inputs", ()))
 
 
+def given_inputs(nlp: Language, inputs: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the gold annotation that a pipeline is given: `inputs`, or None for `configured_inputs`."""
+    return configured_inputs(nlp) if inputs is None else tuple(inputs)
+
+
 def evaluate_examples(
     nlp: Language,
     examples: Sequence[Example],

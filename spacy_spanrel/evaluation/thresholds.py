@@ -25,7 +25,7 @@ from ..scoring.counts import Counts
 from ..scoring.thresholds import Average, Key, ThresholdSweep
 from ..settings import survives_as_table
 from ..training.corpus import read_examples
-from .evaluate import configured_inputs
+from .evaluate import given_inputs
 from .tuning import (
     RelationComponent,
     named_component,
@@ -160,7 +160,7 @@ def tune_threshold(
     metric = metric or target.metric
     if metric not in target.metrics:
         raise argument_error("--metric", repr(metric), "one of " + ", ".join(target.metrics))
-    given = configured_inputs(nlp) if inputs is None else tuple(inputs)
+    given = given_inputs(nlp, inputs)
     with restored(target.pipe.cfg):
         result = _find_threshold(
             nlp, target, corpus, metric, per_label, precision, min_examples, given
